@@ -1,0 +1,49 @@
+"""What a task is: problems with known answers, a grader, and (where there is one) an exact judge of single steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem. `prompt` is what the policy reads, `solution` a demonstration in the policy's own format."""
+
+    id: str
+    prompt: str
+    answer: str
+    solution: str | None = None
+
+
+@dataclass(frozen=True)
+class StepJudgement:
+    """What is exactly known of one step.
+
+    Attributes:
+      rating: +1 good (correct and advances), 0 neutral (true but useless), -1 bad (wrong).
+      correct: whether the step is right; None where the task cannot know (its trace error is then not reported).
+      kind: a word for tables ("derive", "restate", "calculation", …).
+    """
+
+    rating: int
+    correct: bool | None
+    kind: str = ""
+
+
+class Task(Protocol):
+    """A problem source with its verifiers. Splits are "train" and "test"; the two never share a problem."""
+
+    name: str
+    separator: str  # the text between two steps
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """The problems of a split, by random access (`len` and `[i]`); the same index gives the same problem."""
+        ...
+
+    def grade(self, problem: Problem, response: str) -> bool:
+        """Whether the response's final answer is right."""
+        ...
+
+    def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement] | None:
+        """An exact judgement a step, or None where the task has no step verifier."""
+        ...
