@@ -1,0 +1,202 @@
+"""Every option: its default, its unit, its meaning. This is the only place where options are declared.
+
+A config file is a Python file with `get_config()` that returns `stepjax.config.recipe()` with some fields changed;
+`--config.a.b=value` on the command line changes one more (`options.py` reads both).
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from stepjax.option import option, section
+from stepjax.tasks.register_chain.config import RegisterChainConfig
+
+
+@dataclass(frozen=True)
+class JsonlOptions:
+    """Problems of the user's own: one JSON object a line."""
+
+    train: str = option("", "JSONL file of training problems")
+    test: str = option("", "JSONL file of test problems; empty: a share of the training file is held out")
+    held_out: float = option(0.1, "that share, chosen by a hash of the problem, where `test` is empty")
+    problem: str = option("problem", "field with the problem's text")
+    answer: str = option("answer", "field with the right final answer")
+    solution: str = option("solution", "optional field with a worked solution, its steps divided by the separator")
+    prompt: str = option("{problem}\n", "how the policy reads a problem")
+    answer_prefix: str = option("", "text that precedes the final answer; empty: `####` and `\\boxed{}` only")
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    name: str = option("register_chain", "problem source: register_chain, gsm8k or jsonl")
+    separator: str = option("", "text between two steps; empty: the task's own")
+    register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")
+    gsm8k: str = option("data/gsm8k", "folder with GSM8K's train.jsonl and test.jsonl")
+    jsonl: JsonlOptions = section(JsonlOptions, "options of jsonl")
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    path: str = option("", "Hugging Face tokenizer (folder or hub name); empty: the task's own, or one trained on it")
+    vocab: int = option(1024, "entries of the byte-level BPE that is trained where the task has no tokenizer")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Shape of the decoder that policy, critic and process reward model share."""
+
+    layers: int = option(2, "transformer layers")
+    width: int = option(64, "hidden size")
+    heads: int = option(4, "query heads")
+    kv_heads: int = option(4, "key and value heads")
+    head_dim: int = option(16, "size of a head")
+    mlp: int = option(192, "inner size of the gated MLP")
+    rope_theta: float = option(10_000.0, "base of the rotary positions")
+    qkv_bias: bool = option(False, "biases on query, key and value, as in Qwen2")
+    qk_norm: bool = option(True, "norms on query and key, as in Qwen3")
+    tied: bool = option(False, "one table for input and output embedding")
+    dtype: str = option("float32", "dtype of the computation: float32 or bfloat16")
+    param_dtype: str = option("float32", "dtype of the stored parameters")
+    remat: bool = option(False, "recompute a layer's activations in the backward pass")
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    data: int = option(-1, "devices along the batch (-1: all that the other axes leave)", resumable=True)
+    fsdp: int = option(1, "devices along the batch over which parameters are also sharded", resumable=True)
+    tensor: int = option(1, "devices along heads, MLP and vocabulary", resumable=True)
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """AdamW with a warm-up, a schedule and global-norm clipping."""
+
+    lr: float = option(1e-3, "peak learning rate")
+    warmup: int = option(20, "updates of linear warm-up")
+    schedule: str = option("cosine", "after the warm-up: constant, linear or cosine (down to `final` × lr)")
+    final: float = option(0.1, "share of the peak learning rate at the end of the schedule")
+    weight_decay: float = option(0.0, "AdamW's decoupled weight decay")
+    b1: float = option(0.9, "decay of the first moment")
+    b2: float = option(0.95, "decay of the second moment")
+    eps: float = option(1e-8, "AdamW's epsilon")
+    clip: float = option(1.0, "largest global norm of a gradient")
+
+
+@dataclass(frozen=True)
+class SFTOptions:
+    """Supervised fine-tuning (or training from scratch) on the task's demonstrations."""
+
+    updates: int = option(600, "optimiser updates")
+    rows: int = option(64, "packed rows an update")
+    row_tokens: int = option(128, "tokens a packed row; longer examples are left out and counted")
+    prompt_loss: bool = option(False, "train on the prompt's tokens too")
+    optimizer: OptimizerOptions = section(OptimizerOptions, "optimiser", lr=3e-3)
+    log_every: int = option(20, "updates between two logged steps", resumable=True)
+    checkpoint_every: int = option(200, "updates between two checkpoints", resumable=True)
+    valid_rows: int = option(64, "packed rows of held-out demonstrations for `valid/loss`")
+
+
+@dataclass(frozen=True)
+class PRMOptions:
+    """Training of the three-class process reward model on labelled steps."""
+
+    updates: int = option(400, "optimiser updates")
+    rows: int = option(64, "packed rows an update")
+    row_tokens: int = option(128, "tokens a packed row; longer examples are left out and counted")
+    demonstrations: int = option(4096, "labelled demonstrations")
+    samples: int = option(8192, "labelled responses sampled from the SFT policy")
+    from_sft: bool = option(True, "start from the SFT policy's trunk instead of random parameters")
+    optimizer: OptimizerOptions = section(OptimizerOptions, "optimiser", lr=2e-3)
+    log_every: int = option(20, "updates between two logged steps", resumable=True)
+    checkpoint_every: int = option(200, "updates between two checkpoints", resumable=True)
+    valid_samples: int = option(512, "held-out responses (on test problems) for `valid/macro_f1`")
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """A reward stream: a signal (what was earned, where), a horizon (how far back it is credited), a weight."""
+
+    signal: str = option(
+        "prm",
+        "what is earned: prm (learned step scores), verifier (the task's exact judgement of a step), outcome (graded "
+        "answer, at the last token) or kl (minus the divergence from the reference, every token)",
+    )
+    horizon: str = option("step", "step (credit resets at step ends), response (ordinary GAE), or a number in [0, 1]")
+    gamma: float = option(1.0, "discount a token")
+    lam: float = option(0.95, "GAE's λ")
+    weight: float = option(1.0, "weight of this stream's advantages in a token's policy weight")
+    whiten: bool = option(True, "subtract the mean and divide by the spread of the advantages over all tokens")
+    critic: bool = option(True, "a critic head of its own; without one the baseline is 0")
+    good: float = option(1.0, "worth of a good step (prm, verifier) or a right answer (outcome)")
+    neutral: float = option(0.0, "worth of a neutral step (prm, verifier)")
+    bad: float = option(-1.0, "worth of a bad step (prm, verifier) or a wrong answer (outcome)")
+
+
+@dataclass(frozen=True)
+class PPOOptions:
+    iterations: int = option(60, "rounds of rollout and update", resumable=True)
+    prompts: int = option(128, "problems a round")
+    samples: int = option(1, "responses a problem")
+    prompt_tokens: int = option(48, "widest prompt; longer ones are left out and counted")
+    max_new_tokens: int = option(80, "longest response; a longer one is truncated (and bootstrapped, not terminated)")
+    temperature: float = option(1.0, "sampling temperature; the learner divides its logits by it too")
+    epochs: int = option(3, "passes over a round's responses")
+    minibatches: int = option(4, "updates a pass")
+    clip_low: float = option(0.2, "ε below 1 of the clipped ratio")
+    clip_high: float = option(0.2, "ε above 1 of the clipped ratio")
+    dual_clip: float = option(0.0, "bound c of the dual clip for negative advantages; 0: none")
+    value_clip: float = option(0.2, "clip of the critic's change; 0: none")
+    kl: float = option(0.0, "coefficient of the divergence from the reference in the loss")
+    kl_kind: str = option("k3", "estimator of that divergence: k1, k2 or k3")
+    entropy: float = option(0.0, "coefficient of the entropy bonus")
+    streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")
+    policy: OptimizerOptions = section(
+        OptimizerOptions, "optimiser of the policy", lr=1e-3, warmup=5, schedule="constant"
+    )
+    critic: OptimizerOptions = section(
+        OptimizerOptions, "optimiser of the critic", lr=1e-3, warmup=5, schedule="constant"
+    )
+    log_samples: int = option(8, "responses kept in samples.jsonl each time", resumable=True)
+    samples_every: int = option(5, "iterations between two entries in samples.jsonl", resumable=True)
+    checkpoint_every: int = option(10, "iterations between two checkpoints", resumable=True)
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    problems: int = option(512, "held-out problems", resumable=True)
+    split: str = option("test", "the split that they come from", resumable=True)
+    temperature: float = option(1.0, "sampling temperature; 0: greedy", resumable=True)
+    rows: int = option(128, "responses sampled at once", resumable=True)
+    seed: int = option(0, "seed of the sampling, apart from the training's", resumable=True)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: `stepjax quickstart` goes through `stages` in order, the other commands do one of them."""
+
+    seed: int = option(0, "seed of everything random in the run")
+    stages: tuple[str, ...] = option(("sft", "prm", "ppo"), "stages of quickstart, in order")
+    task: TaskOptions = section(TaskOptions, "where problems come from")
+    tokenizer: TokenizerOptions = section(TokenizerOptions, "text to tokens")
+    model: ModelOptions = section(ModelOptions, "shape of the decoder")
+    mesh: MeshOptions = section(MeshOptions, "how devices share the work")
+    sft: SFTOptions = section(SFTOptions, "supervised training on demonstrations")
+    prm: PRMOptions = section(PRMOptions, "process reward model")
+    ppo: PPOOptions = section(PPOOptions, "step-level PPO")
+    eval: EvalOptions = section(EvalOptions, "measuring before and after")
+
+
+def options_of(cls: type, prefix: str = "") -> list[tuple[str, dataclasses.Field]]:
+    """Every option below a section: dotted name and field, in order of declaration."""
+    found: list[tuple[str, dataclasses.Field]] = []
+    for f in dataclasses.fields(cls):
+        kind = f.type if isinstance(f.type, type) else None
+        if kind is not None and dataclasses.is_dataclass(kind):
+            found += options_of(kind, f"{prefix}{f.name}.")
+        else:
+            found.append((prefix + f.name, f))
+    return found
+
+
+def resumable_options() -> set[str]:
+    """Dotted names of the options that may change when a work directory is continued."""
+    return {name for name, f in options_of(Config) if f.metadata["resumable"]}

@@ -1,0 +1,82 @@
+"""Generalised advantage estimation that is cut, or discounted, where one step ends and the next begins.
+
+Time index: `values[:, t]` is the critic's view just before token `t` was chosen, `rewards[:, t]` what choosing it
+earned. With `t+1` for the next masked token and `c_t` for the factor between the two,
+
+    δ_t = r_t + γ·c_t·V_{t+1} − V_t,    A_t = δ_t + γ·λ·c_t·A_{t+1},    c_t = boundary_discount at a step's end, else 1.
+
+With `boundary_discount` 1 this is GAE [Schulman 2016] over the response, with 0 GAE on each step by itself.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def _discounted(factor: Float[Array, " B"], later: Float[Array, " B"]) -> Float[Array, " B"]:
+    """`factor · later`, but exactly 0 where the factor is 0: nothing comes back over a cut, not even NaN or inf."""
+    return jnp.where(factor == 0.0, 0.0, factor * later)
+
+
+@jax.jit
+def segment_gae(
+    rewards: Float[Array, "B T"],
+    values: Float[Array, "B T"],
+    mask: Bool[Array, "B T"],
+    step_end: Bool[Array, "B T"],
+    *,
+    gamma: chex.Numeric,
+    lam: chex.Numeric,
+    boundary_discount: chex.Numeric = 0.0,
+    bootstrap: Float[Array, " B"] | None = None,
+) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
+    """Advantages and returns of every response token, by one walk backwards over the masked tokens.
+
+    The value after a row's last masked token is `bootstrap`, and the factor there is 1 even if the token ends a step.
+    A cut (a factor of 0) keeps earlier tokens bit-identical whatever is earned after it.
+
+    Args:
+      rewards: r_t, `[B, T]`, any real dtype (float32 inside).
+      values: V_t, `[B, T]`.
+      mask: True on response tokens. Others are passed over, also between response tokens; what they hold is not read.
+      step_end: True on each step's last token.
+      gamma: γ, the discount between tokens, in [0, 1].
+      lam: λ, in [0, 1].
+      boundary_discount: the factor across a step's end, in [0, 1].
+      bootstrap: value after the last masked token, `[B]`; 0 (a finished response) if not given.
+
+    Returns:
+      (advantages A_t, returns A_t + V_t), float32 `[B, T]`, 0 where `mask` is False.
+    """
+    chex.assert_rank(rewards, 2)
+    chex.assert_equal_shape([rewards, values, mask, step_end])
+    chex.assert_type([mask, step_end], bool)
+    chex.assert_rank([gamma, lam, boundary_discount], 0)
+    batch = rewards.shape[0]
+    if bootstrap is None:
+        bootstrap = jnp.zeros(batch, jnp.float32)
+    chex.assert_shape(bootstrap, (batch,))
+
+    gamma, lam, boundary_discount = (jnp.asarray(x, jnp.float32) for x in (gamma, lam, boundary_discount))
+    rewards = jnp.where(mask, rewards, 0).astype(jnp.float32)
+    values = jnp.where(mask, values, 0).astype(jnp.float32)
+
+    def walk_back(carry, token):
+        next_value, next_advantage, followed = carry
+        reward, value, valid, ends_step = token
+        discount = gamma * jnp.where(ends_step & followed, boundary_discount, 1.0)
+        td_error = reward + _discounted(discount, next_value) - value
+        advantage = td_error + _discounted(lam * discount, next_advantage)
+        carry = (
+            jnp.where(valid, value, next_value),
+            jnp.where(valid, advantage, next_advantage),
+            followed | valid,
+        )
+        return carry, jnp.where(valid, advantage, 0.0)
+
+    start = (bootstrap.astype(jnp.float32), jnp.zeros(batch, jnp.float32), jnp.zeros(batch, bool))
+    tokens = jax.tree.map(jnp.transpose, (rewards, values, mask, step_end))
+    _, advantages = jax.lax.scan(walk_back, start, tokens, reverse=True)
+    advantages = advantages.T
+    return advantages, advantages + values

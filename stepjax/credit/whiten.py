@@ -1,0 +1,56 @@
+"""Statistics over valid tokens: sums and counts over the whole batch, divided once.
+
+Under `jax.jit` the sums run over the global array, so a batch spread over devices has the statistics of the batch.
+Values outside the mask are never read; a batch without a valid token gives 0, not NaN.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def masked_mean(x: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
+    """Σ x / n over the n valid entries, in float32."""
+    chex.assert_equal_shape([x, mask])
+    chex.assert_type(mask, bool)
+    total = jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32))
+    return total / jnp.maximum(jnp.sum(mask), 1)
+
+
+def masked_var(x: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
+    """Σ (x − mean)² / n over the n valid entries (biased), in float32."""
+    deviation = jnp.where(mask, x, 0).astype(jnp.float32) - masked_mean(x, mask)
+    return masked_mean(jnp.square(deviation), mask)
+
+
+def whiten(
+    x: Float[Array, "*shape"],
+    mask: Bool[Array, "*shape"],
+    *,
+    shift_mean: bool = True,
+    epsilon: chex.Numeric = 1e-8,
+) -> Float[Array, "*shape"]:
+    """(x − mean) / √(var + ε) over the valid entries [Huang et al.], 0 elsewhere.
+
+    Without `shift_mean` the mean is put back, unscaled, after the division: the spread is 1 and the mean stays.
+    """
+    mean = masked_mean(x, mask)
+    whitened = (jnp.where(mask, x, 0).astype(jnp.float32) - mean) * jax.lax.rsqrt(masked_var(x, mask) + epsilon)
+    if not shift_mean:
+        whitened += mean
+    return jnp.where(mask, whitened, 0.0)
+
+
+def explained_variance(
+    values: Float[Array, "*shape"], returns: Float[Array, "*shape"], mask: Bool[Array, "*shape"]
+) -> Float[Array, ""]:
+    """1 − Var(returns − values) / Var(returns) over the valid entries: 1 for a perfect critic, 0 for a constant one.
+
+    0 where the returns do not vary at all: there was nothing to explain.
+    """
+    chex.assert_equal_shape([values, returns, mask])
+    spread = masked_var(returns, mask)
+    error = jnp.asarray(returns, jnp.float32) - jnp.asarray(values, jnp.float32)
+    varies = spread > 0
+    return jnp.where(varies, 1.0 - masked_var(error, mask) / jnp.where(varies, spread, 1.0), 0.0)

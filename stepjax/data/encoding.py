@@ -1,0 +1,78 @@
+"""Problems to tokens: demonstrations to learn from, labelled steps, prompts to sample from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepjax.data.packing import Example
+from stepjax.errors import UserError
+from stepjax.tasks.base import Problem
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Plain ids of a text: no special tokens added."""
+    return tokenizer.encode(text, add_special_tokens=False)
+
+
+def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False) -> Example:
+    """Prompt, solution and end-of-text; the solution's tokens (all tokens with `prompt_loss`) are learned.
+
+    Prompt and solution are encoded apart, as they are when the policy samples after a prompt.
+    """
+    assert problem.solution is not None
+    prompt = encode(tokenizer, problem.prompt)
+    tokens = np.array([*prompt, *encode(tokenizer, problem.solution), tokenizer.eos_token_id], np.int32)
+    targets = np.append(tokens[1:], -1).astype(np.int32)
+    if not prompt_loss:
+        targets[: len(prompt) - 1] = -1
+    return Example(tokens, targets)
+
+
+def labelled_steps(prompt: Sequence[int], response: Sequence[int], ends: np.ndarray, labels: Sequence[int]) -> Example:
+    """A response whose step ends (bool, one a response token) carry the classes `labels`, in order."""
+    if int(ends.sum()) != len(labels):
+        raise ValueError(f"{int(ends.sum())} steps, but {len(labels)} labels")
+    targets = np.full(len(response), -1, np.int32)
+    targets[ends] = labels
+    tokens = np.array([*prompt, *response], np.int32)
+    return Example(tokens, np.concatenate([np.full(len(prompt), -1, np.int32), targets]))
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts ready to sample from.
+
+    Attributes:
+      problems: those that fit.
+      tokens: their prompts, ids.
+      left_out: how many problems have a prompt wider than the limit.
+    """
+
+    problems: list[Problem]
+    tokens: list[list[int]]
+    left_out: int
+
+    def batch(self, rows: Sequence[int], width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Prompts `rows`, padded on the left to int32[len(rows), width], and their lengths."""
+        tokens = np.zeros((len(rows), width), np.int32)
+        lengths = np.array([len(self.tokens[r]) for r in rows], np.int32)
+        for i, r in enumerate(rows):
+            tokens[i, width - lengths[i] :] = self.tokens[r]
+        return tokens, lengths
+
+
+def fitting_prompts(tokenizer: Any, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
+    """Encodes prompts and leaves out those wider than `width` tokens; `where` names the option in errors."""
+    kept, tokens = [], []
+    for problem in problems:
+        ids = encode(tokenizer, problem.prompt)
+        if not ids:
+            raise UserError(f"problem {problem.id}: its prompt is empty")
+        if len(ids) <= width:
+            kept.append(problem)
+            tokens.append(ids)
+    if not kept:
+        raise UserError(f"{where}={width}: every prompt is wider than that; raise it")
+    return Prompts(kept, tokens, len(problems) - len(kept))

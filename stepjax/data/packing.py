@@ -1,0 +1,112 @@
+"""Examples of many lengths packed into rows of one length: deterministic, shuffled, resumable (Grain)."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grain
+import numpy as np
+
+from stepjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and a response in tokens; `targets[t]` is what position t is to learn, −1 where nothing."""
+
+    tokens: np.ndarray  # int32[n]
+    targets: np.ndarray  # int32[n]
+
+
+class PackedBatches:
+    """Endless batches of packed rows, `int32[rows, width]` each: tokens, targets, positions, segments (0: padding).
+
+    The order depends on the seed alone. `state()` is a JSON-able position; `restore(state)` goes on exactly there.
+
+    Attributes:
+      left_out: examples seen so far (with repeats) that are longer than a row, and so were not used.
+    """
+
+    def __init__(
+        self, encode: Callable[[int], Example], examples: int, *, rows: int, width: int, seed: int, repeat: bool = True
+    ):
+        """`encode(i)` gives example i of `examples`."""
+        if examples == 0:
+            raise UserError("no training examples: the problems have no solutions to learn from")
+        self.left_out = 0
+        self._in_a_row = 0
+        self._examples = examples
+
+        def item(i: int) -> dict[str, np.ndarray] | None:
+            example = encode(i)
+            if len(example.tokens) > width:
+                self._count_left_out(width)
+                return None
+            self._in_a_row = 0
+            return {"tokens": example.tokens, "targets": example.targets + 1}  # + 1: packing pads with 0
+
+        order = grain.MapDataset.range(examples).seed(seed).shuffle()
+        if repeat:
+            order = order.repeat()
+        chosen = order.map(item).filter(lambda x: x is not None)
+        read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4 * rows)
+        packed = grain.experimental.FirstFitPackIterDataset(
+            chosen.to_iter_dataset(read),
+            length_struct={"tokens": width, "targets": width},
+            num_packing_bins=rows,
+            shuffle_bins=False,
+        )
+        self._iterator = iter(packed.batch(rows, drop_remainder=True))
+
+    def _count_left_out(self, width: int) -> None:
+        self.left_out += 1
+        self._in_a_row += 1
+        if self._in_a_row > self._examples:
+            raise UserError(f"every example is longer than row_tokens={width}: raise it")
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        batch = next(self._iterator)
+        return {
+            "tokens": np.asarray(batch["tokens"], np.int32),
+            "targets": np.asarray(batch["targets"], np.int32) - 1,
+            "positions": np.asarray(batch["tokens_positions"], np.int32),
+            "segments": np.asarray(batch["tokens_segment_ids"], np.int32),
+        }
+
+    def state(self) -> Any:
+        return json.loads(json.dumps(self._iterator.get_state(), default=_plain))
+
+    def restore(self, state: Any) -> None:
+        self._iterator.set_state(state)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} in a data position")
+
+
+def pack_all(examples: Sequence[Example], *, rows: int, width: int) -> list[dict[str, np.ndarray]]:
+    """All examples once, in order, in batches of `rows` rows; the last batch is filled with empty rows."""
+    fitting = [e for e in examples if len(e.tokens) <= width]
+    batches: list[dict[str, np.ndarray]] = []
+    row, at, segment = rows, width, 0
+    for example in fitting:
+        n = len(example.tokens)
+        if at + n > width:
+            row, at, segment = row + 1, 0, 0
+        if row >= rows:
+            names = ("tokens", "targets", "positions", "segments")
+            batches.append({k: np.full((rows, width), -1 if k == "targets" else 0, np.int32) for k in names})
+            row = 0
+        batch, here, segment = batches[-1], slice(at, at + n), segment + 1
+        batch["tokens"][row, here] = example.tokens
+        batch["targets"][row, here] = example.targets
+        batch["positions"][row, here] = np.arange(n)
+        batch["segments"][row, here] = segment
+        at += n
+    return batches

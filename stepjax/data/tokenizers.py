@@ -1,0 +1,52 @@
+"""The run's tokenizer: from a folder or hub, the task's own, or a byte-level BPE trained on the task's text."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stepjax.errors import UserError
+
+
+def train_bpe(texts: Iterable[str], vocab: int) -> Any:
+    """A byte-level BPE with `vocab` entries, every digit a token of its own (so that sums can be learned).
+
+    Special tokens: `<pad>` 0, `<s>` 1, `</s>` 2. Any text can be written: all 256 bytes are entries.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if vocab < 300:
+        raise UserError(f"config.tokenizer.vocab={vocab}: a byte-level BPE needs at least 300 entries")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            # Digits and the marks of calculations stand alone; letters, other marks and line ends group as in GPT-2.
+            pre_tokenizers.Split(Regex(r"\d|[-+*/=<>()]|\n+| ?[^\s\d\-+*/=<>()]+|\s+(?!\S)|\s+"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", clean_up_tokenization_spaces=False
+    )
+
+
+def load_tokenizer(path: str | Path) -> Any:
+    """A Hugging Face tokenizer that has an end-of-text token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path))
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"config.tokenizer.path={path}: no tokenizer can be loaded from there ({first})") from None
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"config.tokenizer.path={path}: this tokenizer has no end-of-text token")
+    return tokenizer

@@ -1,0 +1,139 @@
+"""Losses, one number a token.
+
+Nothing here averages: add up `masked_sum_count` over devices and micro-batches and divide once. Every loss takes the
+mask of the tokens that count; the others are replaced before any arithmetic, so that whatever they hold (NaN, too)
+reaches neither a value nor a gradient, and their loss is 0. Inputs of any float dtype, float32 inside.
+"""
+
+from typing import Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+LOG_RATIO_LIMIT = 20.0  # e^20 ≈ 5·10⁸: far outside any trust region, far inside float32
+
+
+def _select(mask: Bool[Array, "*shape"] | None, *arrays: Float[Array, "*shape"]) -> list[Float[Array, "*shape"]]:
+    """The arrays in float32, 0 where the mask is False (no mask: all tokens count), after shape and type checks."""
+    chex.assert_equal_shape(arrays)
+    chex.assert_type(arrays, float)
+    if mask is None:
+        return [jnp.asarray(x, jnp.float32) for x in arrays]
+    chex.assert_equal_shape([mask, arrays[0]])
+    chex.assert_type(mask, bool)
+    return [jnp.where(mask, x, 0).astype(jnp.float32) for x in arrays]
+
+
+def masked_sum_count(
+    x: Float[Array, "*shape"] | Bool[Array, "*shape"], mask: Bool[Array, "*shape"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(Σ x, number of tokens) over the masked tokens, float32; x may be bool, for the share of tokens."""
+    chex.assert_equal_shape([x, mask])
+    chex.assert_type(mask, bool)
+    total = jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32))
+    return total, jnp.sum(mask, dtype=jnp.int32).astype(jnp.float32)
+
+
+def ppo_clip(
+    logprobs: Float[Array, "B T"],
+    old_logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"],
+    *,
+    clip_low: chex.Numeric,
+    clip_high: chex.Numeric,
+    dual_clip: chex.Numeric | None = None,
+    mask: Bool[Array, "B T"] | None = None,
+) -> tuple[Float[Array, "B T"], dict[str, Array]]:
+    """max(−Aρ, −A·clip(ρ, 1−ε_low, 1+ε_high)) with ρ = exp(clamp(logπ − logπ_old, ±20)) [Schulman 2017].
+
+    With `dual_clip` c > 1 the loss of tokens with A < 0 is at most −cA.
+
+    Args:
+      logprobs: logπ of token t, `[B, T]`.
+      old_logprobs: logπ_old of token t, as it was sampled.
+      advantages: A_t.
+      clip_low, clip_high: ε_low and ε_high.
+      dual_clip: c, or None.
+      mask: True on tokens that count; None: on all.
+
+    Returns:
+      (loss `[B, T]`, {"ratio": ρ, "clipped": True where a clip is active, i.e. the token has no gradient}).
+    """
+    logprobs, old_logprobs, advantages = _select(mask, logprobs, old_logprobs, advantages)
+    ratio = jnp.exp(jnp.clip(logprobs - old_logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+    plain = -advantages * ratio
+    bounded = -advantages * jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
+    loss, clipped = jnp.maximum(plain, bounded), bounded > plain
+    if dual_clip is not None:
+        ceiling = jnp.where(advantages < 0, -dual_clip * advantages, jnp.inf)
+        clipped |= loss > ceiling
+        loss = jnp.minimum(loss, ceiling)
+    return loss, {"ratio": ratio, "clipped": clipped}
+
+
+def value_loss(
+    values: Float[Array, "*shape"],
+    old_values: Float[Array, "*shape"],
+    returns: Float[Array, "*shape"],
+    *,
+    clip: chex.Numeric | None,
+    mask: Bool[Array, "*shape"] | None = None,
+) -> Float[Array, "*shape"]:
+    """½·max((V − R)², (clip(V, V_old ± ε_v) − R)²); without `clip` (ε_v), ½·(V − R)² [Schulman 2017]."""
+    values, old_values, returns = _select(mask, values, old_values, returns)
+    loss = jnp.square(values - returns)
+    if clip is not None:
+        bounded = jnp.clip(values, old_values - clip, old_values + clip)
+        loss = jnp.maximum(loss, jnp.square(bounded - returns))
+    return 0.5 * loss
+
+
+def kl_estimate(
+    logprobs: Float[Array, "*shape"],
+    ref_logprobs: Float[Array, "*shape"],
+    kind: Literal["k1", "k2", "k3"] | str,
+    *,
+    mask: Bool[Array, "*shape"] | None = None,
+) -> Float[Array, "*shape"]:
+    """KL(π ‖ π_ref) at the sampled tokens: k1 = −x, k2 = x²/2, k3 = e^x − 1 − x [Schulman 2020].
+
+    x = logπ_ref − logπ of token t. k1 and k3 have the KL as their mean; as a loss, k2's gradient is the KL's on average, k1's is 0. In k3, x is
+    held to at most 20.
+    """
+    logprobs, ref_logprobs = _select(mask, logprobs, ref_logprobs)
+    x = ref_logprobs - logprobs
+    match kind:
+        case "k1":
+            return -x
+        case "k2":
+            return 0.5 * jnp.square(x)
+        case "k3":
+            x = jnp.minimum(x, LOG_RATIO_LIMIT)
+            return jnp.expm1(x) - x
+    raise ValueError(f'kl estimator {kind!r}: must be "k1", "k2" or "k3"')
+
+
+def classification_loss(
+    logits: Float[Array, "*shape C"], labels: Int[Array, "*shape"], mask: Bool[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Cross-entropy −log softmax(logits)[label]; labels outside the mask may be any mark (−100, say).
+
+    A label under the mask that is no class gives NaN: it stops the run, where a wrapped or cut index would pass.
+    """
+    chex.assert_equal_shape([labels, mask])
+    chex.assert_shape(logits, (*labels.shape, None))
+    chex.assert_type([logits, labels, mask], [float, int, bool])
+    logits = jnp.where(mask[..., None], logits, 0).astype(jnp.float32)
+    labels = jnp.where(mask, labels, 0)
+    is_class = (labels >= 0) & (labels < logits.shape[-1])
+    picked = jnp.take_along_axis(logits, jnp.where(is_class, labels, 0)[..., None], axis=-1)[..., 0]
+    loss = jax.nn.logsumexp(logits, axis=-1) - picked
+    return jnp.where(mask, jnp.where(is_class, loss, jnp.nan), 0.0)
+
+
+def lm_loss(logprobs: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """−logπ of each token under the mask: the negative log-likelihood, in nats a token."""
+    (logprobs,) = _select(mask, logprobs)
+    return -logprobs

@@ -1,0 +1,81 @@
+"""Optimisers by options, and a role's training state: parameters and optimiser state, sharded alike."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from stepjax.config import OptimizerOptions
+from stepjax.errors import UserError
+from stepjax.models.definition import Definition, Params
+from stepjax.parallel import replicated
+from stepjax.programs import abstract
+
+State = dict[str, Any]  # {"params": …, "optimizer": …}
+
+
+def schedule(options: OptimizerOptions, updates: int) -> optax.Schedule:
+    """Learning rate by update: linear warm-up, then constant, linear or cosine decay to `final` × lr."""
+    rest = max(updates - options.warmup, 1)
+    if options.schedule == "constant":
+        after = optax.constant_schedule(options.lr)
+    elif options.schedule == "linear":
+        after = optax.linear_schedule(options.lr, options.lr * options.final, rest)
+    elif options.schedule == "cosine":
+        after = optax.cosine_decay_schedule(options.lr, rest, alpha=options.final)
+    else:
+        raise UserError(f"optimizer.schedule: {options.schedule!r} is none of constant, linear, cosine")
+    warmup = optax.linear_schedule(0.0, options.lr, options.warmup)
+    # Update 0 already learns: the warm-up starts one step in.
+    return optax.join_schedules([lambda i: warmup(i + 1), after], [options.warmup])
+
+
+def make_optimizer(options: OptimizerOptions, updates: int) -> optax.GradientTransformation:
+    """AdamW with global-norm clipping; moments in float32 whatever the parameters' dtype."""
+    return optax.chain(
+        optax.clip_by_global_norm(options.clip),
+        optax.adamw(
+            schedule(options, updates),
+            b1=options.b1,
+            b2=options.b2,
+            eps=options.eps,
+            weight_decay=options.weight_decay,
+            mu_dtype=jnp.float32,
+        ),
+    )
+
+
+def abstract_state(definition: Definition, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:
+    """Shapes, dtypes and shardings of a role's training state: moments lie where their parameters lie."""
+    params = abstract(definition.shapes, definition.shardings(mesh))
+    shapes = jax.eval_shape(optimizer.init, definition.shapes)
+    moments = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p.sharding),
+        shapes,
+        params,
+        transform_non_params=lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated(mesh)),
+    )
+    return {"params": params, "optimizer": moments}
+
+
+def init_state(params: Params, optimizer: optax.GradientTransformation, like: State, mesh: Mesh) -> State:
+    """A fresh training state around `params`, made in its shards. Takes a copy: updates donate their state."""
+    shardings = jax.tree.map(lambda x: x.sharding, like)
+    with jax.set_mesh(mesh):
+        return jax.jit(
+            lambda p: {"params": jax.tree.map(jnp.copy, p), "optimizer": optimizer.init(p)}, out_shardings=shardings
+        )(params)
+
+
+def apply_gradients(
+    state: State, gradients: Params, optimizer: optax.GradientTransformation
+) -> tuple[State, jax.Array]:
+    """One update of a role; also the gradient's global norm before clipping."""
+    updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
+    return (
+        {"params": optax.apply_updates(state["params"], updates), "optimizer": moments},
+        optax.tree_utils.tree_norm(gradients) if hasattr(optax.tree_utils, "tree_norm") else optax.global_norm(gradients),
+    )

@@ -1,0 +1,96 @@
+"""Update programs of supervised training: the policy on demonstrations, the process reward model on labelled steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from stepjax.learners.losses import classification_loss
+from stepjax.learners.optimizers import State, abstract_state, apply_gradients
+from stepjax.models import Definition, LanguageModel, ScoreModel
+from stepjax.models.definition import Params
+from stepjax.parallel import batch_sharding
+from stepjax.programs import Program, abstract
+
+Batch = dict[str, jax.Array]
+"""Packed rows, int32[B, T] each: `tokens`, `segments` (0: padding), `positions`, and `targets`: the next token where it
+is to be learned (SFT) or a step's class at its last token (PRM: 0 bad, 1 neutral, 2 good); −1 elsewhere."""
+
+# (sum of losses, what to count: named sums over tokens; "tokens" divides them)
+LossSums = Callable[[Any, Batch], tuple[Float[Array, ""], dict[str, Array]]]
+
+
+def abstract_batch(rows: int, width: int, mesh: Mesh) -> Batch:
+    leaf = jax.ShapeDtypeStruct((rows, width), jnp.int32, sharding=batch_sharding(mesh))
+    return dict.fromkeys(("tokens", "segments", "positions", "targets"), leaf)
+
+
+def sft_sums(model: LanguageModel, batch: Batch) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Summed cross-entropy of the next token where it is a target."""
+    mask = batch["targets"] >= 0
+    hidden = model.trunk(batch["tokens"], batch["positions"], batch["segments"])
+    logprobs, _ = model.token_logprobs(hidden, jnp.maximum(batch["targets"], 0))
+    loss = -jnp.sum(jnp.where(mask, logprobs, 0.0))
+    return loss, {"tokens": jnp.sum(mask)}
+
+
+def prm_sums(model: ScoreModel, batch: Batch) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Summed cross-entropy of the three classes at each step's last token, and how often the likeliest is right."""
+    mask = batch["targets"] >= 0
+    labels = jnp.maximum(batch["targets"], 0)
+    logits = model(batch["tokens"], batch["positions"], batch["segments"])
+    losses = classification_loss(logits, labels, mask)
+    right = mask & (jnp.argmax(logits, axis=-1) == labels)
+    return jnp.sum(losses), {"tokens": jnp.sum(mask), "accuracy": jnp.sum(right)}
+
+
+def train_program(
+    name: str,
+    sums: LossSums,
+    definition: Definition,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    rows: int,
+    width: int,
+) -> Program:
+    """`(state, batch) -> (state, metrics)`, the state donated; the loss is the mean over target tokens."""
+
+    def update(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+        def loss(params: Params) -> tuple[Array, dict[str, Array]]:
+            total, counts = sums(definition.bind(params), batch)
+            return total / jnp.maximum(counts["tokens"], 1), counts
+
+        (value, counts), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
+        state, norm = apply_gradients(state, gradients, optimizer)
+        return state, {"loss": value, **_means(counts), "grad_norm": norm}
+
+    like = abstract_state(definition, optimizer, mesh)
+    shardings = jax.tree.map(lambda x: x.sharding, like)
+    inputs = (like, abstract_batch(rows, width, mesh))
+    return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, None))
+
+
+def valid_program(
+    name: str, sums: LossSums, definition: Definition, mesh: Mesh, *, rows: int, width: int
+) -> Program:
+    """`(params, batch) -> metrics` of held-out rows."""
+
+    def measure(params: Params, batch: Batch) -> dict[str, Array]:
+        total, counts = sums(definition.bind(params), batch)
+        return {"loss": total / jnp.maximum(counts["tokens"], 1), **_means(counts)}
+
+    params = abstract(definition.shapes, definition.shardings(mesh))
+    return Program(f"{name}_valid", measure, mesh=mesh, inputs=(params, abstract_batch(rows, width, mesh)))
+
+
+def _means(counts: dict[str, Array]) -> dict[str, Array]:
+    """Named sums over tokens become means; the token count stays a count."""
+    tokens = jnp.maximum(counts["tokens"], 1)
+    return {k: v if k == "tokens" else v / tokens for k, v in counts.items()}
+
+

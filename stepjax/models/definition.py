@@ -1,0 +1,82 @@
+"""An NNX module split once: its parameters as a plain nested dict, its shardings, its initialisation under jit."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from stepjax.parallel import named_sharding
+
+M = TypeVar("M", bound=nnx.Module)
+Params = dict[str, Any]
+
+
+def param(
+    rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], init: Callable[..., jax.Array], dtype: Any
+) -> nnx.Param:
+    """The one declaration of a parameter: shape, logical axes (one name a dimension), initialiser, dtype."""
+    assert len(shape) == len(axes), (shape, axes)
+    return nnx.Param(init(rngs.params(), shape, dtype), axes=axes)
+
+
+class Definition(Generic[M]):
+    """What a module is without its numbers.
+
+    Attributes:
+      shapes: nested dict of `jax.ShapeDtypeStruct`, the tree that `init` returns.
+      axes: the same tree with the logical axis names of each parameter.
+    """
+
+    def __init__(self, make: Callable[[nnx.Rngs], M]):
+        self._make = make
+        module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+        self._graph, state = nnx.split(module, nnx.Param)
+        flat = nnx.to_flat_state(state)
+        self._paths = [path for path, _ in flat]
+        self._variables = [variable for _, variable in flat]
+        self.shapes: Params = self._nest([jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self._variables])
+        self.axes: Params = self._nest([v.get_metadata("axes") for v in self._variables])
+
+    def _nest(self, leaves: list[Any]) -> Params:
+        tree: Params = {}
+        for path, leaf in zip(self._paths, leaves, strict=True):
+            node = tree
+            for key in path[:-1]:
+                node = node.setdefault(str(key), {})
+            node[str(path[-1])] = leaf
+        return tree
+
+    def _unnest(self, params: Params) -> list[Any]:
+        leaves = []
+        for path in self._paths:
+            node: Any = params
+            for key in path:
+                node = node[str(key)]
+            leaves.append(node)
+        return leaves
+
+    def bind(self, params: Params) -> M:
+        """The module with these parameters; cheap, meant for use inside `jax.jit`."""
+        variables = [v.replace(leaf) for v, leaf in zip(self._variables, self._unnest(params), strict=True)]
+        state = nnx.from_flat_state(list(zip(self._paths, variables, strict=True)))
+        return nnx.merge(self._graph, state)
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters (pure: call it under `jax.jit`)."""
+        _, state = nnx.split(self._make(nnx.Rngs(key)), nnx.Param)
+        return self._nest([v[...] for _, v in nnx.to_flat_state(state)])
+
+    def shardings(self, mesh: Mesh) -> Params:
+        return jax.tree.map(lambda s, a: named_sharding(mesh, a, s.shape), self.shapes, self.axes)
+
+    def sharded_init(self, key: jax.Array, mesh: Mesh) -> Params:
+        """Fresh parameters, each made in its own shard."""
+        with jax.set_mesh(mesh):
+            return jax.jit(self.init, out_shardings=self.shardings(mesh))(key)
+
+
+def count_parameters(params: Params) -> int:
+    return sum(int(jnp.size(x)) if not hasattr(x, "size") else int(x.size) for x in jax.tree.leaves(params))

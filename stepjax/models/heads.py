@@ -1,0 +1,78 @@
+"""What stands on a trunk: a language model's logits, or a few scores a token (critic, process reward model)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from stepjax.models.decoder import DecoderConfig, Trunk
+from stepjax.models.definition import param
+from stepjax.parallel import constrain
+
+
+class LanguageModel(nnx.Module):
+    """A policy: trunk and (tied or free) output embedding."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        self.trunk = Trunk(config, rngs)
+        if not config.tied:
+            init = nnx.initializers.normal(config.width**-0.5)
+            self.unembedding = param(
+                rngs, (config.width, config.vocab), ("embed", "vocab"), init, config.param_dtype
+            )
+
+    def logits(self, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        """Logits in float32."""
+        config = self.trunk.config
+        table = self.trunk.embedding[...].T if config.tied else self.unembedding[...]
+        return jnp.matmul(hidden, table.astype(config.dtype), preferred_element_type=jnp.float32)
+
+    def __call__(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T V"]:
+        """Logits of whole, unpadded rows: position t predicts token t + 1."""
+        positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
+        return self.logits(self.trunk(tokens, positions, jnp.ones_like(tokens)))
+
+    def token_logprobs(
+        self, hidden: Float[Array, "B T D"], targets: Int[Array, "B T"], *, temperature: float = 1.0, chunk: int = 128
+    ) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
+        """log π(targets | hidden) and the entropy of π, both float32, under logits / temperature.
+
+        `hidden[:, t]` is the state that predicts `targets[:, t]`. Runs over chunks of `chunk` positions and recomputes
+        their logits in the backward pass, so that [B, T, V] never exists.
+        """
+
+        def piece(hidden: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+            logits = constrain(self.logits(hidden) / temperature, "batch", "time", "vocab")
+            normaliser = jax.nn.logsumexp(logits, axis=-1)
+            chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+            entropy = normaliser - jnp.sum(jnp.exp(logits - normaliser[..., None]) * logits, axis=-1)
+            return chosen - normaliser, entropy
+
+        b, t, d = hidden.shape
+        if t <= chunk:
+            return jax.checkpoint(piece)(hidden, targets)
+        pad = -t % chunk
+        hidden = jnp.pad(hidden, ((0, 0), (0, pad), (0, 0))).reshape(b, -1, chunk, d).swapaxes(0, 1)
+        targets = jnp.pad(targets, ((0, 0), (0, pad))).reshape(b, -1, chunk).swapaxes(0, 1)
+        pieces = jax.lax.map(lambda x: jax.checkpoint(piece)(*x), (hidden, targets))
+        logprobs, entropy = (x.swapaxes(0, 1).reshape(b, t + pad)[:, :t] for x in pieces)
+        return logprobs, entropy
+
+
+class ScoreModel(nnx.Module):
+    """A trunk with `outputs` scores a token: one value a reward stream (critic), or one logit a class (PRM)."""
+
+    def __init__(self, config: DecoderConfig, outputs: int, rngs: nnx.Rngs):
+        self.trunk = Trunk(config, rngs)
+        # Zero: a fresh critic says 0 everywhere, a fresh PRM finds all classes equally likely.
+        self.head = param(
+            rngs, (config.width, outputs), ("embed", "outputs"), nnx.initializers.zeros, config.param_dtype
+        )
+        self.bias = param(rngs, (outputs,), ("outputs",), nnx.initializers.zeros, config.param_dtype)
+
+    def __call__(
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+    ) -> Float[Array, "B T N"]:
+        """Scores at each token, having read it; float32."""
+        hidden = self.trunk(tokens, positions, segments).astype(jnp.float32)
+        return hidden @ self.head[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)

@@ -1,0 +1,136 @@
+"""From files and command lines to a `Config`: ml_collections underneath, one clear line for every mistake."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from stepjax.config import Config, StreamOptions
+from stepjax.errors import UserError
+
+
+def recipe(**sections: Any) -> ConfigDict:
+    """All options at their defaults, as the `ConfigDict` that a config file changes and returns."""
+    return _to_dict(Config(**sections))
+
+
+def stream(**changes: Any) -> ConfigDict:
+    """One reward stream for `config.ppo.streams`."""
+    return _to_dict(StreamOptions(**changes))
+
+
+def _to_dict(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return ConfigDict({f.name: _to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)})
+    if isinstance(value, dict):
+        return ConfigDict({k: _to_dict(v) for k, v in value.items()})
+    return value
+
+
+def from_dict(values: typing.Mapping[str, Any], cls: type = Config, where: str = "config") -> Any:
+    """A `Config` from a (nested) mapping; unknown names and wrong types are a UserError with the nearest right one."""
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            raise UserError(f"{where}.{name}: no such option{nearest(str(name), hints)}")
+    return cls(**{name: _convert(value, hints[name], f"{where}.{name}") for name, value in values.items()})
+
+
+def _convert(value: Any, kind: Any, where: str) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return from_dict(value, kind, where)  # type: ignore[arg-type]
+    if origin is dict:
+        return {str(k): _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{where}: must be a tuple, not {value!r}")
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
+        if len(kinds) != len(value):
+            raise UserError(f"{where}: must have {len(kinds)} entries, not {len(value)}")
+        return tuple(_convert(v, k, where) for v, k in zip(value, kinds, strict=True))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UserError(f"{where}: must be {getattr(kind, '__name__', kind)}, not {value!r}")
+    return value
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """' (did you mean X?)' where something near exists."""
+    known = list(known)
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean {match[0]!r}?)" if match else f" (there are: {', '.join(sorted(known))})"
+
+
+def find_config(name: str) -> Path:
+    """A config file: a path, or the bare name of one that comes with stepjax (`quickstart`, `gsm8k_scratch`)."""
+    package = Path(__file__).parent
+    folders = [package / "configs", package.parent / "configs"]
+    candidates = [Path(name)] + [folder / f"{Path(name).stem}.py" for folder in folders if "/" not in name]
+    for path in candidates:
+        if path.is_file():
+            return path
+    known = sorted(p.stem for folder in folders if folder.is_dir() for p in folder.glob("*.py"))
+    raise UserError(f"--config={name}: no such file{nearest(name, known)}")
+
+
+def parse(argv: list[str], default: str) -> tuple[Config, Path | None, list[str]]:
+    """Reads `--config`, `--config.a.b=value` and `--workdir` from a command line.
+
+    Returns:
+      the config, the work directory (None where it was not named) and the arguments that are no options.
+    """
+    argv = [_resolve(a) for a in argv]
+    if not any(a == "--config" or a.startswith("--config=") for a in argv):
+        argv = [f"--config={find_config(default)}", *argv]
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "the work directory", flag_values=values)
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["stepjax", *argv])
+    try:
+        # The flag library prints its own report of a broken config file: ours is the one line that counts.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            rest = values(["stepjax", *argv])[1:]
+            config = values.config
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(_explain(argv, error)) from error
+    if isinstance(config, types.FunctionType) or not isinstance(config, ConfigDict):
+        raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
+    workdir = Path(values.workdir) if values.workdir is not None else None
+    return from_dict(config), workdir, rest
+
+
+def _resolve(argument: str) -> str:
+    if argument.startswith("--config="):
+        name, _, tail = argument.removeprefix("--config=").partition(":")
+        return f"--config={find_config(name)}" + (f":{tail}" if tail else "")
+    return argument
+
+
+def _explain(argv: list[str], error: Exception) -> str:
+    """One line for what the flag library says in many."""
+    from stepjax.config import options_of
+
+    known = [f"config.{name}" for name, _ in options_of(Config)]
+    for argument in argv:
+        name, _, value = argument.removeprefix("--").removeprefix("-").partition("=")
+        if isinstance(error, flags.UnrecognizedFlagError) and name == error.flagname:
+            if not name.startswith("config."):
+                return f"--{name}: no such option{nearest(name, ['config', 'workdir'])}"
+            return f"--{name}: no such option{nearest(name, known)}"
+    text = " ".join(str(error).split())
+    for argument in argv:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if name.startswith("config.") and not name.startswith("config.ppo.streams") and name not in known:
+            return f"--{name}: no such option{nearest(name, known)}"
+        if name.startswith("config.") and value and value in text:
+            return f"--{name}={value}: {text[:200]}"
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"config: {lines[-1].strip() if lines else type(error).__name__}"

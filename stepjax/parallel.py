@@ -1,0 +1,105 @@
+"""Mesh, logical axis rules, and the two crossings between host and device.
+
+Parameters and activations name their dimensions ("embed", "heads", …); `RULES` alone says on which mesh axes a name
+lies. The same code shards over eight CPU devices and over a pod.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from stepjax.errors import UserError
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+RULES: dict[str, tuple[str, ...]] = {
+    "batch": ("data", "fsdp"),
+    "vocab": ("tensor",),
+    "embed": ("fsdp",),
+    "heads": ("tensor",),
+    "kv_heads": ("tensor",),
+    "mlp": ("tensor",),
+    # Activations keep their width whole: "embed" shards parameters only.
+    "layers": (),
+    "head_dim": (),
+    "width": (),
+    "time": (),
+    "outputs": (),
+}
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh `(data, fsdp, tensor)`; an axis of −1 takes the devices that the others leave (one axis at most)."""
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = [data, fsdp, tensor]
+    if sizes.count(-1) > 1 or any(s == 0 or s < -1 for s in sizes):
+        raise UserError(f"config.mesh: sizes {sizes} of (data, fsdp, tensor) must be positive, one of them at most -1")
+    known = int(np.prod([s for s in sizes if s != -1]))
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = max(len(devices) // known, 1)
+    total = int(np.prod(sizes))
+    if total > len(devices) or (-1 in (data, fsdp, tensor) and total != len(devices)):
+        raise UserError(
+            f"config.mesh: data × fsdp × tensor = {' × '.join(map(str, sizes))} does not fit {len(devices)} devices"
+        )
+    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:total])
+
+
+def partition_spec(
+    axes: Sequence[str | None], shape: Sequence[int] | None = None, mesh: Mesh | None = None
+) -> PartitionSpec:
+    """Logical names to mesh axes. A dimension that its mesh axes do not divide stays whole (two key heads on four
+    tensor devices, say); that check needs `shape` and `mesh`."""
+    entries: list[Any] = []
+    for i, name in enumerate(axes):
+        names = RULES[name] if name is not None else ()
+        if names and shape is not None and mesh is not None:
+            size = int(np.prod([mesh.shape[n] for n in names]))
+            names = names if shape[i] % size == 0 else ()
+        entries.append(names if len(names) > 1 else (names[0] if names else None))
+    while entries and entries[-1] is None:
+        entries.pop()
+    return PartitionSpec(*entries)
+
+
+def named_sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int] | None = None) -> NamedSharding:
+    return NamedSharding(mesh, partition_spec(axes, shape, mesh))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
+    """Rows over (data, fsdp); `leading` dimensions before the rows (reward streams, say) stay whole."""
+    return NamedSharding(mesh, PartitionSpec(*([None] * leading), RULES["batch"]))
+
+
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+    """Asks for an activation's sharding by logical names; without a mesh in context (a plain call) it does nothing."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, partition_spec(axes, x.shape, mesh))
+
+
+def put(tree: Any, sharding: Any) -> Any:
+    """Host arrays to the device, explicitly; every process passes the same global array, each device takes its part.
+
+    `sharding` is one sharding for all leaves, or a tree of them.
+    """
+    if isinstance(sharding, NamedSharding):
+        return jax.tree.map(lambda x: jax.device_put(np.asarray(x), sharding), tree)
+    return jax.tree.map(lambda x, s: jax.device_put(np.asarray(x), s), tree, sharding)
+
+
+def fetch(tree: Any) -> Any:
+    """Device arrays to host arrays (NumPy), explicitly."""
+    return jax.device_get(tree)
+
+
+def is_main_process() -> bool:
+    return jax.process_index() == 0

@@ -1,0 +1,62 @@
+"""Shaping of step scores, so that their sum over a response is not something to be piled up.
+
+All take `[B, S]`, one score a step, and a mask of the steps that are there; they return float32 with 0 outside the
+mask. Steps outside the mask never take part, wherever they stand: "the next step" is the next valid one.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def _valid(scores: Float[Array, "B S"], mask: Bool[Array, "B S"]) -> Float[Array, "B S"]:
+    """The scores in float32, 0 outside the mask, after the checks that all shapings share."""
+    chex.assert_rank([scores, mask], 2)
+    chex.assert_equal_shape([scores, mask])
+    chex.assert_type([scores, mask], [float, bool])
+    return jnp.where(mask, scores, 0).astype(jnp.float32)
+
+
+def clip(scores: Float[Array, "B S"], mask: Bool[Array, "B S"], *, eta: chex.Numeric) -> Float[Array, "B S"]:
+    """r_k ← min(r_k − η, 0): no step earns, bad steps cost [Gao 2024].
+
+    Args:
+      scores: r_k of steps 1..S, `[B, S]`.
+      mask: True on steps that are there.
+      eta: η, the score from which on a step is free; between the neutral and the good score.
+    """
+    return jnp.where(mask, jnp.minimum(_valid(scores, mask) - eta, 0.0), 0.0)
+
+
+def delta(scores: Float[Array, "B S"], mask: Bool[Array, "B S"]) -> Float[Array, "B S"]:
+    """r_k − r_{k+1} for k < K−1, r_{K−1} for k = K−1, 0 for k = K, over a row's K valid steps [Gao 2024].
+
+    The undiscounted sum from step k < K on is r_k: a response's total does not grow with its number of steps.
+    """
+    scores = _valid(scores, mask)
+    steps = scores.shape[1]
+    index = jnp.where(mask, jnp.arange(steps), steps - 1)
+    following = jnp.roll(jax.lax.cummin(index, axis=1, reverse=True), -1, axis=1)  # of the next valid step, if any
+    left = jnp.sum(mask, axis=1, keepdims=True) - jnp.cumsum(mask, axis=1)  # valid steps after this one
+    difference = scores - jnp.take_along_axis(scores, following, axis=1)
+    shaped = jnp.where(left >= 2, difference, jnp.where(left == 1, scores, 0.0))
+    return jnp.where(mask, shaped, 0.0)
+
+
+def min_form(
+    scores: Float[Array, "B S"], mask: Bool[Array, "B S"], *, temperature: chex.Numeric
+) -> Float[Array, "B S"]:
+    """r*_k = softmax_k(−r / τ) · r_k over a row's valid steps [PURE 2504.15275].
+
+    For small τ the worst step alone keeps its score: summed from any step up to it, the row gives its minimum, after
+    it 0.
+
+    Args:
+      scores: r_k of steps 1..S, `[B, S]`.
+      mask: True on steps that are there; a missing step's 0 can never be the minimum.
+      temperature: τ > 0, in units of the score.
+    """
+    scores = _valid(scores, mask)
+    logits = jnp.where(mask, -scores / temperature, jnp.finfo(jnp.float32).min)  # not −inf: a row may be empty
+    return jnp.where(mask, jax.nn.softmax(logits, axis=1) * scores, 0.0)

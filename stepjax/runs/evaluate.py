@@ -1,0 +1,108 @@
+"""Stage eval: the policies of a work directory on held-out problems, before and after."""
+
+import json
+import os
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from stepjax.data.encoding import fitting_prompts
+from stepjax.parallel import replicated
+from stepjax.rollout.generate import RolloutShape
+from stepjax.runs.classifier import StepClassifier, classification_report
+from stepjax.runs.progress import progress, table
+from stepjax.runs.responses import Response, ResponseSampler, measure
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import has_stage, stage_params
+
+ROWS = (
+    ("accuracy", "right answers", "%"),
+    ("trace_error", "right answers with a wrong step (trace error)", "%"),
+    ("good", "good steps", "%"),
+    ("neutral", "neutral steps", "%"),
+    ("bad", "bad steps", "%"),
+    ("holds", "calculations that hold", "%"),
+    ("calculation", "steps with a calculation", "%"),
+    ("repeated", "repeated steps", "%"),
+    ("steps", "steps a response", ""),
+    ("tokens", "tokens a response", ""),
+    ("truncated", "truncated responses", "%"),
+)
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """Samples held-out problems from each stage's policy, prints the table, writes eval.json."""
+    options, ppo = run.config.eval, run.config.ppo
+    start = time.perf_counter()
+    problems = run.task.problems(options.split)
+    chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
+    prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
+    rows = min(options.rows, -(-len(prompts.problems) // 8) * 8)
+    shape = RolloutShape(rows, ppo.prompt_tokens, ppo.max_new_tokens)
+    sampler = ResponseSampler(run, shape, options.temperature)
+    key = jax.device_put(jax.random.key(options.seed), replicated(run.mesh))
+    policies = [(s, k) for s, k in (("sft", ()), ("ppo", ("policy",))) if has_stage(run, s)]
+    found: dict[str, Any] = {
+        "problems": len(prompts.problems),
+        "left_out": prompts.left_out,
+        "temperature": options.temperature,
+        "split": options.split,
+        "seed": options.seed,
+        "rows": {},
+        "prm": {},
+        "notes": [],
+    }
+    responses: dict[str, list[Response]] = {}
+    with progress("Evaluation", len(policies) * len(prompts.problems), "responses") as bar:
+        for stage, keys in policies:
+            params = stage_params(run, stage, run.policy, *keys)
+            responses[stage] = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
+            figures: dict[str, Any] = measure(responses[stage])
+            figures["accuracy_interval"] = list(wilson(figures["accuracy"], len(responses[stage])))
+            found["rows"][stage] = figures
+    if has_stage(run, "prm") and responses and next(iter(responses.values()))[0].judgements is not None:
+        prm = stage_params(run, "prm", run.prm)
+        classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
+        for stage, answered in responses.items():
+            found["prm"][stage] = classification_report(*classifier(prm, answered))
+    found["seconds"] = round(time.perf_counter() - start, 2)
+    path = run.workdir / "eval.json"
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(found, indent=1) + "\n")
+    os.replace(partial, path)
+    show(found)
+    return found
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95% score interval of a share of n [Wilson 1927]."""
+    if n == 0:
+        return 0.0, 1.0
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    spread = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return float(max(centre - spread, 0.0)), float(min(centre + spread, 1.0))
+
+
+def show(found: dict[str, Any]) -> None:
+    """The table before and after, for people."""
+    stages = list(found["rows"])
+    names = {"sft": "after SFT", "ppo": "after step-level PPO"}
+    lines = []
+    for key, label, unit in ROWS:
+        values = [found["rows"][s].get(key) for s in stages]
+        if any(v is not None for v in values):
+            lines.append([label, *(_shown(v, unit) for v in values)])
+    for stage in stages:
+        if stage in found["prm"]:
+            f1 = found["prm"][stage]["macro_f1"]
+            lines.append([f"PRM macro-F1 on its steps ({stage})", *(f"{f1:.3f}" if s == stage else "" for s in stages)])
+    where = f"{found['problems']} {found['split']} problems, temperature {found['temperature']:g}"
+    table(where, ["", *(names.get(s, s) for s in stages)], lines)
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.1f}"

@@ -1,0 +1,194 @@
+"""Stage ppo: rollout, score, credit, update, over and over."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from stepjax.config import PPOOptions
+from stepjax.data.encoding import Prompts, fitting_prompts
+from stepjax.learners.optimizers import State, init_state, make_optimizer
+from stepjax.learners.ppo import abstract_ppo_state, credit_program, update_program
+from stepjax.learners.score import score_program
+from stepjax.models.definition import Params
+from stepjax.parallel import batch_sharding, fetch, put, replicated
+from stepjax.programs import Program
+from stepjax.rewards.signals import check_signals
+from stepjax.rollout.generate import RolloutShape
+from stepjax.runs.checkpoints import Checkpoints
+from stepjax.runs.metrics import Metrics
+from stepjax.runs.progress import progress
+from stepjax.runs.responses import Response, ResponseSampler, measure, ratings_by_token, read_responses
+from stepjax.runs.samples import sample_rows
+from stepjax.runs.setup import PRM_CLASSES, Run, check_finite, device_scalar
+from stepjax.runs.stages import has_stage, stage_params
+from stepjax.trajectory import Trajectory
+
+
+class PPO:
+    """The programs of a PPO run and its fixed parameters (reference policy, process reward model).
+
+    Attributes:
+      rows: responses a round.
+      programs: rollout, score, credit, update, in the order of a round.
+    """
+
+    def __init__(self, run: Run, reference: Params, prm: Params | None):
+        options = run.config.ppo
+        check_signals(options.streams)
+        self.run, self.options = run, options
+        self.reference, self.prm = reference, prm
+        self.rows = options.prompts * options.samples
+        shape = RolloutShape(self.rows, options.prompt_tokens, options.max_new_tokens)
+        self.sampler = ResponseSampler(run, shape, options.temperature)
+        updates = options.iterations * options.epochs * options.minibatches
+        self.optimizers = {
+            "policy": make_optimizer(options.policy, updates),
+            "critic": make_optimizer(options.critic, updates),
+        }
+        self.abstract_state = abstract_ppo_state(run.policy, run.critic, self.optimizers, run.mesh)
+        self.score = score_program(
+            run.policy,
+            run.critic,
+            run.prm if prm is not None else None,
+            run.splitter,
+            run.mesh,
+            self.sampler.program.outputs(),
+            temperature=options.temperature,
+        )
+        self.credit = credit_program(options, run.mesh, self.score.outputs())
+        self.update = update_program(
+            options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0]
+        )
+        self.rollout_key, self.update_key = run.key("rollout"), run.key("update")
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        return self.sampler.program, self.score, self.credit, self.update
+
+    def initial_state(self) -> State:
+        """Policy at the reference, critic on the reference's trunk with heads that say 0."""
+        run = self.run
+        params = {"policy": self.reference}
+        if run.critic is not None:
+            fresh = run.critic.sharded_init(run.key("critic"), run.mesh)
+            params["critic"] = {**fresh, "trunk": self.reference["trunk"]}
+        return {
+            role: init_state(params[role], self.optimizers[role], self.abstract_state[role], run.mesh)
+            for role in params
+        }
+
+    def iterate(
+        self, state: State, prompts: Prompts, chosen: np.ndarray, iteration: int, clock: "Clock"
+    ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
+        """One round. `chosen`: the prompt of each of the `rows` responses. Returns the host's figures with the state."""
+        run, mesh = self.run, self.run.mesh
+        with clock("rollout"):
+            # The row number holds the iteration: no two responses of a run share a random key.
+            ids = np.arange(self.rows) + iteration * self.rows
+            rows = self.sampler(state["policy"]["params"], prompts, chosen, self.rollout_key, ids)
+            jax.block_until_ready(rows.tokens)
+        critic = state["critic"]["params"] if "critic" in state else {}
+        # The score program runs while the host reads and judges the texts.
+        scored = self.score(state["policy"]["params"], self.reference, critic, self.prm or {}, rows)
+        with clock("judge"):
+            responses = read_responses(run, [prompts.problems[c] for c in chosen], rows)
+        with clock("score"):
+            assert scored.steps is not None
+            index, end = fetch((scored.steps.index, scored.steps.end))
+        ratings = ratings_by_token(responses, index, end)
+        host = {"rating": ratings, "correct": np.array([r.correct for r in responses])}
+        with clock("update"):
+            credited, described = self.credit(scored, put(host, batch_sharding(mesh)))
+            state, updated = self.update(state, credited, self.update_key, device_scalar(iteration, mesh))
+            figures = fetch({**described, **updated})
+        line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
+        line |= {k: float(v) for k, v in figures.items()}
+        if self.prm is not None and responses[0].judgements is not None:
+            line["prm/agreement"] = _agreement(fetch(scored.prm), ratings, end)
+        return state, line, credited, responses
+
+
+def _agreement(prm: np.ndarray, ratings: np.ndarray, end: np.ndarray) -> float:
+    """Share of steps whose likeliest class is the exact one."""
+    return float((prm[end].argmax(-1) == ratings[end] + 1).mean()) if end.any() else 0.0
+
+
+class Clock:
+    """Seconds by phase of the current round."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+def prompt_order(run: Run, prompts: Prompts) -> Callable[[int], np.ndarray]:
+    """The prompts of round i, by random access: a shuffled pass over all problems, then the next pass."""
+    options = run.config.ppo
+    order = grain.MapDataset.range(len(prompts.problems)).seed(run.config.seed + 2).shuffle().repeat()
+
+    def chosen(iteration: int) -> np.ndarray:
+        first = iteration * options.prompts
+        return np.repeat([order[first + i] for i in range(options.prompts)], options.samples)
+
+    return chosen
+
+
+def train_ppo(run: Run) -> Params:
+    """Trains (or continues, or finds finished) the policy; returns its parameters."""
+    options = run.config.ppo
+    with Checkpoints(run.checkpoint_folder("ppo")) as checkpoints:
+        done = checkpoints.latest() or 0
+        if done >= options.iterations:
+            return stage_params(run, "ppo", run.policy, "policy")
+        ppo = PPO(run, stage_params(run, "sft", run.policy), _prm_params(run))
+        if done:
+            state, host = checkpoints.restore(None, ppo.abstract_state)
+            done = host["step"]
+        else:
+            state = ppo.initial_state()
+        problems = run.task.problems("train")
+        limit = min(len(problems), options.iterations * options.prompts)
+        prompts = fitting_prompts(
+            run.tokenizer, problems[:limit], width=options.prompt_tokens, where="config.ppo.prompt_tokens"
+        )
+        if prompts.left_out:
+            print(f"PPO: {prompts.left_out} prompts wider than prompt_tokens={options.prompt_tokens} were left out")
+        order = prompt_order(run, prompts)
+        with Metrics(run.workdir, "ppo") as metrics, progress("PPO", options.iterations, "rounds", done) as bar:
+            metrics.resume(done)
+            for step in range(done + 1, options.iterations + 1):
+                clock = Clock()
+                state, line, rows, responses = ppo.iterate(state, prompts, order(step - 1), step, clock)
+                check_finite(line, "PPO", step)
+                metrics.write(step, {**line, "seconds": clock.seconds})
+                last = step == options.iterations
+                if last or step == 1 or step % options.samples_every == 0:
+                    metrics.append_samples(step, sample_rows(options.streams, rows, responses, options.log_samples))
+                if last or step % options.checkpoint_every == 0:
+                    metrics.sync()
+                    checkpoints.save(step, state, {"step": step})
+                bar.advance(1, **_shown(line, options))
+            checkpoints.wait()
+        return state["policy"]["params"]
+
+
+def _shown(line: dict[str, float], options: PPOOptions) -> dict[str, float]:
+    first = next(iter(options.streams))
+    return {"accuracy": line["true/accuracy"], f"reward/{first}": line[f"reward/{first}"], "kl": line["kl/reference"]}
+
+
+def _prm_params(run: Run) -> Params | None:
+    """The process reward model where a stream needs one, or where it can be watched for nothing more."""
+    needed = any(s.signal == "prm" for s in run.config.ppo.streams.values())
+    return stage_params(run, "prm", run.prm) if needed or has_stage(run, "prm") else None

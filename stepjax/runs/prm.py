@@ -1,0 +1,84 @@
+"""Stage prm: a three-class process reward model learns from labelled steps.
+
+Labels come from the task's exact judge, which plays the part of human annotators: of demonstrations and of responses
+sampled from the SFT policy. After this stage the judge only measures.
+"""
+
+import numpy as np
+
+from stepjax.data.encoding import encode, fitting_prompts, labelled_steps
+from stepjax.data.packing import Example, PackedBatches, pack_all
+from stepjax.errors import UserError
+from stepjax.learners.supervised import prm_sums
+from stepjax.models.definition import Params
+from stepjax.rollout.generate import RolloutShape
+from stepjax.runs.classifier import StepClassifier, classification_report
+from stepjax.runs.progress import progress
+from stepjax.runs.responses import Response, ResponseSampler, read_response
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import stage_params
+from stepjax.runs.supervised import train
+
+
+def train_prm(run: Run) -> Params:
+    """Trains (or continues, or finds finished) the process reward model; returns its parameters."""
+    options, ppo = run.config.prm, run.config.ppo
+    sft = stage_params(run, "sft", run.policy)
+    shape = RolloutShape(run.config.eval.rows, ppo.prompt_tokens, ppo.max_new_tokens)
+    held_out: list[Response] = []
+    classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)
+
+    def sample(split: str, first: int, count: int, label: str) -> list[Response]:
+        problems = run.task.problems(split)
+        chosen = [problems[(first + i) % len(problems)] for i in range(count)]
+        prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
+        with progress(label, len(prompts.problems), unit="responses") as bar:
+            rows = range(len(prompts.problems))
+            return ResponseSampler(run, shape, ppo.temperature).many(sft, prompts, rows, run.key("prm_samples"), bar)
+
+    def batches() -> PackedBatches:
+        problems = run.task.problems("train")
+        examples: list[Example] = []
+        for i in range(min(options.demonstrations, len(problems))):
+            problem = problems[i]
+            if problem.solution is not None:
+                prompt, ids = encode(run.tokenizer, problem.prompt), encode(run.tokenizer, problem.solution)
+                response = read_response(run, problem, prompt, [*ids, run.eos], True)
+                examples.append(labelled_example(run, response))
+        if options.samples:
+            responses = sample("train", options.demonstrations, options.samples, "PRM data")
+            examples += [labelled_example(run, r) for r in responses]
+        return PackedBatches(
+            examples.__getitem__, len(examples), rows=options.rows, width=options.row_tokens, seed=run.config.seed + 1
+        )
+
+    def valid(params: Params) -> dict[str, float]:
+        if not held_out:
+            held_out.extend(sample("valid", 0, options.valid_samples, "PRM held-out"))
+        figures = classification_report(*classifier(params, held_out))
+        return {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}
+
+    def initial() -> Params:
+        params = run.prm.sharded_init(run.key("prm"), run.mesh)
+        return {**params, "trunk": sft["trunk"]} if options.from_sft else params
+
+    return train(run, "prm", "PRM", run.prm, prm_sums, options, batches=batches, initial=initial, valid=valid)
+
+
+def labelled_example(run: Run, response: Response) -> Example:
+    """The response's steps with the classes of their exact ratings; a step cut off by truncation has no label."""
+    if response.judgements is None:
+        raise UserError(f"task {run.task.name}: it has no step verifier to label a process reward model's data with")
+    ends, classes = step_classes(run, response)
+    return labelled_steps(response.prompt, response.tokens, ends, classes)
+
+
+def step_classes(run: Run, response: Response) -> tuple[np.ndarray, list[int]]:
+    """Which response tokens end a judged step (bool[n]), and those steps' classes (0 bad, 1 neutral, 2 good)."""
+    index, end = run.splitter.split_host(response.tokens)
+    judgements = response.judgements or []
+    if not response.finished and len(end):
+        end[-1] = False
+    if not judgements:
+        end[:] = False
+    return end, [judgements[min(i, len(judgements) - 1)].rating + 1 for i in index[end]]

@@ -1,0 +1,122 @@
+"""Which metric is drawn where: the plan of the report's charts, in reading order."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One planned chart.
+
+    Attributes:
+      stage: whose records it draws.
+      title: what is measured.
+      keys: metric → name of the line. A key that ends in "/*" stands for every metric of the group.
+      each: a chart a metric instead of a line a metric; the line's name follows the title.
+      unit, hint, log, zero: as in `Chart`. Shares always start at zero.
+    """
+
+    stage: str
+    title: str
+    keys: dict[str, str]
+    each: bool = False
+    unit: str = ""
+    hint: str = ""
+    log: bool = False
+    zero: bool = False
+
+
+def _ppo(name: str, keys: dict[str, str] | str, **options: Any) -> Plan:
+    return Plan("ppo", name, {keys: ""} if isinstance(keys, str) else keys, **options)
+
+
+PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
+    (
+        "outcome", "Right answers and rewards",
+        "The graded truth beside every reward that the policy is trained on (means a response), over the same "
+        "iterations. A reward that rises while right answers do not is no progress.",
+        (
+            _ppo("Right answers", "true/accuracy", unit="share"),
+            _ppo("Reward", "reward/*", each=True),
+        ),
+    ),
+    (
+        "kl", "How far and how fast the policy moves",
+        "",
+        (
+            _ppo("Distance from the reference", "kl/reference", unit="KL, nats"),
+            _ppo("Moved in one iteration", "kl/update", unit="KL, nats"),
+            _ppo("Entropy of the policy", "entropy", unit="nats a token", zero=True),
+            _ppo("Norm of the gradient", "grad_norm/*", zero=True),
+        ),
+    ),
+    (
+        "length", "Length of responses",
+        "",
+        (
+            _ppo("Tokens a response", "length/tokens", zero=True),
+            _ppo("Steps a response", "length/steps", zero=True),
+            _ppo("Responses cut off at the limit", "length/truncated", unit="share"),
+        ),
+    ),
+    (
+        "update", "Policy updates",
+        "Sampler and learner should give a token the same log-probability; what differs biases the policy gradient.",
+        (
+            _ppo("Sampler against learner", {"mismatch/mean": "mean", "mismatch/max": "largest"},
+                 unit="difference of log-probabilities, log axis", log=True),
+            _ppo("Policy loss", "policy/loss"),
+            _ppo("Tokens clipped by PPO", "policy/clip_fraction", unit="share"),
+            _ppo("Largest ratio, new to old", "policy/ratio_max", log=True, unit="of probabilities, log axis"),
+        ),
+    ),
+    (
+        "steps", "Quality of single steps",
+        "Exact ratings are the task's own verifier, which the policy is not trained on unless a reward says so; the "
+        "reward model's are what it believes.",
+        (
+            _ppo("Steps by exact rating", {"true/good": "good", "true/neutral": "neutral", "true/bad": "bad"},
+                 unit="share"),
+            _ppo("Steps as the reward model rates them",
+                 {"prm/good": "good", "prm/neutral": "neutral", "prm/bad": "bad"}, unit="share"),
+            _ppo("Reward model agrees with the exact rating", "prm/agreement", unit="share"),
+            _ppo("Right answers with a wrong step", "true/trace_error", unit="share", hint="The trace error."),
+            _ppo("Steps with a calculation, and calculations that hold",
+                 {"true/calculation": "steps with one", "true/holds": "of these, it holds"}, unit="share"),
+            _ppo("Repeated steps", {"true/repeated": "repeated", "repeat/steps": "repeated"}, unit="share"),
+        ),
+    ),
+    (
+        "critic", "Critic",
+        "",
+        (
+            _ppo("Variance of returns explained", "explained_variance/*",
+                 hint="1 is perfect, 0 no better than a constant."),
+            _ppo("Spread of advantages", "advantage_std/*", unit="standard deviation", zero=True),
+            _ppo("Critic loss", "value_loss/*", zero=True),
+        ),
+    ),
+    (
+        "sft", "SFT: learning from demonstrations",
+        "",
+        (
+            Plan("sft", "Loss", {"loss": "training", "valid/loss": "validation"}, unit="nats a token"),
+            Plan("sft", "Norm of the gradient", {"grad_norm": "norm"}, zero=True),
+            Plan("sft", "Speed", {"tokens_per_second": "speed"}, unit="tokens a second", zero=True),
+            Plan("sft", "Tokens learned from, an update", {"tokens": "tokens"}, zero=True),
+        ),
+    ),
+    (
+        "prm", "Reward model: learning from rated steps",
+        "",
+        (
+            Plan("prm", "Loss", {"loss": "training", "valid/loss": "validation"}, unit="nats a step"),
+            Plan("prm", "Ratings that are met",
+                 {"accuracy": "accuracy", "valid/accuracy": "validation", "valid/macro_f1": "macro F1, validation"},
+                 unit="share"),
+            Plan("prm", "Norm of the gradient", {"grad_norm": "norm"}, zero=True),
+            Plan("prm", "Speed", {"tokens_per_second": "speed"}, unit="tokens a second", zero=True),
+            Plan("prm", "Steps learned from, an update", {"tokens": "steps"}, zero=True),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,121 @@
+"""Reads a work directory: what a run left behind, as far as it can be read. Whatever cannot becomes a note."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepjax.errors import UserError
+
+FILES = ("config.json", "metrics.jsonl", "samples.jsonl", "eval.json")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of a work directory.
+
+    Attributes:
+      name: the folder's own name.
+      config: the options, nested.
+      metrics: one flat record a (stage, step), sorted by step inside a stage, stages in the order they began.
+      samples: responses in the order they were written.
+      evaluation: eval.json, or {}.
+      notes: what could not be read, for the reader of the report.
+    """
+
+    name: str
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
+    evaluation: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_run(workdir: Path) -> RunFiles:
+    """Reads a work directory; UserError where the folder holds none of a run's files."""
+    if not any((workdir / name).is_file() for name in FILES):
+        what = "holds none of " + ", ".join(FILES) if workdir.is_dir() else "is no folder"
+        raise UserError(f"{workdir}: {what}; give the work directory of a run")
+    notes: list[str] = []
+    return RunFiles(
+        name=workdir.resolve().name,
+        config=_document(workdir / "config.json", notes),
+        metrics=merge_records(_lines(workdir / "metrics.jsonl", notes)),
+        samples=_unrepeated(_lines(workdir / "samples.jsonl", notes)),
+        evaluation=_document(workdir / "eval.json", notes),
+        notes=notes,
+    )
+
+
+def merge_records(records: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One flat record a (stage, step): nested groups become "group/name", and later lines win.
+
+    A run that was stopped and resumed repeats the steps after its last checkpoint; the repetition is the one that
+    counts, for the run went on from it.
+    """
+    merged: dict[str, dict[int, dict[str, Any]]] = {}
+    for record in records:
+        step, stage = record.get("step"), record.get("stage")
+        if isinstance(step, int) and not isinstance(step, bool) and abs(step) < 10**15:
+            name = stage if isinstance(stage, str) else ""
+            merged.setdefault(name, {}).setdefault(step, {}).update(flatten(record) | {"stage": name})
+    return [steps[step] for steps in merged.values() for step in sorted(steps)]
+
+
+def flatten(tree: dict[str, Any], separator: str = "/") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a/b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= {f"{key}{separator}{name}": leaf for name, leaf in flatten(value, separator).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _document(path: Path, notes: list[str]) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (ValueError, RecursionError) as error:
+        notes.append(f"{path.name} could not be read ({error}); the report goes without it.")
+        return {}
+    if not isinstance(value, dict):
+        notes.append(f"{path.name} does not hold an object; the report goes without it.")
+        return {}
+    return value
+
+
+def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file. A last line without its end is what a stopped run leaves: skipped."""
+    if not path.is_file():
+        return []
+    records, unreadable, cut_off = [], [], False
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for i, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                value = None
+            if isinstance(value, dict):
+                records.append(value)
+            elif line.endswith("\n"):
+                unreadable.append(i)
+            else:
+                cut_off = True
+    if unreadable:
+        lines_are = "line" if len(unreadable) == 1 else "lines"
+        some = ", ".join(map(str, unreadable[:5])) + (" …" if len(unreadable) > 5 else "")
+        notes.append(f"{path.name}: {len(unreadable)} {lines_are} could not be read and were left out (line {some}).")
+    if cut_off:
+        notes.append(f"{path.name}: the last line is cut off (the run was stopped while it wrote) and was left out.")
+    return records
+
+
+def _unrepeated(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A resumed run writes the same samples again."""
+    return list({json.dumps(record, sort_keys=True): record for record in records}.values())

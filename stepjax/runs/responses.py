@@ -1,0 +1,146 @@
+"""Responses on the host: sampling them in batches of one compiled size, reading their steps, judging them exactly."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from stepjax.data.encoding import Prompts
+from stepjax.parallel import batch_sharding, fetch, put
+from stepjax.programs import Program
+from stepjax.rollout.generate import RolloutShape, rollout_program
+from stepjax.rollout.sampling import Sampler
+from stepjax.runs.setup import Run
+from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sampled response and what is exactly known of it.
+
+    Attributes:
+      prompt, tokens: ids; `tokens` holds the end-of-text token where the response ended by itself.
+      text: the response as text.
+      steps: the text of each step.
+      finished: False where it was truncated.
+      correct: whether its final answer is right.
+      judgements: one a step, or None where the task has no step verifier.
+    """
+
+    problem: Problem
+    prompt: Sequence[int]
+    tokens: Sequence[int]
+    text: str
+    steps: list[str]
+    finished: bool
+    correct: bool
+    judgements: list[StepJudgement] | None
+
+
+class ResponseSampler:
+    """The rollout program of one size, fed with problems and random keys."""
+
+    def __init__(self, run: Run, shape: RolloutShape, temperature: float):
+        self.run = run
+        self.shape = shape
+        sampler = Sampler(temperature)
+        self.program: Program = rollout_program(run.policy, run.mesh, shape, eos=run.eos, sampler=sampler)
+
+    def __call__(
+        self, params: Any, prompts: Prompts, rows: Sequence[int], key: jax.Array, ids: np.ndarray
+    ) -> Trajectory:
+        """Responses to prompts `rows` (exactly `shape.rows` of them), on the device. `ids` name the random keys."""
+        tokens, lengths = prompts.batch(rows, self.shape.prompt_width)
+        placed = put((tokens, lengths, ids.astype(np.int32)), batch_sharding(self.run.mesh))
+        return self.program(params, placed[0], placed[1], key, placed[2])
+
+    def many(
+        self, params: Any, prompts: Prompts, rows: Sequence[int], key: jax.Array, bar: Any = None
+    ) -> list[Response]:
+        """A judged response to each of any number of prompts, in batches; row i uses random key i."""
+        found: list[Response] = []
+        size = self.shape.rows
+        for first in range(0, len(rows), size):
+            chosen = list(rows[first : first + size])
+            padded = chosen + [chosen[-1]] * (size - len(chosen))
+            trajectory = self(params, prompts, padded, key, np.arange(first, first + size))
+            problems = [prompts.problems[r] for r in padded]
+            found += read_responses(self.run, problems, trajectory)[: len(chosen)]
+            if bar is not None:
+                bar.advance(len(chosen))
+        return found
+
+
+def read_responses(run: Run, problems: Sequence[Problem], trajectory: Trajectory) -> list[Response]:
+    """Fetches a trajectory's tokens and judges every row exactly."""
+    fields = (trajectory.tokens, trajectory.prompt_length, trajectory.response_length, trajectory.finished)
+    tokens, prompt_length, response_length, finished = fetch(fields)
+    width = trajectory.prompt_width
+    responses = []
+    for i, problem in enumerate(problems):
+        ids = tokens[i, width : width + response_length[i]].tolist()
+        prompt = tokens[i, width - prompt_length[i] : width].tolist()
+        responses.append(read_response(run, problem, prompt, ids, bool(finished[i])))
+    return responses
+
+
+def read_response(run: Run, problem: Problem, prompt: Sequence[int], ids: Sequence[int], finished: bool) -> Response:
+    text = run.tokenizer.decode(ids, skip_special_tokens=True)
+    steps = run.splitter.texts(ids)
+    return Response(
+        problem=problem,
+        prompt=prompt,
+        tokens=ids,
+        text=text,
+        steps=steps,
+        finished=finished,
+        correct=finished and run.task.grade(problem, text),
+        judgements=run.task.judge(problem, steps),
+    )
+
+
+def ratings_by_token(responses: Sequence[Response], index: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """The exact rating of each step at its last token, float32[B, T]; 0 elsewhere and where there is no verifier."""
+    ratings = np.zeros(index.shape, np.float32)
+    for i, response in enumerate(responses):
+        if response.judgements:
+            at = np.flatnonzero(end[i])
+            known = np.array([j.rating for j in response.judgements], np.float32)
+            ratings[i, at] = known[np.minimum(index[i, at], len(known) - 1)]
+    return ratings
+
+
+def measure(responses: Sequence[Response]) -> dict[str, float]:
+    """Exact figures of a set of responses: accuracy, trace error, step shares, lengths.
+
+    trace_error is the share of right-answered responses with a wrong step [Uesato 2022]; holds the share of steps with
+    a calculation whose calculation holds, calculation the share of steps that have one.
+    """
+    n = max(len(responses), 1)
+    steps = [j for r in responses for j in r.judgements or []]
+    figures = {"accuracy": sum(r.correct for r in responses) / n}
+    right = [r for r in responses if r.correct and r.judgements and all(j.correct is not None for j in r.judgements)]
+    if steps and all(j.correct is not None for j in steps):
+        wrong = sum(any(not j.correct for j in r.judgements or []) for r in right)
+        figures["trace_error"] = wrong / max(len(right), 1)
+    if steps:
+        for name, rating in (("good", 1), ("neutral", 0), ("bad", -1)):
+            figures[name] = sum(j.rating == rating for j in steps) / len(steps)
+        calculations = [j for j in steps if j.kind == "calculation"]
+        if calculations:
+            figures["holds"] = sum(j.rating > 0 for j in calculations) / len(calculations)
+            figures["calculation"] = len(calculations) / len(steps)
+    figures["steps"] = sum(len(r.steps) for r in responses) / n
+    figures["tokens"] = sum(len(r.tokens) for r in responses) / n
+    figures["truncated"] = sum(not r.finished for r in responses) / n
+    figures["repeated"] = sum(_repeats(r.steps) for r in responses) / max(sum(len(r.steps) for r in responses), 1)
+    return figures
+
+
+def _repeats(steps: Sequence[str]) -> int:
+    """Steps that stood before in the same response, word for word."""
+    return sum(count - 1 for count in Counter(s.strip() for s in steps).values())

@@ -1,0 +1,60 @@
+"""Rows of samples.jsonl: a response with all that is known of its steps."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from stepjax.parallel import fetch
+from stepjax.runs.responses import Response
+from stepjax.trajectory import Trajectory
+
+
+def sample_rows(
+    streams: Iterable[str], rows: Trajectory, responses: list[Response], count: int
+) -> list[dict[str, Any]]:
+    """The first `count` responses of a credited batch: text, exact rating, PRM scores, rewards and advantages a step.
+
+    A step's reward is the sum over its tokens, its advantage their mean (before the stream's weight, after whitening).
+    """
+    names = list(streams)
+    count = min(count, len(responses))
+    assert rows.steps is not None
+    columns = (rows.steps.index, rows.steps.end, rows.prm, rows.rewards, rows.advantages)
+    index, end, prm, rewards, advantages = (None if x is None else x[:count] for x in fetch(columns))
+    found = []
+    for i, response in enumerate(responses[:count]):
+        steps = []
+        for k, text in enumerate(response.steps):
+            tokens = np.flatnonzero(index[i] == k)
+            at_end = tokens[end[i, tokens]]
+            judged = response.judgements[k] if response.judgements else None
+            steps.append(
+                {
+                    "text": text,
+                    "rating": judged.rating if judged else None,
+                    "kind": judged.kind if judged else None,
+                    "prm": [round(float(p), 4) for p in prm[i, at_end[0]]] if prm is not None and len(at_end) else None,
+                    "rewards": {n: _round(rewards[i, j, tokens].sum()) for j, n in enumerate(names)},
+                    "advantage": {
+                        n: _round(advantages[i, j, tokens].mean()) if len(tokens) else 0.0 for j, n in enumerate(names)
+                    },
+                    "tokens": len(tokens),
+                }
+            )
+        found.append(
+            {
+                "problem": response.problem.id,
+                "prompt": response.problem.prompt,
+                "response": response.text,
+                "answer": response.problem.answer,
+                "correct": bool(response.correct),
+                "truncated": not response.finished,
+                "steps": steps,
+            }
+        )
+    return found
+
+
+def _round(value: Any) -> float:
+    return round(float(value), 4)

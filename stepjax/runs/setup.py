@@ -1,0 +1,158 @@
+"""What every stage of a run shares: work directory, mesh, task, tokenizer, step splitter, models."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from stepjax.config import Config, ModelOptions, resumable_options
+from stepjax.data.tokenizers import load_tokenizer, train_bpe
+from stepjax.errors import NonFiniteError, UserError
+from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel
+from stepjax.options import nearest
+from stepjax.parallel import make_mesh, put, replicated
+from stepjax.runs.workdir import open_workdir
+from stepjax.steps import StepSplitter
+from stepjax.tasks.base import Task
+
+PRM_CLASSES = ("bad", "neutral", "good")
+"""The order of the process reward model's three outputs; a rating r of −1, 0, +1 is class r + 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's fixed surroundings.
+
+    Attributes:
+      workdir: the work directory, opened and locked.
+      vocab: rows of the embedding: the tokenizer's entries, rounded up so that a mesh can divide them.
+    """
+
+    config: Config
+    workdir: Path
+    mesh: Mesh
+    task: Task
+    tokenizer: Any
+    splitter: StepSplitter
+    vocab: int
+
+    @property
+    def eos(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    @functools.cached_property
+    def policy(self) -> Definition[LanguageModel]:
+        return Definition(lambda rngs: LanguageModel(self._decoder, rngs))
+
+    @functools.cached_property
+    def prm(self) -> Definition[ScoreModel]:
+        return Definition(lambda rngs: ScoreModel(self._decoder, len(PRM_CLASSES), rngs))
+
+    @functools.cached_property
+    def critic(self) -> Definition[ScoreModel] | None:
+        """One head a reward stream; None where no stream has a critic."""
+        streams = self.config.ppo.streams
+        if not any(s.critic for s in streams.values()):
+            return None
+        return Definition(lambda rngs: ScoreModel(self._decoder, len(streams), rngs))
+
+    @property
+    def _decoder(self) -> DecoderConfig:
+        return decoder_config(self.config.model, self.vocab)
+
+    def key(self, name: str) -> jax.Array:
+        """The random key of a purpose, on the mesh: one tree of keys from the run's seed."""
+        purposes = ("policy", "prm", "critic", "rollout", "update", "prm_samples", "evaluate")
+        key = jax.random.fold_in(jax.random.key(self.config.seed), purposes.index(name))
+        return jax.device_put(key, replicated(self.mesh))
+
+    def checkpoint_folder(self, stage: str) -> Path:
+        return self.workdir / "checkpoints" / stage
+
+
+def decoder_config(options: ModelOptions, vocab: int) -> DecoderConfig:
+    dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    for name in ("dtype", "param_dtype"):
+        value = getattr(options, name)
+        if value not in dtypes:
+            raise UserError(f"config.model.{name}: {value!r} is neither float32 nor bfloat16")
+    if options.heads % options.kv_heads:
+        raise UserError(f"config.model: heads={options.heads} must be a multiple of kv_heads={options.kv_heads}")
+    changes = {name: dtypes[getattr(options, name)] for name in ("dtype", "param_dtype")}
+    return DecoderConfig(vocab=vocab, **{**dataclasses.asdict(options), **changes})
+
+
+def make_task(config: Config) -> Task:
+    """The problem source that the options name."""
+    options = config.task
+    if options.name == "register_chain":
+        from stepjax.tasks.register_chain import RegisterChain
+
+        return RegisterChain(options.register_chain)
+    if options.name == "gsm8k":
+        from stepjax.tasks.gsm8k import GSM8K
+
+        return GSM8K(options.gsm8k)
+    if options.name == "jsonl":
+        from stepjax.tasks.jsonl import JsonlProblems
+
+        return JsonlProblems.from_options(options.jsonl, separator=options.separator)
+    known = ("register_chain", "gsm8k", "jsonl")
+    raise UserError(f"config.task.name: no task {options.name!r}{nearest(options.name, known)}")
+
+
+def make_tokenizer(config: Config, task: Task, workdir: Path) -> Any:
+    """The tokenizer in the work directory, or a new one that is then saved there in Hugging Face format."""
+    folder = workdir / "tokenizer"
+    if (folder / "tokenizer.json").exists():
+        return load_tokenizer(folder)
+    if config.tokenizer.path:
+        tokenizer = load_tokenizer(config.tokenizer.path)
+    elif config.task.name == "register_chain":
+        from stepjax.tasks.register_chain import build_tokenizer
+
+        tokenizer = build_tokenizer()
+    else:
+        problems = task.problems("train")
+        tokenizer = train_bpe((p.prompt + (p.solution or p.answer) for p in problems), config.tokenizer.vocab)
+    tokenizer.save_pretrained(str(folder))
+    return tokenizer
+
+
+@contextmanager
+def open_run(config: Config, workdir: Path) -> Iterator[Run]:
+    """Opens (or continues) a work directory and builds what all stages share."""
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    task = make_task(config)
+    with open_workdir(workdir, dataclasses.asdict(config), resumable_options()) as opened:
+        tokenizer = make_tokenizer(config, task, opened)
+        splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
+        vocab = -(-len(tokenizer) // 8) * 8
+        yield Run(config, opened, mesh, task, tokenizer, splitter, vocab)
+
+
+def device_scalar(value: int, mesh: Mesh) -> jax.Array:
+    """An int32 on the mesh, moved there explicitly."""
+    return put(jnp.int32(value) if isinstance(value, jax.Array) else _int32(value), replicated(mesh))
+
+
+def _int32(value: int) -> Any:
+    import numpy as np
+
+    return np.int32(value)
+
+
+def check_finite(figures: dict[str, Any], stage: str, step: int) -> None:
+    """Stops the run at the first non-finite loss or gradient; earlier checkpoints stay as they are."""
+    for name, value in figures.items():
+        if isinstance(value, float) and ("loss" in name or "grad_norm" in name) and value - value != 0.0:
+            raise NonFiniteError(
+                f"{stage} step {step}: {name} is {value}; nothing was saved since the last checkpoint. "
+                "Lower the learning rate, or look at the data of that step"
+            )

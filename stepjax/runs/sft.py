@@ -1,0 +1,54 @@
+"""Stage sft: the policy learns the task's demonstrations."""
+
+import numpy as np
+
+from stepjax.data.encoding import demonstration
+from stepjax.data.packing import PackedBatches, pack_all
+from stepjax.learners.supervised import sft_sums, valid_program
+from stepjax.models.definition import Params
+from stepjax.parallel import batch_sharding, fetch, put
+from stepjax.runs.setup import Run
+from stepjax.runs.supervised import train
+
+VALID_EXAMPLES = 512
+
+
+def train_sft(run: Run) -> Params:
+    """Trains (or continues, or finds finished) the policy; returns its parameters."""
+    options = run.config.sft
+    problems = run.task.problems("train")
+
+    def batches() -> PackedBatches:
+        def encode(i: int):
+            return demonstration(run.tokenizer, problems[i], prompt_loss=options.prompt_loss)
+
+        solved = len(problems) if problems[0].solution is not None else 0
+        return PackedBatches(encode, solved, rows=options.rows, width=options.row_tokens, seed=run.config.seed)
+
+    held_out = run.task.problems("valid")
+    program = valid_program("sft", sft_sums, run.policy, run.mesh, rows=options.rows, width=options.row_tokens)
+    examples = [
+        demonstration(run.tokenizer, held_out[i], prompt_loss=options.prompt_loss)
+        for i in range(min(len(held_out), VALID_EXAMPLES))
+        if held_out[i].solution is not None
+    ]
+    packed = pack_all(examples, rows=options.rows, width=options.row_tokens)
+
+    def valid(params: Params) -> dict[str, float]:
+        found = [fetch(program(params, put(batch, batch_sharding(run.mesh)))) for batch in packed]
+        tokens = np.array([f["tokens"] for f in found], np.float64)
+        if not tokens.sum():
+            return {}
+        return {"loss": float(np.sum([f["loss"] for f in found] * tokens) / tokens.sum())}
+
+    return train(
+        run,
+        "sft",
+        "SFT",
+        run.policy,
+        sft_sums,
+        options,
+        batches=batches,
+        initial=lambda: run.policy.sharded_init(run.key("policy"), run.mesh),
+        valid=valid,
+    )

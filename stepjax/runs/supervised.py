@@ -1,0 +1,74 @@
+"""The loop of supervised training, shared by SFT and the process reward model: resume, update, log, save."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from stepjax.config import PRMOptions, SFTOptions
+from stepjax.data.packing import PackedBatches
+from stepjax.learners.optimizers import abstract_state, init_state, make_optimizer
+from stepjax.learners.supervised import LossSums, train_program
+from stepjax.models import Definition
+from stepjax.models.definition import Params
+from stepjax.parallel import batch_sharding, fetch, put
+from stepjax.runs.checkpoints import Checkpoints
+from stepjax.runs.metrics import Metrics
+from stepjax.runs.progress import progress
+from stepjax.runs.setup import Run, check_finite
+
+
+def train(
+    run: Run,
+    stage: str,
+    label: str,
+    definition: Definition,
+    sums: LossSums,
+    options: SFTOptions | PRMOptions,
+    *,
+    batches: Callable[[], PackedBatches],
+    initial: Callable[[], Params],
+    valid: Callable[[Params], dict[str, Any]],
+) -> Params:
+    """Trains to `options.updates` updates, from the last checkpoint where there is one, and returns the parameters.
+
+    `batches`, `initial` and `valid` are only called where training has work left to do.
+    """
+    optimizer = make_optimizer(options.optimizer, options.updates)
+    like = abstract_state(definition, optimizer, run.mesh)
+    with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
+        done = checkpoints.latest() or 0
+        if done >= options.updates:
+            state, _ = checkpoints.restore(None, like)
+            return state["params"]
+        data = batches()
+        if done:
+            state, host = checkpoints.restore(None, like)
+            done = host["step"]
+            data.restore(host["data"])
+        else:
+            state = init_state(initial(), optimizer, like, run.mesh)
+        program = train_program(
+            stage, sums, definition, optimizer, run.mesh, rows=options.rows, width=options.row_tokens
+        )
+        sharding = batch_sharding(run.mesh)
+        with Metrics(run.workdir, stage) as metrics, progress(label, options.updates, start=done) as bar:
+            metrics.resume(done)
+            for step in range(done + 1, options.updates + 1):
+                state, figures = program(state, put(next(data), sharding))
+                last = step == options.updates
+                saving = last or step % options.checkpoint_every == 0
+                if saving or step % options.log_every == 0:
+                    line = {k: float(np.asarray(v)) for k, v in fetch(figures).items()}
+                    check_finite(line, label, step)
+                    if saving:
+                        line |= {f"valid/{k}": v for k, v in valid(state["params"]).items()}
+                    metrics.write(step, line)
+                    bar.advance(step - bar.done, loss=line["loss"])
+                if saving:
+                    metrics.sync()
+                    checkpoints.save(step, state, {"step": step, "data": data.state()})
+            checkpoints.wait()
+        if data.left_out:
+            print(f"{label}: {data.left_out} examples longer than row_tokens={options.row_tokens} were left out")
+        return state["params"]

@@ -1,0 +1,17 @@
+"""RegisterChain: small register programs whose every step can be judged exactly, with noisy demonstrations."""
+
+from stepjax.tasks.register_chain.config import PRESETS, RegisterChainConfig
+from stepjax.tasks.register_chain.parser import RegisterJudgement, first_error, judge_steps, prefix_correct
+from stepjax.tasks.register_chain.task import RegisterChain
+from stepjax.tasks.register_chain.tokenizer import build_tokenizer
+
+__all__ = [
+    "PRESETS",
+    "RegisterChain",
+    "RegisterChainConfig",
+    "RegisterJudgement",
+    "build_tokenizer",
+    "first_error",
+    "judge_steps",
+    "prefix_correct",
+]

@@ -1,0 +1,170 @@
+"""The exact judge: reads a response line by line and says of each step whether it follows, is true, and helps.
+
+Steps, one a line:
+  b=7+5=2    derive b by the program's operation, the operands being shown by value
+  b=2        restate a literal or an already stated value; else a leap (a value without its operation)
+  !b=7+5=2   take back the latest stated value of b and redo it
+  ?2         answer; nothing may follow
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from stepjax.errors import UserError
+from stepjax.tasks.base import StepJudgement
+from stepjax.tasks.register_chain.config import RATINGS
+from stepjax.tasks.register_chain.program import NUMBER, Operand, Program, apply, value_of
+
+KINDS = ("derive", "unneeded", "repeat", "restate", "repair", "leap", "answer", "malformed", "after")
+_STEP = re.compile(rf"(!?)([a-z])=({NUMBER})([-+*])({NUMBER})=({NUMBER})|([a-z])=({NUMBER})|\?({NUMBER})")
+
+
+class Step(NamedTuple):
+    """A parsed line. `form` is "derive", "repair", "restate" or "answer"; fields that a form lacks are "" or 0."""
+
+    form: str
+    register: str
+    left: int
+    operator: str
+    right: int
+    value: int
+
+
+@dataclass(frozen=True)
+class RegisterJudgement(StepJudgement):
+    """A step's judgement with both notions of right, whichever of them the rating goes by.
+
+    Attributes:
+      local: it follows from what was last stated: the operands shown are the latest stated values (or the program's
+        literals), operator and register are the program's, the arithmetic holds. An answer repeats a derived value.
+      true: it is so in the real program: the value is the register's, and so are the operands shown.
+    """
+
+    local: bool = False
+    true: bool = False
+
+
+_MALFORMED = RegisterJudgement(-1, False, "malformed")
+_AFTER = RegisterJudgement(-1, False, "after")
+
+
+def parse_step(text: str) -> Step | None:
+    """Reads one line (white space around it does not matter); None where it is no step. Takes any text."""
+    match = _STEP.fullmatch(text.strip())
+    if match is None:
+        return None
+    bang, register, left, operator, right, value, stated, stated_value, answer = match.groups()
+    if register:
+        return Step("repair" if bang else "derive", register, int(left), operator, int(right), int(value))
+    if stated:
+        return Step("restate", stated, 0, "", 0, int(stated_value))
+    return Step("answer", "", 0, "", 0, int(answer))
+
+
+def judge_steps(program: Program, steps: Sequence[str], rating: str = "global") -> list[RegisterJudgement]:
+    """Judges a response's steps in order, one judgement a step, whatever the text.
+
+    A step is bad (-1) where it is not right in the sense of `rating` ("global": `true`; "local": `local`), and where it
+    is a leap, malformed, or after the answer. It is good (+1) where it derives a needed register anew, puts a wrong
+    value right, or answers; else neutral (0). `correct` is False exactly for the bad ones.
+
+    Raises:
+      UserError: for another `rating`.
+    """
+    if rating not in RATINGS:
+        raise UserError(f"register_chain: rating must be one of {', '.join(RATINGS)}, not {rating!r}")
+    reader = _Reader(program, rating)
+    return [reader.read(step) for step in steps]
+
+
+def first_error(judgements: Sequence[StepJudgement]) -> int | None:
+    """The index of the first step that is not correct; None where there is none."""
+    return next((k for k, judgement in enumerate(judgements) if judgement.correct is False), None)
+
+
+def prefix_correct(judgements: Sequence[StepJudgement]) -> list[bool]:
+    """For each step, whether it and all before it are correct [Uesato 2022]."""
+    error = first_error(judgements)
+    return [error is None or k < error for k in range(len(judgements))]
+
+
+class _Reader:
+    """What a response has stated so far. Literals are the program's word: no step can change them."""
+
+    def __init__(self, program: Program, rating: str):
+        self.program = program
+        self.rating = rating
+        self.stated: dict[str, int] = {}  # the latest stated value of each derived register
+        self.grounded: set[str] = set()  # those of them whose latest value came with its operation
+        self.answered = False
+
+    def read(self, text: str) -> RegisterJudgement:
+        if self.answered:
+            return _AFTER
+        step = parse_step(text)
+        if step is None:
+            return _MALFORMED
+        if step.form == "answer":
+            return self._answer(step)
+        return self._restate(step) if step.form == "restate" else self._derive(step)
+
+    def _derive(self, step: Step) -> RegisterJudgement:
+        program, register, value = self.program, step.register, step.value
+        statement = program.definitions.get(register)
+        before, grounded = self.stated.get(register), register in self.grounded
+        local = true = leap = False
+        if statement is not None and statement.operator:  # a derived register of the program
+            if statement.operator == step.operator:
+                latest = (self._latest(statement.left), self._latest(statement.right))
+                real = (value_of(statement.left, program.values), value_of(statement.right, program.values))
+                holds = apply(step.operator, step.left, step.right, program.modulus) == value
+                leap = None in latest  # rests on a register whose own operation was never shown
+                local = holds and latest == (step.left, step.right)
+                true = holds and real == (step.left, step.right)
+            self.stated[register] = value
+            (self.grounded.discard if leap else self.grounded.add)(register)
+        if step.form == "repair":
+            if before is None:  # there is nothing to take back
+                local = true = False
+            advances, kind = before != value, "repair"
+        elif before == value and grounded:
+            advances, kind = False, "repeat"
+        else:
+            advances = register in program.needed
+            kind = "derive" if advances or statement is None else "unneeded"
+        return self._rate("leap" if leap else kind, local, true, advances)
+
+    def _restate(self, step: Step) -> RegisterJudgement:
+        program, register, value = self.program, step.register, step.value
+        statement = program.definitions.get(register)
+        latest = self._latest(register)
+        literal = statement is not None and not statement.operator
+        true = program.values.get(register) == value
+        if literal or latest == value:
+            return self._rate("restate", latest == value, true, advances=False)
+        if statement is not None:
+            self.stated[register] = value
+            self.grounded.discard(register)
+        return self._rate("leap", False, true, advances=False)
+
+    def _answer(self, step: Step) -> RegisterJudgement:
+        program, query = self.program, self.program.query
+        self.answered = True
+        literal = not program.definitions[query].operator
+        supported = (literal or query in self.grounded) and self._latest(query) == step.value
+        return self._rate("answer" if supported else "leap", supported, step.value == program.answer, advances=True)
+
+    def _latest(self, operand: Operand) -> int | None:
+        """What the reader takes an operand to be by now; None for a derived register that was never stated."""
+        if not isinstance(operand, str):
+            return operand
+        statement = self.program.definitions.get(operand)
+        if statement is not None and not statement.operator:
+            return self.program.values[operand]
+        return self.stated.get(operand)
+
+    def _rate(self, kind: str, local: bool, true: bool, advances: bool) -> RegisterJudgement:
+        correct = (true if self.rating == "global" else local) and kind != "leap"
+        return RegisterJudgement((1 if advances else 0) if correct else -1, correct, kind, local, true)

@@ -1,0 +1,36 @@
+"""RegisterChain's own tokenizer: one token a character, in Hugging Face format, built without any download."""
+
+from typing import TYPE_CHECKING
+
+from stepjax.tasks.register_chain.config import OPERATORS, REGISTERS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+ALPHABET = "\n0123456789" + REGISTERS + OPERATORS + "=;?!"
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
+
+
+def build_tokenizer() -> "PreTrainedTokenizerFast":
+    """A byte-level BPE without merges over `ALPHABET`: ids 0–3 are `SPECIAL_TOKENS`, then the characters.
+
+    Any other byte becomes `<unk>`, so nothing is dropped in silence. Nothing is added at the start or the end.
+    """
+    # Imported here: reading or judging problems should not wait for transformers to load.
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    to_symbol = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)  # "\n" is spelled "Ċ" in a vocabulary
+    symbols = [to_symbol.pre_tokenize_str(character)[0][0] for character in ALPHABET]
+    vocabulary = {token: index for index, token in enumerate([*SPECIAL_TOKENS, *symbols])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", fuse_unk=False))
+    tokenizer.pre_tokenizer = to_symbol
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+    )

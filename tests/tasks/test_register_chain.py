@@ -1,0 +1,439 @@
+"""RegisterChain: programs against a reference, the judge case by case, noise as asked for, splits that never meet."""
+
+import os
+import pickle
+import subprocess
+import sys
+import zlib
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepjax.errors import UserError
+from stepjax.tasks.base import Problem, Task
+from stepjax.tasks.register_chain import (
+    RegisterChain,
+    RegisterChainConfig,
+    build_tokenizer,
+    first_error,
+    judge_steps,
+    prefix_correct,
+)
+from stepjax.tasks.register_chain.parser import KINDS, RegisterJudgement, parse_step
+from stepjax.tasks.register_chain.program import parse_program
+
+NOISELESS = {"false": 0.0, "restate": 0.0, "unneeded": 0.0, "leap": 0.0, "repair": 0.0}
+configs = st.builds(
+    RegisterChainConfig,
+    modulus=st.integers(2, 100),
+    operations=st.sampled_from([(1, 3), (2, 3), (4, 8), (1, 20)]),
+    operators=st.sampled_from(["+", "-", "+-", "+-*"]),
+    distractors=st.sampled_from([(0, 0), (0, 1), (2, 5)]),
+    dead_ends=st.floats(0, 1),
+    noisy=st.floats(0, 1),
+    false=st.floats(0, 1),
+    restate=st.floats(0, 1),
+    unneeded=st.floats(0, 1),
+    leap=st.floats(0, 1),
+    repair=st.floats(0, 1),
+    seed=st.integers(0, 2**31),
+)
+
+
+def reference_values(prompt: str, modulus: int) -> tuple[dict[str, int], str]:
+    """Runs a prompt the slow, plain way."""
+    *lines, query = prompt.rstrip("\n").split(";")
+    values: dict[str, int] = {}
+    for line in lines:
+        name, right_side = line.split("=")
+        for sign in "+-*":
+            if sign in right_side:
+                x, y = (values[o] if o in values else int(o) for o in right_side.split(sign))
+                values[name] = {"+": x + y, "-": x - y, "*": x * y}[sign] % modulus
+                break
+        else:
+            values[name] = int(right_side)
+    return values, query[1:]
+
+
+def judged(prompt: str, response: str, rating: str = "global", modulus: int = 10) -> list[RegisterJudgement]:
+    return judge_steps(parse_program(prompt, modulus), response.split("\n"), rating)
+
+
+def table(prompt: str, response: str, rating: str = "global") -> str:
+    """A judgement a step as "kind+", "kind0" or "kind-"."""
+    return " ".join(j.kind + "-0+"[j.rating + 1] for j in judged(prompt, response, rating))
+
+
+# ----------------------------------------------------------------------------------------------------- programs
+
+
+@settings(max_examples=60, deadline=None)
+@given(configs, st.integers(0, 1999), st.sampled_from(["train", "test"]))
+def test_any_problem_is_well_formed(config, index, split):
+    task = RegisterChain(config)
+    problem = task.problems(split)[index]
+    values, query = reference_values(problem.prompt, config.modulus)
+    program = parse_program(problem.prompt, config.modulus)
+    assert program.values == values and program.query == query
+    assert problem.answer == str(values[query]) == str(program.answer)
+    assert problem.id == f"{split}/{index}" and problem.prompt.endswith("\n")
+    assert set(problem.prompt + problem.solution) <= set(task.alphabet)
+    operations = len(program.derived(needed=True))
+    assert config.operations[0] <= operations <= config.operations[1]
+    spare = sum(name not in program.needed for name in values)
+    assert config.distractors[0] <= spare <= config.distractors[1]
+
+    steps = problem.solution.split("\n")
+    assert all(parse_step(step) for step in steps)
+    judgements = task.judge(problem, steps)
+    assert all(j.kind in KINDS and j.kind not in ("malformed", "after") for j in judgements)
+    assert not task.grade(problem, problem.solution) or steps[-1] == f"?{problem.answer}"
+
+    clean = task.clean_solution(problem)
+    assert task.grade(problem, clean)
+    for rating in ("global", "local"):
+        ratings = [j.rating for j in judge_steps(program, clean.split("\n"), rating)]
+        assert ratings == [1] * (operations + 1)
+
+
+def test_needed_registers():
+    program = parse_program("a=7;z=3;b=a+5;y=b*z;c=b*b;x=y-1;?c\n", 10)
+    assert program.needed == {"a", "b", "c"}
+    assert [s.register for s in program.derived(needed=False)] == ["y", "x"]
+    assert program.values == {"a": 7, "z": 3, "b": 2, "y": 6, "c": 4, "x": 5}
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["", "?a", "a=7;?b", "a=7;b=c+1;?b", "a=7;a=8;?a", "a=17;?a", "a=7;b=a/2;?b", "a=7;b=a+٣;?b", "a=07;?a", "a=7"],
+)
+def test_a_prompt_that_is_no_program_is_refused(prompt):
+    with pytest.raises(UserError, match="register_chain"):
+        parse_program(prompt, 10)
+
+
+# ------------------------------------------------------------------------------------------------------ the judge
+
+CHAIN = "a=7;b=a+5;c=b*3;?c\n"  # b = 2, c = 6
+WIDE = "a=7;b=a+5;d=b-4;e=9;c=b*3;?c\n"  # d = 8 is a dead end, e a spare literal
+
+
+@pytest.mark.parametrize(
+    ("response", "globally", "locally"),
+    [
+        # what a right response looks like
+        ("b=7+5=2\nc=2*3=6\n?6", "derive+ derive+ answer+", None),
+        # an error; what rests on it follows locally and is false globally
+        ("b=7+5=3\nc=3*3=9\n?9", "derive- derive- answer-", "derive- derive+ answer+"),
+        # the right operand again, against what was stated: true, yet it does not follow
+        ("b=7+5=3\nc=2*3=6\n?6", "derive- derive+ answer+", "derive- derive- answer+"),
+        # wrong operand, operator or register
+        ("b=8+5=3", "derive-", None),
+        ("b=7-5=2", "derive-", None),
+        ("b=7+5=12", "derive-", None),
+        ("x=7+5=2", "derive-", None),
+        ("a=2+5=7", "derive-", None),
+        # repair at once, later, too early, of a right value, of a wrong value by another wrong one
+        ("b=7+5=3\n!b=7+5=2\nc=2*3=6\n?6", "derive- repair+ derive+ answer+", None),
+        (
+            "b=7+5=3\nc=3*3=9\n!b=7+5=2\n!c=2*3=6\n?6",
+            "derive- derive- repair+ repair+ answer+",
+            "derive- derive+ repair+ repair+ answer+",
+        ),
+        ("!b=7+5=2", "repair-", None),
+        ("b=7+5=2\n!b=7+5=2", "derive+ repair0", None),
+        ("b=7+5=2\n!b=7+5=3", "derive+ repair-", None),
+        ("b=7+5=3\n!b=7+5=4", "derive- repair-", None),
+        # redoing a wrong value without taking it back is new too; saying the same again is not
+        ("b=7+5=3\nb=7+5=2\nb=7+5=2", "derive- derive+ repeat0", None),
+        # answers: the real one from a false chain rests on nothing; so do an early one and a second thought
+        ("b=7+5=2\nc=2*3=5\n?5", "derive+ derive- answer-", "derive+ derive- answer+"),
+        ("b=7+5=2\nc=2*3=5\n?6", "derive+ derive- leap-", None),
+        ("b=7+5=2\n?6", "derive+ leap-", None),
+        ("?6", "leap-", None),
+        # leaps: a value without its operation; an operand that was never stated; and what may still be built on them
+        ("b=2\nc=2*3=6\n?6", "leap- derive+ answer+", None),
+        ("c=2*3=6\n?6", "leap- leap-", None),
+        ("b=2\nb=7+5=2", "leap- derive+", None),
+        ("b=7+5=2\nb=4", "derive+ leap-", None),
+        ("z=4", "leap-", None),
+        # restating: literals at any time, derived registers once stated, as they were stated
+        ("a=7\nb=7+5=2\nb=2\na=7", "restate0 derive+ restate0 restate0", None),
+        ("a=8\nb=7+5=2", "restate- derive+", None),
+        ("b=7+5=3\nb=3", "derive- restate-", "derive- restate0"),
+        # what is no step, and what comes too late
+        ("", "malformed-", None),
+        ("so b is 2\nb=7+5=2", "malformed- derive+", None),
+        ("b = 7+5=2\nb=7+5=02\nB=7+5=2\n?\n??2\n!c", " ".join(["malformed-"] * 6), None),
+        ("b=7+5=2\nc=2*3=6\n?6\n?6\nb=2\n", "derive+ derive+ answer+ after- after- after-", None),
+        ("  b=7+5=2 \r\nc=2*3=6\t\n?6  ", "derive+ derive+ answer+", None),
+    ],
+)
+def test_judge_case_by_case(response, globally, locally):
+    assert table(CHAIN, response) == globally
+    assert table(CHAIN, response, "local") == (locally or globally)
+
+
+def test_dead_ends_and_spare_registers_are_neutral():
+    assert table(WIDE, "e=9\nb=7+5=2\nd=2-4=8\nd=2-4=8\nd=8") == "restate0 derive+ unneeded0 repeat0 restate0"
+    assert table(WIDE, "b=7+5=2\nd=2-4=7\n!d=2-4=8") == "derive+ unneeded- repair+"
+    assert table(WIDE, "d=2-4=8") == "leap-"
+
+
+def test_both_notions_are_told_whatever_the_rating():
+    for rating in ("global", "local"):
+        wrong, dependent, leap, answer = judged(CHAIN, "b=7+5=3\nc=3*3=9\nb=2\n?9", rating)
+        assert (wrong.local, wrong.true) == (False, False)
+        assert (dependent.local, dependent.true) == (True, False)
+        assert (leap.local, leap.true, leap.correct) == (False, True, False)
+        assert (answer.local, answer.true) == (True, False)
+        assert answer.correct == (rating == "local")
+
+
+def test_two_digit_values():
+    prompt = "a=57;b=a*99;c=a-b;?c\n"
+    assert [j.rating for j in judged(prompt, "b=57*99=43\nc=57-43=14\n?14", modulus=100)] == [1, 1, 1]
+    assert [j.rating for j in judged(prompt, "b=57*99=43\nc=57-43=114\n?14", modulus=100)] == [1, -1, -1]
+
+
+def test_first_error_and_prefix_labels():
+    judgements = judged(CHAIN, "b=7+5=2\nb=2\nc=2*3=5\n!c=2*3=6\n?6")
+    assert first_error(judgements) == 2
+    assert prefix_correct(judgements) == [True, True, False, False, False]
+    assert first_error(judgements[:2]) is None and prefix_correct(judgements[:2]) == [True, True]
+    assert first_error([]) is None and prefix_correct([]) == []
+
+
+near_steps = st.one_of(st.text(), st.text("bc=7+5*32!?\n ", max_size=12), st.sampled_from(["b=7+5=2", "c=2*3=6", "?6"]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(near_steps, max_size=8), st.sampled_from(["global", "local"]))
+def test_the_judge_takes_any_text(steps, rating):
+    task = RegisterChain(RegisterChainConfig(rating=rating))
+    problem = Problem("x", CHAIN, "6")
+    judgements = task.judge(problem, steps)
+    assert len(judgements) == len(steps)
+    for judgement in judgements:
+        assert judgement.kind in KINDS
+        assert judgement.correct == (judgement.rating >= 0)
+    # Later steps never change the judgement of earlier ones.
+    assert task.judge(problem, steps[:3]) == judgements[:3]
+    assert isinstance(task.grade(problem, "\n".join(steps)), bool)
+
+
+def test_hostile_text():
+    for text in (
+        "9" * 100_000,
+        "b=" + "9" * 10_000,
+        "b=٧+٥=٢",
+        "?²",
+        "\x00",
+        "b=7+5=2\nc=2*3=6",
+        "\ud800",
+        "🦜" * 5000,
+    ):
+        (judgement,) = judge_steps(parse_program(CHAIN, 10), [text])
+        assert judgement.kind == "malformed" and judgement.rating == -1 and judgement.correct is False
+
+
+@pytest.mark.parametrize(
+    ("response", "right"),
+    [
+        ("?6", True),
+        ("c=2*3=6\n?6\n\n", True),
+        ("c=2*3=6", False),
+        ("?06", False),
+        ("?16", False),
+        ("?5\n?6", False),
+        ("?6\n?6", False),
+        ("?6\nc=2*3=6", False),
+        ("b=7+5=2?6", False),
+        ("", False),
+    ],
+)
+def test_grade(response, right):
+    assert RegisterChain().grade(Problem("x", CHAIN, "6"), response) is right
+
+
+def test_a_prompt_of_another_modulus_is_refused():
+    with pytest.raises(UserError, match="below 10"):
+        RegisterChain().judge(Problem("x", "a=57;b=a+1;?b\n", "58"), ["b=57+1=58"])
+
+
+# ------------------------------------------------------------------------------------------------ demonstrations
+
+
+def kinds_of(count: int = 3000, rating: str = "global", **noise: float) -> tuple[Counter, int]:
+    """How often each (kind, rating) occurs in demonstrations with this noise alone; and the number of right answers."""
+    config = RegisterChainConfig(**{"distractors": (1, 2), "dead_ends": 1.0, "rating": rating, **NOISELESS, **noise})
+    task = RegisterChain(config)
+    counts: Counter = Counter()
+    right = 0
+    for problem in task.problems("train")[:count]:
+        steps = problem.solution.split("\n")
+        counts.update((j.kind, j.rating) for j in task.judge(problem, steps))
+        right += task.grade(problem, problem.solution)
+    return counts, right
+
+
+def test_without_noise_every_step_is_good():
+    counts, right = kinds_of(500)
+    assert set(counts) == {("derive", 1), ("answer", 1)} and right == 500
+    assert kinds_of(500, false=0.5, leap=0.5, noisy=0.0) == (counts, right)
+
+
+def test_false_steps():
+    counts, right = kinds_of(rating="local", false=0.2)
+    wrong, fine = counts["derive", -1], counts["derive", 1]
+    assert wrong / (wrong + fine) == pytest.approx(0.2, abs=0.02)
+    assert counts["answer", 1] == 3000  # locally the answer follows from the error
+    counts, same = kinds_of(false=0.2)
+    assert same == right and counts["answer", 1] == right  # no answer is right without a derivation that says so
+    assert 0.8**3 - 0.02 < right / 3000 < 0.8**2 + 0.1  # an unrepaired error usually reaches the answer
+
+
+def test_restated_and_unneeded_steps():
+    counts, right = kinds_of(restate=0.3)
+    assert counts["restate", 0] / counts["derive", 1] == pytest.approx(0.3, abs=0.03) and right == 3000
+    counts, right = kinds_of(unneeded=1.0)
+    assert counts["unneeded", 0] > 2000 and right == 3000
+    assert set(counts) == {("derive", 1), ("unneeded", 0), ("answer", 1)}
+
+
+def test_leaps():
+    counts, right = kinds_of(leap=0.2)
+    assert right == 3000  # a leap of a demonstration is true; it only cannot be verified
+    assert counts["leap", -1] / sum(counts.values()) > 0.15
+    assert {kind for kind, rating in counts if rating < 0} == {"leap"}
+
+
+def test_repairs():
+    counts, right = kinds_of(rating="local", false=0.2, repair=1.0)
+    assert right == 3000  # all that was wrong is put right, with all that was built on it
+    assert {key for key in counts if key[0] == "repair"} == {("repair", 1)}
+    assert counts["repair", 1] >= counts["derive", -1] > 0
+    some, fewer_right = kinds_of(false=0.2, repair=0.5)
+    assert 0 < some["repair", 1] < counts["repair", 1] and fewer_right < 3000
+
+
+def test_noise_does_not_touch_the_prompts():
+    noisy, clean = RegisterChain(), RegisterChain(RegisterChainConfig(**NOISELESS))
+    for one, other in zip(noisy.problems("train")[:50], clean.problems("train")[:50], strict=True):
+        assert one.prompt == other.prompt
+    assert clean.problems("train")[7].solution == clean.clean_solution(clean.problems("train")[7])
+
+
+# -------------------------------------------------------------------------------------------------------- splits
+
+
+def canonical(prompt: str) -> str:
+    """The prompt with its registers renamed in the order of their definition."""
+    names = dict.fromkeys(character for character in prompt if character.isalpha())
+    return prompt.translate({ord(name): chr(ord("a") + k) for k, name in enumerate(names)})
+
+
+@pytest.mark.parametrize("preset", ["easy", "default", "hard"])
+def test_splits_never_meet(preset):
+    task = RegisterChain(RegisterChainConfig.preset(preset))
+    train = {canonical(p.prompt) for p in task.problems("train")[:4000]}
+    test = {canonical(p.prompt) for p in task.problems("test")[:1000]}
+    valid = {canonical(p.prompt) for p in task.problems("valid")[:1000]}
+    assert len(train) > 200 and len(test) > 10 and len(valid) > 10
+    assert not train & test and not train & valid and not test & valid
+
+
+def test_problems_are_a_sequence():
+    problems = RegisterChain(RegisterChainConfig(train_problems=50)).problems("train")
+    assert len(problems) == 50 and len(list(problems)) == 50
+    assert problems[-1] == problems[49] == problems[45:][-1]
+    assert pickle.loads(pickle.dumps(problems))[3] == problems[3]
+    with pytest.raises(IndexError):
+        problems[50]
+    longer = RegisterChain(RegisterChainConfig(train_problems=90)).problems("train")
+    assert longer[:50] == problems[:]
+    assert RegisterChain(RegisterChainConfig(seed=1)).problems("train")[0] != longer[0]
+
+
+def test_the_same_problems_in_every_process():
+    code = "from stepjax.tasks.register_chain import *; print(RegisterChain().problems('test')[:20])"
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == repr(RegisterChain().problems("test")[:20])
+
+
+def test_the_same_problems_in_every_version():
+    """Pinned: a change here changes every run that users would like to repeat."""
+    problem = Problem("train/1", "p=5;m=6;d=0;e=p*d;i=e+p;?i\n", "5", "e=5*0=0\ni=0+5=5\n?5")
+    assert RegisterChain().problems("train")[1] == problem
+    hard = RegisterChain(RegisterChainConfig.preset("hard")).problems("train")[:300]
+    assert zlib.crc32("\n".join(f"{p.prompt}{p.solution}" for p in hard).encode()) == 907464286
+
+
+def test_worlds_too_small_for_two_splits_are_refused():
+    config = RegisterChainConfig(modulus=2, operations=(1, 1), operators="+", distractors=(0, 0))
+    with pytest.raises(UserError, match="too few programs"):
+        [RegisterChain(replace(config, seed=s)).problems(split)[0] for s in range(3) for split in ("train", "test")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"modulus": 1},
+        {"modulus": 101},
+        {"operations": (0, 2)},
+        {"operations": (3, 2)},
+        {"operations": 3},
+        {"operations": (20, 25), "distractors": (0, 1)},
+        {"operators": "/"},
+        {"operators": ""},
+        {"false": 1.5},
+        {"leap": float("nan")},
+        {"rating": "fair"},
+        {"test_problems": 0},
+        {"seed": -1},
+    ],
+)
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(UserError, match="register_chain: "):
+        RegisterChainConfig(**options)
+
+
+def test_other_user_errors():
+    with pytest.raises(UserError, match="preset"):
+        RegisterChainConfig.preset("impossible")
+    with pytest.raises(UserError, match="split"):
+        RegisterChain().problems("validation")
+    with pytest.raises(UserError, match="rating"):
+        judge_steps(parse_program(CHAIN, 10), [], "fair")
+    assert hash(RegisterChainConfig(operations=[1, 2])) == hash(RegisterChainConfig(operations=(1, 2)))
+
+
+def test_it_is_a_task():
+    task: Task = RegisterChain()
+    assert (task.name, task.separator) == ("register_chain", "\n")
+
+
+# ----------------------------------------------------------------------------------------------------- tokenizer
+
+
+def test_tokenizer_round_trip(tmp_path):
+    from transformers import AutoTokenizer
+
+    task = RegisterChain(RegisterChainConfig.preset("hard"))
+    built = build_tokenizer()
+    built.save_pretrained(tmp_path)
+    for tokenizer in (built, AutoTokenizer.from_pretrained(tmp_path)):
+        assert len(tokenizer) < 64
+        ids = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
+        assert ids == (0, 1, 2, 3)
+        for text in [task.alphabet, *(p.prompt + p.solution for p in task.problems("test")[:50])]:
+            tokens = tokenizer.encode(text, add_special_tokens=False)
+            assert len(tokens) == len(text) and min(tokens) > 3
+            assert tokenizer.decode(tokens) == text
+            assert tokenizer.encode(text) == tokens
+        assert tokenizer.encode("aX b\u00e9", add_special_tokens=False).count(3) == 4  # X, the space, two bytes

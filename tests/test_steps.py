@@ -1,0 +1,345 @@
+"""Steps of token sequences, against a loop over bytes that is the definition written down."""
+
+import functools
+import random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from stepjax.errors import UserError
+from stepjax.steps import Steps, StepSplitter, split_bytes
+
+WHITE = b" \t\n\r\x0b\x0c"
+LENGTH, ROWS = 24, 3  # one shape, so that each splitter compiles once
+
+
+def labels(data: bytes, separator: bytes) -> tuple[list[int], list[bool]]:
+    """For each byte: the step that it is in (−1 before the first), and whether a boundary is pending after it."""
+    step, pending, window, number, waits = -1, False, b"", [], []
+    for byte in data:
+        if byte not in WHITE:
+            if pending:
+                window = b""
+            if pending or step < 0:
+                step += 1
+            pending = False
+        if not pending:
+            window += bytes([byte])
+            if window.endswith(separator):
+                pending, window = step >= 0, b""
+        number.append(step)
+        waits.append(pending)
+    return number, waits
+
+
+def reference(pieces: list[bytes], mask: list[bool], separator: bytes) -> dict[str, list]:
+    """Index, end, "opens a step at its first non-white-space byte" and "pending after it" of every token."""
+    kept = [piece if live else b"" for piece, live in zip(pieces, mask, strict=True)]
+    data = b"".join(kept)
+    number, waits = labels(data, separator)
+    index, opens, pending, position = [], [], [], 0
+    for piece, live in zip(kept, mask, strict=True):
+        before = [number[i] for i in range(position) if data[i] not in WHITE]
+        inside = [number[i] for i in range(position, position + len(piece)) if data[i] not in WHITE]
+        index.append((inside or before[-1:] or [0])[0] if live else -1)
+        opens.append(bool(inside) and inside[0] != (before or [-1])[-1])
+        position += len(piece)
+        pending.append(bool(position) and waits[position - 1])
+    end = [live and index[t] not in index[t + 1 :] for t, live in enumerate(mask)]
+    return {"index": index, "end": end, "opens": opens, "pending": pending}
+
+
+def byte_level() -> Tokenizer:
+    """A trained byte-level BPE whose merges run over step boundaries."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    corpus = ["sum.\n\n", "\n\nThe", "a;b;c", " ки", "\n\nStep", "\n\n\n", "🙂;", "</step>"] * 9
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, special_tokens=["<|end|>", "<|sep|>"])
+    tokenizer.train_from_iterator(corpus, trainer)
+    vocabulary = tokenizer.get_vocab()
+    assert {"ĊĊ", ".ĊĊ", "ĊĊThe", "a;b;c"} <= set(vocabulary), sorted(vocabulary, key=vocabulary.get)[258:]
+    return tokenizer
+
+
+def sentencepiece() -> Tokenizer:
+    """A vocabulary with ▁, byte fallback and pieces with several steps."""
+    words = [
+        "▁",
+        "▁▁",
+        "a",
+        ".",
+        "\n",
+        "\n\n",
+        ".\n\n",
+        "\n\nThe",
+        "▁ки",
+        "к",
+        "и",
+        ";",
+        "a;b",
+        ";;",
+        "</step>",
+        "St",
+        "ep",
+    ]
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words]
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, [], byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return tokenizer
+
+
+def words(*contents: str) -> Tokenizer:
+    """A tokenizer whose ids are these strings, as they stand."""
+    tokenizer = Tokenizer(models.WordLevel({content: i for i, content in enumerate(dict.fromkeys(contents))}))
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer
+
+
+MAKERS = {"byte-level": functools.cache(byte_level), "sentencepiece": functools.cache(sentencepiece)}
+
+
+@functools.cache
+def compiled(kind: str, separator: str):
+    """The splitter, its jitted `split`, its incremental form as one scan, and the ids of each byte string."""
+    splitter = StepSplitter(MAKERS[kind](), separator)
+
+    @jax.jit
+    def both(tokens, mask):
+        def read(state, column):
+            state, opens = splitter.advance(state, *column)
+            return state, (opens, splitter.pending(state))
+
+        steps = splitter.split(tokens, mask)
+        _, columns = jax.lax.scan(read, splitter.initial(len(tokens)), (tokens.T, mask.T))
+        return steps, steps.count, steps.ordinal, columns[0].T, columns[1].T
+
+    ids: dict[bytes, list[int]] = {}
+    for token_id, content in enumerate(splitter.token_bytes):
+        ids.setdefault(content, []).append(token_id)
+    return splitter, both, ids
+
+
+def segment(data: bytes, ids: dict[bytes, list[int]], rng: random.Random) -> list[int]:
+    """Tokens that spell the bytes, cut at random: any token that fits, not only those that encoding would choose."""
+    tokens, position = [], 0
+    while position < len(data):
+        fits = [n for n in range(1, 9) if position + n <= len(data) and data[position : position + n] in ids]
+        size = rng.choice(fits)
+        tokens.append(rng.choice(ids[data[position : position + size]]))
+        position += size
+    return tokens
+
+
+FRAGMENTS = [
+    "a",
+    ".",
+    "The",
+    "\n",
+    "\n\n",
+    " ",
+    "\t",
+    ";",
+    "a;b;c",
+    "к",
+    "и",
+    " ки",
+    "🙂",
+    "</step>",
+    "</",
+    "Step",
+    "\n\nStep",
+]
+CASES = [("byte-level", s) for s in ["\n\n", "\n", ";", " ки", "</step>", "\n\nStep", "a;a"]]
+CASES += [("sentencepiece", s) for s in ["\n\n", ".\n", " ки", ";;"]]
+
+
+@pytest.mark.parametrize(("kind", "separator"), CASES)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_split_follows_the_definition(kind: str, separator: str, data: st.DataObject):
+    splitter, both, ids = compiled(kind, separator)
+    size = len(splitter.token_bytes)
+    rng = random.Random(data.draw(st.integers(0, 2**32)))
+    tokens, mask = np.full((ROWS, LENGTH), -1, np.int32), np.zeros((ROWS, LENGTH), bool)
+    for row in range(ROWS):
+        text = "".join(data.draw(st.lists(st.sampled_from([*FRAGMENTS, separator]), max_size=12)))
+        spelled = segment(text.encode(), ids, rng)
+        for _ in range(rng.randrange(4)):  # tokens from anywhere, special ones and ids beyond the vocabulary
+            spelled.insert(rng.randint(0, len(spelled)), rng.choice([rng.randrange(size), 0, 1, size, size + 99]))
+        gap = rng.choice([0.0, 0.3])
+        column = 0
+        for token in spelled[:LENGTH]:
+            if rng.random() < gap and column < LENGTH:  # what lies in a gap must not matter
+                tokens[row, column] = rng.choice([rng.randrange(size), -1, size])
+                column += 1
+            if column < LENGTH:
+                tokens[row, column], mask[row, column] = token, True
+                column += 1
+    steps, count, ordinal, opens, pending = jax.device_get(both(tokens, mask))
+    for row in range(ROWS):
+        pieces = [splitter.token_bytes[t] if 0 <= t < size else b"" for t in tokens[row]]
+        want = reference(pieces, mask[row].tolist(), separator.encode())
+        got = {"index": steps.index, "end": steps.end, "opens": opens, "pending": pending}
+        assert {name: value[row].tolist() for name, value in got.items()} == want, (pieces, mask[row])
+        used = sorted({i for i in want["index"] if i >= 0})
+        assert count[row] == len(used)
+        assert ordinal[row].tolist() == [used.index(i) if i >= 0 else -1 for i in want["index"]]
+
+
+@pytest.mark.parametrize("separator", ["\n\n", " ", ";", " ки", "\n\nStep", "a;a", "\n \n"])
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join))
+def test_split_bytes_follows_the_definition(separator: str, text: str):
+    data = text.encode()
+    number, _ = labels(data, separator.encode())
+    starts = [number.index(step) for step in range(max(number, default=-1) + 1)]
+    assert split_bytes(data, separator.encode()) == list(
+        zip(starts, [*starts[1:], len(data)][: len(starts)], strict=True)
+    )
+
+
+# Each token's text is spelled out; the numbers are worked out by hand.
+EXAMPLES = [
+    ("\n\n", ["A", ".\n\n", "B", "C"], [0, 0, 1, 1]),
+    ("\n\n", ["A", ".", "\n\nB", "C"], [0, 0, 1, 1]),  # opened inside of the merged token
+    ("\n\n", ["A", "\n", "\n", "B"], [0, 0, 0, 1]),
+    ("\n\n", ["A", "\n", "B", "\n"], [0, 0, 0, 0]),
+    ("\n\n", ["A", "\n", " \n", "B"], [0, 0, 0, 0]),  # a blank between: not the separator
+    ("\n\n", ["A", "\n\n", "\n\n \t", "B"], [0, 0, 0, 1]),  # more white space is one boundary
+    ("\n\n", ["\n\n", "\n", "A", "\n\n", "B"], [0, 0, 0, 0, 1]),  # nothing opens before the first step
+    ("\n\n", ["A.\n\nB", "C", "\n\n", "D"], [0, 1, 1, 2]),
+    ("\n\n", [" \n", "\n"], [0, 0]),
+    (";", ["a;b;c", "d"], [0, 2]),  # step 1 has no token
+    (";", [";", "a", ";;", "b"], [0, 1, 1, 3]),
+    (" ки", ["a ", "к", "и", " b"], [0, 0, 0, 1]),
+    ("</step>", ["a</", "step>", "\n", "b"], [0, 0, 0, 1]),
+    ("\n\nStep", ["a\n", "\nStep", " 1", "b"], [0, 0, 1, 1]),
+    ("\n\nStep", ["\n\n\nStep", " 1"], [0, 1]),
+    ("a;a", ["a;a;a", "b"], [0, 1]),  # separators do not overlap
+    ("aab", ["aaab", "b"], [0, 1]),
+]
+
+
+@pytest.mark.parametrize(("separator", "pieces", "index"), EXAMPLES)
+def test_worked_examples(separator: str, pieces: list[str], index: list[int]):
+    contents = list(dict.fromkeys(piece for _, example, _ in EXAMPLES for piece in example))
+    splitter = StepSplitter(words(*contents, *"\n киStep;a</>b"), separator)
+    row = [contents.index(piece) for piece in pieces] + [0] * (5 - len(pieces))
+    steps = splitter.split(jnp.array([row]), jnp.arange(5)[None] < len(pieces))
+    assert steps.index[0].tolist() == index + [-1] * (5 - len(pieces))
+    last = [t + 1 == len(index) or index[t] != index[t + 1] for t in range(len(index))]
+    assert steps.end[0].tolist() == last + [False] * (5 - len(pieces))
+
+
+def test_character_split_over_tokens():
+    splitter, _, ids = compiled("byte-level", " ки")
+    tokens = [ids[bytes([byte])][0] for byte in "🙂 ки 🙂".encode()]
+    steps = splitter.split(jnp.array([tokens]), jnp.ones((1, len(tokens)), bool))
+    assert steps.index.tolist() == [[0] * 10 + [1] * 4]  # the space before the second face belongs to what it follows
+    assert splitter.texts(tokens) == ["🙂 ки ", "🙂"]
+
+
+def test_special_token_as_separator_keeps_its_bytes():
+    tokenizer = MAKERS["byte-level"]()
+    end, sep = tokenizer.token_to_id("<|end|>"), tokenizer.token_to_id("<|sep|>")
+    a, newline = tokenizer.token_to_id("a"), tokenizer.token_to_id("Ċ")
+    rows = jnp.array([[a, end, sep, newline, a, end], [a, sep, sep, a, sep, a]])
+    mask = jnp.ones(rows.shape, bool)
+    by_token = StepSplitter(tokenizer, "<|sep|>").split(rows, mask)
+    assert by_token.index.tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 1, 2, 2, 3]]
+    by_newline = StepSplitter(tokenizer, "\n").split(rows, mask)  # here the special token has no bytes
+    assert by_newline.index.tolist() == [[0, 0, 0, 0, 1, 1], [0] * 6]
+
+
+def test_skipped_index_has_a_contiguous_ordinal():
+    splitter = StepSplitter(words("a;b;c", "d"), ";")
+    steps = splitter.split(jnp.array([[0, 1, 1, 0]]), jnp.array([[True, True, False, True]]))
+    assert steps.index.tolist() == [[0, 2, -1, 2]]
+    assert steps.end.tolist() == [[True, False, False, True]]
+    assert steps.ordinal.tolist() == [[0, 1, -1, 1]]
+    assert steps.count.tolist() == [2]
+
+
+def test_texts_are_numbered_like_the_index():
+    splitter = StepSplitter(words("a;b;c", "d", "\n"), ";")
+    tokens, mask = [2, 0, 1, 1, 0], [True, True, False, True, True]
+    texts = splitter.texts(tokens, mask)
+    assert texts == ["a;", "b;", "cda;", "b;", "c"]
+    steps = splitter.split(jnp.array([tokens]), jnp.array([mask]))
+    assert [texts[i] for i in steps.index[0].tolist() if i >= 0] == ["a;", "a;", "cda;", "cda;"]
+    assert splitter.texts([2, 2]) == []
+
+
+def test_rows_are_independent_of_what_is_masked_out():
+    splitter, _, _ = compiled("byte-level", "\n\n")
+    rng = np.random.default_rng(0)
+    tokens, mask = rng.integers(0, 320, (ROWS, LENGTH)), rng.random((ROWS, LENGTH)) < 0.5
+    mask[0] = False
+    steps = splitter.split(jnp.array(tokens), jnp.array(mask))
+    assert steps.index[0].tolist() == [-1] * LENGTH and not steps.end[0].any() and int(steps.count[0]) == 0
+    for filler in (-1, 0, 10**6):
+        other = splitter.split(jnp.where(mask, tokens, filler), jnp.array(mask))
+        assert jax.tree.all(jax.tree.map(jnp.array_equal, steps, other))
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_shortest_rows(length: int):
+    splitter = StepSplitter(words("a", ";"), ";")
+    steps = splitter.split(jnp.zeros((2, length), jnp.int32), jnp.ones((2, length), bool))
+    assert steps.index.shape == steps.end.shape == (2, length)
+    assert steps.count.tolist() == [length, length] and steps.index.dtype == jnp.int32
+
+
+def test_calls_compile_once_and_stay_on_the_device():
+    splitter = StepSplitter(words("a", ";"), ";")
+    traces = []
+
+    @jax.jit
+    def split(tokens, mask):
+        traces.append(1)
+        return splitter.split(tokens, mask)
+
+    rows = [jax.device_put(np.array([row], np.int32)) for row in ([0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0])]
+    mask = jax.device_put(np.ones((1, 4), bool))
+    with jax.transfer_guard("disallow"):
+        inside = [split(row, mask) for row in rows]
+        outside = [splitter.split(row, mask) for row in rows]
+    assert len(traces) == 1
+    assert isinstance(inside[0], Steps)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, inside, outside))
+    assert [steps.index[0].tolist() for steps in inside] == [[0, 0, 1, 1], [0, 1, 2, 3], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "separator", "message"),
+    [
+        (words("a", "b"), ";", "spells it"),
+        (words("a", "\n"), "\n\t", "spells it"),
+        (words("\n"), "\n\n", "spells it"),  # white space alone never ends a step
+        (words("a", "x\n\n"), "\n\n\n", None),  # "x\n\n" then nothing more: unreachable
+        (words("ab"), "ba", ""),  # over two tokens
+        (words("a", "x;y"), ";", ""),  # in the middle of a token
+        (words("a"), "", "empty"),
+    ],
+)
+def test_separator_that_the_tokenizer_cannot_write(tokenizer: Tokenizer, separator: str, message: str | None):
+    if message == "":
+        StepSplitter(tokenizer, separator)
+    else:
+        with pytest.raises(UserError, match=message or "spells it"):
+            StepSplitter(tokenizer, separator)
+
+
+def test_long_separators_and_tokens():
+    separator = "=" * 300  # more states than a byte can number
+    splitter = StepSplitter(words("=" * 299, "=", "a"), separator)
+    steps = splitter.split(jnp.array([[2, 0, 2, 0, 1, 2]]), jnp.ones((1, 6), bool))
+    assert steps.index.tolist() == [[0, 0, 0, 0, 0, 1]]
