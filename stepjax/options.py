@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import traceback
 import types
 import typing
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from stepjax.config import Config, StreamOptions
+from stepjax.config import Config, StreamOptions, options_of
 from stepjax.errors import UserError
 
 
@@ -99,7 +100,7 @@ def parse(argv: list[str], default: str) -> tuple[Config, Path | None, list[str]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             rest = values(["stepjax", *argv])[1:]
             config = values.config
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except Exception as error:  # a config file may raise anything
         raise UserError(_explain(argv, error)) from error
     if isinstance(config, types.FunctionType) or not isinstance(config, ConfigDict):
         raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
@@ -116,8 +117,10 @@ def _resolve(argument: str) -> str:
 
 def _explain(argv: list[str], error: Exception) -> str:
     """One line for what the flag library says in many."""
-    from stepjax.config import options_of
-
+    file = next((a.removeprefix("--config=").partition(":")[0] for a in argv if a.startswith("--config=")), "")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename) == Path(file).absolute() or frame.filename == file:
+            return f"{file}:{frame.lineno}: {type(error).__name__}: {error}"
     known = [f"config.{name}" for name, _ in options_of(Config)]
     for argument in argv:
         name, _, value = argument.removeprefix("--").removeprefix("-").partition("=")

@@ -10,6 +10,7 @@ where *pending* means: a separator is complete and only white space has followed
 compositions of maps: no loop over time and no text on the host.
 """
 
+import bisect
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -204,6 +205,21 @@ class StepSplitter:
         """True where a separator has ended a step and no byte of the next one has come."""
         return state == len(self._tables.next_state) - 1
 
+    def split_host(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """`split` of one response on the host: index int32[n] and end bool[n] of its tokens, without the device."""
+        contents = [self.token_bytes[t] if 0 <= t < len(self.token_bytes) else b"" for t in tokens]
+        starts = [start for start, _ in split_bytes(b"".join(contents), self.separator.encode())]
+        index, at, current = np.zeros(len(tokens), np.int32), 0, 0
+        for i, content in enumerate(contents):
+            first = _first_non_white(content)
+            if first is not None:
+                current = bisect.bisect_right(starts, at + first) - 1
+            index[i] = current
+            at += len(content)
+        end = np.ones(len(tokens), bool)
+        end[:-1] = index[1:] != index[:-1]
+        return index, end
+
     def texts(self, tokens: Sequence[int], mask: Sequence[bool] | None = None) -> list[str]:
         """The text of each step of one response, on the host: `texts[i]` is that of index `i`.
 
@@ -214,6 +230,11 @@ class StepSplitter:
         data = b"".join(self.token_bytes[t] for t in kept if 0 <= t < len(self.token_bytes))
         spans = split_bytes(data, self.separator.encode())
         return [data[start:stop].decode(errors="replace") for start, stop in spans]
+
+
+def _first_non_white(content: bytes) -> int | None:
+    found = _NOT_WHITE.search(content)
+    return found.start() if found else None
 
 
 def split_bytes(data: bytes, separator: bytes) -> list[tuple[int, int]]:

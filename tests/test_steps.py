@@ -290,6 +290,17 @@ def test_rows_are_independent_of_what_is_masked_out():
         assert jax.tree.all(jax.tree.map(jnp.array_equal, steps, other))
 
 
+def test_ids_outside_of_the_vocabulary_have_no_bytes():
+    splitter = StepSplitter(words(";", "a"), ";")
+    row, mask = jnp.array([[1, 99, -1, 2, -2, 0, -1, 2, 1]]), jnp.ones((1, 9), bool)
+    assert splitter.split(row, mask).index.tolist() == [[0] * 8 + [1]]
+    state, opens = splitter.initial(9), []
+    for token in row[0]:
+        state, opened = splitter.advance(state, jnp.full(9, token), jnp.ones(9, bool))
+        opens.append(opened.tolist())
+    assert opens == [[True] * 9, *[[False] * 9] * 7, [True] * 9]
+
+
 @pytest.mark.parametrize("length", [0, 1])
 def test_shortest_rows(length: int):
     splitter = StepSplitter(words("a", ";"), ";")

@@ -99,8 +99,8 @@ def kl_estimate(
 ) -> Float[Array, "*shape"]:
     """KL(π ‖ π_ref) at the sampled tokens: k1 = −x, k2 = x²/2, k3 = e^x − 1 − x [Schulman 2020].
 
-    x = logπ_ref − logπ of token t. k1 and k3 have the KL as their mean; as a loss, k2's gradient is the KL's on average, k1's is 0. In k3, x is
-    held to at most 20.
+    x = logπ_ref − logπ of token t. k1 and k3 have the KL as their mean; as a loss, k2's gradient is the KL's on
+    average, k1's is 0. In k3, x is held to at most 20.
     """
     logprobs, ref_logprobs = _select(mask, logprobs, ref_logprobs)
     x = ref_logprobs - logprobs
@@ -126,7 +126,6 @@ def classification_loss(
     chex.assert_shape(logits, (*labels.shape, None))
     chex.assert_type([logits, labels, mask], [float, int, bool])
     logits = jnp.where(mask[..., None], logits, 0).astype(jnp.float32)
-    labels = jnp.where(mask, labels, 0)
     is_class = (labels >= 0) & (labels < logits.shape[-1])
     picked = jnp.take_along_axis(logits, jnp.where(is_class, labels, 0)[..., None], axis=-1)[..., 0]
     loss = jax.nn.logsumexp(logits, axis=-1) - picked

@@ -32,11 +32,18 @@ def make_streams(options: Mapping[str, StreamOptions]) -> list[Stream]:
     streams = []
     for name, o in options.items():
         try:
-            horizon: str | float = o.horizon if o.horizon in ("step", "response") else float(o.horizon)
-            streams.append(Stream(name, horizon, o.gamma, o.lam, o.weight, o.whiten, o.critic))
+            streams.append(Stream(name, _horizon(o.horizon), o.gamma, o.lam, o.weight, o.whiten, o.critic))
         except ValueError as error:
             raise UserError(f"config.ppo.streams.{name}: {error}") from None
     return streams
+
+
+def _horizon(text: str) -> str | float:
+    """Options are text; a number stays a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program:

@@ -72,10 +72,11 @@ class Definition(Generic[M]):
     def shardings(self, mesh: Mesh) -> Params:
         return jax.tree.map(lambda s, a: named_sharding(mesh, a, s.shape), self.shapes, self.axes)
 
-    def sharded_init(self, key: jax.Array, mesh: Mesh) -> Params:
-        """Fresh parameters, each made in its own shard."""
+    def sharded_init(self, key: jax.Array, mesh: Mesh, **given: Params) -> Params:
+        """Fresh parameters, each made in its own shard; `given` sub-trees (a trained trunk, say) take their place."""
         with jax.set_mesh(mesh):
-            return jax.jit(self.init, out_shardings=self.shardings(mesh))(key)
+            make = jax.jit(lambda key, given: {**self.init(key), **given}, out_shardings=self.shardings(mesh))
+            return make(key, given)
 
 
 def count_parameters(params: Params) -> int:

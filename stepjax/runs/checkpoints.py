@@ -190,6 +190,7 @@ class Checkpoints:
     def restore_part(self, key_path: tuple[str, ...], abstract: Any) -> Any:
         """`restore_params` of this stage's newest whole checkpoint."""
         self.wait()
+        agree(0)
         return restore_params(self.directory, key_path, abstract)
 
     def _write_error(self, step: int, error: BaseException) -> UserError:
@@ -240,12 +241,12 @@ def restore_params(path: Path | str, key_path: tuple[str, ...], abstract: Any) -
         folder /= str(step)
     wanted = {key_path + name: leaf for name, leaf in fmt.named_leaves(abstract).items()}
     try:
-        saved, prefix = fmt.read_manifest(folder)["leaves"], "/".join(key_path) + "/"
+        saved, prefix = fmt.read_manifest(folder)["leaves"], "".join(f"{key}/" for key in key_path)
         below = {name: text for name, text in saved.items() if name.startswith(prefix)}
         if different := fmt.difference(below, fmt.describe(wanted), cast=True):
             raise UserError(
-                f"{prefix[:-1]} of checkpoint {folder} does not fit this model: {different}; give the model's options "
-                "that it was written with"
+                f"{prefix or 'state'} of checkpoint {folder} does not fit this model: {different}; "
+                "give the options of the model that it was written with"
             )
         arrays = read_arrays(folder, wanted)
     except fmt.DamagedError as error:

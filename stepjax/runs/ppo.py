@@ -1,6 +1,5 @@
 """Stage ppo: rollout, score, credit, update, over and over."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from stepjax.learners.optimizers import State, init_state, make_optimizer
 from stepjax.learners.ppo import abstract_ppo_state, credit_program, update_program
 from stepjax.learners.score import score_program
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding, fetch, put, replicated
+from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.programs import Program
 from stepjax.rewards.signals import check_signals
 from stepjax.rollout.generate import RolloutShape
@@ -25,7 +24,7 @@ from stepjax.runs.metrics import Metrics
 from stepjax.runs.progress import progress
 from stepjax.runs.responses import Response, ResponseSampler, measure, ratings_by_token, read_responses
 from stepjax.runs.samples import sample_rows
-from stepjax.runs.setup import PRM_CLASSES, Run, check_finite, device_scalar
+from stepjax.runs.setup import Run, check_finite, device_scalar
 from stepjax.runs.stages import has_stage, stage_params
 from stepjax.trajectory import Trajectory
 
@@ -76,8 +75,7 @@ class PPO:
         run = self.run
         params = {"policy": self.reference}
         if run.critic is not None:
-            fresh = run.critic.sharded_init(run.key("critic"), run.mesh)
-            params["critic"] = {**fresh, "trunk": self.reference["trunk"]}
+            params["critic"] = run.critic.sharded_init(run.key("critic"), run.mesh, trunk=self.reference["trunk"])
         return {
             role: init_state(params[role], self.optimizers[role], self.abstract_state[role], run.mesh)
             for role in params

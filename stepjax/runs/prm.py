@@ -7,7 +7,7 @@ sampled from the SFT policy. After this stage the judge only measures.
 import numpy as np
 
 from stepjax.data.encoding import encode, fitting_prompts, labelled_steps
-from stepjax.data.packing import Example, PackedBatches, pack_all
+from stepjax.data.packing import Example, PackedBatches
 from stepjax.errors import UserError
 from stepjax.learners.supervised import prm_sums
 from stepjax.models.definition import Params
@@ -59,8 +59,8 @@ def train_prm(run: Run) -> Params:
         return {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}
 
     def initial() -> Params:
-        params = run.prm.sharded_init(run.key("prm"), run.mesh)
-        return {**params, "trunk": sft["trunk"]} if options.from_sft else params
+        given = {"trunk": sft["trunk"]} if options.from_sft else {}
+        return run.prm.sharded_init(run.key("prm"), run.mesh, **given)
 
     return train(run, "prm", "PRM", run.prm, prm_sums, options, batches=batches, initial=initial, valid=valid)
 

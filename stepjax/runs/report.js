@@ -1,7 +1,6 @@
 // The read-out of the charts: the values nearest to the pointer, or to the cursor that the arrow keys move.
 "use strict";
 (() => {
-  const NS = "http://www.w3.org/2000/svg";
   const show = (value, unit) =>
     (unit === "share" ? (100 * value).toFixed(1) + "%" : String(Number(value.toPrecision(4)))).replace("-", "−");
 
@@ -10,7 +9,7 @@
     const [low, high, start, end] = data.x;
     const steps = [...new Set(data.lines.flatMap((line) => line.x))].sort((a, b) => a - b);
     const place = (x) => start + ((x - low) / (high - low)) * (end - start);
-    const rule = document.createElementNS(NS, "path");
+    const rule = document.createElementNS(svg.namespaceURI, "path");
     rule.setAttribute("class", "rule");
     svg.append(rule);
     const box = document.createElement("div");

@@ -6,6 +6,7 @@ allows no script but the one it came with and no network at all. The same files 
 
 import base64
 import hashlib
+import json
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -130,8 +131,5 @@ def _confusions(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _option(value: Any) -> str:
-    """An option's value: text as it is, lists and the rest as JSON would write them."""
-    if isinstance(value, str):
-        return value
-    words = {True: "true", False: "false", None: "none"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+    """An option's value: text as it is, the rest as config.json writes it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -27,7 +27,7 @@ class Step:
       text: as markup, escaped.
       tone: −4 (bad) … 4 (good), or None: nobody rated the step.
       mark: "good", "neutral", "bad", or "": the verdict that the tone stands for.
-      source: who gave it: "reward model", "exact rating", "reward", or "".
+      source: who gave it: "model" (the reward model), "exact" (rating), "reward", or "".
       prm: P(bad), P(neutral), P(good), or None.
       exact: the exact rating in a word, or "".
       streams: (name, reward, advantage) a reward stream.
@@ -106,9 +106,9 @@ def _step(step: dict[str, Any], longest: dict[tuple[str, str], float]) -> Step:
     exact = MARKS.get(int(rating), "") if rating is not None else ""
     score, mark, source = None, "", ""
     if prm is not None:
-        score, mark, source = prm[2] - prm[0], MARKS[prm.index(max(prm)) - 1], "reward model"
+        score, mark, source = prm[2] - prm[0], MARKS[prm.index(max(prm)) - 1], "model"
     elif exact:
-        score, mark, source = float(rating or 0), exact, "exact rating"
+        score, mark, source = float(rating or 0), exact, "exact"
     elif rewards:
         score = sum(rewards.values()) / (sum(longest["rewards", name] for name in rewards) or 1.0)
         mark, source = MARKS[(score > 0.05) - (score < -0.05)], "reward"

@@ -28,6 +28,17 @@ class Line:
 
 
 @dataclass(frozen=True)
+class _Curve:
+    """A line as it is drawn: few enough points, those of them that have a value, and running means."""
+
+    name: str
+    tone: str
+    points: Points
+    known: list[tuple[int, float]]
+    means: Points
+
+
+@dataclass(frozen=True)
 class Chart:
     """What a chart shows.
 
@@ -56,9 +67,11 @@ class Chart:
 def draw(chart: Chart) -> Markup:
     """The chart as an HTML figure."""
     lines = [
-        Line(visible(line.name), line.points, line.tone or LINE_TONES[i % len(LINE_TONES)])
+        _Curve(
+            visible(line.name), line.tone or LINE_TONES[i % len(LINE_TONES)], shown, finite(shown), smooth(line.points)
+        )
         for i, line in enumerate(chart.lines)
-        if finite(line.points)
+        if finite(shown := downsample(line.points))
     ]
     unit = f" ({chart.unit})" if chart.unit not in ("", "share") else ""
     parts = [Markup("<figcaption><strong>{}</strong>{}").format(visible(chart.title), unit)]
@@ -75,8 +88,8 @@ def draw(chart: Chart) -> Markup:
     return Markup('<figure class="chart">{}</figure>').format(Markup("").join(parts))
 
 
-def _svg(chart: Chart, lines: list[Line]) -> Markup:
-    points = [point for line in lines for point in finite(line.points)]
+def _svg(chart: Chart, lines: list[_Curve]) -> Markup:
+    points = [point for line in lines for point in line.known]
     ys = [y for _, y in points]
     bottom = HEIGHT - BOTTOM
     if chart.log and max(ys) > 0:
@@ -85,16 +98,14 @@ def _svg(chart: Chart, lines: list[Line]) -> Markup:
         y_axis = linear_axis(ys, bottom, TOP, unit=chart.unit, zero=chart.zero)
     # Room for the words of the ticks on the left and for the last values on the right, at 11 units a letter's height.
     left = 12 + 6.5 * max(len(words) for _, words in y_axis.ticks)
-    right = chart.width - 12 - 7 * max(len(figure(finite(line.points)[-1][1], chart.unit)) for line in lines)
+    right = chart.width - 12 - 7 * max(len(figure(line.known[-1][1], chart.unit)) for line in lines)
     x_axis = linear_axis([float(x) for x in chart.x_range or (x for x, _ in points)], left, right, whole=True)
     body = [_frame(chart, x_axis, y_axis)]
     data = []
     for line in lines:
-        shown, means = downsample(line.points), smooth(line.points)
-        body.append(_path(shown, f"raw {line.tone}" if means else f"line {line.tone}", x_axis, y_axis))
-        body.append(_path(means, f"line {line.tone}", x_axis, y_axis))
-        known = finite(shown)
-        values = {"x": [x for x, _ in known], "y": [float(f"{y:.5g}") for _, y in known]}
+        body.append(_path(line.points, f"{'raw' if line.means else 'line'} {line.tone}", x_axis, y_axis))
+        body.append(_path(line.means, f"line {line.tone}", x_axis, y_axis))
+        values = {"x": [x for x, _ in line.known], "y": [float(f"{y:.5g}") for _, y in line.known]}
         data.append({"name": line.name, "tone": line.tone} | values)
     body += _end_labels(chart, lines, x_axis, y_axis)
     x_scale = [round(v, 1) for v in (x_axis.low, x_axis.high, x_axis.start, x_axis.end)]
@@ -137,9 +148,9 @@ def _path(points: Points, tone: str, x_axis: Axis, y_axis: Axis) -> Markup:
     return Markup("").join(parts)
 
 
-def _end_labels(chart: Chart, lines: list[Line], x_axis: Axis, y_axis: Axis) -> list[Markup]:
+def _end_labels(chart: Chart, lines: list[_Curve], x_axis: Axis, y_axis: Axis) -> list[Markup]:
     """The last value of each line at its end, pushed apart where they would cover one another."""
-    ends = sorted(((*finite(line.points)[-1], line.tone) for line in lines), key=lambda end: -end[1])
+    ends = sorted(((*line.known[-1], line.tone) for line in lines), key=lambda end: -end[1])
     places: list[float] = []
     for _, y, _ in ends:
         places.append(max(y_axis.place(y), places[-1] + 12 if places else TOP))
@@ -154,13 +165,12 @@ def _end_labels(chart: Chart, lines: list[Line], x_axis: Axis, y_axis: Axis) -> 
     return labels
 
 
-def _words(chart: Chart, lines: list[Line]) -> str:
+def _words(chart: Chart, lines: list[_Curve]) -> str:
     """The chart in words, for those who do not see it."""
     parts = []
     for line in lines:
-        known = finite(line.points)
-        (x0, y0), (x1, y1) = known[0], known[-1]
-        low, high = min(y for _, y in known), max(y for _, y in known)
+        (x0, y0), (x1, y1) = line.known[0], line.known[-1]
+        low, high = min(y for _, y in line.known), max(y for _, y in line.known)
         name = f"{line.name}: " if len(lines) > 1 else ""
         parts.append(
             f"{name}{figure(y0, chart.unit)} at {chart.x_name} {x0}, {figure(y1, chart.unit)} at {chart.x_name} {x1}, "

@@ -84,7 +84,10 @@ def _planned(plan: Plan, stages: dict[str, list[dict[str, Any]]], left: dict[str
     records = stages[plan.stage]
     if plan.each:
         return [_chart(plan.stage, records, f"{plan.title}: {name}", {key: name}, plan) for key, name in keys.items()]
-    return [_chart(plan.stage, records, plan.title, part, plan) for part in _split(keys)]
+    # A group of one line has no key: its title names the line.
+    alone = len(keys) == 1 and any(key.endswith("/*") for key in plan.keys)
+    heading = f"{plan.title}: {next(iter(keys.values()))}" if alone else plan.title
+    return [_chart(plan.stage, records, heading, part, plan) for part in _split(keys)]
 
 
 def _split(keys: dict[str, str]) -> list[dict[str, str]]:

@@ -6,15 +6,16 @@ that a healthy run is not accused. Silence is no proof of health.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Any
 
 from stepjax.runs.report_series import finite, series
 from stepjax.runs.report_text import figure, number
+from stepjax.runs.report_verdict import interval
 
 PARTS = 5  # a curve is compared by fifths
 MIN_POINTS = 15  # three a fifth
-ERRORS = 3.0  # a change must exceed this many standard errors
+ERRORS = 4.0  # a change must exceed this many standard errors
 MIN_FALL = 0.03  # and a share must have moved by three points,
 MIN_RISE = 0.02  # a reward by a fiftieth of its size
 PENALTIES = ("kl", "entropy")  # streams that say nothing about the answer: no gaming if they rise
@@ -113,11 +114,8 @@ def _row(evaluation: dict[str, Any], stage: str) -> dict[str, Any]:
 
 def _evaluation_fell(evaluation: dict[str, Any]) -> bool:
     """Whether accuracy fell from SFT to PPO beyond its intervals."""
-    ends = [_row(evaluation, stage).get("accuracy_interval") for stage in ("sft", "ppo")]
-    values = [number(_row(evaluation, stage).get("accuracy")) for stage in ("sft", "ppo")]
-    if not all(isinstance(e, list) and len(e) == 2 and None not in map(number, e) for e in ends) or None in values:
-        return False
-    return ends[1][1] < ends[0][0]
+    before, after = (interval(_row(evaluation, stage), "accuracy") for stage in ("sft", "ppo"))
+    return before is not None and after is not None and after[1] < before[0]
 
 
 def _parts(records: list[dict[str, Any]], key: str) -> list[_Part]:
@@ -125,12 +123,12 @@ def _parts(records: list[dict[str, Any]], key: str) -> list[_Part]:
     points = finite(series(records, key))
     if len(points) < MIN_POINTS:
         return []
-    parts = []
-    for i in range(PARTS):
-        part = points[i * len(points) // PARTS : (i + 1) * len(points) // PARTS]
-        values = [y for _, y in part]
-        parts.append(_Part(fmean(values), variance(values) / len(values), part[0][0], part[-1][0]))
-    return parts
+    fifths = [points[i * len(points) // PARTS : (i + 1) * len(points) // PARTS] for i in range(PARTS)]
+    means = [fmean(y for _, y in fifth) for fifth in fifths]
+    # One noise for all fifths: three points alone would often make it look far too small.
+    squares = sum((y - mean) ** 2 for fifth, mean in zip(fifths, means, strict=True) for _, y in fifth)
+    noise = squares / (len(points) - PARTS)
+    return [_Part(m, noise / len(f), f[0][0], f[-1][0]) for f, m in zip(fifths, means, strict=True)]
 
 
 def _changed(before: _Part, after: _Part, sign: int, least: float = 0.0) -> bool:

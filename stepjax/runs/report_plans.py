@@ -100,7 +100,7 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         "sft", "SFT: learning from demonstrations",
         "",
         (
-            Plan("sft", "Loss", {"loss": "training", "valid/loss": "validation"}, unit="nats a token"),
+            Plan("sft", "Loss of SFT", {"loss": "training", "valid/loss": "validation"}, unit="nats a token"),
             Plan("sft", "Norm of the gradient", {"grad_norm": "norm"}, zero=True),
             Plan("sft", "Speed", {"tokens_per_second": "speed"}, unit="tokens a second", zero=True),
             Plan("sft", "Tokens learned from, an update", {"tokens": "tokens"}, zero=True),
@@ -110,7 +110,8 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         "prm", "Reward model: learning from rated steps",
         "",
         (
-            Plan("prm", "Loss", {"loss": "training", "valid/loss": "validation"}, unit="nats a step"),
+            Plan("prm", "Loss of the reward model", {"loss": "training", "valid/loss": "validation"},
+                 unit="nats a step"),
             Plan("prm", "Ratings that are met",
                  {"accuracy": "accuracy", "valid/accuracy": "validation", "valid/macro_f1": "macro F1, validation"},
                  unit="share"),

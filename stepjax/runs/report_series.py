@@ -30,11 +30,12 @@ def series(records: Sequence[dict[str, Any]], key: str) -> Points:
 
 
 def downsample(points: Points, limit: int = MAX_POINTS) -> Points:
-    """At most `limit` points that keep the ends, the gaps, and each stretch's lowest and highest value."""
+    """At most `limit` points that keep the first and last value, gaps, and each stretch's lowest and highest value."""
     if len(points) <= limit:
         return points
-    stretches = (limit - 2) // 3
-    keep = {0, len(points) - 1}
+    stretches = (limit - 4) // 3
+    known = [i for i, (_, y) in enumerate(points) if y is not None]
+    keep = {0, len(points) - 1, *known[:1], *known[-1:]}
     for s in range(stretches):
         stretch = range(s * len(points) // stretches, (s + 1) * len(points) // stretches)
         values = {i: value for i in stretch if (value := points[i][1]) is not None}
@@ -57,8 +58,8 @@ def smooth(points: Points) -> Points:
         run = finite(points[start:end])
         sums = list(accumulate((y for _, y in run), initial=0.0))
         for i, (x, _) in enumerate(run):
-            w = min(reach, i, len(run) - 1 - i)
-            means.append((x, (sums[i + w + 1] - sums[i - w]) / (2 * w + 1)))
+            first, last = max(0, i - reach), min(len(run) - 1, i + reach)
+            means.append((x, (sums[last + 1] - sums[first]) / (last + 1 - first)))
         means += points[end : end + 1]
         start = end + 1
     stride = -(-len(means) // MAX_POINTS)

@@ -65,7 +65,8 @@ def _ends(stages: dict[str, dict[str, Any]]) -> tuple[str, str]:
     return names[0], "ppo" if "ppo" in names else names[-1]
 
 
-def _interval(row: dict[str, Any], name: str) -> tuple[float, float] | None:
+def interval(row: dict[str, Any], name: str) -> tuple[float, float] | None:
+    """The interval of a measure of an evaluated stage; None where none is known."""
     ends = row.get(f"{name}_interval")
     if isinstance(ends, list) and len(ends) == 2:
         low, high = number(ends[0]), number(ends[1])
@@ -98,19 +99,19 @@ def before_after(evaluation: dict[str, Any]) -> Table | None:
         low, high = values[before], values[after]
         if before != after and low is not None and high is not None:
             difference = change(low, high, unit)
-            apart = _apart(_interval(stages[before], name), _interval(stages[after], name))
+            apart = _apart(interval(stages[before], name), interval(stages[after], name))
             if apart is False:
                 difference += ", intervals overlap"
-            elif better and low != high:
+            elif better and difference != "no change":
                 trend = "better" if (high > low) == (better > 0) else "worse"
         rows.append(Row(words, cells, difference, trend))
     return Table([title(s) for s in stages], rows, f"{title(before)} → {title(after)}" if before != after else "")
 
 
 def _cell(row: dict[str, Any], name: str, value: float | None, unit: str) -> Cell:
-    ends = _interval(row, name)
-    interval = "" if ends is None else f"{figure(ends[0], unit).rstrip('%')} to {figure(ends[1], unit)}"
-    return Cell(figure(value, unit), interval, min(max(value, 0), 1) if unit == "share" and value is not None else None)
+    ends = interval(row, name)
+    words = "" if ends is None else f"{figure(ends[0], unit).rstrip('%')} to {figure(ends[1], unit)}"
+    return Cell(figure(value, unit), words, min(max(value, 0), 1) if unit == "share" and value is not None else None)
 
 
 def verdict(metrics: Sequence[dict[str, Any]], evaluation: dict[str, Any]) -> str:
@@ -125,17 +126,16 @@ def verdict(metrics: Sequence[dict[str, Any]], evaluation: dict[str, Any]) -> st
     low, high = stages[before]["accuracy"], stages[after]["accuracy"]
     if before == after:
         return f"{figure(low, 'share')} of answers are right after {title(before)}{f' on {where}' if where else ''}."
-    apart = _apart(_interval(stages[before], "accuracy"), _interval(stages[after], "accuracy"))
+    apart = _apart(interval(stages[before], "accuracy"), interval(stages[after], "accuracy"))
     overlap = {None: "", True: "; the intervals do not overlap", False: "; the intervals overlap"}[apart]
     parts = [
-        f"Right answers {_went(low, high)} from {figure(low, 'share')} after {title(before)} to "
-        f"{figure(high, 'share')} after {title(after)}{f' on {where}' if where else ''} "
-        f"({change(low, high, 'share')}{overlap})"
+        f"Right answers {_moved(low, high, f'after {title(before)}', f'after {title(after)}')}"
+        f"{f' on {where}' if where else ''} ({change(low, high, 'share')}{overlap})"
     ]
     for name, words in (("trace_error", "right answers with a wrong step"), ("holds", "calculations that hold")):
         a, b = number(stages[before].get(name)), number(stages[after].get(name))
         if a is not None and b is not None:
-            parts.append(f"the share of {words} {_went(a, b)} from {figure(a, 'share')} to {figure(b, 'share')}")
+            parts.append(f"the share of {words} {_moved(a, b)}")
     return "; ".join(parts) + "."
 
 
@@ -145,11 +145,13 @@ def _training_verdict(metrics: Sequence[dict[str, Any]]) -> str:
     if len(points) < 2:
         return "Nothing has been evaluated yet, so there is no figure before and after."
     (x0, y0), (x1, y1) = points[0], points[-1]
-    return (
-        f"Not evaluated yet. Among the training's own responses, right answers {_went(y0, y1)} from "
-        f"{figure(y0, 'share')} at PPO iteration {x0} to {figure(y1, 'share')} at iteration {x1}."
-    )
+    moved = _moved(y0, y1, f"at PPO iteration {x0}", f"at iteration {x1}")
+    return f"Not evaluated yet. Among the training's own responses, right answers {moved}."
 
 
-def _went(a: float, b: float) -> str:
-    return "stayed" if figure(a, "share") == figure(b, "share") else "rose" if b > a else "fell"
+def _moved(a: float, b: float, at_a: str = "", at_b: str = "") -> str:
+    """Two shares in words: "rose from 10.0% (at_a) to 20.0% (at_b)"."""
+    before, after = figure(a, "share"), figure(b, "share")
+    if before == after:
+        return f"stayed at {before} {at_a and f'{at_a} and {at_b}'}".rstrip()
+    return " ".join(f"{'rose' if b > a else 'fell'} from {before} {at_a} to {after} {at_b}".split())

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from stepjax.config import Config, ModelOptions, resumable_options
@@ -102,7 +103,8 @@ def make_task(config: Config) -> Task:
     if options.name == "jsonl":
         from stepjax.tasks.jsonl import JsonlProblems
 
-        return JsonlProblems.from_options(options.jsonl, separator=options.separator)
+        fields = dataclasses.asdict(options.jsonl)
+        return JsonlProblems(**fields, **({"separator": options.separator} if options.separator else {}))
     known = ("register_chain", "gsm8k", "jsonl")
     raise UserError(f"config.task.name: no task {options.name!r}{nearest(options.name, known)}")
 
@@ -139,13 +141,7 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
 
 def device_scalar(value: int, mesh: Mesh) -> jax.Array:
     """An int32 on the mesh, moved there explicitly."""
-    return put(jnp.int32(value) if isinstance(value, jax.Array) else _int32(value), replicated(mesh))
-
-
-def _int32(value: int) -> Any:
-    import numpy as np
-
-    return np.int32(value)
+    return put(np.int32(value), replicated(mesh))
 
 
 def check_finite(figures: dict[str, Any], stage: str, step: int) -> None:

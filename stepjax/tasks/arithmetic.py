@@ -2,7 +2,7 @@
 
   sum     = product { ("+" | "-") product }
   product = factor { ("*" | "/" | "//") factor }
-  factor  = "-" factor | ( number | "(" sum ")" ) [ "%" ]
+  factor  = ( "-" | "+" ) factor | ( number | "(" sum ")" ) [ "%" ]
   number  = 12 | 1,234 | 0.5 | .5
 
 There are no powers and no names, so a value has no more digits than its expression and hostile text ends at once.
@@ -90,6 +90,8 @@ class _Parser:
         token = self.take()
         if token == "-":
             return -self.factor(depth + 1)
+        if token == "+":
+            return self.factor(depth + 1)
         if token == "(":
             value = self.sum(depth + 1)
             if self.take() != ")":

@@ -6,6 +6,7 @@ no answer. Numbers are compared exactly. Other LaTeX is compared in one spelling
 """
 
 import re
+from collections import deque
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,9 +44,7 @@ def grade(response: str, answer: str) -> bool:
 
 def final_answer(text: str) -> FinalAnswer | None:
     r"""What the last mark holds: after `####` the rest of the line, in `\boxed` or `\fbox` the braces' content."""
-    last = None
-    for last in _MARK.finditer(text):
-        pass
+    last = next(iter(deque(_MARK.finditer(text), maxlen=1)), None)
     if last is None:
         return None
     if last[0] == "####":
@@ -90,8 +89,9 @@ def _same(given: str, expected: str, boxed: bool) -> bool:
 
 
 def _squeeze(text: str) -> str:
-    """The text without spaces; words in lower case (Even, even), a choice without its parentheses."""
-    text = re.sub(r"^\(([A-Z])\)$", r"\1", "".join(text.split()))
+    """The text without spaces, save between digits; words in lower case (Even, even); a choice without parentheses."""
+    text = re.sub(r"(?<![0-9]) | (?![0-9])", "", text)
+    text = re.sub(r"^\(([A-Z])\)$", r"\1", text)
     return text.lower() if text.isalpha() and len(text) > 1 else text
 
 

@@ -82,7 +82,7 @@ class GSM8K:
         for name in ("train.jsonl", "test.jsonl"):
             if not (self.path / name).is_file():
                 raise UserError(
-                    f"gsm8k: no file {self.path / name}; the folder must hold train.jsonl and test.jsonl as published at "
+                    f"gsm8k: no file {self.path / name}; the folder must hold train.jsonl and test.jsonl, published at "
                     f"{_SOURCE}"
                 )
 
@@ -127,7 +127,7 @@ def _judge(step: str) -> StepJudgement:
 
 
 def _read(path: Path, split: str) -> list[Problem]:
-    problems = []
+    problems: list[Problem] = []
     for line, row in read_jsonl(path, required={"question": str, "answer": str}):
         answer = final_answer(row["answer"])
         if answer is None:

@@ -5,11 +5,14 @@ from fractions import Fraction
 
 from stepjax.tasks.arithmetic import NUMBER
 
-_ARGUMENT = r"\s*(\{[^{}]*\}|[0-9]|\\?[a-zA-Z](?![a-zA-Z])|\\[a-zA-Z]+)"
+_ARGUMENT = r"\s*(\{[^{}]*\}|[0-9a-zA-Z]|\\[a-zA-Z]+)"  # as TeX reads it: a group, a character or a command
 _UNIT = re.compile(r"(.*[0-9})\]])\s*\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}\s*(?:\^\{?[23]\}?)?")
 _WRAPPED = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|textit|mathbf|mathit|emph)\s*\{([^{}]*)\}")
 _REPLACED = [
-    (re.compile(r"\\(?:left|right|displaystyle)(?![a-zA-Z])|(?<!\\)\\[!,()\[\]]"), ""),  # `\\ ` divides a matrix's rows
+    (
+        re.compile(r"\\(?:left|right|displaystyle)(?![a-zA-Z])|(?<!\\)\\(?:[!,]\s*|[()\[\]])"),
+        "",
+    ),  # `\\ ` divides a matrix's rows
     (re.compile(r"(?<!\\)\\[;: ]|\\q?quad(?![a-zA-Z])|~"), " "),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-zA-Z])|°"), ""),
@@ -19,8 +22,8 @@ _REPLACED = [
     (re.compile(r"[−–]"), "-"),
 ]
 _SPELLED = [
-    (re.compile(r"\\frac" + _ARGUMENT + _ARGUMENT), lambda m: rf"\frac{_braced(m[1])}{_braced(m[2])}"),
-    (re.compile(r"\\sqrt" + _ARGUMENT), lambda m: rf"\sqrt{_braced(m[1])}"),
+    (re.compile(r"\\frac(?![a-zA-Z])" + _ARGUMENT + _ARGUMENT), lambda m: rf"\frac{_braced(m[1])}{_braced(m[2])}"),
+    (re.compile(r"\\sqrt(?![a-zA-Z])" + _ARGUMENT), lambda m: rf"\sqrt{_braced(m[1])}"),
     (re.compile(r"([\^_])" + _ARGUMENT), lambda m: m[1] + _braced(m[2])),
 ]
 _EXACT = re.compile(
@@ -31,8 +34,25 @@ _UNIT_WORDS = re.compile(r"(.*[0-9}])\s+((?!sqrt)[a-zA-Z]{4,}[a-zA-Z²³/ .-]{0,
 _ANY_UNIT = re.compile(r"(.*[0-9}])((?:\s+[a-zA-Z]|[a-zA-Z]{2})[a-zA-Z²³/ .-]{0,40})", re.DOTALL)
 # After a number these make another number of it, or a second answer; any other words are taken for its unit.
 _NO_UNIT = frozenset(
-    "k K M B mn bn dozen dozens hundred thousand million billion trillion score half halves third thirds quarter "
-    "quarters and or to by minus plus times over one two three four five six seven eight nine ten twenty".split()
+    (
+        *("k", "K", "M", "B", "mn", "bn", "hundred", "thousand", "million", "billion", "trillion", "dozen", "dozens"),
+        *(
+            "half",
+            "halves",
+            "third",
+            "thirds",
+            "quarter",
+            "quarters",
+            "score",
+            "and",
+            "or",
+            "to",
+            "by",
+            "times",
+            "over",
+        ),
+        *("plus", "minus", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twenty"),
+    )
 )
 
 

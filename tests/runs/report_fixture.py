@@ -30,7 +30,7 @@ def write_workdir(folder: Path, *, iterations: int = 300, gamed: bool = False, h
     records = [*sft_records(rng), *prm_records(rng), *ppo_records(rng, iterations, gamed)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     (folder / "samples.jsonl").write_text("".join(json.dumps(s) + "\n" for s in samples(rng, iterations, hostile)))
-    (folder / "eval.json").write_text(json.dumps(evaluation()))
+    (folder / "eval.json").write_text(json.dumps(evaluation(gamed)))
     return folder
 
 
@@ -169,7 +169,8 @@ def _sample(rng: random.Random, stage: str, step: int, problem: int, skill: floa
     }  # fmt: skip
 
 
-def evaluation() -> dict[str, Any]:
+def evaluation(gamed: bool = False) -> dict[str, Any]:
+    after = [0.3066, 0.2683, 0.348] if gamed else [0.8164, 0.7806, 0.8475]
     return {
         "problems": 512, "temperature": 1.0, "split": "test", "seed": 11, "seconds": 38.4,
         "rows": {
@@ -179,7 +180,7 @@ def evaluation() -> dict[str, Any]:
                 "tokens": 38.4, "truncated": 0.041,
             },
             "ppo": {
-                "accuracy": 0.8164, "accuracy_interval": [0.7806, 0.8475], "trace_error": 0.1124,
+                "accuracy": after[0], "accuracy_interval": after[1:], "trace_error": 0.1124,
                 "trace_error_interval": [0.085, 0.147], "good": 0.858, "neutral": 0.079, "bad": 0.063, "steps": 5.58,
                 "tokens": 39.7, "truncated": 0.002,
             },

@@ -1,0 +1,147 @@
+"""Problems of the user's own: JSONL files with a problem, its final answer and, optionally, a worked solution a row."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stepjax.data.jsonl import FieldType, read_jsonl
+from stepjax.errors import UserError
+from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.grading import final_answer, grade, same_answer
+
+_SLOT = "{problem}"
+
+
+class JsonlProblems:
+    """Problems read from JSONL files and graded by their final answers; there is no judge of single steps.
+
+    The split "test" is its own file or, without one, the share of the training file that a hash of the problem's text
+    picks: the same problems on every machine, whatever their order. A training row whose problem is in "test" is left
+    out of "train".
+    """
+
+    name = "jsonl"
+
+    def __init__(
+        self,
+        train: str | Path,
+        test: str | Path | None = None,
+        *,
+        held_out: float = 0.1,
+        problem: str = "problem",
+        answer: str = "answer",
+        solution: str = "solution",
+        separator: str = "\n\n",
+        prompt: str = "{problem}\n",
+        answer_prefix: str | None = None,
+    ):
+        r"""Reads nothing yet: a file is read when one of its splits is first asked for.
+
+        Args:
+          train: JSONL file of training problems.
+          test: JSONL file of test problems; None or "" to hold out a share of `train`.
+          held_out: that share, between 0 and 1.
+          problem: field with the problem's text.
+          answer: field with the final answer, bare (`42`, `\frac{1}{2}`, a JSON number) or marked (`#### 42`,
+            `\boxed{42}`).
+          solution: field with a worked solution, which rows may lack.
+          separator: the text between two steps of a solution.
+          prompt: what the policy reads, `{problem}` standing for the problem's text.
+          answer_prefix: where a response has neither `####` nor a box, the final answer is what follows the last
+            occurrence of this text on its line; None or "": such a response is wrong.
+
+        Raises:
+          UserError: for an option out of its range.
+        """
+        if _SLOT not in prompt:
+            raise UserError(f"jsonl: the prompt template must contain {_SLOT}, it is {prompt!r}")
+        if not separator:
+            raise UserError("jsonl: the separator must not be empty")
+        if not test and not 0 < held_out < 1:
+            raise UserError(f"jsonl: held_out must lie between 0 and 1, not {held_out}; or name a test file")
+        if not str(train or ""):
+            raise UserError("jsonl: no training file is named")
+        self.train, self.test, self.held_out = Path(train), Path(test) if test else None, held_out
+        self.fields = (problem, answer, solution)
+        self.separator = separator
+        self.prompt = prompt
+        self.answer_prefix = answer_prefix
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """The split "train" or "test"; an id names the row of its file, counted from 0.
+
+        Raises:
+          UserError: for another split, a file or row that cannot be read, or a split without problems.
+        """
+        if split not in ("train", "test"):
+            raise UserError(f"jsonl: no split {split!r}; there are train and test")
+        return self._splits["train"] if split == "train" else self._test
+
+    def grade(self, problem: Problem, response: str) -> bool:
+        """Whether the response's final answer is right."""
+        if self.answer_prefix and final_answer(response) is None:
+            _, found, rest = response.rpartition(self.answer_prefix)
+            return bool(found) and same_answer(rest.strip().split("\n", 1)[0], problem.answer)
+        return grade(response, problem.answer)
+
+    def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement] | None:
+        """None: nothing is known of single steps."""
+        return None
+
+    @cached_property
+    def _splits(self) -> dict[str, list[Problem]]:
+        """The training file, divided."""
+        rows = self._read(self.train, "train")
+        if self.test:
+            known = {problem.prompt for problem in self._test}
+            held = [problem.prompt in known for problem in rows]
+            if any(held):
+                count = sum(held)
+                logging.getLogger(__name__).warning("%s: left out %d problems of %s", self.train, count, self.test)
+        else:
+            held = [_hash(problem.prompt) < self.held_out for problem in rows]
+            if not any(held):
+                raise UserError(f"{self.train}: none of its {len(rows)} problems is held out for tests; raise held_out")
+        if all(held):
+            raise UserError(
+                f"{self.train}: all of its {len(rows)} problems are test problems, none is left to train on"
+            )
+        return {
+            "train": [problem for problem, out in zip(rows, held, strict=True) if not out],
+            "test": [problem for problem, out in zip(rows, held, strict=True) if out],
+        }
+
+    @cached_property
+    def _test(self) -> list[Problem]:
+        return self._read(self.test, "test") if self.test else self._splits["test"]
+
+    def _read(self, path: Path, name: str) -> list[Problem]:
+        problem, answer, solution = self.fields
+        required: dict[str, FieldType] = {problem: str, answer: str | int | float}
+        # One field may hold the solution and, marked in it, the answer, as GSM8K's does.
+        optional: dict[str, FieldType] = {} if solution in required else {solution: str}
+        problems: list[Problem] = []
+        for line, row in read_jsonl(path, required=required, optional=optional):
+            final = _final(row[answer])
+            if not row[problem].strip() or not final:
+                empty = problem if final else answer
+                raise UserError(f"{path}:{line}: field {empty!r} is empty")
+            prompt = self.prompt.replace(_SLOT, row[problem])
+            worked = row.get(solution)
+            problems.append(Problem(f"{name}/{len(problems)}", prompt, final, None if worked is None else str(worked)))
+        if not problems:
+            raise UserError(f"{path}: the file holds no problem")
+        return problems
+
+
+def _final(answer: Any) -> str:
+    marked = final_answer(text := str(answer))
+    return (text if marked is None else marked.text).strip()
+
+
+def _hash(text: str) -> float:
+    """A number in [0, 1) that is the same on every machine, unlike Python's own hash."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / (1 << 48)

@@ -1,0 +1,89 @@
+"""The rollout: its log-probs, its independence of batch and mesh, its ends."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from models.tiny import CONFIG, policy, policy_params
+
+from stepjax.parallel import batch_sharding, make_mesh, put, replicated
+from stepjax.rollout.generate import RolloutShape, rollout_program
+from stepjax.rollout.sampling import Sampler
+
+EOS, WIDTH, NEW = 3, 6, 12
+RNG = np.random.default_rng(0)
+LENGTHS = RNG.integers(1, WIDTH + 1, 8).astype(np.int32)
+PROMPTS = np.zeros((8, WIDTH), np.int32)
+for _row, _n in enumerate(LENGTHS):
+    PROMPTS[_row, WIDTH - _n :] = RNG.integers(4, CONFIG.vocab, _n)
+
+
+@functools.cache
+def program(rows: int, mesh_shape: tuple[int, int, int], temperature: float):
+    mesh = make_mesh(*mesh_shape, devices=jax.devices()[: int(np.prod(mesh_shape))])
+    shape = RolloutShape(rows, WIDTH, NEW)
+    return rollout_program(policy(), mesh, shape, eos=EOS, sampler=Sampler(temperature))
+
+
+def sample(rows, mesh_shape=(1, 1, 1), temperature=1.0):
+    made = program(len(rows), mesh_shape, temperature)
+    params = jax.device_put(policy_params(), policy().shardings(made.mesh))
+    key = jax.device_put(jax.random.key(7), replicated(made.mesh))
+    rows = np.asarray(rows)
+    placed = put((PROMPTS[rows], LENGTHS[rows], rows.astype(np.int32)), batch_sharding(made.mesh))
+    return jax.device_get(made(params, placed[0], placed[1], key, placed[2]))
+
+
+@jax.jit
+def learner_logprobs(params, tokens, positions, segments):
+    model = policy().bind(params)
+    logprobs = jax.nn.log_softmax(model.logits(model.trunk(tokens, positions, segments)))
+    return jnp.take_along_axis(logprobs[:, :-1], tokens[:, 1:, None], -1)[..., 0]
+
+
+def test_logprobs_are_those_of_the_full_pass():
+    rows = sample(range(8))
+    found = learner_logprobs(policy_params(), rows.tokens, rows.positions, rows.segments)
+    mask = np.asarray(rows.mask)
+    assert mask.sum() == rows.response_length.sum() > 8
+    np.testing.assert_allclose(rows.logprobs[:, 1:][mask[:, 1:]], found[mask[:, 1:]], atol=1e-4)
+    assert not rows.logprobs[~mask].any()
+
+
+def test_a_response_ends_with_its_first_end_of_text_token():
+    rows = sample(range(8))
+    assert rows.finished.any() and not rows.finished.all()
+    for i in range(8):
+        response = rows.tokens[i, WIDTH : WIDTH + rows.response_length[i]].tolist()
+        assert (EOS in response) == bool(rows.finished[i])
+        assert EOS not in response[:-1]
+        assert rows.finished[i] or len(response) == NEW
+        assert not rows.tokens[i, WIDTH + rows.response_length[i] :].any()
+
+
+def test_a_row_depends_neither_on_its_batch_nor_on_the_mesh():
+    whole = sample(range(8))
+    some = sample([5, 2, 7, 0])
+    for at, row in enumerate([5, 2, 7, 0]):
+        np.testing.assert_array_equal(some.tokens[at], whole.tokens[row])
+    for mesh_shape in ((8, 1, 1), (1, 4, 2)):
+        np.testing.assert_array_equal(sample(range(8), mesh_shape).tokens, whole.tokens)
+
+
+def test_greedy_takes_the_likeliest_token():
+    rows = sample(range(8), temperature=0.0)
+    model = jax.jit(lambda p, t, q, s: policy().bind(p).logits(policy().bind(p).trunk(t, q, s)))
+    logits = np.asarray(model(policy_params(), rows.tokens, rows.positions, rows.segments))
+    mask = np.asarray(rows.mask)[:, 1:]
+    np.testing.assert_array_equal(logits[:, :-1].argmax(-1)[mask], rows.tokens[:, 1:][mask])
+
+
+def test_sampling_follows_the_distribution():
+    logits = jnp.broadcast_to(jnp.array([0.0, 1.0, 2.0, -1.0]), (20_000, 4))
+    keys = jax.vmap(jax.random.key)(jnp.arange(20_000))
+    for temperature in (1.0, 0.5):
+        tokens, logprobs = jax.jit(Sampler(temperature))(keys, logits)
+        wanted = jax.nn.softmax(logits[0] / temperature)
+        np.testing.assert_allclose(np.bincount(tokens, minlength=4) / 20_000, wanted, atol=0.012)
+        np.testing.assert_allclose(logprobs, jnp.log(wanted)[tokens], rtol=1e-5, atol=1e-6)

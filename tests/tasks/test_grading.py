@@ -1,0 +1,224 @@
+r"""Final answers: `#### 42`, `\boxed{…}`, what is equal, what is not, and that nothing hangs."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepjax.tasks import math_worker
+from stepjax.tasks.grading import final_answer, grade, same_answer
+
+DATA = Path(__file__).parent.parent / "data"
+MATH = [json.loads(line) for line in (DATA / "math" / "math500.jsonl").read_text(encoding="utf-8").split("\n") if line]
+needs_math_verify = pytest.mark.skipif(not math_worker.available(), reason="math_verify is not installed")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "boxed"),
+    [
+        ("so\n#### 42", "42", False),
+        ("#### 41\nno:\n#### 42 \nbye", "42", False),
+        ("####42", "42", False),
+        ("####", "", False),
+        (r"\boxed{42}", "42", True),
+        (r"\fbox{42}", "42", True),
+        (r"\boxed {\frac{1}{2}}.", r"\frac{1}{2}", True),
+        (r"\boxed{\{1\}}", r"\{1\}", True),
+        (r"\boxed{\left\{ 1 \right.}", r"\left\{ 1 \right.", True),
+        (r"$\boxed 42$ is it", "42", True),
+        (r"\boxed{1} and \boxed{2}", "2", True),
+        (r"\boxed{1} and \boxed{2", "", True),
+        (r"#### $\boxed{5}$", "5", True),
+        ("\\boxed{5}\n#### 6", "6", False),
+        ("#### Conclusion\n\\boxed{5}", "5", True),
+    ],
+)
+def test_the_last_mark_decides(text, answer, boxed):
+    assert final_answer(text) == (answer, boxed)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "42", "The answer is 42.", "### 42", "##### 42", r"\boxedsomething{42}", "boxed{42}"]
+)
+def test_without_a_mark_there_is_no_answer(text):
+    assert final_answer(text) is None
+    assert not grade(text, "42")
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        *(("42", "42"), ("42.0", "42"), ("42.", "42"), ("$42", "42"), ("$1,234.50", "1234.5"), ("1,234", "1234")),
+        *(("-5", "-5"), ("−5", "-5"), ("-$5", "-5"), ("$-5", "-5"), ("+5", "5"), ("50%", "50"), ("50 %", "50")),
+        *(("42 apples", "42"), ("42 dollars per hour.", "42"), ("5 m", "5"), ("5cm", "5"), ("18 square feet", "18")),
+        *(("1/2", "0.5"), (".5", "1/2"), ("1 1/2", "1.5"), ("007", "7"), ("**42**", "42"), ("x = 42", "42")),
+        *((r"\$42", "42"), ("$42$", "42"), (r"\frac{1}{2}", "0.5"), ("42", "42 apples"), ("-1 1/2", "-1.5")),
+        *(("42", "#### 42"), ("42", r"\boxed{42}"), ("72", "48+24=<<48+24=72>>72\n#### 72")),
+    ],
+)
+def test_plain_numbers_that_are_equal(line, answer):
+    assert grade(f"so\n#### {line}", answer)
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        *(("420", "42"), ("4", "42"), ("142", "42"), ("-42", "42"), ("42.1", "42"), ("4 2", "42"), ("42 43", "42")),
+        *(("42 or 43", "42"), ("42, 43", "42"), ("42 or so", "42"), ("42 million", "42"), ("42k", "42"), ("42M", "42")),
+        *(("2x", "2"), ("2+3", "5"), ("about 42", "42"), ("42 = 43", "42"), ("43 = 42", "42"), ("1/3", "0.3333")),
+        *(("0.5", "50"), ("1,2", "12"), ("10,00", "1000"), ("1/0", "1"), ("", "42"), ("4e1", "40"), ("five", "5")),
+        *(("5 and a half", "5"), ("42", ""), ("٤٢", "42"), ("0", "")),
+    ],
+)
+def test_plain_numbers_that_are_not(line, answer):
+    assert not grade(f"The answer is {answer}, or\n#### {line}", answer)
+
+
+@pytest.mark.parametrize(
+    ("box", "answer"),
+    [
+        *((r"\dfrac12", r"\frac{1}{2}"), (r"\tfrac 1 2", r"\frac12"), (r"\frac{1}{2}", "0.5"), (r"1\frac12", "3/2")),
+        *((r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac\pi2)"), (r"90^\circ", "90"), ("90", r"90^{\circ}")),
+        *((r"\text{Evelyn}", "Evelyn"), ("Even", r"\text{even}"), (r"\text{(C)}", "C"), (r"\textbf{(C)}", "(C)")),
+        *(("x=5", "5"), ("5", "x=5"), ("f(x)=x^2", "x^{2}"), (r"\theta=\pi", r"\pi"), ("[-2,7]", r"x \in [-2,7]")),
+        *(
+            (r"10,\!080", "10080"),
+            ("10{,}080", r"10,\!080"),
+            ("11111", r"11,\! 111"),
+            (r"\$18.90", "18.9"),
+            (r"5.4 \text{ cents}", "5.4"),
+        ),
+        *((r"864 \mbox{ inches}^2", "864"), (r"30\%", "30"), (r"\sqrt2", r"\sqrt{2}"), ("52_8", "52_{8}")),
+        *(("30 degrees", r"30^\circ"), (r"x=4,x=5", "4,5"), (r"\(42\)", "42"), ("y = 2x + 3", "2x+3")),
+        (r"\begin{pmatrix} -7 \\ 16 \end{pmatrix}", r"\begin{pmatrix}-7\\16\end{pmatrix}"),
+    ],
+)
+def test_one_spelling_without_math_verify(box, answer, monkeypatch):
+    monkeypatch.setattr("stepjax.tasks.grading.equivalent", lambda *_: pytest.fail("not decided by the spelling"))
+    assert grade(rf"Hence $\boxed{{{box}}}$.", answer)
+
+
+@needs_math_verify
+@pytest.mark.parametrize(
+    ("box", "answer"),
+    [
+        *(("-2+7i", "7i-2"), (r"\frac{2\sqrt{3}}{6}", r"\frac{\sqrt3}{3}"), ("2+3", "5"), ("2,1", "1,2")),
+        *(("ab+2a+5b+10", "(a+5)(b+2)"), (r"1-\sqrt5, 1+\sqrt5", r"1 \pm \sqrt{5}"), (r"\sqrt{4}", "2")),
+        (r"\begin{bmatrix} 0.5 \\ 2 \end{bmatrix}", r"\begin{pmatrix} 1/2 \\ 2 \end{pmatrix}"),
+        (r"(12,102) \cup (2,12)", r"(2,12) \cup (12,102)"),
+    ],
+)
+def test_equal_as_mathematics(box, answer):
+    assert grade(rf"Hence $\boxed{{{box}}}$.", answer)
+
+
+@pytest.mark.parametrize(
+    ("box", "answer"),
+    [
+        *(("(2,1)", "(1,2)"), ("1,2", "(1,2)"), ("(1,2)", r"\{1,2\}"), ("[3,4)", "(3,4)"), ("(3,4]", "(3,4)")),
+        *(("1=5", "5"), ("5=5", "5"), ("x=5=5", "5"), ("y=5", "x=5"), (r"5\approx 4", "5"), (r"5\equiv5", "5")),
+        *(("x<5", "5"), ("5 6", "11"), (r"2\quad 3", "5"), ("52", "52_8"), ("52_9", "52_8"), ("stew", "west")),
+        *((r"\text{seat}", r"\text{east}"), ("B", r"\text{(C)}"), ("1.414214", r"\sqrt2"), ("4,5", "4"), ("4", "4,5")),
+        *((r"\text{The answer is 5}", "5"), (r"5 \text{ or } 6", "5"), (r"1-\sqrt{5}", r"1 \pm \sqrt{5}"), ("5x", "5")),
+        *((r"5\text{ apples and }6\text{ pears}", "5"), ("", "5"), ("x=", "x"), ("a", "b"), ("6-5i", "6+5i")),
+        *(("(2,102)", r"(2,12) \cup (12,102)"), (r"\frac{1}{0}", "1"), (r"\frac{14}{5}", r"\frac{14}{3}")),
+    ],
+)
+def test_unequal(box, answer):
+    assert not grade(rf"{answer} or $\boxed{{{box}}}$.", answer)
+
+
+def test_math_solutions_are_right_by_their_spelling_alone(monkeypatch):
+    monkeypatch.setattr("stepjax.tasks.grading.equivalent", lambda *_: False)
+    for row in MATH:
+        assert grade(row["solution"], row["answer"]), row["answer"]
+        assert grade(row["solution"], rf"\boxed{{{row['answer']}}}"), row["answer"]
+        assert not grade(row["solution"] + r" \boxed{}", row["answer"])
+        assert not grade(row["solution"] + rf" \boxed{{{row['answer']}", row["answer"])
+
+
+def test_math_answers_of_other_problems_are_wrong():
+    for row, other in zip(MATH, MATH[1:] + MATH[:1], strict=True):
+        assert not grade(rf"{row['answer']} \boxed{{{other['answer']}}}", row["answer"]), (
+            other["answer"],
+            row["answer"],
+        )
+
+
+HOSTILE = [
+    *("9**9**9**9", "9^{9^{9^9}}", "9^9^9^9", "10^{10^{10}}", "1000000000!", "9!!!!!!", r"\binom{10^9}{5\cdot 10^8}"),
+    *(r"\sum_{i=1}^{1000000} \frac{1}{i}", r"\int_0^1 e^{x^{x^x}} dx", r"\sin(10^{1000})", "-" * 290 + "5"),
+    *("1" * 100_000, "{" * 100_000 + "5" + "}" * 100_000, "(" * 140 + "6" + ")" * 140, "1," * 140, "\\frac" * 50),
+    *(r"\sqrt{" * 40 + "2" + "}" * 40, r"\text{" * 40 + "6" + "}" * 40, r"\boxed{" * 50_000, "####" * 50_000, "\ud800"),
+    *("__import__('os').system('false')", "import os; os._exit(1)", "\x00", "5" + " " * 200 + "6", "5" + "a b" * 90),
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_answers_end_soon_and_are_wrong(text):
+    math_worker.equivalent("x", "y")  # the worker's start is not what is timed here
+    for response in (rf"\boxed{{{text}}}", f"#### {text}"):
+        started = time.perf_counter()
+        verdict = grade(response, "7")
+        # Half a second of processor time on an idle machine; a machine that runs other tests, too, takes longer.
+        assert time.perf_counter() - started < 4
+        assert not verdict
+
+
+@needs_math_verify
+def test_the_worker_outlives_hostile_questions_and_is_replaced_when_killed():
+    assert math_worker.equivalent("x+1", "1+x")
+    first = math_worker._worker
+    assert not math_worker.equivalent(r"\int_0^1 e^{x^{x^x}} dx", "5")
+    assert math_worker._worker is first
+    os.kill(first.process.pid, signal.SIGKILL)
+    first.process.wait()
+    assert math_worker.equivalent("x+1", "1+x")
+    assert math_worker._worker is not first
+
+
+@needs_math_verify
+def test_threads_may_grade():
+    verdicts = {}
+    threads = [
+        threading.Thread(target=lambda k=k: verdicts.update({k: grade(rf"\boxed{{x+{k}}}", "x+3")})) for k in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert verdicts == {k: k == 3 for k in range(5)}
+
+
+def test_without_math_verify_only_the_spelling_counts(monkeypatch):
+    monkeypatch.setattr(math_worker, "available", lambda: False)
+    assert grade(r"\boxed{\dfrac{a}{b}}", r"\frac ab")
+    assert not grade(r"\boxed{b+a+a}", "2a+b")
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(max_size=80), st.text(max_size=20))
+def test_any_text_is_graded(text, answer):
+    for response in (text, f"#### {text}"):
+        assert grade(response, answer) in (True, False)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.text(alphabet=r"\{}()[]^_,=+-*/!.0123456789xy frac sqrt", max_size=40))
+def test_any_latex_is_graded(text):
+    assert grade(rf"\boxed{{{text}}}", r"\sqrt{x}-17y") is False
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(-(10**12), 10**12), st.integers(-(10**12), 10**12))
+def test_whole_numbers_are_equal_only_to_themselves(number, other):
+    for line in (str(number), f"{number:,}", f"${number:,}", f"{number}.00", f"{number} units"):
+        assert grade(f"#### {line}", str(number))
+        assert grade(f"#### {line}", str(other)) == (number == other)
+        assert same_answer(line, str(number), boxed=True)

@@ -1,0 +1,144 @@
+"""Problems of the user's own: fields, splits, final answers, mistakes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stepjax.errors import UserError
+from stepjax.tasks.base import Problem
+from stepjax.tasks.jsonl import JsonlProblems
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(rows, name="train.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+def _rows(count):
+    return [{"problem": f"What is {i}+1?", "answer": i + 1} for i in range(count)]
+
+
+def test_rows_become_problems(write):
+    rows = [
+        {"problem": "p{x}", "answer": r"\frac{1}{2}", "solution": "a\n\nb"},
+        {"problem": "q", "answer": 42},
+        {"problem": "r", "answer": 0.5, "solution": None},
+        {"problem": "s", "answer": "so\n#### 1,000"},
+        {"problem": "t", "answer": r"it is $\boxed{x}$"},
+    ]
+    task = JsonlProblems(write(rows), write([{"problem": "z", "answer": "0"}], "test.jsonl"))
+    assert list(task.problems("train")) == [
+        Problem("train/0", "p{x}\n", r"\frac{1}{2}", "a\n\nb"),
+        Problem("train/1", "q\n", "42"),
+        Problem("train/2", "r\n", "0.5"),
+        Problem("train/3", "s\n", "1,000"),
+        Problem("train/4", "t\n", "x"),
+    ]
+    assert list(task.problems("test")) == [Problem("test/0", "z\n", "0")]
+    assert task.separator == "\n\n"
+    assert task.judge(task.problems("train")[0], ["a", "b"]) is None
+
+
+def test_math_is_read_as_it_is_published():
+    task = JsonlProblems(DATA / "math" / "math500.jsonl", held_out=0.2)
+    problems = [*task.problems("train"), *task.problems("test")]
+    assert len(problems) == 43
+    assert all(task.grade(problem, problem.solution) for problem in problems)
+
+
+def test_gsm8k_is_read_with_other_field_names():
+    task = JsonlProblems(
+        DATA / "gsm8k" / "train.jsonl",
+        DATA / "gsm8k" / "test.jsonl",
+        problem="question",
+        solution="answer",
+        separator="\n",
+        prompt="Q: {problem}\nEnd with \\boxed{}.\n",
+    )
+    problem = task.problems("train")[0]
+    assert problem.answer == "72"
+    assert problem.prompt.startswith("Q: Natalia") and problem.prompt.endswith("\nEnd with \\boxed{}.\n")
+    assert task.grade(problem, problem.solution)
+    assert not task.grade(problem, "72")
+
+
+def test_the_held_out_share_depends_on_the_problem_alone(write):
+    rows = _rows(400)
+    task = JsonlProblems(write(rows), held_out=0.25)
+    train, test = ({problem.prompt for problem in task.problems(split)} for split in ("train", "test"))
+    assert len(train) + len(test) == 400 and not train & test
+    assert 70 <= len(test) <= 130
+    again = JsonlProblems(write(rows[::-1] + rows[:50], "again.jsonl"), held_out=0.25)
+    assert {problem.prompt for problem in again.problems("test")} == test, "whatever the order, doubled or not"
+    more = JsonlProblems(write(rows), held_out=0.5)
+    assert test < {problem.prompt for problem in more.problems("test")}
+
+
+def test_test_problems_are_left_out_of_training(write, caplog):
+    task = JsonlProblems(write(_rows(10)), write(_rows(3), "test.jsonl"))
+    assert [problem.id for problem in task.problems("train")] == [f"train/{i}" for i in range(3, 10)]
+    assert "left out 3 problems" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("response", "right"),
+    [
+        ("The answer is 43.", True),
+        ("The answer is: 43", False),
+        ("The answer is 42.\nNo. The answer is\n43 apples\nas said", True),
+        ("The answer is 43. No, 44.", False),
+        ("The answer is 43.\n#### 44", False),
+        ("The answer is 44.\n#### 43", True),
+        ("The answer is 44, so \\boxed{43}", True),
+        ("43", False),
+        ("The answer is", False),
+    ],
+)
+def test_the_answer_prefix_is_the_last_resort(write, response, right):
+    task = JsonlProblems(
+        write(_rows(50)), write([{"problem": "p", "answer": "43"}], "t"), answer_prefix="The answer is"
+    )
+    assert task.grade(task.problems("test")[0], response) is right
+    plain = JsonlProblems(write(_rows(50)), answer_prefix="")
+    assert not plain.grade(Problem("x", "p", "43"), "The answer is 43.")
+
+
+def test_mistakes_are_named(write, tmp_path):
+    good = write(_rows(40))
+    for options, said in [
+        ({"prompt": "{question}"}, r"the prompt template must contain \{problem\}"),
+        ({"separator": ""}, "the separator must not be empty"),
+        ({"held_out": 0.0}, r"held_out must lie between 0 and 1, not 0\.0"),
+        ({"held_out": 1.5}, "held_out must lie between 0 and 1"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            JsonlProblems(good, **options)
+    with pytest.raises(UserError, match="no training file is named"):
+        JsonlProblems("")
+    with pytest.raises(UserError, match="no split 'valid'; there are train and test"):
+        JsonlProblems(good).problems("valid")
+    with pytest.raises(UserError, match=r"trian\.jsonl: no such file; did you mean train\.jsonl\?"):
+        JsonlProblems(tmp_path / "trian.jsonl").problems("train")
+    with pytest.raises(UserError, match=r"none of its 1 problems is held out"):
+        JsonlProblems(write(_rows(1), "one"), held_out=1e-9).problems("test")
+    with pytest.raises(UserError, match=r"all of its 40 problems are test problems"):
+        JsonlProblems(good, good).problems("train")
+    with pytest.raises(UserError, match=r"empty: the file holds no problem"):
+        JsonlProblems(write([], "empty")).problems("train")
+    for row, said in [
+        ({"problem": "p"}, r"bad:1: no field 'answer'"),
+        ({"problem": " ", "answer": 1}, r"bad:1: field 'problem' is empty"),
+        ({"problem": "p", "answer": " "}, r"bad:1: field 'answer' is empty"),
+        ({"problem": "p", "answer": r"\boxed{"}, r"bad:1: field 'answer' is empty"),
+        ({"problem": "p", "answer": "1", "solution": ["a"]}, r"bad:1: field 'solution' must be text, not a list"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            JsonlProblems(write([row], "bad")).problems("train")

@@ -1,0 +1,85 @@
+"""What a person types, and the one line that answers a mistake."""
+
+import dataclasses
+
+import pytest
+
+from stepjax.config import Config, options_of, resumable_options
+from stepjax.errors import UserError
+from stepjax.options import from_dict, parse, recipe
+
+
+def config_of(*argv: str) -> Config:
+    return parse(list(argv), "quickstart")[0]
+
+
+def test_overrides_reach_their_field_with_its_type():
+    config = config_of(
+        "--config.ppo.policy.lr=0.01",
+        "--config.ppo.streams.process.weight=2",
+        "--config.task.register_chain.operations=(3,4)",
+        "--config.stages=('sft',)",
+        "--config.model.tied=true",
+    )
+    assert config.ppo.policy.lr == 0.01
+    assert config.ppo.streams["process"].weight == 2.0
+    assert config.task.register_chain.operations == (3, 4)
+    assert config.stages == ("sft",) and config.model.tied is True
+
+
+def test_recipe_is_the_default_config():
+    assert from_dict(recipe()) == Config()
+
+
+def test_config_files_by_name_and_by_path(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from stepjax.options import recipe\ndef get_config():\n  c = recipe()\n  c.seed = 7\n  return c\n")
+    assert config_of(f"--config={file}").seed == 7
+    assert config_of(f"--config={file}", "--config.seed=8").seed == 8
+    assert config_of("--config=gsm8k_scratch").task.name == "gsm8k"
+
+
+def test_workdir_and_arguments():
+    _, workdir, rest = parse(["--workdir=here", "extra"], "quickstart")
+    assert str(workdir) == "here" and rest == ["extra"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--config.ppo.polcy.lr=0.01", "did you mean 'config.ppo.policy.lr'"),
+        ("--config.ppo.policy.lrr=0.01", "did you mean 'config.ppo.policy.lr'"),
+        ("--config.ppo.policy.lr=abc", "abc"),
+        ("--config.seed=1.5", "1.5"),
+        ("--config.task.register_chain.operations=3", "operations"),
+        ("--config.ppo.streams.process.weigt=0.3", "weight"),
+        ("--config.ppo.streams.proces.weight=0.3", "process"),
+        ("--wrkdir=x", "did you mean 'workdir'"),
+        ("--config=nope.py", "no such file"),
+        ("--config=quickstrat", "did you mean 'quickstart'"),
+        ("--config.ppo=3", "config.ppo"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(argument, told):
+    with pytest.raises(UserError) as error:
+        config_of(argument)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_broken_config_file_is_one_line(tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text("def get_config():\n    return 1 / 0\n")
+    with pytest.raises(UserError) as error:
+        config_of(f"--config={file}")
+    assert "\n" not in str(error.value) and "zero" in str(error.value)
+    file.write_text("def get_config():\n    return 5\n")
+    with pytest.raises(UserError, match="get_config"):
+        config_of(f"--config={file}")
+
+
+def test_every_option_says_what_it_means():
+    for name, field in options_of(Config):
+        assert field.metadata.get("doc"), name
+    assert "mesh.fsdp" in resumable_options() and "seed" not in resumable_options()
+    assert dataclasses.asdict(Config())["ppo"]["streams"]["process"]["signal"] == "prm"
