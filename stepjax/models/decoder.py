@@ -37,6 +37,7 @@ class DecoderConfig:
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     remat: bool = False
+    unroll: int = 1
 
 
 def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], eps: float) -> Float[Array, "... D"]:
@@ -76,6 +77,20 @@ class Layers(nnx.Module):
         self.down = weight((c.mlp, c.width), ("mlp", "embed"), c.mlp * 2)
 
 
+# Products are taken over flat rows: with one contracted dimension the backward pass needs no transposed copy.
+def _matmul(x: Float[Array, "B T D"], w: Float[Array, "D F"]) -> Float[Array, "B T F"]:
+    return (x.reshape(-1, x.shape[-1]) @ w).reshape(*x.shape[:-1], w.shape[-1])
+
+
+def _to_heads(x: Float[Array, "B T D"], w: Float[Array, "D H K"]) -> Float[Array, "B H T K"]:
+    return _matmul(x, w.reshape(w.shape[0], -1)).reshape(*x.shape[:-1], *w.shape[1:]).swapaxes(1, 2)
+
+
+def _from_heads(x: Float[Array, "B H T K"], w: Float[Array, "H K D"]) -> Float[Array, "B T D"]:
+    x = x.swapaxes(1, 2)
+    return _matmul(x.reshape(*x.shape[:2], -1), w.reshape(-1, w.shape[-1]))
+
+
 class Block:
     """One layer, given its slice of the stacked parameters."""
 
@@ -90,7 +105,7 @@ class Block:
         """Rotated queries, rotated keys, and values of the normalised input, head-major."""
         c, w = self.config, self.w
         h = rms_norm(x, w["attention_norm"], c.norm_eps)
-        q, k, v = (jnp.einsum("btd,dhk->bhtk", h, w[name]) for name in ("query", "key", "value"))
+        q, k, v = (_to_heads(h, w[name]) for name in ("query", "key", "value"))
         if c.qkv_bias:
             q, k, v = q + w["query_bias"][:, None], k + w["key_bias"][:, None], v + w["value_bias"][:, None]
         if c.qk_norm:
@@ -100,10 +115,10 @@ class Block:
     def finish(self, x: Float[Array, "B T D"], attended: Float[Array, "B H T K"]) -> Float[Array, "B T D"]:
         """Output projection and MLP, each added to the residual stream."""
         w = self.w
-        x = x + jnp.einsum("bhtk,hkd->btd", attended, w["output"])
+        x = x + _from_heads(attended, w["output"])
         h = rms_norm(x, w["mlp_norm"], self.config.norm_eps)
-        h = jax.nn.silu(h @ w["gate"]) * (h @ w["up"])
-        x = x + constrain(h, "batch", "time", "mlp") @ w["down"]
+        h = jax.nn.silu(_matmul(h, w["gate"])) * _matmul(h, w["up"])
+        x = x + _matmul(constrain(h, "batch", "time", "mlp"), w["down"])
         return constrain(x, "batch", "time", "width")
 
 
@@ -130,7 +145,7 @@ class Trunk(nnx.Module):
     def _scan(self, step: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> Any:
         layer_ids = jnp.arange(self.config.layers)
         body = jax.checkpoint(step) if self.config.remat else step
-        return jax.lax.scan(body, carry, (self._weights(), layer_ids))[0]
+        return jax.lax.scan(body, carry, (self._weights(), layer_ids), unroll=self.config.unroll)[0]
 
     def __call__(
         self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]

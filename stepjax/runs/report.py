@@ -20,7 +20,7 @@ from stepjax.errors import UserError
 from stepjax.runs.report_curves import curves
 from stepjax.runs.report_gaming import detect_gaming
 from stepjax.runs.report_read import RunFiles, flatten, read_run
-from stepjax.runs.report_samples import MAX_SAMPLES, pick
+from stepjax.runs.report_samples import pick
 from stepjax.runs.report_text import figure, number, title, visible
 from stepjax.runs.report_verdict import before_after, verdict
 
@@ -70,7 +70,6 @@ def render(run: RunFiles) -> str:
         iterations=iterations,
         samples_shown=shown,
         samples_left_out=len(run.samples) - shown,
-        max_samples=MAX_SAMPLES,
         options=[(name, _option(value)) for name, value in sorted(flatten(run.config, ".").items())],
         version=stepjax.__version__,
         figure=figure,

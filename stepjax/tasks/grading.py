@@ -17,7 +17,8 @@ MOST_CHARACTERS = 300  # longer answers are compared as they stand
 _MARK = re.compile(r"(?<!#)####(?!#)|\\(?:boxed|fbox)(?![a-zA-Z])")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _VARIABLE = r"\\?[a-zA-Z]{1,7}(?:_\{\w{1,3}\})?'?(?:\([a-zA-Z]\))?\s*"
-_DEFINES = re.compile(rf"(?:^|(?<=,))\s*{_VARIABLE}(?:=|\\in(?![a-zA-Z]))\s*")
+_EQUATES = re.compile(r"=|\\in(?![a-zA-Z])")
+_DEFINES = re.compile(rf"(?:^|(?<=,))\s*{_VARIABLE}(?:{_EQUATES.pattern})\s*")
 _RELATION = re.compile(r"=|<|>|\\(?:leq?|geq?|neq?|approx|equiv|sim|simeq|cong|in|p?mod|bmod)(?![a-zA-Z])")
 # What math_verify would take for something else: words for products of letters, a base for nothing, `2 3` for 2 + 3.
 _NO_MATHS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|[0-9]\s*_|[0-9]\s+[0-9]|\*\*|[0-9]\s*\^\s*\{\s*[0-9]+\s*\^")
@@ -72,9 +73,7 @@ def same_answer(given: str, expected: str, *, boxed: bool = False) -> bool:
 @lru_cache(maxsize=8192)  # samples of one problem repeat few answers
 def _same(given: str, expected: str, boxed: bool) -> bool:
     given, expected = clean(given), clean(expected)
-    if ("=" in given or r"\in" in given) != (
-        "=" in expected or r"\in" in expected
-    ):  # x = 5 is 5, but y = 5 is not x = 5
+    if bool(_EQUATES.search(given)) != bool(_EQUATES.search(expected)):  # x = 5 is 5, but y = 5 is not x = 5
         given, expected = _DEFINES.sub("", given), _DEFINES.sub("", expected)
     if not given or not expected:
         return False

@@ -8,11 +8,9 @@ from stepjax.tasks.arithmetic import NUMBER
 _ARGUMENT = r"\s*(\{[^{}]*\}|[0-9a-zA-Z]|\\[a-zA-Z]+)"  # as TeX reads it: a group, a character or a command
 _UNIT = re.compile(r"(.*[0-9})\]])\s*\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}\s*(?:\^\{?[23]\}?)?")
 _WRAPPED = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|textit|mathbf|mathit|emph)\s*\{([^{}]*)\}")
+# Not after a backslash: `\\` divides the rows of a matrix, whatever follows it.
 _REPLACED = [
-    (
-        re.compile(r"\\(?:left|right|displaystyle)(?![a-zA-Z])|(?<!\\)\\(?:[!,]\s*|[()\[\]])"),
-        "",
-    ),  # `\\ ` divides a matrix's rows
+    (re.compile(r"\\(?:left|right|displaystyle)(?![a-zA-Z])|(?<!\\)\\(?:[!,]\s*|[()\[\]])"), ""),
     (re.compile(r"(?<!\\)\\[;: ]|\\q?quad(?![a-zA-Z])|~"), " "),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-zA-Z])|°"), ""),
@@ -33,26 +31,10 @@ _EXACT = re.compile(
 _UNIT_WORDS = re.compile(r"(.*[0-9}])\s+((?!sqrt)[a-zA-Z]{4,}[a-zA-Z²³/ .-]{0,40})", re.DOTALL)
 _ANY_UNIT = re.compile(r"(.*[0-9}])((?:\s+[a-zA-Z]|[a-zA-Z]{2})[a-zA-Z²³/ .-]{0,40})", re.DOTALL)
 # After a number these make another number of it, or a second answer; any other words are taken for its unit.
-_NO_UNIT = frozenset(
-    (
-        *("k", "K", "M", "B", "mn", "bn", "hundred", "thousand", "million", "billion", "trillion", "dozen", "dozens"),
-        *(
-            "half",
-            "halves",
-            "third",
-            "thirds",
-            "quarter",
-            "quarters",
-            "score",
-            "and",
-            "or",
-            "to",
-            "by",
-            "times",
-            "over",
-        ),
-        *("plus", "minus", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twenty"),
-    )
+_NO_UNIT = re.compile(
+    r"(?<![a-zA-Z])(?:[kKMBx]|mn|bn|(?i:hundred|thousand|(?:m|b|tr)illion|dozens?|scores?|hal[fv]e?s?|thirds?|quarters?"
+    r"|and|or|to|by|times|over|plus|minus|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty))"
+    r"(?![a-zA-Z])"
 )
 
 
@@ -65,7 +47,7 @@ def clean(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = text.strip().removesuffix(".").strip()
     unit = _UNIT.fullmatch(text)
-    if unit and not _changes(unit[2]) and not re.search(r"[0-9,]", unit[2]):
+    if unit and not _NO_UNIT.search(unit[2]) and not re.search(r"[0-9,]", unit[2]):
         text = unit[1]
     text = _WRAPPED.sub(r"\1", text)
     for pattern, spell in _SPELLED:
@@ -82,7 +64,7 @@ def exact_number(text: str, *, units: bool = False) -> Fraction | None:
     match = _EXACT.fullmatch(text)
     if match is None:
         worded = _UNIT_WORDS.fullmatch(text) or (_ANY_UNIT.fullmatch(text) if units else None)
-        if worded and not _changes(worded[2]):
+        if worded and not _NO_UNIT.search(worded[2]):
             match = _EXACT.fullmatch(worded[1])
     if match is None:
         return None
@@ -95,10 +77,6 @@ def exact_number(text: str, *, units: bool = False) -> Fraction | None:
             return None
         value = Fraction(whole or whole2 or 0) + Fraction(top or top2) / divisor
     return -value if sign == "-" else value
-
-
-def _changes(words: str) -> bool:
-    return any(word in _NO_UNIT or word.lower() in _NO_UNIT for word in re.split(r"[ /.-]+", words))
 
 
 def _braced(argument: str) -> str:
