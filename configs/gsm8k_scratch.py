@@ -23,6 +23,7 @@ def get_config():
     config.model.kv_heads = 2
     config.model.head_dim = 32
     config.model.mlp = 384
+    config.model.unroll = 4
 
     config.sft.updates = 600
     config.sft.rows = 16

@@ -11,4 +11,19 @@ from stepjax.options import recipe
 
 def get_config():
     config = recipe()
+    config.task.register_chain.shuffled_names = False
+
+    config.model.qk_norm = False
+    config.model.unroll = 2
+
+    config.sft.updates = 1200
+    config.sft.rows = 16
+    config.sft.optimizer.lr = 2.5e-3
+
+    config.prm.updates = 800
+    config.prm.rows = 16
+    config.prm.optimizer.lr = 2e-3
+
+    config.ppo.prompt_tokens = 43
+    config.ppo.max_new_tokens = 64
     return config

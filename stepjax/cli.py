@@ -1,5 +1,6 @@
 """The `stepjax` command: one subcommand, one function."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -73,25 +74,30 @@ COMMANDS: dict[str, Command] = {
 
 
 def _usage() -> str:
-    lines = [f"stepjax {__version__}: step-level PPO on process reward models", "", "usage: stepjax COMMAND [options]", ""]
+    title = f"stepjax {__version__}: step-level PPO on process reward models"
+    lines = [title, "", "usage: stepjax COMMAND [options]", ""]
     lines += [f"  {name:<12}{(command.__doc__ or '').strip()}" for name, command in COMMANDS.items()]
     lines += [
         "",
         "  --config=FILE.py            the recipe (default: quickstart; also the name of one that comes with stepjax)",
         "  --config.ppo.epochs=2       change one option; `stepjax options` lists all of them",
-        "  --workdir=DIR               where the run lives (default: runs/quickstart); the same command again continues it",
+        "  --workdir=DIR               where the run lives (default: runs/quickstart); the same command continues it",
     ]
     return "\n".join(lines)
 
 
 def _options() -> str:
-    from stepjax.config import Config, options_of
+    from stepjax.config import Config, StreamOptions, options_of
 
     lines = []
     for name, field in options_of(Config):
-        default = field.default if field.default is not field.default_factory else field.default
-        shown = "…" if name.endswith("streams") else repr(default)
-        lines.append(f"--config.{name}={shown}\n      {field.metadata['doc']}")
+        default = functools.reduce(getattr, name.split("."), Config())
+        if isinstance(default, dict):
+            lines.append(f"--config.{name}.NAME\n      {field.metadata['doc']}:")
+            options = options_of(StreamOptions, f"{name}.NAME.")
+            lines += [f"--config.{n}={f.default!r}\n      {f.metadata['doc']}" for n, f in options]
+        else:
+            lines.append(f"--config.{name}={default!r}\n      {field.metadata['doc']}")
     return "\n".join(lines)
 
 

@@ -56,6 +56,7 @@ class ModelOptions:
     tied: bool = option(False, "one table for input and output embedding")
     dtype: str = option("float32", "dtype of the computation: float32 or bfloat16")
     param_dtype: str = option("float32", "dtype of the stored parameters")
+    unroll: int = option(1, "layers in one turn of the layer loop: more compile longer and, on a CPU, run faster")
     remat: bool = option(False, "recompute a layer's activations in the backward pass")
 
 
@@ -105,6 +106,8 @@ class PRMOptions:
     demonstrations: int = option(4096, "labelled demonstrations")
     samples: int = option(8192, "labelled responses sampled from the SFT policy")
     from_sft: bool = option(True, "start from the SFT policy's trunk instead of random parameters")
+    layers: int = option(0, "transformer layers, fresh ones on top of the policy's; 0: as many as the policy has")
+    trunk_lr: float = option(1.0, "learning rate of what came from the policy, as a share of the fresh parameters'")
     optimizer: OptimizerOptions = section(OptimizerOptions, "optimiser", lr=2e-3)
     log_every: int = option(20, "updates between two logged steps", resumable=True)
     checkpoint_every: int = option(200, "updates between two checkpoints", resumable=True)

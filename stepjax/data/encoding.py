@@ -54,7 +54,7 @@ class Prompts:
     tokens: list[list[int]]
     left_out: int
 
-    def batch(self, rows: Sequence[int], width: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, rows: Sequence[int] | np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Prompts `rows`, padded on the left to int32[len(rows), width], and their lengths."""
         tokens = np.zeros((len(rows), width), np.int32)
         lengths = np.array([len(self.tokens[r]) for r in rows], np.int32)

@@ -75,7 +75,5 @@ def apply_gradients(
 ) -> tuple[State, jax.Array]:
     """One update of a role; also the gradient's global norm before clipping."""
     updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
-    return (
-        {"params": optax.apply_updates(state["params"], updates), "optimizer": moments},
-        optax.tree_utils.tree_norm(gradients) if hasattr(optax.tree_utils, "tree_norm") else optax.global_norm(gradients),
-    )
+    state = {"params": optax.apply_updates(state["params"], updates), "optimizer": moments}
+    return state, optax.tree_utils.tree_norm(gradients)

@@ -71,9 +71,7 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
         for i, stream in enumerate(streams):
             metrics[f"advantage_std/{stream.name}"] = jnp.sqrt(masked_var(found.advantages[i], mask))
             if stream.critic:
-                metrics[f"explained_variance/{stream.name}"] = explained_variance(
-                    values[:, i], found.returns[i], mask
-                )
+                metrics[f"explained_variance/{stream.name}"] = explained_variance(values[:, i], found.returns[i], mask)
         rows = dataclasses.replace(
             rows,
             values=values,
@@ -97,7 +95,8 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
 
 def _describe(rows: Trajectory, streams: list[Stream], rewards: Array) -> Metrics:
     """What is worth plotting of a scored batch."""
-    assert rows.steps is not None and rows.old_logprobs is not None and rows.ref_logprobs is not None
+    assert rows.steps is not None and rows.entropy is not None
+    assert rows.old_logprobs is not None and rows.ref_logprobs is not None
     mask, ends = rows.mask, rows.steps.end
     gap = jnp.abs(rows.logprobs - rows.old_logprobs)
     metrics = {f"reward/{s.name}": jnp.mean(jnp.sum(rewards[:, i], axis=-1)) for i, s in enumerate(streams)}
@@ -139,6 +138,7 @@ def update_program(
         )
 
     def policy_loss(params: Params, batch: Trajectory) -> tuple[Array, Metrics]:
+        assert batch.old_logprobs is not None and batch.ref_logprobs is not None and batch.weight is not None
         mask = batch.mask
         logprobs, entropy = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
         losses, aux = ppo_clip(
@@ -161,14 +161,15 @@ def update_program(
         return total / jnp.maximum(tokens, 1.0), metrics
 
     def critic_loss(params: Params, batch: Trajectory) -> tuple[Array, Metrics]:
-        values, _ = token_values(critic.bind(params), batch)  # type: ignore[union-attr]
+        assert critic is not None and batch.values is not None and batch.returns is not None
+        values, _ = token_values(critic.bind(params), batch)
         total, metrics = jnp.zeros(()), {}
         for i, stream in enumerate(streams):
             if stream.critic:
                 losses = value_loss(
                     values[:, i],
-                    batch.values[:, i],  # type: ignore[index]
-                    batch.returns[:, i],  # type: ignore[index]
+                    batch.values[:, i],
+                    batch.returns[:, i],
                     clip=options.value_clip or None,
                     mask=batch.mask,
                 )
@@ -181,7 +182,8 @@ def update_program(
 
         def minibatch(state: State, chosen: Array) -> tuple[State, Metrics]:
             batch = jax.tree.map(lambda x: x[chosen], rows)
-            new, metrics = {}, {}
+            new: State = {}
+            metrics: Metrics = {}
             losses: list[tuple[str, Any]] = [("policy", policy_loss)]
             if critic is not None:
                 losses.append(("critic", critic_loss))

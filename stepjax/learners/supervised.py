@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from stepjax.learners.losses import classification_loss
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
@@ -24,7 +24,7 @@ is to be learned (SFT) or a step's class at its last token (PRM: 0 bad, 1 neutra
 LossSums = Callable[[Any, Batch], tuple[Float[Array, ""], dict[str, Array]]]
 
 
-def abstract_batch(rows: int, width: int, mesh: Mesh) -> Batch:
+def abstract_batch(rows: int, width: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     leaf = jax.ShapeDtypeStruct((rows, width), jnp.int32, sharding=batch_sharding(mesh))
     return dict.fromkeys(("tokens", "segments", "positions", "targets"), leaf)
 
@@ -75,9 +75,7 @@ def train_program(
     return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, None))
 
 
-def valid_program(
-    name: str, sums: LossSums, definition: Definition, mesh: Mesh, *, rows: int, width: int
-) -> Program:
+def valid_program(name: str, sums: LossSums, definition: Definition, mesh: Mesh, *, rows: int, width: int) -> Program:
     """`(params, batch) -> metrics` of held-out rows."""
 
     def measure(params: Params, batch: Batch) -> dict[str, Array]:
@@ -92,5 +90,3 @@ def _means(counts: dict[str, Array]) -> dict[str, Array]:
     """Named sums over tokens become means; the token count stays a count."""
     tokens = jnp.maximum(counts["tokens"], 1)
     return {k: v if k == "tokens" else v / tokens for k, v in counts.items()}
-
-

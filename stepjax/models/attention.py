@@ -1,8 +1,8 @@
 """Grouped-query attention, rotary positions, and the key-value cache of a decode loop."""
 
+import dataclasses
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 from stepjax.parallel import constrain
 
 
-@chex.dataclass(frozen=True)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Cache:
     """Keys and values of the tokens so far; every row writes its next token at the same slot.
 

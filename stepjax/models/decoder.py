@@ -4,6 +4,7 @@ A `Trunk` turns tokens into hidden states; heads on top of it make it a policy, 
 (`heads.py`). Parameters of all layers are stacked on a leading axis, so compile time does not grow with depth.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -145,7 +146,8 @@ class Trunk(nnx.Module):
     def _scan(self, step: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> Any:
         layer_ids = jnp.arange(self.config.layers)
         body = jax.checkpoint(step) if self.config.remat else step
-        return jax.lax.scan(body, carry, (self._weights(), layer_ids), unroll=self.config.unroll)[0]
+        unroll = min(self.config.unroll, self.config.layers)
+        return jax.lax.scan(body, carry, (self._weights(), layer_ids), unroll=unroll)[0]
 
     def __call__(
         self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
@@ -181,7 +183,8 @@ class Trunk(nnx.Module):
         no time is spent on empty slots.
         """
         at = cache.index
-        cache = cache.replace(
+        cache = dataclasses.replace(
+            cache,
             positions=jax.lax.dynamic_update_slice(cache.positions, positions, (0, at)),
             segments=jax.lax.dynamic_update_slice(cache.segments, segments, (0, at)),
         )
@@ -201,5 +204,5 @@ class Trunk(nnx.Module):
             return (block.finish(x, attend(q, k, v, bias)), keys, values), None
 
         x, keys, values = self._scan(step, (self._embed(tokens), cache.keys, cache.values))
-        cache = cache.replace(keys=keys, values=values, index=at + tokens.shape[1])
+        cache = dataclasses.replace(cache, keys=keys, values=values, index=at + tokens.shape[1])
         return rms_norm(x, self.norm[...], self.config.norm_eps), cache

@@ -17,9 +17,7 @@ class LanguageModel(nnx.Module):
         self.trunk = Trunk(config, rngs)
         if not config.tied:
             init = nnx.initializers.normal(config.width**-0.5)
-            self.unembedding = param(
-                rngs, (config.width, config.vocab), ("embed", "vocab"), init, config.param_dtype
-            )
+            self.unembedding = param(rngs, (config.width, config.vocab), ("embed", "vocab"), init, config.param_dtype)
 
     def logits(self, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
         """Logits in float32."""

@@ -52,9 +52,7 @@ def kl(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Arr
 SIGNALS: dict[str, Signal] = {"prm": prm, "verifier": verifier, "outcome": outcome, "kl": kl}
 
 
-def stream_rewards(
-    rows: Trajectory, host: HostSignals, streams: Mapping[str, StreamOptions]
-) -> Float[Array, "B N T"]:
+def stream_rewards(rows: Trajectory, host: HostSignals, streams: Mapping[str, StreamOptions]) -> Float[Array, "B N T"]:
     """The rewards of every stream, in the streams' order."""
     return jnp.stack([SIGNALS[o.signal](rows, host, o) for o in streams.values()], axis=1)
 

@@ -83,9 +83,7 @@ def generate(
             prompt_width=width,
         )
         position = prompt_length + t
-        hidden, cache = model.trunk.extend(
-            token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache
-        )
+        hidden, cache = model.trunk.extend(token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache)
         return t + 1, rows, hidden[:, 0], cache
 
     carry = (jnp.zeros((), jnp.int32), start, hidden[:, -1], cache)
@@ -109,9 +107,7 @@ def rollout_program(
     ) -> Trajectory:
         model = definition.bind(params)
         keys = row_keys(key, ids)
-        return generate(
-            model, prompts, prompt_length, keys, new_tokens=shape.new_tokens, eos=eos, sampler=sampler
-        )
+        return generate(model, prompts, prompt_length, keys, new_tokens=shape.new_tokens, eos=eos, sampler=sampler)
 
     rows = batch_sharding(mesh)
 

@@ -17,9 +17,7 @@ class Sampler:
 
     temperature: float = 1.0
 
-    def __call__(
-        self, keys: PRNGKeyArray, logits: Float[Array, "B V"]
-    ) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    def __call__(self, keys: PRNGKeyArray, logits: Float[Array, "B V"]) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
         """The drawn tokens and their log-probability under the distribution that they were drawn from.
 
         Greedy tokens report the log-probability at temperature 1 (their own distribution has no spread).

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import grain
 import jax
@@ -84,7 +83,7 @@ class PPO:
     def iterate(
         self, state: State, prompts: Prompts, chosen: np.ndarray, iteration: int, clock: "Clock"
     ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
-        """One round. `chosen`: the prompt of each of the `rows` responses. Returns the host's figures with the state."""
+        """One round. `chosen`: the prompt of each of the `rows` responses. Returns the host's figures, too."""
         run, mesh = self.run, self.run.mesh
         with clock("rollout"):
             # The row number holds the iteration: no two responses of a run share a random key.
@@ -146,15 +145,15 @@ def train_ppo(run: Run) -> Params:
     """Trains (or continues, or finds finished) the policy; returns its parameters."""
     options = run.config.ppo
     with Checkpoints(run.checkpoint_folder("ppo")) as checkpoints:
-        done = checkpoints.latest() or 0
-        if done >= options.iterations:
-            return stage_params(run, "ppo", run.policy, "policy")
         ppo = PPO(run, stage_params(run, "sft", run.policy), _prm_params(run))
-        if done:
+        done = 0
+        if checkpoints.latest() is None:
+            state = ppo.initial_state()
+        else:
             state, host = checkpoints.restore(None, ppo.abstract_state)
             done = host["step"]
-        else:
-            state = ppo.initial_state()
+            if done >= options.iterations:
+                return state["policy"]["params"]
         problems = run.task.problems("train")
         limit = min(len(problems), options.iterations * options.prompts)
         prompts = fitting_prompts(

@@ -10,7 +10,7 @@ from stepjax.data.encoding import encode, fitting_prompts, labelled_steps
 from stepjax.data.packing import Example, PackedBatches
 from stepjax.errors import UserError
 from stepjax.learners.supervised import prm_sums
-from stepjax.models.definition import Params
+from stepjax.models.definition import Params, grown_init
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.progress import progress
@@ -59,8 +59,9 @@ def train_prm(run: Run) -> Params:
         return {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}
 
     def initial() -> Params:
-        given = {"trunk": sft["trunk"]} if options.from_sft else {}
-        return run.prm.sharded_init(run.key("prm"), run.mesh, **given)
+        if not options.from_sft:
+            return run.prm.sharded_init(run.key("prm"), run.mesh)
+        return grown_init(run.prm, run.key("prm"), run.mesh, sft["trunk"])
 
     return train(run, "prm", "PRM", run.prm, prm_sums, options, batches=batches, initial=initial, valid=valid)
 

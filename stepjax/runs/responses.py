@@ -51,7 +51,7 @@ class ResponseSampler:
         self.program: Program = rollout_program(run.policy, run.mesh, shape, eos=run.eos, sampler=sampler)
 
     def __call__(
-        self, params: Any, prompts: Prompts, rows: Sequence[int], key: jax.Array, ids: np.ndarray
+        self, params: Any, prompts: Prompts, rows: Sequence[int] | np.ndarray, key: jax.Array, ids: np.ndarray
     ) -> Trajectory:
         """Responses to prompts `rows` (exactly `shape.rows` of them), on the device. `ids` name the random keys."""
         tokens, lengths = prompts.batch(rows, self.shape.prompt_width)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 
 from stepjax.parallel import fetch
@@ -21,7 +22,7 @@ def sample_rows(
     count = min(count, len(responses))
     assert rows.steps is not None
     columns = (rows.steps.index, rows.steps.end, rows.prm, rows.rewards, rows.advantages)
-    index, end, prm, rewards, advantages = (None if x is None else x[:count] for x in fetch(columns))
+    index, end, prm, rewards, advantages = jax.tree.map(lambda x: x[:count], fetch(columns))
     found = []
     for i, response in enumerate(responses[:count]):
         steps = []

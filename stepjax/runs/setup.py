@@ -17,7 +17,7 @@ from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.errors import NonFiniteError, UserError
 from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel
 from stepjax.options import nearest
-from stepjax.parallel import make_mesh, put, replicated
+from stepjax.parallel import is_main_process, make_mesh, put, replicated
 from stepjax.runs.workdir import open_workdir
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
@@ -53,7 +53,9 @@ class Run:
 
     @functools.cached_property
     def prm(self) -> Definition[ScoreModel]:
-        return Definition(lambda rngs: ScoreModel(self._decoder, len(PRM_CLASSES), rngs))
+        layers = self.config.prm.layers or self._decoder.layers
+        decoder = dataclasses.replace(self._decoder, layers=layers)
+        return Definition(lambda rngs: ScoreModel(decoder, len(PRM_CLASSES), rngs))
 
     @functools.cached_property
     def critic(self) -> Definition[ScoreModel] | None:
@@ -104,7 +106,9 @@ def make_task(config: Config) -> Task:
         from stepjax.tasks.jsonl import JsonlProblems
 
         fields = dataclasses.asdict(options.jsonl)
-        return JsonlProblems(**fields, **({"separator": options.separator} if options.separator else {}))
+        if options.separator:
+            fields["separator"] = options.separator
+        return JsonlProblems(**fields)
     known = ("register_chain", "gsm8k", "jsonl")
     raise UserError(f"config.task.name: no task {options.name!r}{nearest(options.name, known)}")
 
@@ -132,7 +136,8 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
     """Opens (or continues) a work directory and builds what all stages share."""
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     task = make_task(config)
-    with open_workdir(workdir, dataclasses.asdict(config), resumable_options()) as opened:
+    options = dataclasses.asdict(config)
+    with open_workdir(workdir, options, resumable_options(), primary=is_main_process()) as opened:
         tokenizer = make_tokenizer(config, task, opened)
         splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
         vocab = -(-len(tokenizer) // 8) * 8

@@ -37,17 +37,17 @@ def train(
     optimizer = make_optimizer(options.optimizer, options.updates)
     like = abstract_state(definition, optimizer, run.mesh)
     with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
-        done = checkpoints.latest() or 0
-        if done >= options.updates:
-            state, _ = checkpoints.restore(None, like)
-            return state["params"]
-        data = batches()
-        if done:
+        done, position = 0, None
+        if checkpoints.latest() is not None:
             state, host = checkpoints.restore(None, like)
-            done = host["step"]
-            data.restore(host["data"])
-        else:
+            done, position = host["step"], host["data"]  # of the checkpoint that was whole, not of the newest
+            if done >= options.updates:
+                return state["params"]
+        data = batches()
+        if position is None:
             state = init_state(initial(), optimizer, like, run.mesh)
+        else:
+            data.restore(position)
         program = train_program(
             stage, sums, definition, optimizer, run.mesh, rows=options.rows, width=options.row_tokens
         )

@@ -31,7 +31,7 @@ class StepJudgement:
 
 
 class Task(Protocol):
-    """A problem source with its verifiers. Splits are "train" and "test"; the two never share a problem."""
+    """A problem source with its verifiers. Splits are "train", "valid" and "test"; no two of them share a problem."""
 
     name: str
     separator: str  # the text between two steps

@@ -77,9 +77,7 @@ def test_cached_decoding_agrees_with_the_full_pass_for_left_padded_prompts():
         cache = model.trunk.empty_cache(3, width + new)
         parts = []
         for at in (slice(0, width), *(slice(t, t + 1) for t in range(width, width + new))):
-            h, cache = model.trunk.extend(
-                tokens[:, at], positions[:, at], segments[:, at], cache, fresh=at.start == 0
-            )
+            h, cache = model.trunk.extend(tokens[:, at], positions[:, at], segments[:, at], cache, fresh=at.start == 0)
             parts.append(model.logits(h))
         return jnp.concatenate(parts, axis=1)
 

@@ -20,21 +20,23 @@ class RegisterChainConfig:
     operations: tuple[int, int] = option((2, 3), "fewest and most derived registers on the query's chain")
     operators: str = option(OPERATORS, "the operators drawn from, any of '+-*'; a repeated one is drawn more often")
     distractors: tuple[int, int] = option((0, 1), "fewest and most further registers that the query does not need")
+    shuffled_names: bool = option(True, "registers get random letters; False: a, b, c … in order of definition")
     dead_ends: float = option(0.5, "chance that a distractor is derived (a dead end) rather than a literal")
     noisy: float = option(1.0, "share of demonstrations to which the noise below applies; the others are clean")
     false: float = option(0.15, "chance that a derivation states a wrong value; later steps build on it")
     restate: float = option(0.1, "chance, before each needed derivation, of restating a known value")
-    unneeded: float = option(0.2, "chance, before each needed derivation, of first deriving a dead end, where one can be")
+    unneeded: float = option(0.2, "chance, before each needed derivation, of first deriving a dead end if one can be")
     leap: float = option(
         0.03,
-        "chance that a needed register's operation is left out: half of the time its value is stated alone, half of the "
-        "time the next step rests on it unstated",
+        "chance that a needed register's operation is left out: half of the time its value is stated alone, half of "
+        "the time the next step rests on it unstated",
     )
     repair: float = option(
         0.25, "chance that a false derivation is taken back: half of the time at once, half just before the answer"
     )
     rating: str = option(
-        "global", "what makes a step wrong: 'global' (not the real value) or 'local' (does not follow from what was stated)"
+        "global",
+        "what makes a step wrong: 'global' (not the real value) or 'local' (does not follow from what was stated)",
     )
     train_problems: int = option(100_000, "problems of the split train")
     valid_problems: int = option(2_000, "problems of the split valid")
@@ -56,7 +58,7 @@ class RegisterChainConfig:
         if 1 + self.operations[1] + self.distractors[1] > len(REGISTERS):
             raise UserError(f"register_chain: operations and distractors need more than {len(REGISTERS)} registers")
         if min(self.train_problems, self.valid_problems, self.test_problems) < 1 or self.seed < 0:
-            raise UserError("register_chain: train_problems, valid_problems and test_problems must be 1 or more, seed 0 or more")
+            raise UserError("register_chain: each split must have 1 problem or more, and seed must be 0 or more")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "RegisterChainConfig":

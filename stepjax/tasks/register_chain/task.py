@@ -94,7 +94,8 @@ class _Problems(Sequence[Problem]):
                 break
         else:
             raise UserError("register_chain: too few programs for three splits: allow more values or operations")
-        names = str.maketrans(dict(zip(REGISTERS, _draw_names(len(statements), uniform), strict=False)))
+        letters = _draw_names(len(statements), uniform, shuffled=config.shuffled_names)
+        names = str.maketrans(dict(zip(REGISTERS, letters, strict=False)))
         program = evaluate(statements, query, config.modulus)
         if uniform() < config.noisy:
             steps = noisy_demonstration(program, config, uniform)
@@ -104,7 +105,9 @@ class _Problems(Sequence[Problem]):
         return Problem(f"{self.split}/{index}", text.translate(names), str(program.answer), solution)
 
 
-def _draw_names(count: int, uniform: Uniform) -> list[str]:
-    """`count` distinct letters in random order."""
+def _draw_names(count: int, uniform: Uniform, *, shuffled: bool) -> list[str]:
+    """`count` distinct letters, in random order or in the alphabet's."""
     letters = list(REGISTERS)
+    if not shuffled:
+        return letters[:count]
     return [letters.pop(int(uniform() * len(letters))) for _ in range(count)]
