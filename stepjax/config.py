@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from stepjax.option import option, section
 from stepjax.tasks.register_chain.config import RegisterChainConfig
 
+FLOATS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class JsonlOptions:
@@ -44,19 +46,21 @@ class TokenizerOptions:
 class ModelOptions:
     """Shape of the decoder that policy, critic and process reward model share."""
 
-    layers: int = option(2, "transformer layers")
-    width: int = option(64, "hidden size")
-    heads: int = option(4, "query heads")
-    kv_heads: int = option(4, "key and value heads")
-    head_dim: int = option(16, "size of a head")
-    mlp: int = option(192, "inner size of the gated MLP")
-    rope_theta: float = option(10_000.0, "base of the rotary positions")
+    layers: int = option(2, "transformer layers", least=1)
+    width: int = option(64, "hidden size", least=1)
+    heads: int = option(4, "query heads", least=1)
+    kv_heads: int = option(4, "key and value heads", least=1)
+    head_dim: int = option(16, "size of a head", least=1)
+    mlp: int = option(192, "inner size of the gated MLP", least=1)
+    rope_theta: float = option(10_000.0, "base of the rotary positions", above=0)
     qkv_bias: bool = option(False, "biases on query, key and value, as in Qwen2")
     qk_norm: bool = option(True, "norms on query and key, as in Qwen3")
     tied: bool = option(False, "one table for input and output embedding")
-    dtype: str = option("float32", "dtype of the computation: float32 or bfloat16")
-    param_dtype: str = option("float32", "dtype of the stored parameters")
-    unroll: int = option(1, "layers in one turn of the layer loop: more compile longer and, on a CPU, run faster")
+    dtype: str = option("float32", "dtype of the computation: float32 or bfloat16", choices=FLOATS)
+    param_dtype: str = option("float32", "dtype of the stored parameters", choices=FLOATS)
+    unroll: int = option(
+        1, "layers in one turn of the layer loop: more compile longer and, on a CPU, run faster", least=1
+    )
     remat: bool = option(False, "recompute a layer's activations in the backward pass")
 
 
@@ -71,47 +75,58 @@ class MeshOptions:
 class OptimizerOptions:
     """AdamW with a warm-up, a schedule and global-norm clipping."""
 
-    lr: float = option(1e-3, "peak learning rate")
-    warmup: int = option(20, "updates of linear warm-up")
-    schedule: str = option("cosine", "after the warm-up: constant, linear or cosine (down to `final` × lr)")
-    final: float = option(0.1, "share of the peak learning rate at the end of the schedule")
-    weight_decay: float = option(0.0, "AdamW's decoupled weight decay")
-    b1: float = option(0.9, "decay of the first moment")
-    b2: float = option(0.95, "decay of the second moment")
-    eps: float = option(1e-8, "AdamW's epsilon")
-    clip: float = option(1.0, "largest global norm of a gradient")
+    lr: float = option(1e-3, "peak learning rate", least=0)
+    warmup: int = option(20, "updates of linear warm-up", least=0)
+    schedule: str = option(
+        "cosine",
+        "after the warm-up: constant, linear or cosine (down to `final` × lr)",
+        choices=("constant", "linear", "cosine"),
+    )
+    final: float = option(0.1, "share of the peak learning rate at the end of the schedule", least=0)
+    weight_decay: float = option(0.0, "AdamW's decoupled weight decay", least=0)
+    b1: float = option(0.9, "decay of the first moment", least=0, below=1)
+    b2: float = option(0.95, "decay of the second moment", least=0, below=1)
+    eps: float = option(1e-8, "AdamW's epsilon", above=0)
+    clip: float = option(1.0, "largest global norm of a gradient", above=0)
 
 
 @dataclass(frozen=True)
 class SFTOptions:
     """Supervised fine-tuning (or training from scratch) on the task's demonstrations."""
 
-    updates: int = option(600, "optimiser updates")
-    rows: int = option(64, "packed rows an update")
-    row_tokens: int = option(128, "tokens a packed row; longer examples are left out and counted")
+    updates: int = option(600, "optimiser updates", least=1)
+    rows: int = option(64, "packed rows an update", least=1)
+    row_tokens: int = option(128, "tokens a packed row; longer examples are left out and counted", least=1)
     prompt_loss: bool = option(False, "train on the prompt's tokens too")
     optimizer: OptimizerOptions = section(OptimizerOptions, "optimiser", lr=3e-3)
-    log_every: int = option(20, "updates between two logged steps", resumable=True)
-    checkpoint_every: int = option(200, "updates between two checkpoints", resumable=True)
-    valid_rows: int = option(64, "packed rows of held-out demonstrations for `valid/loss`")
+    log_every: int = option(20, "updates between two logged steps", least=1, resumable=True)
+    checkpoint_every: int = option(200, "updates between two checkpoints", least=1, resumable=True)
+    valid_rows: int = option(64, "packed rows of held-out demonstrations for `valid/loss`", least=0)
 
 
 @dataclass(frozen=True)
 class PRMOptions:
     """Training of the three-class process reward model on labelled steps."""
 
-    updates: int = option(400, "optimiser updates")
-    rows: int = option(64, "packed rows an update")
-    row_tokens: int = option(128, "tokens a packed row; longer examples are left out and counted")
-    demonstrations: int = option(4096, "labelled demonstrations")
-    samples: int = option(8192, "labelled responses sampled from the SFT policy")
+    updates: int = option(400, "optimiser updates", least=1)
+    rows: int = option(64, "packed rows an update", least=1)
+    row_tokens: int = option(128, "tokens a packed row; longer examples are left out and counted", least=1)
+    demonstrations: int = option(4096, "labelled demonstrations", least=0)
+    samples: int = option(8192, "labelled responses sampled from the SFT policy", least=0)
     from_sft: bool = option(True, "start from the SFT policy's trunk instead of random parameters")
-    layers: int = option(0, "transformer layers, fresh ones on top of the policy's; 0: as many as the policy has")
-    trunk_lr: float = option(1.0, "learning rate of what came from the policy, as a share of the fresh parameters'")
+    reader_layers: int = option(
+        0,
+        "layers on top of the trunk that read how likely each token was to the model's own language model; "
+        "0: a plain head on the trunk",
+        least=0,
+    )
+    lm_loss: float = option(
+        1.0, "weight of the language-model loss on steps that are not bad, where there are reader layers", least=0
+    )
     optimizer: OptimizerOptions = section(OptimizerOptions, "optimiser", lr=2e-3)
-    log_every: int = option(20, "updates between two logged steps", resumable=True)
-    checkpoint_every: int = option(200, "updates between two checkpoints", resumable=True)
-    valid_samples: int = option(512, "held-out responses (on test problems) for `valid/macro_f1`")
+    log_every: int = option(20, "updates between two logged steps", least=1, resumable=True)
+    checkpoint_every: int = option(200, "updates between two checkpoints", least=1, resumable=True)
+    valid_samples: int = option(512, "held-out responses (on test problems) for `valid/macro_f1`", least=0)
 
 
 @dataclass(frozen=True)
@@ -136,20 +151,22 @@ class StreamOptions:
 
 @dataclass(frozen=True)
 class PPOOptions:
-    iterations: int = option(60, "rounds of rollout and update", resumable=True)
-    prompts: int = option(128, "problems a round")
-    samples: int = option(1, "responses a problem")
-    prompt_tokens: int = option(48, "widest prompt; longer ones are left out and counted")
-    max_new_tokens: int = option(80, "longest response; a longer one is truncated (and bootstrapped, not terminated)")
-    temperature: float = option(1.0, "sampling temperature; the learner divides its logits by it too")
-    epochs: int = option(3, "passes over a round's responses")
-    minibatches: int = option(4, "updates a pass")
-    clip_low: float = option(0.2, "ε below 1 of the clipped ratio")
-    clip_high: float = option(0.2, "ε above 1 of the clipped ratio")
-    dual_clip: float = option(0.0, "bound c of the dual clip for negative advantages; 0: none")
-    value_clip: float = option(0.2, "clip of the critic's change; 0: none")
-    kl: float = option(0.0, "coefficient of the divergence from the reference in the loss")
-    kl_kind: str = option("k3", "estimator of that divergence: k1, k2 or k3")
+    iterations: int = option(60, "rounds of rollout and update", least=1, resumable=True)
+    prompts: int = option(128, "problems a round", least=1)
+    samples: int = option(1, "responses a problem", least=1)
+    prompt_tokens: int = option(48, "widest prompt; longer ones are left out and counted", least=1)
+    max_new_tokens: int = option(
+        80, "longest response; a longer one is truncated (and bootstrapped, not terminated)", least=1
+    )
+    temperature: float = option(1.0, "sampling temperature; the learner divides its logits by it too", above=0)
+    epochs: int = option(3, "passes over a round's responses", least=1)
+    minibatches: int = option(4, "updates a pass", least=1)
+    clip_low: float = option(0.2, "ε below 1 of the clipped ratio", least=0)
+    clip_high: float = option(0.2, "ε above 1 of the clipped ratio", least=0)
+    dual_clip: float = option(0.0, "bound c of the dual clip for negative advantages; 0: none", least=0)
+    value_clip: float = option(0.2, "clip of the critic's change; 0: none", least=0)
+    kl: float = option(0.0, "coefficient of the divergence from the reference in the loss", least=0)
+    kl_kind: str = option("k3", "estimator of that divergence: k1, k2 or k3", choices=("k1", "k2", "k3"))
     entropy: float = option(0.0, "coefficient of the entropy bonus")
     streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")
     policy: OptimizerOptions = section(
@@ -158,25 +175,25 @@ class PPOOptions:
     critic: OptimizerOptions = section(
         OptimizerOptions, "optimiser of the critic", lr=1e-3, warmup=5, schedule="constant"
     )
-    log_samples: int = option(8, "responses kept in samples.jsonl each time", resumable=True)
-    samples_every: int = option(5, "iterations between two entries in samples.jsonl", resumable=True)
-    checkpoint_every: int = option(10, "iterations between two checkpoints", resumable=True)
+    log_samples: int = option(8, "responses kept in samples.jsonl each time", least=0, resumable=True)
+    samples_every: int = option(5, "iterations between two entries in samples.jsonl", least=1, resumable=True)
+    checkpoint_every: int = option(10, "iterations between two checkpoints", least=1, resumable=True)
 
 
 @dataclass(frozen=True)
 class EvalOptions:
-    problems: int = option(512, "held-out problems", resumable=True)
+    problems: int = option(512, "held-out problems", least=1, resumable=True)
     split: str = option("test", "the split that they come from", resumable=True)
-    temperature: float = option(1.0, "sampling temperature; 0: greedy", resumable=True)
-    rows: int = option(128, "responses sampled at once", resumable=True)
-    seed: int = option(0, "seed of the sampling, apart from the training's", resumable=True)
+    temperature: float = option(1.0, "sampling temperature; 0: greedy", least=0, resumable=True)
+    rows: int = option(128, "responses sampled at once", least=1, resumable=True)
+    seed: int = option(0, "seed of the sampling, apart from the training's", least=0, below=2**31, resumable=True)
 
 
 @dataclass(frozen=True)
 class Config:
     """A whole run: `stepjax quickstart` goes through `stages` in order, the other commands do one of them."""
 
-    seed: int = option(0, "seed of everything random in the run")
+    seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
     stages: tuple[str, ...] = option(("sft", "prm", "ppo"), "stages of quickstart, in order")
     task: TaskOptions = section(TaskOptions, "where problems come from")
     tokenizer: TokenizerOptions = section(TokenizerOptions, "text to tokens")

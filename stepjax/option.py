@@ -1,12 +1,26 @@
-"""Documented fields of the option dataclasses."""
+"""Documented fields of the option dataclasses, and the values that they take."""
 
-from dataclasses import field
+import math
+from collections.abc import Sequence
+from dataclasses import Field, field
 from typing import Any
 
 
-def option(default: Any, doc: str, *, resumable: bool = False) -> Any:
-    """A documented field. A `resumable` one may differ when a work directory is continued."""
-    metadata = {"doc": doc, "resumable": resumable}
+def option(
+    default: Any,
+    doc: str,
+    *,
+    resumable: bool = False,
+    least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A documented field. A `resumable` one may differ when a work directory is continued.
+
+    `least`, `above` and `below` bound a number (x ≥ least, x > above, x < below); `choices` are all values of a text.
+    """
+    metadata = {"doc": doc, "resumable": resumable, "least": least, "above": above, "below": below, "choices": choices}
     if isinstance(default, dict | list):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -14,3 +28,20 @@ def option(default: Any, doc: str, *, resumable: bool = False) -> Any:
 
 def section(cls: type, doc: str, *, resumable: bool = False, **changes: Any) -> Any:
     return field(default_factory=lambda: cls(**changes), metadata={"doc": doc, "resumable": resumable})
+
+
+def refusal(option: Field, value: Any) -> str | None:
+    """What is wrong with a value of the right type: "must be at least 1, not 0". None if nothing is."""
+    known = option.metadata
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"must be a finite number, not {value}"
+    for bound, words, holds in (
+        (known.get("least"), "at least", lambda x, b: x >= b),
+        (known.get("above"), "above", lambda x, b: x > b),
+        (known.get("below"), "below", lambda x, b: x < b),
+    ):
+        if bound is not None and not holds(value, bound):
+            return f"must be {words} {bound}, not {value}"
+    if known.get("choices") and value not in known["choices"]:
+        return f"must be one of {', '.join(known['choices'])}, not {value!r}"
+    return None

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from stepjax.config import Config, StreamOptions, options_of
 from stepjax.errors import UserError
+from stepjax.option import refusal
 
 
 def recipe(**sections: Any) -> ConfigDict:
@@ -38,10 +39,15 @@ def _to_dict(value: Any) -> Any:
 def from_dict(values: typing.Mapping[str, Any], cls: type = Config, where: str = "config") -> Any:
     """A `Config` from a (nested) mapping; unknown names and wrong types are a UserError with the nearest right one."""
     hints = typing.get_type_hints(cls)
-    for name in values:
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    found = {}
+    for name, value in values.items():
         if name not in hints:
             raise UserError(f"{where}.{name}: no such option{nearest(str(name), hints)}")
-    return cls(**{name: _convert(value, hints[name], f"{where}.{name}") for name, value in values.items()})
+        found[name] = _convert(value, hints[name], f"{where}.{name}")
+        if why := refusal(fields[name], found[name]):
+            raise UserError(f"{where}.{name}: {why}")
+    return cls(**found)
 
 
 def _convert(value: Any, kind: Any, where: str) -> Any:

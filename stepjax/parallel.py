@@ -5,6 +5,7 @@ lies. The same code shards over eight CPU devices and over a pod.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -78,6 +79,11 @@ def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*([None] * leading), RULES["batch"]))
 
 
+def batch_devices(mesh: Mesh) -> int:
+    """Over how many devices a batch's rows are divided."""
+    return int(np.prod([mesh.shape[axis] for axis in RULES["batch"]]))
+
+
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """Asks for an activation's sharding by logical names; without a mesh in context (a plain call) it does nothing."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -99,6 +105,12 @@ def put(tree: Any, sharding: Any) -> Any:
 def fetch(tree: Any) -> Any:
     """Device arrays to host arrays (NumPy), explicitly."""
     return jax.device_get(tree)
+
+
+def only_asked_transfers() -> AbstractContextManager[None]:
+    """Inside, an array that crosses between host and device, or changes its sharding, otherwise than by `put`, `fetch`
+    and their like is an error instead of a silent stall. Loops of training run in it, their first round included."""
+    return jax.transfer_guard("disallow")
 
 
 def is_main_process() -> bool:

@@ -213,8 +213,10 @@ class StepSplitter:
         for i, content in enumerate(contents):
             first = _first_non_white(content)
             if first is not None:
-                current = bisect.bisect_right(starts, at + first) - 1
-            index[i] = current
+                index[i] = bisect.bisect_right(starts, at + first) - 1
+                current = bisect.bisect_right(starts, at + len(content) - 1) - 1  # of its last such byte
+            else:
+                index[i] = current
             at += len(content)
         end = np.ones(len(tokens), bool)
         end[:-1] = index[1:] != index[:-1]

@@ -192,6 +192,9 @@ def test_split_follows_the_definition(kind: str, separator: str, data: st.DataOb
         used = sorted({i for i in want["index"] if i >= 0})
         assert count[row] == len(used)
         assert ordinal[row].tolist() == [used.index(i) if i >= 0 else -1 for i in want["index"]]
+        live = mask[row]
+        index, end = splitter.split_host(tokens[row][live].tolist())
+        assert index.tolist() == steps.index[row][live].tolist() and end.tolist() == steps.end[row][live].tolist()
 
 
 @pytest.mark.parametrize("separator", ["\n\n", " ", ";", " ки", "\n\nStep", "a;a", "\n \n"])
@@ -237,6 +240,9 @@ def test_worked_examples(separator: str, pieces: list[str], index: list[int]):
     assert steps.index[0].tolist() == index + [-1] * (5 - len(pieces))
     last = [t + 1 == len(index) or index[t] != index[t + 1] for t in range(len(index))]
     assert steps.end[0].tolist() == last + [False] * (5 - len(pieces))
+    on_host = splitter.split_host(row[: len(pieces)])
+    assert [x.tolist() for x in on_host] == [index, last]
+    assert [x.dtype for x in on_host] == [np.int32, bool]
 
 
 def test_character_split_over_tokens():
@@ -276,6 +282,11 @@ def test_texts_are_numbered_like_the_index():
     steps = splitter.split(jnp.array([tokens]), jnp.array([mask]))
     assert [texts[i] for i in steps.index[0].tolist() if i >= 0] == ["a;", "a;", "cda;", "cda;"]
     assert splitter.texts([2, 2]) == []
+
+
+def test_an_empty_response_has_no_steps_on_the_host_either():
+    index, end = StepSplitter(words("a", ";"), ";").split_host([])
+    assert index.tolist() == end.tolist() == []
 
 
 def test_rows_are_independent_of_what_is_masked_out():

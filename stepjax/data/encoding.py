@@ -31,13 +31,16 @@ def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False
 
 
 def labelled_steps(prompt: Sequence[int], response: Sequence[int], ends: np.ndarray, labels: Sequence[int]) -> Example:
-    """A response whose step ends (bool, one a response token) carry the classes `labels`, in order."""
+    """A response whose step ends (bool, one a response token) carry the classes `labels`, in order.
+
+    The prompt's tokens are marked −2: neither a class nor written by the policy.
+    """
     if int(ends.sum()) != len(labels):
         raise ValueError(f"{int(ends.sum())} steps, but {len(labels)} labels")
     targets = np.full(len(response), -1, np.int32)
     targets[ends] = labels
     tokens = np.array([*prompt, *response], np.int32)
-    return Example(tokens, np.concatenate([np.full(len(prompt), -1, np.int32), targets]))
+    return Example(tokens, np.concatenate([np.full(len(prompt), -2, np.int32), targets]))
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Prompts:
 
 def fitting_prompts(tokenizer: Any, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
     """Encodes prompts and leaves out those wider than `width` tokens; `where` names the option in errors."""
+    if not problems:
+        raise UserError("there is no problem to sample a response to; choose another split or more problems")
     kept, tokens = [], []
     for problem in problems:
         ids = encode(tokenizer, problem.prompt)

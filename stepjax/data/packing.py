@@ -10,6 +10,8 @@ import numpy as np
 
 from stepjax.errors import UserError
 
+_NOTHING = "no training examples: the problems have no solutions to learn from"
+
 
 @dataclass(frozen=True)
 class Example:
@@ -24,31 +26,32 @@ class PackedBatches:
 
     The order depends on the seed alone. `state()` is a JSON-able position; `restore(state)` goes on exactly there.
 
-    Attributes:
-      left_out: examples seen so far (with repeats) that are longer than a row, and so were not used.
+    A pass over the examples is a new random order of all of them.
     """
 
-    def __init__(
-        self, encode: Callable[[int], Example], examples: int, *, rows: int, width: int, seed: int, repeat: bool = True
-    ):
-        """`encode(i)` gives example i of `examples`."""
+    def __init__(self, encode: Callable[[int], Example | None], examples: int, *, rows: int, width: int, seed: int):
+        """`encode(i)` gives example i of `examples`, None where there is nothing to learn from it."""
         if examples == 0:
-            raise UserError("no training examples: the problems have no solutions to learn from")
-        self.left_out = 0
-        self._in_a_row = 0
+            raise UserError(_NOTHING)
+        self._too_long: set[int] = set()
+        self._unused_in_a_row = 0
         self._examples = examples
 
         def item(i: int) -> dict[str, np.ndarray] | None:
             example = encode(i)
-            if len(example.tokens) > width:
-                self._count_left_out(width)
-                return None
-            self._in_a_row = 0
-            return {"tokens": example.tokens, "targets": example.targets + 1}  # + 1: packing pads with 0
+            if example is not None and len(example.tokens) <= width:
+                self._unused_in_a_row = 0
+                return {"tokens": example.tokens, "targets": example.targets + 1}  # + 1: packing pads with 0
+            if example is not None:
+                self._too_long.add(int(i))
+            self._unused_in_a_row += 1
+            if self._unused_in_a_row > 2 * self._examples:  # so many in a row hold a whole pass
+                raise UserError(
+                    f"every example is longer than row_tokens={width}: raise it" if self._too_long else _NOTHING
+                )
+            return None
 
-        order = grain.MapDataset.range(examples).seed(seed).shuffle()
-        if repeat:
-            order = order.repeat()
+        order = grain.MapDataset.range(examples).seed(seed).shuffle().repeat()
         chosen = order.map(item).filter(lambda x: x is not None)
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4 * rows)
         packed = grain.experimental.FirstFitPackIterDataset(
@@ -59,11 +62,10 @@ class PackedBatches:
         )
         self._iterator = iter(packed.batch(rows, drop_remainder=True))
 
-    def _count_left_out(self, width: int) -> None:
-        self.left_out += 1
-        self._in_a_row += 1
-        if self._in_a_row > self._examples:
-            raise UserError(f"every example is longer than row_tokens={width}: raise it")
+    @property
+    def left_out(self) -> int:
+        """How many of the examples seen so far are longer than a row, and so were not used."""
+        return len(self._too_long)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return self

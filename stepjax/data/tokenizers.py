@@ -8,7 +8,7 @@ from stepjax.errors import UserError
 
 
 def train_bpe(texts: Iterable[str], vocab: int) -> Any:
-    """A byte-level BPE with `vocab` entries, every digit a token of its own (so that sums can be learned).
+    """A byte-level BPE with at most `vocab` entries, every digit a token of its own (so that sums can be learned).
 
     Special tokens: `<pad>` 0, `<s>` 1, `</s>` 2. Any text can be written: all 256 bytes are entries.
     """
@@ -48,8 +48,8 @@ def load_tokenizer(path: str | Path) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+    except Exception as error:  # a damaged file raises whatever the libraries below stumble over
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"config.tokenizer.path={path}: no tokenizer can be loaded from there ({first})") from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"config.tokenizer.path={path}: this tokenizer has no end-of-text token")

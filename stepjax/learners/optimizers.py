@@ -34,17 +34,22 @@ def schedule(options: OptimizerOptions, updates: int) -> optax.Schedule:
 
 def make_optimizer(options: OptimizerOptions, updates: int) -> optax.GradientTransformation:
     """AdamW with global-norm clipping; moments in float32 whatever the parameters' dtype."""
-    return optax.chain(
-        optax.clip_by_global_norm(options.clip),
-        optax.adamw(
-            schedule(options, updates),
-            b1=options.b1,
-            b2=options.b2,
-            eps=options.eps,
-            weight_decay=options.weight_decay,
-            mu_dtype=jnp.float32,
-        ),
+    adamw = optax.adamw(
+        schedule(options, updates), b1=options.b1, b2=options.b2, eps=options.eps, weight_decay=options.weight_decay
     )
+    return _in_float32(optax.chain(optax.clip_by_global_norm(options.clip), adamw))
+
+
+def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`inner` on float32 copies: optax keeps the second moment in the parameters' dtype."""
+
+    def cast(tree: Any) -> Any:
+        return optax.tree_utils.tree_cast(tree, jnp.float32)
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return inner.update(cast(gradients), state, cast(params))
+
+    return optax.GradientTransformation(lambda params: inner.init(cast(params)), update)
 
 
 def abstract_state(definition: Definition, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:

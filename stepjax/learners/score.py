@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from stepjax.models import Definition, LanguageModel, ScoreModel
+from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, constrain
 from stepjax.programs import Program, abstract
@@ -37,7 +37,7 @@ def token_values(critic: ScoreModel, rows: Trajectory) -> tuple[Float[Array, "B 
     return values, jnp.where(rows.finished[:, None], 0.0, last)
 
 
-def step_scores(prm: ScoreModel, rows: Trajectory, end: Array) -> Float[Array, "B T C"]:
+def step_scores(prm: ScoreModel | StepReader, rows: Trajectory, end: Array) -> Float[Array, "B T C"]:
     """Class probabilities at the last token of each step, 0 elsewhere."""
     probabilities = jax.nn.softmax(prm(rows.tokens, rows.positions, rows.segments), axis=-1)
     return jnp.where(end[..., None], probabilities, 0.0)
@@ -46,7 +46,7 @@ def step_scores(prm: ScoreModel, rows: Trajectory, end: Array) -> Float[Array, "
 def score_program(
     policy: Definition[LanguageModel],
     critic: Definition[ScoreModel] | None,
-    prm: Definition[ScoreModel] | None,
+    prm: Definition[ScoreModel] | Definition[StepReader] | None,
     splitter: StepSplitter,
     mesh: Mesh,
     rows: Trajectory,

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from stepjax.learners.losses import classification_loss
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
-from stepjax.models import Definition, LanguageModel, ScoreModel
+from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding
 from stepjax.programs import Program, abstract
@@ -19,6 +19,9 @@ from stepjax.programs import Program, abstract
 Batch = dict[str, jax.Array]
 """Packed rows, int32[B, T] each: `tokens`, `segments` (0: padding), `positions`, and `targets`: the next token where it
 is to be learned (SFT) or a step's class at its last token (PRM: 0 bad, 1 neutral, 2 good); −1 elsewhere."""
+
+PROMPT = -2
+"""The mark, among a process reward model's targets, of a prompt's tokens."""
 
 # (sum of losses, what to count: named sums over tokens; "tokens" divides them)
 LossSums = Callable[[Any, Batch], tuple[Float[Array, ""], dict[str, Array]]]
@@ -46,6 +49,34 @@ def prm_sums(model: ScoreModel, batch: Batch) -> tuple[Float[Array, ""], dict[st
     losses = classification_loss(logits, labels, mask)
     right = mask & (jnp.argmax(logits, axis=-1) == labels)
     return jnp.sum(losses), {"tokens": jnp.sum(mask), "accuracy": jnp.sum(right)}
+
+
+def reader_sums(model: StepReader, batch: Batch, *, lm_loss: float) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """`prm_sums`, plus `lm_loss` × the mean cross-entropy of the response's tokens in steps that are not bad."""
+    mask = batch["targets"] >= 0
+    labels = jnp.maximum(batch["targets"], 0)
+    logits, logprobs = model.scores_and_logprobs(batch["tokens"], batch["positions"], batch["segments"])
+    losses = classification_loss(logits, labels, mask)
+    right = mask & (jnp.argmax(logits, axis=-1) == labels)
+    learned = (batch["targets"] != PROMPT) & (step_classes(batch["targets"], batch["segments"]) > 0)
+    language = -jnp.sum(jnp.where(learned, logprobs, 0.0)) / jnp.maximum(jnp.sum(learned), 1)
+    count = jnp.sum(mask)
+    return jnp.sum(losses) + lm_loss * count * language, {
+        "tokens": count,
+        "accuracy": jnp.sum(right),
+        "classes_loss": jnp.sum(losses),
+        "lm_loss": language * count,
+    }
+
+
+def step_classes(targets: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """The class of the step that each token is in: the next target of its segment; −1 where none follows."""
+    width = targets.shape[1]
+    at = jnp.where(targets >= 0, jnp.arange(width), width)
+    following = jax.lax.cummin(at, axis=1, reverse=True)
+    inside = jnp.minimum(following, width - 1)
+    same = (following < width) & (jnp.take_along_axis(segments, inside, axis=1) == segments)
+    return jnp.where(same, jnp.take_along_axis(targets, inside, axis=1), -1)
 
 
 def train_program(

@@ -2,6 +2,6 @@
 
 from stepjax.models.decoder import DecoderConfig, Trunk
 from stepjax.models.definition import Definition, count_parameters
-from stepjax.models.heads import LanguageModel, ScoreModel
+from stepjax.models.heads import LanguageModel, ScoreModel, StepReader
 
-__all__ = ["DecoderConfig", "Definition", "LanguageModel", "ScoreModel", "Trunk", "count_parameters"]
+__all__ = ["DecoderConfig", "Definition", "LanguageModel", "ScoreModel", "StepReader", "Trunk", "count_parameters"]

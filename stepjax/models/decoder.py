@@ -123,6 +123,33 @@ class Block:
         return constrain(x, "batch", "time", "width")
 
 
+def scan_layers(config: DecoderConfig, layers: Layers, step: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> Any:
+    """Runs `step(carry, (weights, index))` over the layers' stacked parameters."""
+    _, state = nnx.split(layers, nnx.Param)
+    weights = {str(path[-1]): variable[...] for path, variable in nnx.to_flat_state(state)}
+    body = jax.checkpoint(step) if config.remat else step
+    return jax.lax.scan(body, carry, (weights, jnp.arange(config.layers)), unroll=min(config.unroll, config.layers))[0]
+
+
+def full_pass(
+    config: DecoderConfig,
+    layers: Layers,
+    x: Float[Array, "B T D"],
+    positions: Int[Array, "B T"],
+    segments: Int[Array, "B T"],
+) -> Float[Array, "B T D"]:
+    """The layers over whole rows; segment 0 is padding, tokens see only their own segment."""
+    bias = causal_bias(positions, segments, positions, segments)
+    angles = rotary_angles(positions, config.head_dim, config.rope_theta)
+
+    def step(x: jax.Array, layer: Any) -> tuple[jax.Array, None]:
+        block = Block(config, layer[0])
+        q, k, v = block.project(x, angles)
+        return block.finish(x, attend(q, k, v, bias)), None
+
+    return scan_layers(config, layers, step, x)
+
+
 class Trunk(nnx.Module):
     """Embedding, layers and final norm: tokens to hidden states."""
 
@@ -133,35 +160,14 @@ class Trunk(nnx.Module):
         self.layers = Layers(config, rngs)
         self.norm = param(rngs, (config.width,), ("width",), nnx.initializers.ones, config.param_dtype)
 
-    def _weights(self) -> dict[str, jax.Array]:
-        _, state = nnx.split(self.layers, nnx.Param)
-        return {str(path[-1]): variable[...] for path, variable in nnx.to_flat_state(state)}
-
     def _embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         return constrain(self.embedding[...].astype(self.config.dtype)[tokens], "batch", "time", "width")
-
-    def _angles(self, positions: Int[Array, "B T"]) -> tuple[Array, Array]:
-        return rotary_angles(positions, self.config.head_dim, self.config.rope_theta)
-
-    def _scan(self, step: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> Any:
-        layer_ids = jnp.arange(self.config.layers)
-        body = jax.checkpoint(step) if self.config.remat else step
-        unroll = min(self.config.unroll, self.config.layers)
-        return jax.lax.scan(body, carry, (self._weights(), layer_ids), unroll=unroll)[0]
 
     def __call__(
         self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         """Hidden states of a full pass; segment 0 is padding, tokens see only their own segment."""
-        bias = causal_bias(positions, segments, positions, segments)
-        angles = self._angles(positions)
-
-        def step(x: jax.Array, layer: Any) -> tuple[jax.Array, None]:
-            block = Block(self.config, layer[0])
-            q, k, v = block.project(x, angles)
-            return block.finish(x, attend(q, k, v, bias)), None
-
-        x = self._scan(step, self._embed(tokens))
+        x = full_pass(self.config, self.layers, self._embed(tokens), positions, segments)
         return rms_norm(x, self.norm[...], self.config.norm_eps)
 
     def empty_cache(self, rows: int, slots: int) -> Cache:
@@ -190,7 +196,7 @@ class Trunk(nnx.Module):
         )
         key_positions, key_segments = (positions, segments) if fresh else (cache.positions, cache.segments)
         bias = causal_bias(positions, segments, key_positions, key_segments)
-        angles = self._angles(positions)
+        angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)
 
         def step(carry: Any, layer: Any) -> tuple[Any, None]:
             x, keys, values = carry
@@ -203,6 +209,8 @@ class Trunk(nnx.Module):
                 k, v = (jax.lax.dynamic_index_in_dim(a, i, keepdims=False) for a in (keys, values))
             return (block.finish(x, attend(q, k, v, bias)), keys, values), None
 
-        x, keys, values = self._scan(step, (self._embed(tokens), cache.keys, cache.values))
+        x, keys, values = scan_layers(
+            self.config, self.layers, step, (self._embed(tokens), cache.keys, cache.values)
+        )
         cache = dataclasses.replace(cache, keys=keys, values=values, index=at + tokens.shape[1])
         return rms_norm(x, self.norm[...], self.config.norm_eps), cache

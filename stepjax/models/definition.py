@@ -79,19 +79,5 @@ class Definition(Generic[M]):
             return make(key, given)
 
 
-def grown_init(definition: Definition, key: jax.Array, mesh: Mesh, trunk: Params) -> Params:
-    """Fresh parameters around a trained trunk that may have fewer layers: those become the lowest of the new ones."""
-
-    def make(key: jax.Array, trunk: Params) -> Params:
-        fresh = definition.init(key)
-        layers = jax.tree.map(
-            lambda new, old: jnp.concatenate([old, new[len(old) :]]), fresh["trunk"]["layers"], trunk["layers"]
-        )
-        return {**fresh, "trunk": {**trunk, "layers": layers}}
-
-    with jax.set_mesh(mesh):
-        return jax.jit(make, out_shardings=definition.shardings(mesh))(key, trunk)
-
-
 def count_parameters(params: Params) -> int:
     return sum(int(jnp.size(x)) if not hasattr(x, "size") else int(x.size) for x in jax.tree.leaves(params))

@@ -1,11 +1,13 @@
 """What stands on a trunk: a language model's logits, or a few scores a token (critic, process reward model)."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from stepjax.models.decoder import DecoderConfig, Trunk
+from stepjax.models.decoder import DecoderConfig, Layers, Trunk, full_pass, rms_norm
 from stepjax.models.definition import param
 from stepjax.parallel import constrain
 
@@ -74,3 +76,43 @@ class ScoreModel(nnx.Module):
         """Scores at each token, having read it; float32."""
         hidden = self.trunk(tokens, positions, segments).astype(jnp.float32)
         return hidden @ self.head[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
+
+
+class StepReader(nnx.Module):
+    """A score model that also reads how likely each token was to a language model of its own.
+
+    The language model (trunk and output embedding) predicts each token before it is read; layers on top see the hidden
+    state and that log-probability. What such a model cannot foresee in a step is what may be wrong with it, so a small
+    one learns to judge from far fewer labels than with a head alone. Trained on good steps besides, as the token-level
+    verifier of [Cobbe 2021] is on solutions.
+    """
+
+    def __init__(self, config: DecoderConfig, layers: int, outputs: int, rngs: nnx.Rngs):
+        self.language = LanguageModel(config, rngs)
+        self.config = dataclasses.replace(config, layers=layers)
+        self.layers = Layers(self.config, rngs)
+        width, dtype = config.width, config.param_dtype
+        init = nnx.initializers.normal(1.0)
+        self.likelihood = param(rngs, (2, width), ("outputs", "embed"), init, dtype)
+        self.norm = param(rngs, (width,), ("width",), nnx.initializers.ones, dtype)
+        self.head = param(rngs, (width, outputs), ("embed", "outputs"), nnx.initializers.zeros, dtype)
+        self.bias = param(rngs, (outputs,), ("outputs",), nnx.initializers.zeros, dtype)
+
+    def scores_and_logprobs(
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+    ) -> tuple[Float[Array, "B T N"], Float[Array, "B T"]]:
+        """Scores at each token, and each token's log-probability (0 for the first of a segment); float32."""
+        hidden = self.language.trunk(tokens, positions, segments)
+        following, _ = self.language.token_logprobs(hidden[:, :-1], tokens[:, 1:])
+        logprobs = jnp.pad(following, ((0, 0), (1, 0))) * (positions > 0)
+        features = jnp.stack([logprobs, jnp.exp(logprobs)], axis=-1).astype(hidden.dtype)
+        x = hidden + features @ self.likelihood[...].astype(hidden.dtype)
+        x = rms_norm(full_pass(self.config, self.layers, x, positions, segments), self.norm[...], self.config.norm_eps)
+        scores = x.astype(jnp.float32) @ self.head[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
+        return scores, logprobs
+
+    def __call__(
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+    ) -> Float[Array, "B T N"]:
+        """Scores at each token, having read it; float32."""
+        return self.scores_and_logprobs(tokens, positions, segments)[0]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from stepjax.data.encoding import fitting_prompts
-from stepjax.parallel import replicated
+from stepjax.parallel import batch_devices, only_asked_transfers, replicated
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.progress import progress, table
@@ -39,7 +39,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     problems = run.task.problems(options.split)
     chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
     prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
-    rows = min(options.rows, -(-len(prompts.problems) // 8) * 8)
+    devices = batch_devices(run.mesh)
+    rows = min(options.rows, -(-len(prompts.problems) // devices) * devices)
     shape = RolloutShape(rows, ppo.prompt_tokens, ppo.max_new_tokens)
     sampler = ResponseSampler(run, shape, options.temperature)
     key = jax.device_put(jax.random.key(options.seed), replicated(run.mesh))
@@ -55,7 +56,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         "notes": [],
     }
     responses: dict[str, list[Response]] = {}
-    with progress("Evaluation", len(policies) * len(prompts.problems), "responses") as bar:
+    count = len(policies) * len(prompts.problems)
+    with progress("Evaluation", count, "responses") as bar, only_asked_transfers():
         for stage, keys in policies:
             params = stage_params(run, stage, run.policy, *keys)
             responses[stage] = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)

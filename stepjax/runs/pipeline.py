@@ -14,6 +14,7 @@ from stepjax.runs.prm import train_prm
 from stepjax.runs.report import write_report
 from stepjax.runs.setup import Run, open_run
 from stepjax.runs.sft import train_sft
+from stepjax.runs.stages import check_stages
 
 STAGES: dict[str, Callable[[Run], Any]] = {"sft": train_sft, "prm": train_prm, "ppo": train_ppo, "eval": evaluate}
 
@@ -26,6 +27,7 @@ def run_stages(config: Config, workdir: Path, stages: Sequence[str] | None = Non
             raise UserError(f"config.stages: no stage {stage!r}{nearest(stage, STAGES)}")
     start = time.perf_counter()
     with open_run(config, workdir) as run:
+        check_stages(run, chosen)
         for stage in chosen:
             STAGES[stage](run)
         path = write_report(run.workdir)

@@ -10,11 +10,12 @@ import numpy as np
 
 from stepjax.config import PPOOptions
 from stepjax.data.encoding import Prompts, fitting_prompts
+from stepjax.learners.finite import finite_program
 from stepjax.learners.optimizers import State, init_state, make_optimizer
 from stepjax.learners.ppo import abstract_ppo_state, credit_program, update_program
 from stepjax.learners.score import score_program
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding, fetch, put
+from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put
 from stepjax.programs import Program
 from stepjax.rewards.signals import check_signals
 from stepjax.rollout.generate import RolloutShape
@@ -23,7 +24,7 @@ from stepjax.runs.metrics import Metrics
 from stepjax.runs.progress import progress
 from stepjax.runs.responses import Response, ResponseSampler, measure, ratings_by_token, read_responses
 from stepjax.runs.samples import sample_rows
-from stepjax.runs.setup import Run, check_finite, device_scalar
+from stepjax.runs.setup import Run, check_finite, check_state, device_scalar
 from stepjax.runs.stages import has_stage, stage_params
 from stepjax.trajectory import Trajectory
 
@@ -63,6 +64,7 @@ class PPO:
         self.update = update_program(
             options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0]
         )
+        self.finite = finite_program(self.abstract_state, run.mesh)
         self.rollout_key, self.update_key = run.key("rollout"), run.key("update")
 
     @property
@@ -162,7 +164,11 @@ def train_ppo(run: Run) -> Params:
         if prompts.left_out:
             print(f"PPO: {prompts.left_out} prompts wider than prompt_tokens={options.prompt_tokens} were left out")
         order = prompt_order(run, prompts)
-        with Metrics(run.workdir, "ppo") as metrics, progress("PPO", options.iterations, "rounds", done) as bar:
+        with (
+            Metrics(run.workdir, "ppo") as metrics,
+            progress("PPO", options.iterations, "rounds", done) as bar,
+            only_asked_transfers(),
+        ):
             metrics.resume(done)
             for step in range(done + 1, options.iterations + 1):
                 clock = Clock()
@@ -173,6 +179,7 @@ def train_ppo(run: Run) -> Params:
                 if last or step == 1 or step % options.samples_every == 0:
                     metrics.append_samples(step, sample_rows(options.streams, rows, responses, options.log_samples))
                 if last or step % options.checkpoint_every == 0:
+                    check_state(ppo.finite, state, "PPO", step)
                     metrics.sync()
                     checkpoints.save(step, state, {"step": step})
                 bar.advance(1, **_shown(line, options))

@@ -4,13 +4,15 @@ Labels come from the task's exact judge, which plays the part of human annotator
 sampled from the SFT policy. After this stage the judge only measures.
 """
 
+import functools
+
 import numpy as np
 
 from stepjax.data.encoding import encode, fitting_prompts, labelled_steps
 from stepjax.data.packing import Example, PackedBatches
 from stepjax.errors import UserError
-from stepjax.learners.supervised import prm_sums
-from stepjax.models.definition import Params, grown_init
+from stepjax.learners.supervised import prm_sums, reader_sums
+from stepjax.models.definition import Params
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.progress import progress
@@ -25,6 +27,7 @@ def train_prm(run: Run) -> Params:
     options, ppo = run.config.prm, run.config.ppo
     sft = stage_params(run, "sft", run.policy)
     shape = RolloutShape(run.config.eval.rows, ppo.prompt_tokens, ppo.max_new_tokens)
+    sampler = ResponseSampler(run, shape, ppo.temperature)
     held_out: list[Response] = []
     classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)
 
@@ -34,7 +37,7 @@ def train_prm(run: Run) -> Params:
         prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
         with progress(label, len(prompts.problems), unit="responses") as bar:
             rows = range(len(prompts.problems))
-            return ResponseSampler(run, shape, ppo.temperature).many(sft, prompts, rows, run.key("prm_samples"), bar)
+            return sampler.many(sft, prompts, rows, run.key("prm_samples"), bar)
 
     def batches() -> PackedBatches:
         problems = run.task.problems("train")
@@ -53,17 +56,21 @@ def train_prm(run: Run) -> Params:
         )
 
     def valid(params: Params) -> dict[str, float]:
+        if not options.valid_samples or not run.task.problems("valid"):
+            return {}
         if not held_out:
             held_out.extend(sample("valid", 0, options.valid_samples, "PRM held-out"))
         figures = classification_report(*classifier(params, held_out))
         return {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}
 
     def initial() -> Params:
-        if not options.from_sft:
-            return run.prm.sharded_init(run.key("prm"), run.mesh)
-        return grown_init(run.prm, run.key("prm"), run.mesh, sft["trunk"])
+        given: dict[str, Params] = {}
+        if options.from_sft:
+            given = {"language": sft} if options.reader_layers else {"trunk": sft["trunk"]}
+        return run.prm.sharded_init(run.key("prm"), run.mesh, **given)
 
-    return train(run, "prm", "PRM", run.prm, prm_sums, options, batches=batches, initial=initial, valid=valid)
+    sums = functools.partial(reader_sums, lm_loss=options.lm_loss) if options.reader_layers else prm_sums
+    return train(run, "prm", "PRM", run.prm, sums, options, batches=batches, initial=initial, valid=valid)
 
 
 def labelled_example(run: Run, response: Response) -> Example:

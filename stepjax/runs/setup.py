@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,12 @@ from jax.sharding import Mesh
 from stepjax.config import Config, ModelOptions, resumable_options
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.errors import NonFiniteError, UserError
-from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel
+from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.options import nearest
-from stepjax.parallel import is_main_process, make_mesh, put, replicated
-from stepjax.runs.workdir import open_workdir
+from stepjax.parallel import fetch, is_main_process, make_mesh, put, replicated
+from stepjax.programs import Program
+from stepjax.runs.check import check_options
+from stepjax.runs.workdir import CONFIG, open_workdir
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
 
@@ -52,10 +55,11 @@ class Run:
         return Definition(lambda rngs: LanguageModel(self._decoder, rngs))
 
     @functools.cached_property
-    def prm(self) -> Definition[ScoreModel]:
-        layers = self.config.prm.layers or self._decoder.layers
-        decoder = dataclasses.replace(self._decoder, layers=layers)
-        return Definition(lambda rngs: ScoreModel(decoder, len(PRM_CLASSES), rngs))
+    def prm(self) -> Definition[ScoreModel] | Definition[StepReader]:
+        layers, classes = self.config.prm.reader_layers, len(PRM_CLASSES)
+        if layers:
+            return Definition(lambda rngs: StepReader(self._decoder, layers, classes, rngs))
+        return Definition(lambda rngs: ScoreModel(self._decoder, classes, rngs))
 
     @functools.cached_property
     def critic(self) -> Definition[ScoreModel] | None:
@@ -72,8 +76,9 @@ class Run:
     def key(self, name: str) -> jax.Array:
         """The random key of a purpose, on the mesh: one tree of keys from the run's seed."""
         purposes = ("policy", "prm", "critic", "rollout", "update", "prm_samples", "evaluate")
-        key = jax.random.fold_in(jax.random.key(self.config.seed), purposes.index(name))
-        return jax.device_put(key, replicated(self.mesh))
+        with jax.transfer_guard("allow"):  # a seed has to reach the device, also from within a guarded loop
+            key = jax.random.fold_in(jax.random.key(self.config.seed), purposes.index(name))
+            return jax.device_put(key, replicated(self.mesh))
 
     def checkpoint_folder(self, stage: str) -> Path:
         return self.workdir / "checkpoints" / stage
@@ -81,10 +86,8 @@ class Run:
 
 def decoder_config(options: ModelOptions, vocab: int) -> DecoderConfig:
     dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    for name in ("dtype", "param_dtype"):
-        value = getattr(options, name)
-        if value not in dtypes:
-            raise UserError(f"config.model.{name}: {value!r} is neither float32 nor bfloat16")
+    if options.head_dim % 2:
+        raise UserError(f"config.model.head_dim: must be even (rotary positions turn pairs), not {options.head_dim}")
     if options.heads % options.kv_heads:
         raise UserError(f"config.model: heads={options.heads} must be a multiple of kv_heads={options.kv_heads}")
     changes = {name: dtypes[getattr(options, name)] for name in ("dtype", "param_dtype")}
@@ -116,7 +119,7 @@ def make_task(config: Config) -> Task:
 def make_tokenizer(config: Config, task: Task, workdir: Path) -> Any:
     """The tokenizer in the work directory, or a new one that is then saved there in Hugging Face format."""
     folder = workdir / "tokenizer"
-    if (folder / "tokenizer.json").exists():
+    if folder.exists():
         return load_tokenizer(folder)
     if config.tokenizer.path:
         tokenizer = load_tokenizer(config.tokenizer.path)
@@ -127,7 +130,14 @@ def make_tokenizer(config: Config, task: Task, workdir: Path) -> Any:
     else:
         problems = task.problems("train")
         tokenizer = train_bpe((p.prompt + (p.solution or p.answer) for p in problems), config.tokenizer.vocab)
-    tokenizer.save_pretrained(str(folder))
+    if is_main_process():
+        partial = folder.with_name("tokenizer.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            tokenizer.save_pretrained(str(partial))
+            partial.rename(folder)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
     return tokenizer
 
 
@@ -135,13 +145,28 @@ def make_tokenizer(config: Config, task: Task, workdir: Path) -> Any:
 def open_run(config: Config, workdir: Path) -> Iterator[Run]:
     """Opens (or continues) a work directory and builds what all stages share."""
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    check_options(config, mesh)
     task = make_task(config)
     options = dataclasses.asdict(config)
+    fresh = not (workdir / CONFIG).exists()
     with open_workdir(workdir, options, resumable_options(), primary=is_main_process()) as opened:
-        tokenizer = make_tokenizer(config, task, opened)
-        splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
-        vocab = -(-len(tokenizer) // 8) * 8
-        yield Run(config, opened, mesh, task, tokenizer, splitter, vocab)
+        try:
+            tokenizer = make_tokenizer(config, task, opened)
+            splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
+            vocab = -(-len(tokenizer) // 8) * 8
+            decoder_config(config.model, vocab)
+            yield Run(config, opened, mesh, task, tokenizer, splitter, vocab)
+        except UserError:
+            if fresh and is_main_process():
+                _release(opened)
+            raise
+
+
+def _release(workdir: Path) -> None:
+    """A mistake found before anything was trained must not tie the folder to the options that hold it."""
+    if not (workdir / "metrics.jsonl").exists() and not (workdir / "checkpoints").exists():
+        shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
+        (workdir / CONFIG).unlink(missing_ok=True)
 
 
 def device_scalar(value: int, mesh: Mesh) -> jax.Array:
@@ -153,7 +178,17 @@ def check_finite(figures: dict[str, Any], stage: str, step: int) -> None:
     """Stops the run at the first non-finite loss or gradient; earlier checkpoints stay as they are."""
     for name, value in figures.items():
         if isinstance(value, float) and ("loss" in name or "grad_norm" in name) and value - value != 0.0:
-            raise NonFiniteError(
-                f"{stage} step {step}: {name} is {value}; nothing was saved since the last checkpoint. "
-                "Lower the learning rate, or look at the data of that step"
-            )
+            raise _non_finite(stage, step, f"{name} is {value}")
+
+
+def check_state(finite: Program, state: Any, stage: str, step: int) -> None:
+    """Stops the run before a state with a non-finite number is saved: a loss tells of an update only after it."""
+    if not fetch(finite(state)):
+        raise _non_finite(stage, step, "a parameter is not finite")
+
+
+def _non_finite(stage: str, step: int, what: str) -> NonFiniteError:
+    return NonFiniteError(
+        f"{stage} step {step}: {what}; nothing was saved since the last checkpoint. "
+        "Lower the learning rate, or look at the data of that step"
+    )

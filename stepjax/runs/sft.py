@@ -3,7 +3,7 @@
 import numpy as np
 
 from stepjax.data.encoding import demonstration
-from stepjax.data.packing import PackedBatches, pack_all
+from stepjax.data.packing import Example, PackedBatches, pack_all
 from stepjax.learners.supervised import sft_sums, valid_program
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, put
@@ -19,11 +19,13 @@ def train_sft(run: Run) -> Params:
     problems = run.task.problems("train")
 
     def batches() -> PackedBatches:
-        def encode(i: int):
-            return demonstration(run.tokenizer, problems[i], prompt_loss=options.prompt_loss)
+        def encode(i: int) -> Example | None:
+            problem = problems[i]
+            if problem.solution is None:
+                return None
+            return demonstration(run.tokenizer, problem, prompt_loss=options.prompt_loss)
 
-        solved = len(problems) if problems[0].solution is not None else 0
-        return PackedBatches(encode, solved, rows=options.rows, width=options.row_tokens, seed=run.config.seed)
+        return PackedBatches(encode, len(problems), rows=options.rows, width=options.row_tokens, seed=run.config.seed)
 
     held_out = run.task.problems("valid")
     program = valid_program("sft", sft_sums, run.policy, run.mesh, rows=options.rows, width=options.row_tokens)

@@ -7,15 +7,16 @@ import numpy as np
 
 from stepjax.config import PRMOptions, SFTOptions
 from stepjax.data.packing import PackedBatches
+from stepjax.learners.finite import finite_program
 from stepjax.learners.optimizers import abstract_state, init_state, make_optimizer
 from stepjax.learners.supervised import LossSums, train_program
 from stepjax.models import Definition
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding, fetch, put
+from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put
 from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.metrics import Metrics
 from stepjax.runs.progress import progress
-from stepjax.runs.setup import Run, check_finite
+from stepjax.runs.setup import Run, check_finite, check_state
 
 
 def train(
@@ -51,8 +52,13 @@ def train(
         program = train_program(
             stage, sums, definition, optimizer, run.mesh, rows=options.rows, width=options.row_tokens
         )
+        finite = finite_program(like, run.mesh)
         sharding = batch_sharding(run.mesh)
-        with Metrics(run.workdir, stage) as metrics, progress(label, options.updates, start=done) as bar:
+        with (
+            Metrics(run.workdir, stage) as metrics,
+            progress(label, options.updates, start=done) as bar,
+            only_asked_transfers(),
+        ):
             metrics.resume(done)
             for step in range(done + 1, options.updates + 1):
                 state, figures = program(state, put(next(data), sharding))
@@ -62,6 +68,7 @@ def train(
                     line = {k: float(np.asarray(v)) for k, v in fetch(figures).items()}
                     check_finite(line, label, step)
                     if saving:
+                        check_state(finite, state, label, step)
                         line |= {f"valid/{k}": v for k, v in valid(state["params"]).items()}
                     metrics.write(step, line)
                     bar.advance(step - bar.done, loss=line["loss"])

@@ -31,7 +31,10 @@ class StepJudgement:
 
 
 class Task(Protocol):
-    """A problem source with its verifiers. Splits are "train", "valid" and "test"; no two of them share a problem."""
+    """A problem source with its verifiers.
+
+    Splits are "train", "valid" and "test"; no two of them share a problem. "valid" may be empty where there are few.
+    """
 
     name: str
     separator: str  # the text between two steps

@@ -13,14 +13,17 @@ from stepjax.tasks.base import Problem, StepJudgement
 from stepjax.tasks.grading import final_answer, grade, same_answer
 
 _SLOT = "{problem}"
+_VALID_SHARE = 8  # one in so many of the training file's problems belongs to the split valid
+_MOST_VALID = 512
 
 
 class JsonlProblems:
     """Problems read from JSONL files and graded by their final answers; there is no judge of single steps.
 
     The split "test" is its own file or, without one, the share of the training file that a hash of the problem's text
-    picks: the same problems on every machine, whatever their order. A training row whose problem is in "test" is left
-    out of "train".
+    picks: the same problems on every machine, whatever their order. The split "valid" is picked likewise from the rest
+    of the training file: an eighth of its problems, at most 512, none where there are fewer than eight. A training row
+    whose problem is in "test" or "valid" is left out of "train".
     """
 
     name = "jsonl"
@@ -71,14 +74,14 @@ class JsonlProblems:
         self.answer_prefix = answer_prefix
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """The split "train" or "test"; an id names the row of its file, counted from 0.
+        """The split "train", "valid" (empty for a small file) or "test"; an id names the row of its file, from 0.
 
         Raises:
-          UserError: for another split, a file or row that cannot be read, or a split without problems.
+          UserError: for another split, a file or row that cannot be read, or no problem for "train" or "test".
         """
-        if split not in ("train", "test"):
-            raise UserError(f"jsonl: no split {split!r}; there are train and test")
-        return self._splits["train"] if split == "train" else self._test
+        if split not in ("train", "valid", "test"):
+            raise UserError(f"jsonl: no split {split!r}; there are train, valid and test")
+        return self._test if split == "test" else self._splits[split]
 
     def grade(self, problem: Problem, response: str) -> bool:
         """Whether the response's final answer is right."""
@@ -109,8 +112,13 @@ class JsonlProblems:
             raise UserError(
                 f"{self.train}: all of its {len(rows)} problems are test problems, none is left to train on"
             )
+        rest = [problem for problem, out in zip(rows, held, strict=True) if not out]
+        # The largest hashes, as "test" has the smallest: raising held_out never moves a problem from "valid" to "test".
+        texts = sorted({problem.prompt for problem in rest}, key=_hash, reverse=True)
+        valid = set(texts[: min(_MOST_VALID, len(texts) // _VALID_SHARE)])
         return {
-            "train": [problem for problem, out in zip(rows, held, strict=True) if not out],
+            "train": [problem for problem in rest if problem.prompt not in valid],
+            "valid": [problem for problem in rest if problem.prompt in valid],
             "test": [problem for problem, out in zip(rows, held, strict=True) if out],
         }
 

@@ -1,5 +1,8 @@
 """The decoder against a plain NumPy loop, and its three ways of running against each other."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +63,35 @@ def hidden(params, tokens, positions, segments):
 
 
 TOKENS = np.random.default_rng(0).integers(0, CONFIG.vocab, (3, 10)).astype(np.int32)
+TARGETS = np.roll(TOKENS, -1, axis=1)
+
+
+def value_and_gradients(function):
+    """Of Σ log-prob and, so that the entropy's gradient counts, half of Σ entropy; by (hidden states, unembedding)."""
+
+    def total(leaves, *args):
+        chosen, entropy = function(*leaves, *args)
+        return chosen.sum() + 0.5 * entropy.sum(), (chosen, entropy)
+
+    return jax.value_and_grad(total, has_aux=True)
+
+
+@jax.jit
+@value_and_gradients
+def logprobs_by_hand(hiddens, table, temperature):
+    logprobs = jax.nn.log_softmax(hiddens @ table / temperature)
+    chosen = jnp.take_along_axis(logprobs, TARGETS[..., None], -1)[..., 0]
+    return chosen, -(jnp.exp(logprobs) * logprobs).sum(-1)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def chunked_logprobs(leaves, temperature, chunk):
+    @value_and_gradients
+    def compute(hiddens, table):
+        model = policy().bind({**policy_params(), "unembedding": table})
+        return model.token_logprobs(hiddens, TARGETS, temperature=temperature, chunk=chunk)
+
+    return compute(leaves)
 
 
 def test_logits_agree_with_a_plain_loop():
@@ -114,27 +146,15 @@ def test_packed_segments_do_not_see_each_other_or_the_padding():
 @pytest.mark.parametrize("chunk", [3, 128])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_token_logprobs_and_their_gradient_do_not_depend_on_the_chunk(chunk, temperature):
-    targets = np.roll(TOKENS, -1, axis=1)
-    positions = np.broadcast_to(np.arange(10, dtype=np.int32), (3, 10))
-
-    def by_hand(params):
-        logits = full(params, TOKENS) / temperature
-        logprobs = jax.nn.log_softmax(logits)
-        chosen = jnp.take_along_axis(logprobs, targets[..., None], -1)[..., 0]
-        return chosen.sum(), (chosen, -(jnp.exp(logprobs) * logprobs).sum(-1))
-
-    def chunked(params):
-        model = policy().bind(params)
-        h = model.trunk(TOKENS, positions, np.ones_like(TOKENS))
-        chosen, entropy = model.token_logprobs(h, targets, temperature=temperature, chunk=chunk)
-        return chosen.sum(), (chosen, entropy)
-
-    (_, wanted), wanted_gradient = jax.jit(jax.value_and_grad(by_hand, has_aux=True))(policy_params())
-    (_, found), gradient = jax.jit(jax.value_and_grad(chunked, has_aux=True))(policy_params())
+    hiddens = np.random.default_rng(1).normal(size=(3, 10, CONFIG.width)).astype(np.float32)
+    leaves = (hiddens, policy_params()["unembedding"])
+    (_, wanted), wanted_gradient = logprobs_by_hand(leaves, temperature)
+    (_, found), gradient = chunked_logprobs(leaves, temperature, chunk)
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(wanted_gradient), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    for a, b in zip(gradient, wanted_gradient, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        assert np.abs(b).max() > 1e-2
 
 
 def test_sharded_equals_one_device():
@@ -150,7 +170,7 @@ def test_sharded_equals_one_device():
 
 def test_fresh_heads_say_nothing_and_moved_ones_read_the_token_itself():
     positions = np.broadcast_to(np.arange(10, dtype=np.int32), (3, 10))
-    fresh = jax.jit(scorer().init)(jax.random.key(0))
+    fresh = jax.jit(scorer().init)(jax.random.key(0, impl="rbg"))  # compiles faster than the default generator
     score = jax.jit(lambda p, t: scorer().bind(p)(t, positions, np.ones_like(TOKENS)))
     assert not np.asarray(score(fresh, TOKENS)).any()
     changed = TOKENS.copy()
@@ -161,8 +181,6 @@ def test_fresh_heads_say_nothing_and_moved_ones_read_the_token_itself():
 
 
 def test_definition_round_trip_and_bfloat16():
-    import dataclasses
-
     params = policy_params()
     assert jax.tree.structure(params) == jax.tree.structure(policy().shapes)
     half = dataclasses.replace(CONFIG, dtype=jnp.bfloat16, remat=True)

@@ -3,7 +3,7 @@
 import functools
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel
 
@@ -22,19 +22,23 @@ def scorer(outputs: int = 3) -> Definition[ScoreModel]:
     return Definition(lambda rngs: ScoreModel(CONFIG, outputs, rngs))
 
 
-def noisy(params, seed: int = 0):
-    """Every parameter moved at random, zero-initialised heads and biases too: nothing is trivially right."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    moved = [x + 0.1 * jax.random.normal(k, x.shape, jnp.float32) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, moved)
+def random_params(definition: Definition, seed: int):
+    """Every parameter random, heads, biases and norms too: nothing is trivially right. Drawn by NumPy: no compiling."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, shape):
+        is_norm = path[-1].key.endswith("norm")
+        return np.asarray(is_norm + (0.1 if is_norm else 0.25) * rng.normal(size=shape.shape), np.float32)
+
+    with jax.ensure_compile_time_eval():  # the first caller may be a function that is being traced
+        return jax.device_put(jax.tree.map_with_path(draw, definition.shapes))
 
 
 @functools.cache
 def policy_params():
-    return noisy(jax.jit(policy().init)(jax.random.key(0)))
+    return random_params(policy(), 0)
 
 
 @functools.cache
 def scorer_params(outputs: int = 3):
-    return noisy(jax.jit(scorer(outputs).init)(jax.random.key(1)), 1)
+    return random_params(scorer(outputs), 1)

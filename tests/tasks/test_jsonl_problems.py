@@ -49,7 +49,7 @@ def test_rows_become_problems(write):
 
 def test_math_is_read_as_it_is_published():
     task = JsonlProblems(DATA / "math" / "math500.jsonl", held_out=0.2)
-    problems = [*task.problems("train"), *task.problems("test")]
+    problems = [*task.problems("train"), *task.problems("valid"), *task.problems("test")]
     assert len(problems) == 43
     assert all(task.grade(problem, problem.solution) for problem in problems)
 
@@ -73,18 +73,31 @@ def test_gsm8k_is_read_with_other_field_names():
 def test_the_held_out_share_depends_on_the_problem_alone(write):
     rows = _rows(400)
     task = JsonlProblems(write(rows), held_out=0.25)
-    train, test = ({problem.prompt for problem in task.problems(split)} for split in ("train", "test"))
-    assert len(train) + len(test) == 400 and not train & test
-    assert 70 <= len(test) <= 130
+    train, valid, test = ({p.prompt for p in task.problems(split)} for split in ("train", "valid", "test"))
+    assert len(train) + len(valid) + len(test) == 400 == len(train | valid | test)
+    assert 70 <= len(test) <= 130 and len(valid) == (400 - len(test)) // 8
     again = JsonlProblems(write(rows[::-1] + rows[:50], "again.jsonl"), held_out=0.25)
     assert {problem.prompt for problem in again.problems("test")} == test, "whatever the order, doubled or not"
+    assert {problem.prompt for problem in again.problems("valid")} == valid
+    assert not {problem.prompt for problem in again.problems("train")} & valid
     more = JsonlProblems(write(rows), held_out=0.5)
     assert test < {problem.prompt for problem in more.problems("test")}
+    assert not valid & {problem.prompt for problem in more.problems("test")}
+
+
+def test_valid_is_a_share_of_the_training_file_with_a_bound(write):
+    test = write([{"problem": "z", "answer": "0"}], "test.jsonl")
+    for rows, share in ((1, 0), (7, 0), (8, 1), (100, 12), (5000, 512)):
+        task = JsonlProblems(write(_rows(rows)), test)
+        valid, train = task.problems("valid"), task.problems("train")
+        assert (len(valid), len(train)) == (share, rows - share)
+        assert not {problem.id for problem in valid} & {problem.id for problem in train}
 
 
 def test_test_problems_are_left_out_of_training(write, caplog):
     task = JsonlProblems(write(_rows(10)), write(_rows(3), "test.jsonl"))
     assert [problem.id for problem in task.problems("train")] == [f"train/{i}" for i in range(3, 10)]
+    assert not task.problems("valid")
     assert "left out 3 problems" in caplog.text
 
 
@@ -123,8 +136,8 @@ def test_mistakes_are_named(write, tmp_path):
             JsonlProblems(good, **options)
     with pytest.raises(UserError, match="no training file is named"):
         JsonlProblems("")
-    with pytest.raises(UserError, match="no split 'valid'; there are train and test"):
-        JsonlProblems(good).problems("valid")
+    with pytest.raises(UserError, match="no split 'dev'; there are train, valid and test"):
+        JsonlProblems(good).problems("dev")
     with pytest.raises(UserError, match=r"trian\.jsonl: no such file; did you mean train\.jsonl\?"):
         JsonlProblems(tmp_path / "trian.jsonl").problems("train")
     with pytest.raises(UserError, match=r"none of its 1 problems is held out"):

@@ -1,0 +1,34 @@
+"""Options that do not fit each other, the mesh or the task: found before the first stage starts, not after the last."""
+
+from jax.sharding import Mesh
+
+from stepjax.config import Config
+from stepjax.errors import UserError
+from stepjax.learners.ppo import make_streams
+from stepjax.parallel import batch_devices
+from stepjax.rewards.signals import check_signals
+
+
+def check_options(config: Config, mesh: Mesh) -> None:
+    """UserError names the first misfit."""
+    ppo = config.ppo
+    responses = ppo.prompts * ppo.samples
+    rows = {
+        "sft.rows": config.sft.rows,
+        "prm.rows": config.prm.rows,
+        "ppo: prompts × samples": responses,
+        "eval.rows": config.eval.rows,
+    }
+    devices = batch_devices(mesh)
+    for name, count in rows.items():
+        if count % devices:
+            raise UserError(f"config.{name}: {count} rows do not divide over the mesh's data × fsdp = {devices} devices")
+    if responses % ppo.minibatches:
+        raise UserError(
+            f"config.ppo.minibatches: {ppo.minibatches} does not divide the {responses} responses of a round "
+            "(ppo.prompts × ppo.samples)"
+        )
+    if 0 < ppo.dual_clip <= 1:
+        raise UserError(f"config.ppo.dual_clip: must be above 1, or 0 for none, not {ppo.dual_clip}")
+    check_signals(ppo.streams)
+    make_streams(ppo.streams)

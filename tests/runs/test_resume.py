@@ -1,0 +1,102 @@
+"""kill -9 at any moment: the same command goes on and ends with the same bits as a run that was never stopped."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from runs.tiny_run import TinyRun, assert_same_run, kill_when, lines, start, stepjax
+
+SLOW_DISK = """
+import time
+from stepjax.runs import checkpoint_format as f
+whole = f.write_manifest
+def write_manifest(*args):
+    time.sleep(0.4)
+    whole(*args)
+    time.sleep(0.4)
+f.write_manifest = write_manifest
+"""
+"""Saves take long enough to be struck: before the manifest is written, or after it and before the rename."""
+
+
+def logged(workdir: Path, stage: str, count: int) -> Callable[[], bool]:
+    return lambda: (workdir / "metrics.jsonl").exists() and len(whole_lines(workdir, stage)) >= count
+
+
+def whole_lines(workdir: Path, stage: str) -> list[str]:
+    text = (workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    return [line for line in text if f'"stage": "{stage}"' in line and line.endswith("\n")]
+
+
+def saving(workdir: Path, stage: str, step: int) -> Callable[[], bool]:
+    return lambda: any((workdir / "checkpoints" / stage).glob(f"{step}.partial"))
+
+
+def state(workdir: Path, stage: str) -> str:
+    """Where a kill struck, for people."""
+    folder = workdir / "checkpoints" / stage
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    count = len(whole_lines(workdir, stage)) if (workdir / "metrics.jsonl").exists() else 0
+    return f"{stage}: {count} lines logged, checkpoints {' '.join(found) or 'none'}"
+
+
+def test_a_killed_ppo_run_ends_with_the_same_bits(tiny: TinyRun, tmp_path: Path) -> None:
+    workdir = tiny.copy(tmp_path / "run", without=("ppo",))
+    process = start("ppo", tiny.config, workdir, prelude=SLOW_DISK)
+    assert kill_when(process, saving(workdir, "ppo", 4), after=0.2), "it ended before the kill"
+    struck = state(workdir, "ppo")
+    assert "4.partial" in struck and 0 < len(lines(workdir, "ppo")) < 12
+    assert stepjax("ppo", tiny.config, workdir) == 0
+    assert_same_run(workdir, tiny.workdir, ["sft", "prm", "ppo"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_five_kills_of_ppo(tiny: TinyRun, tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    workdir = tiny.copy(tmp_path / "run", without=("ppo",))
+    if seed < 2:
+        moment, after, prelude = logged(workdir, "ppo", rng.randint(1, 11)), rng.uniform(0, 0.05), ""
+    elif seed < 4:
+        moment, after, prelude = saving(workdir, "ppo", 2 * rng.randint(1, 6)), rng.uniform(0, 0.8), SLOW_DISK
+    else:
+        moment, after, prelude = (lambda: True), rng.uniform(0, 6), ""
+    process = start("ppo", tiny.config, workdir, prelude=prelude)
+    ended = not kill_when(process, moment, after=after)
+    print(f"kill {seed}: {'too late' if ended else state(workdir, 'ppo')}")
+    assert start("ppo", tiny.config, workdir).wait(300) == 0
+    assert_same_run(workdir, tiny.workdir, ["sft", "prm", "ppo"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_kills_of_supervised_training(tiny: TinyRun, tmp_path: Path, seed: int) -> None:
+    rng = random.Random(10 + seed)
+    workdir = tmp_path / "run"
+    stage = ("sft", "prm")[seed % 2]
+    if stage == "prm":
+        tiny.copy(workdir, without=("ppo", "prm"))
+    if seed < 2:
+        count = rng.randint(1, 9)
+        moment, after, prelude = logged(workdir, stage, count), rng.uniform(0, 0.1), ""
+    else:
+        step = 50 * rng.randint(1, 3) if stage == "sft" else 3 * rng.randint(1, 3)
+        moment, after, prelude = saving(workdir, stage, step), rng.uniform(0, 0.8), SLOW_DISK
+    process = start(stage, tiny.config, workdir, prelude=prelude)
+    ended = not kill_when(process, moment, after=after)
+    print(f"kill {seed}: {'too late' if ended else state(workdir, stage)}")
+    assert start(stage, tiny.config, workdir).wait(300) == 0
+    assert_same_run(workdir, tiny.workdir, [stage])
+
+
+def test_a_killed_start_leaves_a_folder_that_can_be_continued(tiny: TinyRun, tmp_path: Path) -> None:
+    workdir = tiny.copy(tmp_path / "run", without=("ppo", "prm", "sft"))
+    tokenizer = (workdir / "tokenizer" / "tokenizer.json").read_text()
+    (workdir / "tokenizer").rename(workdir / "tokenizer.partial")
+    (workdir / "tokenizer.partial" / "tokenizer.json").write_text(tokenizer[:100])
+    (workdir / "metrics.jsonl").write_text("")
+    assert stepjax("sft", tiny.config, workdir) == 0
+    assert (workdir / "tokenizer" / "tokenizer.json").read_text() == tokenizer
+    assert not (workdir / "tokenizer.partial").exists()
+    assert_same_run(workdir, tiny.workdir, ["sft"])

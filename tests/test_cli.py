@@ -1,0 +1,127 @@
+"""The command: what it prints, what it calls, and its exit statuses."""
+
+import functools
+from pathlib import Path
+
+import pytest
+
+import stepjax
+from stepjax import cli
+from stepjax.config import Config, StreamOptions, options_of
+from stepjax.errors import UserError
+
+
+def said(capsys, *argv: str) -> tuple[int, str, str]:
+    """(exit status, stdout, stderr)"""
+    status = cli.main(argv)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("-h",), ("help",), ()])
+def test_usage_names_every_command(capsys, argv):
+    status, out, err = said(capsys, *argv)
+    assert status == (0 if argv else 2) and not err
+    assert "usage: stepjax COMMAND [options]" in out
+    for name, command in cli.COMMANDS.items():
+        assert any(line.split()[:1] == [name] and command.__doc__ in line for line in out.splitlines()), name
+    assert "--config" in out and "--workdir" in out
+
+
+@pytest.mark.parametrize("argv", [("--version",), ("version",)])
+def test_version(capsys, argv):
+    assert said(capsys, *argv) == (0, f"{stepjax.__version__}\n", "")
+
+
+@pytest.mark.parametrize("argv", [("options",), ("ppo", "--help")])
+def test_every_option_is_listed_with_its_default_and_its_meaning(capsys, argv):
+    status, out, err = said(capsys, *argv)
+    assert status == 0 and not err
+    lines = out.splitlines()
+    for name, field in options_of(Config):
+        default = functools.reduce(getattr, name.split("."), Config())
+        shown = f"--config.{name}.NAME" if isinstance(default, dict) else f"--config.{name}={default!r}"
+        at = lines.index(shown)
+        assert field.metadata["doc"] in lines[at + 1], name
+    for name, field in options_of(StreamOptions):
+        at = lines.index(f"--config.ppo.streams.NAME.{name}={field.default!r}")
+        assert field.metadata["doc"] in lines[at + 1], name
+    assert "--config.sft.optimizer.lr=0.003" in lines, "the default of the recipe, not of the section's class"
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest(capsys):
+    status, out, err = said(capsys, "quickstrat")
+    assert (status, out) == (2, "")
+    assert err == "stepjax: no command 'quickstrat' (did you mean 'quickstart'?)\n"
+    status, _, err = said(capsys, "xyz")
+    assert status == 2 and all(name in err for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("sft", "--config.sft.updatse=3"), "did you mean 'config.sft.updates'"),
+        (("sft", "more"), "what is 'more'?"),
+        (("ppo", "--config=nowhere.py"), "nowhere.py: no such file"),
+        (("report",), "name the work directory"),
+        (("report", "--workdir=/", "more"), "what is 'more'?"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(capsys, argv, told):
+    status, out, err = said(capsys, *argv)
+    assert (status, out) == (2, "")
+    assert err.startswith("stepjax: ") and told in err and err.count("\n") == 1
+
+
+def test_a_report_of_no_run_is_a_mistake(capsys, tmp_path):
+    status, _, err = said(capsys, "report", f"--workdir={tmp_path / 'nothing'}")
+    assert status == 2 and str(tmp_path / "nothing") in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "stages"),
+    [("quickstart", None), ("sft", ("sft",)), ("prm", ("prm",)), ("ppo", ("ppo",)), ("eval", ("eval",))],
+)
+def test_commands_run_their_stages(monkeypatch, capsys, command, stages):
+    calls = []
+    monkeypatch.setattr("stepjax.runs.pipeline.run_stages", lambda *args: calls.append(args))
+    assert said(capsys, command, "--config.seed=7", "--workdir=there")[0] == 0
+    ((config, workdir, chosen),) = calls
+    assert (config.seed, workdir, chosen) == (7, Path("there"), stages)
+
+
+def test_the_work_directory_has_a_default(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr("stepjax.runs.pipeline.run_stages", lambda *args: calls.append(args))
+    assert said(capsys, "sft")[0] == 0
+    assert calls[0][1] == Path("runs") / "quickstart"
+
+
+def fails_with(error):
+    def command(argv):
+        raise error
+
+    return command
+
+
+def test_an_error_of_many_lines_is_said_in_one(monkeypatch, capsys):
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(UserError("a\n  b")))
+    assert said(capsys, "sft") == (2, "", "stepjax: a b\n")
+
+
+def test_an_interrupt_is_status_130(monkeypatch, capsys):
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(KeyboardInterrupt()))
+    status, out, err = said(capsys, "sft")
+    assert (status, out) == (130, "") and err.startswith("stepjax: stopped") and err.count("\n") == 1
+
+
+def test_errors_of_the_program_itself_are_not_hidden(monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["sft"])
+
+
+def test_the_arguments_are_the_process_s_own_by_default(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["stepjax", "--version"])
+    assert cli.main() == 0
+    assert capsys.readouterr().out == f"{stepjax.__version__}\n"
