@@ -19,24 +19,24 @@ def get_config():
     config.model.qk_norm = False
     config.model.unroll = 2
 
-    config.sft.updates = 1200
+    config.sft.updates = 1400
     config.sft.rows = 16
     config.sft.row_tokens = 96
     config.sft.optimizer.lr = 3e-3
-    config.sft.checkpoint_every = 400
+    config.sft.checkpoint_every = 700
 
     config.prm.reader_layers = 1
-    config.prm.updates = 700
+    config.prm.updates = 800
     config.prm.rows = 16
     config.prm.row_tokens = 96
     config.prm.samples = 6144
     config.prm.demonstrations = 2048
     config.prm.optimizer.lr = 2e-3
-    config.prm.checkpoint_every = 350
+    config.prm.checkpoint_every = 400
 
-    config.ppo.iterations = 60
+    config.ppo.iterations = 80
     config.ppo.prompt_tokens = 33
     config.ppo.max_new_tokens = 56
     config.ppo.policy.lr = 4e-4
-    config.ppo.entropy = 0.01
+    config.ppo.entropy = 0.015
     return config

@@ -20,6 +20,10 @@ from stepjax.runs import checkpoint_format as fmt
 from stepjax.runs.array_store import agree, all_agree, read_arrays, start_writing
 
 
+def _named(steps: list[int]) -> str:
+    return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
+
+
 def _to_stderr(notice: str) -> None:
     print(notice, file=sys.stderr, flush=True)
 
@@ -170,6 +174,14 @@ class Checkpoints:
             f"no whole checkpoint in {self.directory} ({'; '.join(reasons)}): remove the damaged folder to start over"
         )
 
+    def resume(self, abstract_state: Any) -> tuple[Any, dict[str, Any]] | None:
+        """`restore` of the newest checkpoint; None where there is none to go on from, with a notice if all are damaged."""
+        if self.latest() is not None:
+            return self.restore(None, abstract_state)
+        if (damaged := fmt.steps(self.directory)) and self._primary:
+            self._notify(f"No checkpoint in {self.directory} is whole ({_named(damaged)}): the stage starts over.")
+        return None
+
     def _read(self, folder: Path, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
         wanted = fmt.named_leaves(abstract_state)
         damage: fmt.DamagedError | None = None
@@ -191,7 +203,7 @@ class Checkpoints:
         """`restore_params` of this stage's newest whole checkpoint."""
         self.wait()
         agree(0)
-        return restore_params(self.directory, key_path, abstract)
+        return restore_params(self.directory, key_path, abstract, notify=self._notify)
 
     def _write_error(self, step: int, error: BaseException) -> UserError:
         return UserError(
@@ -220,35 +232,43 @@ class Checkpoints:
             self._notify(str(failed))  # must not hide the error that ends the run
 
 
-def restore_params(path: Path | str, key_path: tuple[str, ...], abstract: Any) -> Any:
+def restore_params(
+    path: Path | str, key_path: tuple[str, ...], abstract: Any, *, notify: Callable[[str], None] = _to_stderr
+) -> Any:
     """Reads one sub-tree of another stage's checkpoint and nothing else of it.
 
     Args:
       path: a stage's checkpoints (`workdir/checkpoints/sft`: its newest whole one is taken) or one step's folder.
       key_path: where the sub-tree lies in the saved state: `("policy", "params")`.
       abstract: pytree of `jax.ShapeDtypeStruct`s with shardings; element types are converted on the way.
+      notify: takes the notice that a damaged checkpoint was passed over.
 
     Raises:
       UserError: no whole checkpoint there, or the leaves below `key_path` are not those of `abstract`.
     """
     folder = Path(path).absolute()
-    if not (folder / fmt.MANIFEST).exists():
-        step = fmt.newest_whole(folder)
-        if step is None:
-            raise UserError(
-                f"{folder} holds no whole checkpoint; give .../checkpoints/<stage> or one step's folder in it"
-            )
-        folder /= str(step)
+    found = [folder] if (folder / fmt.MANIFEST).exists() else [folder / str(s) for s in reversed(fmt.steps(folder))]
+    reasons = []
+    for candidate in found:
+        try:
+            return _read_part(candidate, key_path, abstract)
+        except fmt.DamagedError as error:
+            reasons.append(f"; {candidate.name}: {error}")
+            if candidate != found[-1] and jax.process_index() == 0:
+                notify(f"Checkpoint {candidate} is damaged ({error}): trying the one before it.")
+    raise UserError(
+        f"{folder} holds no whole checkpoint{''.join(reasons)}; give .../checkpoints/<stage> or one step's folder in it"
+    )
+
+
+def _read_part(folder: Path, key_path: tuple[str, ...], abstract: Any) -> Any:
     wanted = {key_path + name: leaf for name, leaf in fmt.named_leaves(abstract).items()}
-    try:
-        saved, prefix = fmt.read_manifest(folder)["leaves"], "".join(f"{key}/" for key in key_path)
-        below = {name: text for name, text in saved.items() if name.startswith(prefix)}
-        if different := fmt.difference(below, fmt.describe(wanted), cast=True):
-            raise UserError(
-                f"{prefix or 'state'} of checkpoint {folder} does not fit this model: {different}; "
-                "give the options of the model that it was written with"
-            )
-        arrays = read_arrays(folder, wanted)
-    except fmt.DamagedError as error:
-        raise UserError(f"checkpoint {folder} is damaged: {error}; use another one of {folder.parent}") from error
+    saved, prefix = fmt.read_manifest(folder)["leaves"], "".join(f"{key}/" for key in key_path)
+    below = {name: text for name, text in saved.items() if name.startswith(prefix)}
+    if different := fmt.difference(below, fmt.describe(wanted), cast=True):
+        raise UserError(
+            f"{prefix or 'state'} of checkpoint {folder} does not fit this model: {different}; "
+            "give the options of the model that it was written with"
+        )
+    arrays = read_arrays(folder, wanted)
     return jax.tree.unflatten(jax.tree.structure(abstract), list(arrays.values()))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from stepjax.data.encoding import fitting_prompts
+from stepjax.errors import UserError
 from stepjax.parallel import batch_devices, only_asked_transfers, replicated
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
@@ -72,8 +73,11 @@ def evaluate(run: Run) -> dict[str, Any]:
     found["seconds"] = round(time.perf_counter() - start, 2)
     path = run.workdir / "eval.json"
     partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(partial, path)
+    try:
+        partial.write_text(json.dumps(found, indent=1) + "\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
     show(found)
     return found
 

@@ -149,13 +149,13 @@ def train_ppo(run: Run) -> Params:
     with Checkpoints(run.checkpoint_folder("ppo")) as checkpoints:
         ppo = PPO(run, stage_params(run, "sft", run.policy), _prm_params(run))
         done = 0
-        if checkpoints.latest() is None:
-            state = ppo.initial_state()
-        else:
-            state, host = checkpoints.restore(None, ppo.abstract_state)
+        if found := checkpoints.resume(ppo.abstract_state):
+            state, host = found
             done = host["step"]
             if done >= options.iterations:
                 return state["policy"]["params"]
+        else:
+            state = ppo.initial_state()
         problems = run.task.problems("train")
         limit = min(len(problems), options.iterations * options.prompts)
         prompts = fitting_prompts(

@@ -39,8 +39,8 @@ def train(
     like = abstract_state(definition, optimizer, run.mesh)
     with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
         done, position = 0, None
-        if checkpoints.latest() is not None:
-            state, host = checkpoints.restore(None, like)
+        if found := checkpoints.resume(like):
+            state, host = found
             done, position = host["step"], host["data"]  # of the checkpoint that was whole, not of the newest
             if done >= options.updates:
                 return state["params"]

@@ -13,10 +13,10 @@ EXAMPLES, ROWS, WIDTH = 23, 4, 16
 
 
 def example(i: int) -> Example:
-    """Example i: 1 to 11 tokens that name it; every other position learns something (0 among it)."""
+    """Example i: 1 to 11 tokens that name it; every third position learns something (0 among it), others are marked."""
     n = 1 + (i * 7) % 11
     tokens = np.arange(n, dtype=np.int32) + 100 * i
-    return Example(tokens, np.where(np.arange(n) % 2 == 0, tokens // 100, -1).astype(np.int32))
+    return Example(tokens, np.choose(np.arange(n) % 3, [tokens // 100, -1, -2]).astype(np.int32))
 
 
 def batches(count: int, seed: int = 0, encode=example, width: int = WIDTH) -> list[dict[str, np.ndarray]]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.tiny import CONFIG, policy, policy_params, scorer, scorer_params
+from models.tiny import CONFIG, policy, policy_params, reader, reader_params, scorer, scorer_params
 
 from stepjax.models import Definition, LanguageModel
 from stepjax.parallel import make_mesh
@@ -178,6 +178,24 @@ def test_fresh_heads_say_nothing_and_moved_ones_read_the_token_itself():
     before, after = (np.asarray(score(scorer_params(), t)) for t in (TOKENS, changed))
     np.testing.assert_array_equal(before[:, :6], after[:, :6])
     assert (np.abs(before[:, 6] - after[:, 6]) > 1e-6).all()
+
+
+def test_a_step_reader_sees_how_likely_its_own_language_model_finds_each_token():
+    @jax.jit
+    def read(params, tokens):
+        positions = jnp.broadcast_to(jnp.arange(10, dtype=jnp.int32), tokens.shape)
+        model = reader().bind(params)
+        return *model.scores_and_logprobs(tokens, positions, jnp.ones_like(tokens)), model.language(tokens)
+
+    scores, logprobs, logits = (np.asarray(x) for x in read(reader_params(), TOKENS))
+    every = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    wanted = np.take_along_axis(every[:, :-1], TOKENS[:, 1:, None], -1)[..., 0]
+    np.testing.assert_allclose(logprobs, np.pad(wanted, ((0, 0), (1, 0))), atol=1e-4)
+    changed = TOKENS.copy()
+    changed[:, 6] = (changed[:, 6] + 1) % CONFIG.vocab
+    np.testing.assert_array_equal(read(reader_params(), changed)[0][:, :6], scores[:, :6])
+    blind = {**reader_params(), "likelihood": np.zeros((2, CONFIG.width), np.float32)}
+    assert (np.abs(read(blind, TOKENS)[0] - scores).max((1, 2)) > 1e-3).all(), "the log-probability is read"
 
 
 def test_definition_round_trip_and_bfloat16():

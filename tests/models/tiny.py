@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel
+from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
 
 CONFIG = DecoderConfig(
     vocab=40, layers=2, width=32, heads=4, kv_heads=2, head_dim=8, mlp=48, qkv_bias=True, qk_norm=True, tied=False
@@ -20,6 +20,11 @@ def policy() -> Definition[LanguageModel]:
 @functools.cache
 def scorer(outputs: int = 3) -> Definition[ScoreModel]:
     return Definition(lambda rngs: ScoreModel(CONFIG, outputs, rngs))
+
+
+@functools.cache
+def reader() -> Definition[StepReader]:
+    return Definition(lambda rngs: StepReader(CONFIG, 1, 3, rngs))
 
 
 def random_params(definition: Definition, seed: int):
@@ -42,3 +47,8 @@ def policy_params():
 @functools.cache
 def scorer_params(outputs: int = 3):
     return random_params(scorer(outputs), 1)
+
+
+@functools.cache
+def reader_params():
+    return random_params(reader(), 2)
