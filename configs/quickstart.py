@@ -19,11 +19,11 @@ def get_config():
     config.model.qk_norm = False
     config.model.unroll = 2
 
-    config.sft.updates = 1400
+    config.sft.updates = 1800
     config.sft.rows = 16
     config.sft.row_tokens = 96
     config.sft.optimizer.lr = 3e-3
-    config.sft.checkpoint_every = 700
+    config.sft.checkpoint_every = 900
 
     config.prm.reader_layers = 1
     config.prm.updates = 800
@@ -34,9 +34,13 @@ def get_config():
     config.prm.optimizer.lr = 2e-3
     config.prm.checkpoint_every = 400
 
-    config.ppo.iterations = 80
+    config.ppo.iterations = 60
     config.ppo.prompt_tokens = 33
     config.ppo.max_new_tokens = 56
     config.ppo.policy.lr = 4e-4
-    config.ppo.entropy = 0.015
+    config.ppo.policy.schedule = "linear"
+    config.ppo.entropy = 0.01
+    config.ppo.kl = 0.02
+    # A step pays from P(good) > (neutral - bad) / (good - bad) on: at 0 a weak policy would rather restate than derive.
+    config.ppo.streams.process.neutral = -0.5
     return config

@@ -1,5 +1,6 @@
 """The `stepjax` command: one subcommand, one function."""
 
+import errno
 import functools
 import os
 import sys
@@ -10,6 +11,10 @@ from stepjax import __version__
 from stepjax.errors import UserError
 
 Command = Callable[[list[str]], None]
+
+
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""What a disk answers that is full, read-only or broken: nothing of it is a fault of the program."""
 
 
 def sft(argv: list[str]) -> None:
@@ -124,6 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         COMMANDS[name](argv[1:])
     except UserError as error:
         print(f"stepjax: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        print(f"stepjax: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stepjax: stopped; the same command continues from the last checkpoint", file=sys.stderr)

@@ -126,7 +126,7 @@ class PRMOptions:
     optimizer: OptimizerOptions = section(OptimizerOptions, "optimiser", lr=2e-3)
     log_every: int = option(20, "updates between two logged steps", least=1, resumable=True)
     checkpoint_every: int = option(200, "updates between two checkpoints", least=1, resumable=True)
-    valid_samples: int = option(512, "held-out responses (on test problems) for `valid/macro_f1`", least=0)
+    valid_samples: int = option(512, "held-out responses (on valid problems) for `valid/macro_f1`", least=0)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from stepjax.errors import UserError
 
+MOST_UNUSED = 10_000
 _NOTHING = "no training examples: the problems have no solutions to learn from"
 
 
@@ -45,7 +46,8 @@ class PackedBatches:
             if example is not None:
                 self._too_long.add(int(i))
             self._unused_in_a_row += 1
-            if self._unused_in_a_row > 2 * self._examples:  # so many in a row hold a whole pass
+            # So many in a row hold a whole pass, or so large a part of one that the rest is no different.
+            if self._unused_in_a_row > min(2 * self._examples, MOST_UNUSED):
                 raise UserError(
                     f"every example is longer than row_tokens={width}: raise it" if self._too_long else _NOTHING
                 )

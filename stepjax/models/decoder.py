@@ -209,8 +209,6 @@ class Trunk(nnx.Module):
                 k, v = (jax.lax.dynamic_index_in_dim(a, i, keepdims=False) for a in (keys, values))
             return (block.finish(x, attend(q, k, v, bias)), keys, values), None
 
-        x, keys, values = scan_layers(
-            self.config, self.layers, step, (self._embed(tokens), cache.keys, cache.values)
-        )
+        x, keys, values = scan_layers(self.config, self.layers, step, (self._embed(tokens), cache.keys, cache.values))
         cache = dataclasses.replace(cache, keys=keys, values=values, index=at + tokens.shape[1])
         return rms_norm(x, self.norm[...], self.config.norm_eps), cache

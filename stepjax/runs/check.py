@@ -22,7 +22,9 @@ def check_options(config: Config, mesh: Mesh) -> None:
     devices = batch_devices(mesh)
     for name, count in rows.items():
         if count % devices:
-            raise UserError(f"config.{name}: {count} rows do not divide over the mesh's data × fsdp = {devices} devices")
+            raise UserError(
+                f"config.{name}: {count} rows do not divide over the mesh's data × fsdp = {devices} devices"
+            )
     if responses % ppo.minibatches:
         raise UserError(
             f"config.ppo.minibatches: {ppo.minibatches} does not divide the {responses} responses of a round "

@@ -247,28 +247,27 @@ def restore_params(
       UserError: no whole checkpoint there, or the leaves below `key_path` are not those of `abstract`.
     """
     folder = Path(path).absolute()
-    found = [folder] if (folder / fmt.MANIFEST).exists() else [folder / str(s) for s in reversed(fmt.steps(folder))]
-    reasons = []
-    for candidate in found:
-        try:
-            return _read_part(candidate, key_path, abstract)
-        except fmt.DamagedError as error:
-            reasons.append(f"; {candidate.name}: {error}")
-            if candidate != found[-1] and jax.process_index() == 0:
-                notify(f"Checkpoint {candidate} is damaged ({error}): trying the one before it.")
-    raise UserError(
-        f"{folder} holds no whole checkpoint{''.join(reasons)}; give .../checkpoints/<stage> or one step's folder in it"
-    )
-
-
-def _read_part(folder: Path, key_path: tuple[str, ...], abstract: Any) -> Any:
+    if not (folder / fmt.MANIFEST).exists():
+        step, found = fmt.newest_whole(folder), fmt.steps(folder)
+        if step is None:
+            raise UserError(
+                f"{folder} holds no whole checkpoint; give .../checkpoints/<stage> or one step's folder in it"
+            )
+        if step != found[-1] and jax.process_index() == 0:
+            notify(f"Checkpoint {folder / str(found[-1])} is damaged: reading that of step {step} instead.")
+        folder /= str(step)
     wanted = {key_path + name: leaf for name, leaf in fmt.named_leaves(abstract).items()}
-    saved, prefix = fmt.read_manifest(folder)["leaves"], "".join(f"{key}/" for key in key_path)
-    below = {name: text for name, text in saved.items() if name.startswith(prefix)}
-    if different := fmt.difference(below, fmt.describe(wanted), cast=True):
+    try:
+        saved, prefix = fmt.read_manifest(folder)["leaves"], "".join(f"{key}/" for key in key_path)
+        below = {name: text for name, text in saved.items() if name.startswith(prefix)}
+        if different := fmt.difference(below, fmt.describe(wanted), cast=True):
+            raise UserError(
+                f"{prefix or 'state'} of checkpoint {folder} does not fit this model: {different}; "
+                "give the options of the model that it was written with"
+            )
+        arrays = read_arrays(folder, wanted)
+    except fmt.DamagedError as error:
         raise UserError(
-            f"{prefix or 'state'} of checkpoint {folder} does not fit this model: {different}; "
-            "give the options of the model that it was written with"
-        )
-    arrays = read_arrays(folder, wanted)
+            f"checkpoint {folder} is damaged: {error}; its stage, run again, goes on from the one before it"
+        ) from error
     return jax.tree.unflatten(jax.tree.structure(abstract), list(arrays.values()))

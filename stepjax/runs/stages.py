@@ -32,14 +32,23 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
         return checkpoints.restore_part((*keys, "params"), like)
 
 
+def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
+    with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
+        step, last = checkpoints.latest(), {"sft": run.config.sft, "prm": run.config.prm}[stage].updates
+    if step is None:
+        raise no_stage(run, stage)
+    if finished and step < last:
+        raise UserError(f"{run.workdir}: stage {stage} stands at update {step} of {last}; let `stepjax {stage}` end it")
+
+
 def check_stages(run: Run, stages: Sequence[str]) -> None:
     """UserError where a stage lacks an earlier one, or where the task cannot serve it."""
     signals = {name: stream.signal for name, stream in run.config.ppo.streams.items()}
     needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if "prm" in signals.values() else ["sft"], "eval": ["sft"]}
     for i, stage in enumerate(stages):
         for need in needs.get(stage, []):
-            if need not in stages[:i] and not has_stage(run, need):
-                raise no_stage(run, need)
+            if need not in stages[:i]:
+                _check_stage(run, need, finished=stage != "eval")
     judged = ["stage prm"] if "prm" in stages else []
     if "ppo" in stages:
         judged += [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "verifier"]

@@ -79,9 +79,7 @@ def test_a_work_directory_holds_what_it_promises(tiny: TinyRun) -> None:
     assert page.rstrip().endswith("</html>") and "ppo" in page
 
 
-def test_the_same_command_again_only_measures(
-    tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_command_again_only_measures(tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workdir = tiny.copy(tmp_path / "run")
     compiled: list[str] = []
     sampled: list[int] = []
