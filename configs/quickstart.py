@@ -19,11 +19,13 @@ def get_config():
     config.model.qk_norm = False
     config.model.unroll = 2
 
-    config.sft.updates = 1800
-    config.sft.rows = 16
+    config.sft.updates = 3000
+    config.sft.rows = 8
     config.sft.row_tokens = 96
-    config.sft.optimizer.lr = 3e-3
-    config.sft.checkpoint_every = 900
+    config.sft.optimizer.lr = 2.5e-3
+    config.sft.optimizer.b2 = 0.99
+    config.sft.checkpoint_every = 1000
+    config.sft.log_every = 50
 
     config.prm.reader_layers = 1
     config.prm.updates = 800

@@ -10,7 +10,8 @@ from stepjax.errors import UserError
 def train_bpe(texts: Iterable[str], vocab: int) -> Any:
     """A byte-level BPE with at most `vocab` entries, every digit a token of its own (so that sums can be learned).
 
-    Special tokens: `<pad>` 0, `<s>` 1, `</s>` 2. Any text can be written: all 256 bytes are entries.
+    Special tokens: `<pad>` 0, `<s>` 1, `</s>` 2; in a text, their names stand for them. Any other text can be written:
+    all 256 bytes are entries.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

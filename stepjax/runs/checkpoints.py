@@ -175,7 +175,7 @@ class Checkpoints:
         )
 
     def resume(self, abstract_state: Any) -> tuple[Any, dict[str, Any]] | None:
-        """`restore` of the newest checkpoint; None where there is none to go on from, with a notice if all are damaged."""
+        """`restore` of the newest checkpoint; None where there is none, with a notice where all are damaged."""
         if self.latest() is not None:
             return self.restore(None, abstract_state)
         if (damaged := fmt.steps(self.directory)) and self._primary:

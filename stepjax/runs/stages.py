@@ -33,8 +33,9 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
 
 
 def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
+    last = run.config.sft.updates if stage == "sft" else run.config.prm.updates
     with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
-        step, last = checkpoints.latest(), {"sft": run.config.sft, "prm": run.config.prm}[stage].updates
+        step = checkpoints.latest()
     if step is None:
         raise no_stage(run, stage)
     if finished and step < last:
