@@ -47,10 +47,12 @@ def explained_variance(
 ) -> Float[Array, ""]:
     """1 − Var(returns − values) / Var(returns) over the valid entries: 1 for a perfect critic, 0 for a constant one.
 
-    0 where the returns do not vary at all: there was nothing to explain.
+    0 where the returns do not vary, rounding apart: there was nothing to explain.
     """
     chex.assert_equal_shape([values, returns, mask])
+    values, returns = jnp.asarray(values, jnp.float32), jnp.asarray(returns, jnp.float32)
     spread = masked_var(returns, mask)
-    error = jnp.asarray(returns, jnp.float32) - jnp.asarray(values, jnp.float32)
-    varies = spread > 0
+    error = returns - values
+    # Returns are advantages plus values: where nothing is earned they are 0 give or take 1e-7 of the values.
+    varies = spread > 1e-12 * (masked_mean(values**2, mask) + masked_mean(returns**2, mask))
     return jnp.where(varies, 1.0 - masked_var(error, mask) / jnp.where(varies, spread, 1.0), 0.0)

@@ -77,6 +77,8 @@ def test_explained_variance():
     assert explained(returns + 3, returns, mask) == pytest.approx(1.0)  # a constant offset is not spread
     assert explained(np.full_like(returns, 3), returns, mask) == pytest.approx(0.0, abs=1e-5)
     assert explained(values, np.ones_like(returns), mask) == 0.0
+    nothing = (np.float32(-0.3) * values - values) - np.float32(-1.3) * values  # 0 but for rounding
+    assert nothing.any() and explained(values, nothing, mask) == 0.0
 
 
 def test_nothing_valid_is_zero_and_has_no_nan_gradient():
