@@ -3,7 +3,8 @@
 The process reward of a step is whether its `<<expr=value>>` notes hold; the graded answer is a second stream with a
 critic of its own. No language model is loaded: a byte-level BPE and a million parameters are trained on train.jsonl.
 
-Meant for about twenty minutes on two CPU cores; not measured yet. Needs train.jsonl and test.jsonl of github.com/openai/grade-school-math.
+Meant for about twenty minutes on two CPU cores; not measured yet. Needs train.jsonl and test.jsonl of
+github.com/openai/grade-school-math.
 
     stepjax quickstart --config=gsm8k_scratch --config.task.gsm8k=data/gsm8k --workdir=runs/gsm8k
 """
