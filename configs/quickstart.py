@@ -16,14 +16,15 @@ def get_config():
     world.shuffled_names = False
     world.false = 0.25
 
-    config.model.qk_norm = False
     config.model.unroll = 2
+    config.model.rope_theta = 100.0  # rows are short: faster rotations let heads find the token before early on
 
     config.sft.updates = 3000
     config.sft.rows = 8
     config.sft.row_tokens = 96
     config.sft.optimizer.lr = 2.5e-3
     config.sft.optimizer.b2 = 0.99
+    config.sft.optimizer.weight_decay = 0.1
     config.sft.checkpoint_every = 1000
     config.sft.log_every = 50
 
@@ -38,10 +39,10 @@ def get_config():
 
     config.ppo.iterations = 60
     config.ppo.prompt_tokens = 33
-    config.ppo.max_new_tokens = 56
+    config.ppo.max_new_tokens = 48
     config.ppo.policy.lr = 4e-4
     config.ppo.policy.schedule = "linear"
-    config.ppo.entropy = 0.01
+    config.ppo.entropy = 0.005
     config.ppo.kl = 0.02
     # A step pays from P(good) > (neutral - bad) / (good - bad) on: at 0 a weak policy would rather restate than derive.
     config.ppo.streams.process.neutral = -0.5

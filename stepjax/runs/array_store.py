@@ -35,13 +35,15 @@ def _context(*, partial: bool = False) -> Any:
 
     OCDBT packs the arrays of a process into one file, so there is one fsync and not one for each array. Weights hardly
     compress, and doing so is the greater part of the time. Shardings and chunk shapes are not stored: the reader always
-    says which sharding it wants.
+    says which sharding it wants. Replicated arrays are divided among processes, but not among the devices of one, which
+    would compile a slice for each array and device and write no faster.
     """
     context = _orbax().Context()
     saving = context.array.saving
     saving.use_ocdbt = True
     saving.use_compression = False
     saving.enable_write_sharding_file = False
+    saving.use_replica_parallel = jax.process_count() > 1
     saving.array_metadata_store = None
     context.pytree.loading.partial_load = partial
     return context

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from runs.tiny_run import OPTIONS, lines, stepjax, write_config
 
-OUTCOME = '{"outcome": stream(signal="outcome", horizon="response", lam=1.0, bad=0.0)}'
+OUTCOME = '{"outcome": stream(signal="outcome", horizon="response", critic=False, bad=0.0)}'
 
 
 def write_problems(path: Path, count: int) -> Path:
