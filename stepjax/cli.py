@@ -33,8 +33,10 @@ def ppo(argv: list[str]) -> None:
 
 
 def evaluate(argv: list[str]) -> None:
-    """measure the policies of a work directory on held-out problems"""
-    _stages(argv, ("eval",))
+    """measure the policies of a work directory, or (--config.eval.kind=hacks) what games their rewards"""
+    # The short spelling of this command's own option.
+    kind = "--config.kind="
+    _stages([f"--config.eval.kind={a.removeprefix(kind)}" if a.startswith(kind) else a for a in argv], ("eval",))
 
 
 def quickstart(argv: list[str]) -> None:

@@ -111,6 +111,12 @@ class PRMOptions:
     updates: int = option(400, "optimiser updates", least=1)
     rows: int = option(64, "packed rows an update", least=1)
     row_tokens: int = option(128, "tokens a packed row; longer examples are left out and counted", least=1)
+    target: str = option(
+        "step",
+        "what good and bad mean: step (the step's own rating), prefix (all steps so far are right) or value (the "
+        "response ends in the right answer, so that P(good) is the prefix's value under the SFT policy)",
+        choices=("step", "prefix", "value"),
+    )
     demonstrations: int = option(4096, "labelled demonstrations", least=0)
     samples: int = option(8192, "labelled responses sampled from the SFT policy", least=0)
     from_sft: bool = option(True, "start from the SFT policy's trunk instead of random parameters")
@@ -135,18 +141,56 @@ class StreamOptions:
 
     signal: str = option(
         "prm",
-        "what is earned: prm (learned step scores), verifier (the task's exact judgement of a step), outcome (graded "
-        "answer, at the last token) or kl (minus the divergence from the reference, every token)",
+        "what is earned: prm (learned step scores), orm (the learned score of the last step alone), verifier (the "
+        "task's exact judgement of a step), outcome (graded answer, at the last token), finish (good: the response "
+        "ended by itself; bad: it was cut off), kl (minus the divergence from the reference, every token), length "
+        "(tokens outside a band cost), limit (keeping a step limit that the prompt states), format (matching a "
+        "pattern) or function (a Python function of the user's)",
     )
-    horizon: str = option("step", "step (credit resets at step ends), response (ordinary GAE), or a number in [0, 1]")
+    horizon: str = option(
+        "step",
+        "how far back: step (credit resets at step ends), turn (where an environment writes), response (ordinary GAE), "
+        "or a number in [0, 1], the discount across a step's end",
+    )
+    estimator: str = option(
+        "gae",
+        "gae (rewards against a critic's values), return (discounted rewards to come), value (a step's score on all of "
+        "its tokens), progress (its score minus the score before; the last one gives way to the outcome, worth `good` "
+        "or `bad`), group (GRPO: each score normalised over the responses to the problem, then summed) or rloo "
+        "(rewards to come minus the mean of the problem's other responses)",
+        choices=("gae", "return", "value", "progress", "group", "rloo"),
+    )
+    first: float = option(0.0, "progress: the value of a prompt, before any step")
     gamma: float = option(1.0, "discount a token")
-    lam: float = option(0.95, "GAE's λ")
+    lam: float = option(0.95, "GAE's λ; other estimators have none")
     weight: float = option(1.0, "weight of this stream's advantages in a token's policy weight")
     whiten: bool = option(True, "subtract the mean and divide by the spread of the advantages over all tokens")
-    critic: bool = option(True, "a critic head of its own; without one the baseline is 0")
-    good: float = option(1.0, "worth of a good step (prm, verifier) or a right answer (outcome)")
+    critic: bool = option(True, "a critic head of its own; without one the baseline is 0; only gae has one")
+    good: float = option(
+        1.0, "worth of a good step (prm, verifier), a right answer (outcome), a kept limit, a match (format)"
+    )
     neutral: float = option(0.0, "worth of a neutral step (prm, verifier)")
-    bad: float = option(-1.0, "worth of a bad step (prm, verifier) or a wrong answer (outcome)")
+    bad: float = option(
+        -1.0, "worth of a bad step (prm, verifier), a wrong answer (outcome), a broken limit, no match (format)"
+    )
+    shaping: tuple[str, ...] = option(
+        (),
+        "what is done to the scores of a response's steps, in this order: clip:ETA, delta, min_form:TEMPERATURE or "
+        "bound:LOW:HIGH (units of the score)",
+    )
+    kl_kind: str = option("k1", "kl: the estimator, k1, k2 or k3", choices=("k1", "k2", "k3"))
+    per: str = option(
+        "step", "length, format: what is judged, each step or the whole response", choices=("step", "response")
+    )
+    least: int = option(0, "length: fewest tokens that cost nothing", least=0)
+    most: int = option(0, "length: most tokens that cost nothing; 0: no bound", least=0)
+    token_cost: float = option(0.01, "length: cost of each token below `least` or above `most`", least=0)
+    pattern: str = option("", "format: regular expression that all of a step's or response's stripped text must match")
+    function: str = option(
+        "",
+        "function: `package.module:name` of a function (prompts, responses, steps) -> rewards; lists of texts in, one "
+        "number a response or one list a response (a number a step) out",
+    )
 
 
 @dataclass(frozen=True)
@@ -159,14 +203,45 @@ class PPOOptions:
         80, "longest response; a longer one is truncated (and bootstrapped, not terminated)", least=1
     )
     temperature: float = option(1.0, "sampling temperature; the learner divides its logits by it too", above=0)
+    environment: str = option(
+        "",
+        "what may write into a response: calculator (after `<<48/2=` it writes `24>>`); its tokens are not trained on",
+        choices=("", "calculator"),
+    )
+    reply_tokens: int = option(16, "longest reply of the environment, tokens; a longer one is not given", least=1)
     epochs: int = option(3, "passes over a round's responses", least=1)
     minibatches: int = option(4, "updates a pass", least=1)
+    loss: str = option("ppo", "ppo (clipped ratio) or reinforce (−A log π)", choices=("ppo", "reinforce"))
+    reduce: str = option(
+        "token",
+        "mean of the policy's loss over: token (all tokens), step (all steps, the mean of each one's tokens) or "
+        "sequence (all responses, the mean of each one's tokens)",
+        choices=("token", "step", "sequence"),
+    )
     clip_low: float = option(0.2, "ε below 1 of the clipped ratio", least=0)
     clip_high: float = option(0.2, "ε above 1 of the clipped ratio", least=0)
     dual_clip: float = option(0.0, "bound c of the dual clip for negative advantages; 0: none", least=0)
+    kl_stop: float = option(
+        0.0,
+        "divergence from the sampling policy, nats a token (k3): the first minibatch above it, and all after it in the "
+        "round, change nothing; 0: none",
+        least=0,
+    )
+    ratio_guard: float = option(0.0, "a minibatch with a token whose ratio is above it is skipped; 0: none", least=0)
+    mean_ratio_guard: float = option(
+        0.0, "a minibatch whose mean ratio over tokens is above it is skipped; 0: none", least=0
+    )
     value_clip: float = option(0.2, "clip of the critic's change; 0: none", least=0)
+    critic_frozen: bool = option(False, "the critic is not trained")
+    critic_warmup: int = option(0, "first rounds in which the critic alone is trained", least=0)
     kl: float = option(0.0, "coefficient of the divergence from the reference in the loss", least=0)
     kl_kind: str = option("k3", "estimator of that divergence: k1, k2 or k3", choices=("k1", "k2", "k3"))
+    kl_target: float = option(
+        0.0, "divergence from the reference, nats a token, that `kl` is adapted to after each round; 0: fixed", least=0
+    )
+    kl_gain: float = option(
+        0.1, "with `kl_target`: relative change of the coefficient a round, a relative error (cut to ±0.2)", least=0
+    )
     entropy: float = option(0.0, "coefficient of the entropy bonus")
     streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")
     policy: OptimizerOptions = section(
@@ -175,6 +250,14 @@ class PPOOptions:
     critic: OptimizerOptions = section(
         OptimizerOptions, "optimiser of the critic", lr=1e-3, warmup=5, schedule="constant"
     )
+    alarm: float = option(
+        4.0,
+        "a monitor of gaming (`hack/…`) rings when the mean of its last rounds differs from that of its first ones by "
+        "more than so many standard deviations of the first ones, and by more than its floor; 0: none rings",
+        least=0,
+        resumable=True,
+    )
+    alarm_rounds: int = option(5, "how many first and how many last rounds that compares", least=2, resumable=True)
     log_samples: int = option(8, "responses kept in samples.jsonl each time", least=0, resumable=True)
     samples_every: int = option(5, "iterations between two entries in samples.jsonl", least=1, resumable=True)
     checkpoint_every: int = option(10, "iterations between two checkpoints", least=1, resumable=True)
@@ -182,6 +265,13 @@ class PPOOptions:
 
 @dataclass(frozen=True)
 class EvalOptions:
+    kind: str = option(
+        "policies",
+        "what is measured: policies (each stage's, on held-out problems) or hacks (whether edits that add nothing to a "
+        "solution raise what the process reward model and lists of reward streams pay for it)",
+        choices=("policies", "hacks"),
+        resumable=True,
+    )
     problems: int = option(512, "held-out problems", least=1, resumable=True)
     split: str = option("test", "the split that they come from", resumable=True)
     temperature: float = option(1.0, "sampling temperature; 0: greedy", least=0, resumable=True)
@@ -195,6 +285,7 @@ class Config:
 
     seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
     stages: tuple[str, ...] = option(("sft", "prm", "ppo"), "stages of quickstart, in order")
+    base: str = option("", "another run's work directory: its tokenizer and the stages that are not trained here")
     task: TaskOptions = section(TaskOptions, "where problems come from")
     tokenizer: TokenizerOptions = section(TokenizerOptions, "text to tokens")
     model: ModelOptions = section(ModelOptions, "shape of the decoder")

@@ -54,6 +54,10 @@ class Steps:
         ends = jnp.cumsum(self.end, axis=-1, dtype=jnp.int32)
         return jnp.where(self.index >= 0, ends - self.end, -1)
 
+    def only(self, mask: Bool[Array, "B T"]) -> "Steps":
+        """The same steps on fewer tokens: a step ends at the last of its tokens that stays, if any does."""
+        return _with_ends(jnp.where(mask, self.index, -1), mask & (self.index >= 0))
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +142,11 @@ def _split(tables: _Tables, tokens: Int[Array, "B T"], mask: Bool[Array, "B T"])
     state = jnp.pad(after, ((0, 0), (1, 0)))[:, :-1]  # before the token
     total = jnp.where(live, tables.opens_total[state, tokens].astype(jnp.int32), 0)
     opened = jnp.cumsum(total, axis=-1) - total + (live & tables.opens_first[state, tokens])
-    index = jnp.where(mask, jnp.maximum(opened - 1, 0), -1)
+    return _with_ends(jnp.where(mask, jnp.maximum(opened - 1, 0), -1), mask)
+
+
+def _with_ends(index: Int[Array, "B T"], mask: Bool[Array, "B T"]) -> Steps:
+    """Marks the last masked token of each index."""
     none = jnp.iinfo(jnp.int32).max
     following = jax.lax.cummin(jnp.where(mask, index, none), axis=1, reverse=True)
     following = jnp.pad(following, ((0, 0), (0, 1)), constant_values=none)[:, 1:]

@@ -30,7 +30,8 @@ class Trajectory:
       finished: bool[B], whether the response ended by itself; False: truncated.
       logprobs: float32[B, T], the sampler's log-probability of each response token.
       prompt_width: P, static.
-      steps: step index and step end of each response token.
+      observed: bool[B, T], True on the response's tokens that an environment wrote; None: there are none.
+      steps: step index and step end of each of the policy's own tokens.
       old_logprobs, ref_logprobs: float32[B, T], the learner's, before the update, and the reference policy's.
       entropy: float32[B, T], of the policy's distribution at each response token.
       values: float32[B, N, T], one critic head a reward stream; `values[:, :, t]` is computed from token t − 1.
@@ -46,6 +47,7 @@ class Trajectory:
     finished: Bool[Array, " B"]
     logprobs: Float[Array, "B T"]
     prompt_width: int = dataclasses.field(metadata={"static": True})
+    observed: Bool[Array, "B T"] | None = None
     steps: Steps | None = None
     old_logprobs: Float[Array, "B T"] | None = None
     ref_logprobs: Float[Array, "B T"] | None = None
@@ -63,10 +65,26 @@ class Trajectory:
         return jnp.arange(self.tokens.shape[1], dtype=jnp.int32)[None]
 
     @property
-    def mask(self) -> Bool[Array, "B T"]:
-        """True on response tokens (the end-of-text token among them)."""
+    def response(self) -> Bool[Array, "B T"]:
+        """True on the response's tokens (the end-of-text token among them), whoever wrote them."""
         after_prompt = self.columns >= self.prompt_width
         return after_prompt & (self.columns < self.prompt_width + self.response_length[:, None])
+
+    @property
+    def mask(self) -> Bool[Array, "B T"]:
+        """True on the response tokens that the policy chose: those that are credited and trained on."""
+        return self.response if self.observed is None else self.response & ~self.observed
+
+    @property
+    def turn_end(self) -> Bool[Array, "B T"] | None:
+        """True on the policy's last token of each turn, after which the environment wrote; None: there are no turns.
+
+        The response's own end is not marked: nothing comes after it.
+        """
+        if self.observed is None:
+            return None
+        written = self.response & self.observed
+        return self.mask & jnp.pad(written, ((0, 0), (0, 1)))[:, 1:]
 
     @property
     def positions(self) -> Int[Array, "B T"]:

@@ -1,5 +1,7 @@
 """What a trajectory derives from its lengths: the docstring's worked example, and empty and full responses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,17 @@ def test_an_empty_response_ends_with_its_prompt(rows):
     assert not rows.mask[2].any()
     assert rows.positions[2].tolist() == [0, 0, 0, 0, 1, 2, 3, 4]
     assert int(rows.last[2]) == 3
+
+
+def test_a_turn_ends_where_the_environment_writes(rows):
+    assert rows.turn_end is None
+    #                               prompt        response
+    written = jnp.array([[False] * 8, [False] * 5 + [True, True, False], [True] * 8])
+    turns = dataclasses.replace(rows, observed=written)
+    assert turns.turn_end.tolist() == [[False] * 8, [False] * 4 + [True] + [False] * 3, [False] * 8]
+    after = dataclasses.replace(rows, observed=jnp.array([[False] * 6 + [True] * 2] * 3))
+    assert np.flatnonzero(after.turn_end[0]).tolist() == []  # what lies behind a response is no turn
+    assert np.flatnonzero(after.turn_end[1]).tolist() == [5]
 
 
 def test_dtypes(rows):

@@ -49,23 +49,41 @@ def segment_gae(
     Returns:
       (advantages A_t, returns A_t + V_t), float32 `[B, T]`, 0 where `mask` is False.
     """
+    chex.assert_equal_shape([rewards, step_end])
+    chex.assert_type(step_end, bool)
+    chex.assert_rank(boundary_discount, 0)
+    factor = jnp.where(step_end, jnp.asarray(boundary_discount, jnp.float32), 1.0)
+    return factored_gae(rewards, values, mask, factor, gamma=gamma, lam=lam, bootstrap=bootstrap)
+
+
+def factored_gae(
+    rewards: Float[Array, "B T"],
+    values: Float[Array, "B T"],
+    mask: Bool[Array, "B T"],
+    factor: Float[Array, "B T"],
+    *,
+    gamma: chex.Numeric,
+    lam: chex.Numeric,
+    bootstrap: Float[Array, " B"] | None = None,
+) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
+    """`segment_gae` with any factor c_t in [0, 1] between a masked token and the next (the last one's is not read)."""
     chex.assert_rank(rewards, 2)
-    chex.assert_equal_shape([rewards, values, mask, step_end])
-    chex.assert_type([mask, step_end], bool)
-    chex.assert_rank([gamma, lam, boundary_discount], 0)
+    chex.assert_equal_shape([rewards, values, mask, factor])
+    chex.assert_type(mask, bool)
+    chex.assert_rank([gamma, lam], 0)
     batch = rewards.shape[0]
     if bootstrap is None:
         bootstrap = jnp.zeros(batch, jnp.float32)
     chex.assert_shape(bootstrap, (batch,))
 
-    gamma, lam, boundary_discount = (jnp.asarray(x, jnp.float32) for x in (gamma, lam, boundary_discount))
+    gamma, lam = (jnp.asarray(x, jnp.float32) for x in (gamma, lam))
     rewards = jnp.where(mask, rewards, 0).astype(jnp.float32)
     values = jnp.where(mask, values, 0).astype(jnp.float32)
 
     def walk_back(carry, token):
         next_value, next_advantage, followed = carry
-        reward, value, valid, ends_step = token
-        discount = gamma * jnp.where(ends_step & followed, boundary_discount, 1.0)
+        reward, value, valid, factor = token
+        discount = gamma * jnp.where(followed, factor, 1.0)
         td_error = reward + _discounted(discount, next_value) - value
         advantage = td_error + _discounted(lam * discount, next_advantage)
         carry = (
@@ -75,8 +93,10 @@ def segment_gae(
         )
         return carry, jnp.where(valid, advantage, 0.0)
 
+    # An associative scan took 102 ms against 43 at [512, 4096] and 104 against 66 at [64, 32768] (medians of 5, two
+    # CPU cores), a loop unrolled by 4 58 and 56 ms. The rows are independent: no device asks another for anything.
     start = (bootstrap.astype(jnp.float32), jnp.zeros(batch, jnp.float32), jnp.zeros(batch, bool))
-    tokens = jax.tree.map(jnp.transpose, (rewards, values, mask, step_end))
+    tokens = jax.tree.map(jnp.transpose, (rewards, values, mask, factor))
     _, advantages = jax.lax.scan(walk_back, start, tokens, reverse=True)
     advantages = advantages.T
     return advantages, advantages + values

@@ -56,3 +56,15 @@ def explained_variance(
     # Returns are advantages plus values: where nothing is earned they are 0 give or take 1e-7 of the values.
     varies = spread > 1e-12 * (masked_mean(values**2, mask) + masked_mean(returns**2, mask))
     return jnp.where(varies, 1.0 - masked_var(error, mask) / jnp.where(varies, spread, 1.0), 0.0)
+
+
+def correlation(x: Float[Array, "*shape"], y: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
+    """Pearson's correlation over the valid entries, in [−1, 1]; 0 where either does not vary, rounding apart."""
+    chex.assert_equal_shape([x, y, mask])
+    x, y = (jnp.where(mask, z, 0).astype(jnp.float32) for z in (x, y))
+    covariance = masked_mean((x - masked_mean(x, mask)) * (y - masked_mean(y, mask)), mask)
+    spreads = masked_var(x, mask), masked_var(y, mask)
+    varies = (spreads[0] > 1e-12 * masked_mean(x**2, mask)) & (spreads[1] > 1e-12 * masked_mean(y**2, mask))
+    # Two roots, not the root of a product, which would underflow first.
+    scale = jnp.where(varies, jnp.sqrt(spreads[0]) * jnp.sqrt(spreads[1]), 1.0)
+    return jnp.where(varies, jnp.clip(covariance / scale, -1.0, 1.0), 0.0)

@@ -73,6 +73,17 @@ def ppo_clip(
     return loss, {"ratio": ratio, "clipped": clipped}
 
 
+def reinforce(
+    logprobs: Float[Array, "B T"], advantages: Float[Array, "B T"], *, mask: Bool[Array, "B T"] | None = None
+) -> Float[Array, "B T"]:
+    """−A_t·logπ_t, whose gradient is the policy gradient's [Williams 1992]; exact where π is the policy that sampled.
+
+    Nothing holds the policy near the one that sampled: use one pass over the responses, or an early stop.
+    """
+    logprobs, advantages = _select(mask, logprobs, advantages)
+    return -advantages * logprobs
+
+
 def value_loss(
     values: Float[Array, "*shape"],
     old_values: Float[Array, "*shape"],

@@ -1,27 +1,23 @@
-"""The two programs that make PPO of scored responses: credit (rewards to token weights) and update."""
+"""The credit program: from the rewards of scored responses to the weight of each token (`update.py` goes on)."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
-from typing import Any
 
-import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from stepjax.config import PPOOptions, StreamOptions
-from stepjax.credit.streams import Stream, combine
-from stepjax.credit.whiten import explained_variance, masked_mean, masked_var
+from stepjax.credit.estimators import COMPARING
+from stepjax.credit.streams import Credit, Stream, combine
+from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
 from stepjax.errors import UserError
-from stepjax.learners.losses import kl_estimate, masked_sum_count, ppo_clip, value_loss
-from stepjax.learners.optimizers import State, abstract_state, apply_gradients
-from stepjax.learners.score import response_logprobs, token_values
-from stepjax.models import Definition, LanguageModel, ScoreModel
-from stepjax.models.definition import Params
+from stepjax.learners.losses import kl_estimate
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
-from stepjax.rewards.signals import HostSignals, stream_rewards
+from stepjax.rewards.signals import HostSignals, abstract_host_signals, scored, stream_rewards
 from stepjax.trajectory import Trajectory
 
 Metrics = dict[str, Array]
@@ -31,8 +27,10 @@ def make_streams(options: Mapping[str, StreamOptions]) -> list[Stream]:
     """The options' streams as the credit room knows them."""
     streams = []
     for name, o in options.items():
+        if o.first and o.estimator != "progress":
+            raise UserError(f"config.ppo.streams.{name}.first: only estimator progress reads it, not {o.estimator}")
         try:
-            streams.append(Stream(name, _horizon(o.horizon), o.gamma, o.lam, o.weight, o.whiten, o.critic))
+            streams.append(Stream(name, _horizon(o.horizon), o.gamma, o.lam, o.weight, o.whiten, o.critic, o.estimator))
         except ValueError as error:
             raise UserError(f"config.ppo.streams.{name}: {error}") from None
     return streams
@@ -46,12 +44,27 @@ def _horizon(text: str) -> str | float:
         return text
 
 
+def check_groups(options: PPOOptions) -> None:
+    """UserError where a stream compares the responses to a problem and there is only one."""
+    for name, o in options.streams.items():
+        if o.estimator in COMPARING and options.samples < 2:
+            raise UserError(
+                f"config.ppo.samples: must be 2 or more, not {options.samples}: the estimator {o.estimator!r} of the "
+                f"stream {name!r} compares the responses to a problem with each other"
+            )
+
+
 def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program:
     """`(trajectory, host signals) -> (trajectory, metrics)`: rewards, advantages, returns, weights.
 
     `rows` is the abstract trajectory that the score program returns.
     """
     streams = make_streams(options.streams)
+    check_groups(options)
+    goods, bads, first = (
+        np.asarray([getattr(o, field) for o in options.streams.values()], np.float32)[:, None]
+        for field in ("good", "bad", "first")
+    )
 
     def credit(rows: Trajectory, host: HostSignals) -> tuple[Trajectory, Metrics]:
         assert rows.steps is not None
@@ -66,12 +79,14 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
             mask,
             rows.steps.end,
             bootstrap=bootstrap.swapaxes(0, 1),
+            turn_end=rows.turn_end,
+            scored=jnp.stack([scored(rows, o) for o in options.streams.values()]),
+            first=jnp.broadcast_to(first, (len(streams), mask.shape[0])),
+            outcome=jnp.where(host["correct"], goods, bads),
+            finished=rows.finished,
+            group=options.samples,
         )
-        metrics = _describe(rows, streams, rewards)
-        for i, stream in enumerate(streams):
-            metrics[f"advantage_std/{stream.name}"] = jnp.sqrt(masked_var(found.advantages[i], mask))
-            if stream.critic:
-                metrics[f"explained_variance/{stream.name}"] = explained_variance(values[:, i], found.returns[i], mask)
+        metrics = _describe(rows, streams, rewards) | _describe_credit(streams, found, values.swapaxes(0, 1), mask)
         rows = dataclasses.replace(
             rows,
             values=values,
@@ -85,12 +100,22 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
 
     by_row = batch_sharding(mesh)
     b, t = rows.tokens.shape
-    host = {
-        "rating": jax.ShapeDtypeStruct((b, t), jnp.float32, sharding=by_row),
-        "correct": jax.ShapeDtypeStruct((b,), jnp.bool_, sharding=by_row),
-    }
-    inputs = (abstract(rows, by_row), host)
+    inputs = (abstract(rows, by_row), abstract_host_signals(options.streams, b, t, by_row))
     return Program("credit", credit, mesh=mesh, inputs=inputs, out_shardings=(by_row, replicated(mesh)))
+
+
+def _describe_credit(streams: list[Stream], found: Credit, values: Array, mask: Array) -> Metrics:
+    """Each stream's advantages (whitened where asked) and returns over the tokens; how alike two streams' are."""
+    metrics = {}
+    for i, stream in enumerate(streams):
+        for kind, x in (("advantage", found.advantages[i]), ("return", found.returns[i])):
+            metrics[f"{kind}_mean/{stream.name}"] = masked_mean(x, mask)
+            metrics[f"{kind}_std/{stream.name}"] = jnp.sqrt(masked_var(x, mask))
+        if stream.critic:
+            metrics[f"explained_variance/{stream.name}"] = explained_variance(values[i], found.returns[i], mask)
+    for (i, a), (j, b) in itertools.combinations(enumerate(streams), 2):
+        metrics[f"advantage_corr/{a.name}:{b.name}"] = correlation(found.advantages[i], found.advantages[j], mask)
+    return metrics
 
 
 def _describe(rows: Trajectory, streams: list[Stream], rewards: Array) -> Metrics:
@@ -114,104 +139,3 @@ def _describe(rows: Trajectory, streams: list[Stream], rewards: Array) -> Metric
         for label, name in enumerate(("bad", "neutral", "good")):
             metrics[f"prm/{name}"] = masked_mean((best == label).astype(jnp.float32), ends)
     return metrics
-
-
-def update_program(
-    options: PPOOptions,
-    policy: Definition[LanguageModel],
-    critic: Definition[ScoreModel] | None,
-    optimizers: Mapping[str, optax.GradientTransformation],
-    mesh: Mesh,
-    rows: Trajectory,
-) -> Program:
-    """`(state, trajectory, key, iteration) -> (state, metrics)`: all passes and minibatches of a round in one program.
-
-    `state` is `{"policy": …, "critic": …}` (donated); `rows` the abstract trajectory that the credit program returns.
-    Losses are means over a minibatch's response tokens; the metrics are means over the minibatches.
-    """
-    streams = make_streams(options.streams)
-    size = rows.tokens.shape[0]
-    if size % options.minibatches:
-        raise UserError(
-            f"config.ppo.minibatches: {options.minibatches} does not divide the {size} responses of a round "
-            "(ppo.prompts × ppo.samples)"
-        )
-
-    def policy_loss(params: Params, batch: Trajectory) -> tuple[Array, Metrics]:
-        assert batch.old_logprobs is not None and batch.ref_logprobs is not None and batch.weight is not None
-        mask = batch.mask
-        logprobs, entropy = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
-        losses, aux = ppo_clip(
-            logprobs,
-            batch.old_logprobs,
-            batch.weight,
-            clip_low=options.clip_low,
-            clip_high=options.clip_high,
-            dual_clip=options.dual_clip or None,
-            mask=mask,
-        )
-        reference = kl_estimate(logprobs, batch.ref_logprobs, options.kl_kind, mask=mask)
-        total, tokens = masked_sum_count(losses + options.kl * reference - options.entropy * entropy, mask)
-        metrics = {
-            "policy/loss": masked_mean(losses, mask),
-            "policy/clip_fraction": masked_mean(aux["clipped"].astype(jnp.float32), mask),
-            "policy/ratio_max": jnp.max(jnp.where(mask, aux["ratio"], 0.0)),
-            "kl/update": masked_mean(kl_estimate(batch.old_logprobs, logprobs, "k3", mask=mask), mask),
-        }
-        return total / jnp.maximum(tokens, 1.0), metrics
-
-    def critic_loss(params: Params, batch: Trajectory) -> tuple[Array, Metrics]:
-        assert critic is not None and batch.values is not None and batch.returns is not None
-        values, _ = token_values(critic.bind(params), batch)
-        total, metrics = jnp.zeros(()), {}
-        for i, stream in enumerate(streams):
-            if stream.critic:
-                losses = value_loss(
-                    values[:, i],
-                    batch.values[:, i],
-                    batch.returns[:, i],
-                    clip=options.value_clip or None,
-                    mask=batch.mask,
-                )
-                metrics[f"value_loss/{stream.name}"] = masked_mean(losses, batch.mask)
-                total += metrics[f"value_loss/{stream.name}"]
-        return total, metrics
-
-    def update(state: State, rows: Trajectory, key: PRNGKeyArray, iteration: Array) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(key, iteration)
-
-        def minibatch(state: State, chosen: Array) -> tuple[State, Metrics]:
-            batch = jax.tree.map(lambda x: x[chosen], rows)
-            new: State = {}
-            metrics: Metrics = {}
-            losses: list[tuple[str, Any]] = [("policy", policy_loss)]
-            if critic is not None:
-                losses.append(("critic", critic_loss))
-            for role, loss in losses:
-                (_, found), gradients = jax.value_and_grad(loss, has_aux=True)(state[role]["params"], batch)
-                new[role], norm = apply_gradients(state[role], gradients, optimizers[role])
-                metrics |= {**found, f"grad_norm/{role}": norm}
-            return new, metrics
-
-        orders = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, options.epochs))
-        chosen = orders.reshape(options.epochs * options.minibatches, -1)
-        state, metrics = jax.lax.scan(minibatch, state, chosen)
-        return state, {k: jnp.max(v) if k.endswith("_max") else jnp.mean(v) for k, v in metrics.items()}
-
-    like = abstract_ppo_state(policy, critic, optimizers, mesh)
-    whole = replicated(mesh)
-    inputs = (
-        like,
-        abstract(rows, batch_sharding(mesh)),
-        abstract(jax.eval_shape(lambda: jax.random.key(0)), whole),
-        jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
-    )
-    shardings = jax.tree.map(lambda x: x.sharding, like)
-    return Program("update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, whole))
-
-
-def abstract_ppo_state(
-    policy: Definition, critic: Definition | None, optimizers: Mapping[str, optax.GradientTransformation], mesh: Mesh
-) -> State:
-    roles = {"policy": policy} | ({} if critic is None else {"critic": critic})
-    return {role: abstract_state(definition, optimizers[role], mesh) for role, definition in roles.items()}

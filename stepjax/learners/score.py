@@ -62,7 +62,8 @@ def score_program(
     def score(
         policy_params: Params, ref_params: Params, critic_params: Params, prm_params: Params, rows: Trajectory
     ) -> Trajectory:
-        steps = splitter.split(rows.tokens, rows.mask)
+        # What an environment wrote is part of the text, but no token of a step: credit is for the policy's own.
+        steps = splitter.split(rows.tokens, rows.response).only(rows.mask)
         logprobs, entropy = response_logprobs(policy.bind(policy_params), rows, temperature=temperature)
         ref, _ = response_logprobs(policy.bind(ref_params), rows, temperature=temperature)
         new: dict[str, Any] = {"steps": steps, "old_logprobs": logprobs, "ref_logprobs": ref, "entropy": entropy}

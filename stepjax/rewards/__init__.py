@@ -1,5 +1,5 @@
 """Rewards: what was earned, and on which token."""
 
-from stepjax.rewards.shaping import clip, delta, min_form
+from stepjax.rewards.shaping import bound, clip, delta, min_form
 
-__all__ = ["clip", "delta", "min_form"]
+__all__ = ["bound", "clip", "delta", "min_form"]

@@ -58,5 +58,20 @@ def min_form(
       temperature: τ > 0, in units of the score.
     """
     scores = _valid(scores, mask)
-    logits = jnp.where(mask, -scores / temperature, jnp.finfo(jnp.float32).min)  # not −inf: a row may be empty
+    # Measured from the minimum, which the softmax does not see: however small τ is, nothing overflows to ∞ − ∞.
+    above = scores - jnp.min(jnp.where(mask, scores, jnp.inf), axis=1, keepdims=True, initial=jnp.inf)
+    logits = jnp.where(mask, -above / temperature, jnp.finfo(jnp.float32).min)  # not −inf: a row may be empty
     return jnp.where(mask, jax.nn.softmax(logits, axis=1) * scores, 0.0)
+
+
+def bound(
+    scores: Float[Array, "B S"], mask: Bool[Array, "B S"], *, low: chex.Numeric, high: chex.Numeric
+) -> Float[Array, "B S"]:
+    """r_k ← min(max(r_k, low), high): plain reward clipping.
+
+    Args:
+      scores: r_k of steps 1..S, `[B, S]`.
+      mask: True on steps that are there.
+      low, high: the bounds, in units of the score.
+    """
+    return jnp.where(mask, jnp.clip(_valid(scores, mask), low, high), 0.0)

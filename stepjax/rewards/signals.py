@@ -1,32 +1,53 @@
 """Signals: what was earned, on which token. Each turns a scored trajectory into one reward a token."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
+from stepjax.learners.losses import kl_estimate
+from stepjax.rewards.check import check_stream
+from stepjax.rewards.hosted import make_judge
+from stepjax.rewards.length import length_rewards
+from stepjax.rewards.places import judged_ends, judged_response, last_token
+from stepjax.rewards.shaping_chain import shape_rewards
 from stepjax.trajectory import Trajectory
 
 HostSignals = Mapping[str, Array]
-"""What only the host can judge: `rating` float32[B, T] (+1, 0, −1 at step ends, 0 elsewhere) and `correct` bool[B]."""
+"""What only the host can judge, by name:
+
+  rating: float32[B, T], +1, 0, −1 of the task's exact judge at step ends, 0 elsewhere.
+  correct: bool[B], whether the graded answer is right.
+  limit_kept: float32[B], +1 where a step limit stated in the prompt was kept, −1 where it was broken, 0 where there is
+    none or a truncation left it open. Only where a stream asks for it.
+  stream/NAME: float32[B, T], the rewards of the stream NAME at step ends, for signals that are judged from texts.
+  judged: of these, the one of the stream whose signal reads it.
+"""
 
 Signal = Callable[[Trajectory, HostSignals, StreamOptions], Float[Array, "B T"]]
 
 
-def judged_ends(rows: Trajectory) -> Bool[Array, "B T"]:
-    """Last tokens of the steps that may be judged: the step that a truncation cut off is not one of them."""
-    assert rows.steps is not None
-    cut = ~rows.finished[:, None] & (rows.columns == rows.last[:, None])
-    return rows.steps.end & ~cut
-
-
 def prm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """Expected worth of each step under the learned model's three classes, at the step's last token."""
+    """Expected worth of each step under the learned model, at the step's last token.
+
+    Its classes are bad, neutral and good, or bad and good; a single output is a score and its own worth.
+    """
+    return jnp.where(judged_ends(rows), _worth(rows, options), 0.0)
+
+
+def orm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
+    """The learned worth of the last step alone, an outcome reward model; a truncated response has no outcome yet."""
+    return jnp.where(judged_response(rows), _worth(rows, options), 0.0)
+
+
+def _worth(rows: Trajectory, options: StreamOptions) -> Float[Array, "B T"]:
     assert rows.prm is not None
-    worth = jnp.array([options.bad, options.neutral, options.good], jnp.float32)
-    return jnp.where(judged_ends(rows), rows.prm @ worth, 0.0)
+    worths = {1: [1.0], 2: [options.bad, options.good], 3: [options.bad, options.neutral, options.good]}
+    return rows.prm @ jnp.array(worths[rows.prm.shape[-1]], jnp.float32)
 
 
 def verifier(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
@@ -39,31 +60,101 @@ def verifier(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Flo
 def outcome(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """Worth of the graded answer at the response's last token; a truncated response has no outcome yet."""
     worth = jnp.where(host["correct"], options.good, options.bad)[:, None]
-    at_end = (rows.columns == rows.last[:, None]) & rows.mask & rows.finished[:, None]
-    return jnp.where(at_end, worth, 0.0)
+    return jnp.where(judged_response(rows), worth, 0.0)
+
+
+def finish(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
+    """Worth of a response that ended by itself (good) or was cut off (bad), at its last token.
+
+    Best without a critic: a cut-off response would be bootstrapped on top of what it earned here.
+    """
+    worth = jnp.where(rows.finished, options.good, options.bad)[:, None]
+    return jnp.where(last_token(rows), worth, 0.0)
 
 
 def kl(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """Minus the k1 estimate of the divergence from the reference, log π_ref − log π, on every token."""
+    """Minus an estimate of the divergence from the reference on every token; k1: log π_ref − log π."""
     assert rows.old_logprobs is not None and rows.ref_logprobs is not None
-    return jnp.where(rows.mask, rows.ref_logprobs - rows.old_logprobs, 0.0)
+    return -kl_estimate(rows.old_logprobs, rows.ref_logprobs, options.kl_kind, mask=rows.mask)
 
 
-SIGNALS: dict[str, Signal] = {"prm": prm, "verifier": verifier, "outcome": outcome, "kl": kl}
+def length(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
+    """Minus the cost of the tokens by which a step (or the response) leaves its band, at its last token."""
+    return length_rewards(rows, per=options.per, least=options.least, most=options.most, token_cost=options.token_cost)
+
+
+def limit(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
+    """Worth of keeping the number of steps that the prompt allows, at the response's last token."""
+    kept = host["limit_kept"]
+    worth = jnp.where(kept > 0, options.good, jnp.where(kept < 0, options.bad, 0.0))[:, None]
+    return jnp.where(last_token(rows), worth, 0.0)
+
+
+def judged(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
+    """The host's rewards, but for a step that was cut off and for the outcome of a truncated response."""
+    return jnp.where(judged_ends(rows), host["judged"], 0.0)
+
+
+SIGNALS: dict[str, Signal] = {
+    "prm": prm,
+    "orm": orm,
+    "verifier": verifier,
+    "outcome": outcome,
+    "finish": finish,
+    "kl": kl,
+    "length": length,
+    "limit": limit,
+    "format": judged,
+    "function": judged,
+}
+
+LEARNED = ("prm", "orm")
+"""The signals that read the process reward model."""
+
+
+def scored(rows: Trajectory, options: StreamOptions) -> Bool[Array, "B T"]:
+    """The tokens that carry a stream's scores, a score of 0 included: what a shaping works on."""
+    if options.signal == "kl":
+        return rows.mask
+    if options.signal in ("limit", "finish"):
+        return last_token(rows)
+    if options.signal == "length":
+        assert rows.steps is not None
+        return rows.steps.end if options.per == "step" else last_token(rows)
+    whole = options.signal in ("outcome", "orm") or (options.signal == "format" and options.per == "response")
+    return judged_response(rows) if whole else judged_ends(rows)
 
 
 def stream_rewards(rows: Trajectory, host: HostSignals, streams: Mapping[str, StreamOptions]) -> Float[Array, "B N T"]:
-    """The rewards of every stream, in the streams' order."""
-    return jnp.stack([SIGNALS[o.signal](rows, host, o) for o in streams.values()], axis=1)
+    """The rewards of every stream, shaped, in the streams' order."""
+    found = []
+    for name, options in streams.items():
+        own = {**host, "judged": host[f"stream/{name}"]} if f"stream/{name}" in host else host
+        rewards = SIGNALS[options.signal](rows, own, options)
+        if options.shaping:
+            rewards = shape_rewards(rewards, scored(rows, options), options.shaping, f"config.ppo.streams.{name}")
+        found.append(rewards)
+    return jnp.stack(found, axis=1)
+
+
+def abstract_host_signals(
+    streams: Mapping[str, StreamOptions], rows: int, width: int, sharding: Any
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of the host signals that these streams read, for B = `rows` and T = `width`."""
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "rating": ((rows, width), jnp.float32),
+        "correct": ((rows,), jnp.bool_),
+    }
+    if any(o.signal == "limit" for o in streams.values()):
+        shapes["limit_kept"] = ((rows,), jnp.float32)
+    shapes |= {f"stream/{n}": ((rows, width), jnp.float32) for n, o in streams.items() if SIGNALS[o.signal] is judged}
+    return {name: jax.ShapeDtypeStruct(*leaf, sharding=sharding) for name, leaf in shapes.items()}
 
 
 def check_signals(streams: Mapping[str, StreamOptions]) -> None:
-    from stepjax.options import nearest
-
+    """UserError names the first stream whose signal does not exist, or whose options do not fit it."""
     if not streams:
         raise UserError("config.ppo.streams: name at least one reward stream")
     for name, options in streams.items():
-        if options.signal not in SIGNALS:
-            raise UserError(
-                f"config.ppo.streams.{name}.signal: no signal {options.signal!r}{nearest(options.signal, SIGNALS)}"
-            )
+        check_stream(name, options, SIGNALS)
+        make_judge(name, options)

@@ -12,6 +12,7 @@ from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, constrain, replicated
 from stepjax.programs import Program, abstract
+from stepjax.rollout.environment import HostTool
 from stepjax.rollout.sampling import Sampler, row_keys
 from stepjax.trajectory import Trajectory
 
@@ -40,13 +41,17 @@ def generate(
     new_tokens: int,
     eos: int,
     sampler: Sampler,
+    tool: HostTool | None = None,
+    mesh: Mesh | None = None,
 ) -> Trajectory:
-    """Samples a response a row (pure, meant for jit).
+    """Samples a response a row (pure, meant for jit, but for the questions put to a tool).
 
     Args:
       prompts: padded on the left, so that every prompt ends in the last column.
       keys: one a row; token t of a row uses `fold_in(key, t)`.
       eos: the id that ends a response and is its last token.
+      tool: an environment that may write into the responses; its tokens have log-probability 0 and are `observed`.
+      mesh: over which a tool's questions are divided.
     """
     b, width = prompts.shape
     total = width + new_tokens
@@ -57,41 +62,62 @@ def generate(
         finished=jnp.zeros(b, bool),
         logprobs=jnp.zeros((b, total), jnp.float32),
         prompt_width=width,
+        observed=None if tool is None else jnp.zeros((b, total), bool),
     )
+    queue = () if tool is None else (jnp.zeros((b, tool.reply_tokens), jnp.int32), jnp.zeros(b, jnp.int32))
     positions, segments = start.positions[:, :width], start.segments[:, :width]
     # The last sampled token is never read again: it needs no slot.
     cache = model.trunk.empty_cache(b, total - 1 if new_tokens > 1 else total)
     hidden, cache = model.trunk.extend(prompts, positions, segments, cache, fresh=True)
 
     def unfinished(carry: Any) -> jax.Array:
-        t, rows, _, _ = carry
+        t, rows, *_ = carry
         return (t < new_tokens) & ~jnp.all(rows.finished)
 
     def step(carry: Any) -> Any:
-        t, rows, hidden, cache = carry
+        t, rows, hidden, cache, queue = carry
         live = ~rows.finished
+        own = live
         logits = constrain(model.logits(hidden), "batch", "vocab")
         token, logprob = sampler(jax.vmap(jax.random.fold_in, (0, None))(keys, t), logits)
+        if tool is not None:
+            replies, left = queue
+            own = live & (left == 0)
+            token = jnp.where(own, token, replies[:, 0])
+            queue = jnp.roll(replies, -1, axis=1), jnp.maximum(left - 1, 0)
         token = jnp.where(live, token, 0)
         at = width + t
         rows = Trajectory(
             tokens=jax.lax.dynamic_update_slice(rows.tokens, token[:, None], (0, at)),
             prompt_length=prompt_length,
             response_length=rows.response_length + live,
-            finished=rows.finished | (token == eos) & live,
-            logprobs=jax.lax.dynamic_update_slice(rows.logprobs, jnp.where(live, logprob, 0.0)[:, None], (0, at)),
+            finished=rows.finished | (token == eos) & own,
+            logprobs=jax.lax.dynamic_update_slice(rows.logprobs, jnp.where(own, logprob, 0.0)[:, None], (0, at)),
             prompt_width=width,
+            observed=None
+            if rows.observed is None
+            else jax.lax.dynamic_update_slice(rows.observed, (live & ~own)[:, None], (0, at)),
         )
+        if tool is not None:
+            asked = own & tool.may_ask(token)
+            replies, counts = tool.ask(mesh, rows.tokens[:, width:], rows.response_length, asked)
+            queue = jnp.where(asked[:, None], replies, queue[0]), jnp.where(asked, counts, queue[1])
         position = prompt_length + t
         hidden, cache = model.trunk.extend(token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache)
-        return t + 1, rows, hidden[:, 0], cache
+        return t + 1, rows, hidden[:, 0], cache, queue
 
-    carry = (jnp.zeros((), jnp.int32), start, hidden[:, -1], cache)
+    carry = (jnp.zeros((), jnp.int32), start, hidden[:, -1], cache, queue)
     return jax.lax.while_loop(unfinished, step, carry)[1]
 
 
 def rollout_program(
-    definition: Definition[LanguageModel], mesh: Mesh, shape: RolloutShape, *, eos: int, sampler: Sampler
+    definition: Definition[LanguageModel],
+    mesh: Mesh,
+    shape: RolloutShape,
+    *,
+    eos: int,
+    sampler: Sampler,
+    tool: HostTool | None = None,
 ) -> Program:
     """`(params, prompts [B, P], prompt_length [B], key [], row_ids [B]) -> Trajectory`.
 
@@ -107,7 +133,10 @@ def rollout_program(
     ) -> Trajectory:
         model = definition.bind(params)
         keys = row_keys(key, ids)
-        return generate(model, prompts, prompt_length, keys, new_tokens=shape.new_tokens, eos=eos, sampler=sampler)
+        size = shape.new_tokens
+        return generate(
+            model, prompts, prompt_length, keys, new_tokens=size, eos=eos, sampler=sampler, tool=tool, mesh=mesh
+        )
 
     rows = batch_sharding(mesh)
 

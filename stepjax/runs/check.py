@@ -4,7 +4,7 @@ from jax.sharding import Mesh
 
 from stepjax.config import Config
 from stepjax.errors import UserError
-from stepjax.learners.ppo import make_streams
+from stepjax.learners.ppo import check_groups, make_streams
 from stepjax.parallel import batch_devices
 from stepjax.rewards.signals import check_signals
 
@@ -32,5 +32,19 @@ def check_options(config: Config, mesh: Mesh) -> None:
         )
     if 0 < ppo.dual_clip <= 1:
         raise UserError(f"config.ppo.dual_clip: must be above 1, or 0 for none, not {ppo.dual_clip}")
+    if ppo.kl_target and not ppo.kl:
+        raise UserError("config.ppo.kl: kl_target adapts it by factors, so it must start above 0")
+    if ppo.critic_frozen and ppo.critic_warmup:
+        raise UserError(
+            f"config.ppo.critic_warmup: {ppo.critic_warmup} rounds would train nothing: critic_frozen is set"
+        )
+    if ppo.critic_warmup and not any(stream.critic for stream in make_streams(ppo.streams)):
+        raise UserError(
+            f"config.ppo.critic_warmup: {ppo.critic_warmup} rounds would train nothing: no stream has a critic"
+        )
+    for name in ("ratio_guard", "mean_ratio_guard"):
+        if 0 < getattr(ppo, name) <= 1:
+            raise UserError(f"config.ppo.{name}: must be above 1, or 0 for none, not {getattr(ppo, name)}")
     check_signals(ppo.streams)
     make_streams(ppo.streams)
+    check_groups(ppo)

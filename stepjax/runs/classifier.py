@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from stepjax.data.packing import pack_all
+from stepjax.data.encoding import labelled_steps
+from stepjax.data.packing import Example, pack_all
 from stepjax.learners.supervised import Batch, abstract_batch
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, put
@@ -17,11 +18,16 @@ from stepjax.runs.setup import PRM_CLASSES, Run
 
 
 class StepClassifier:
-    """Runs the process reward model over packed rows of judged responses."""
+    """Runs the process reward model over packed rows of responses.
+
+    Attributes:
+      left_out: how many responses of the latest call, with their prompts, were wider than a row, and so not read.
+    """
 
     def __init__(self, run: Run, *, rows: int, width: int):
         self.run = run
         self.rows, self.width = rows, width
+        self.left_out = 0
 
         def score(params: Params, batch: Batch) -> Float[Array, "B T C"]:
             logits = run.prm.bind(params)(batch["tokens"], batch["positions"], batch["segments"])
@@ -35,7 +41,38 @@ class StepClassifier:
         """`(labels int[n], probabilities float[n, 3])` of all judged steps, in the responses' order."""
         from stepjax.runs.prm import labelled_example
 
-        examples = [labelled_example(self.run, r) for r in responses]
+        return self._read(params, [labelled_example(self.run, r) for r in responses])
+
+    def by_response(self, params: Params, responses: Sequence[Response]) -> list[np.ndarray | None]:
+        """Probabilities float[steps, 3] of every step that has a token, judged or not; None for a response left out."""
+        ends = [self.run.splitter.split_host(r.tokens)[1] for r in responses]
+        counts = [int(end.sum()) for end in ends]
+        examples = [
+            labelled_steps(r.prompt, r.tokens, end, [0] * count)
+            for r, end, count in zip(responses, ends, counts, strict=True)
+        ]
+        _, probabilities = self._read(params, examples)
+        found: list[np.ndarray | None] = []
+        at = 0
+        for example, count in zip(examples, counts, strict=True):
+            fits = len(example.tokens) <= self.width
+            found.append(probabilities[at : at + count] if fits else None)
+            at += count if fits else 0
+        return found
+
+    def told_left_out(self) -> list[str]:
+        """A sentence for people where the latest call left responses out."""
+        if not self.left_out:
+            return []
+        were = "response was" if self.left_out == 1 else "responses were"
+        return [
+            f"{self.left_out} {were} wider than prm.row_tokens={self.width} with the prompt and not read by the "
+            "process reward model"
+        ]
+
+    def _read(self, params: Params, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Targets and probabilities where examples that fit have a target, in order."""
+        self.left_out = sum(len(e.tokens) > self.width for e in examples)
         labels, probabilities = [np.zeros(0, np.int32)], [np.zeros((0, len(PRM_CLASSES)), np.float32)]
         for batch in pack_all(examples, rows=self.rows, width=self.width):
             at = batch["targets"] >= 0

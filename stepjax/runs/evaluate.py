@@ -13,7 +13,7 @@ from stepjax.errors import UserError
 from stepjax.parallel import batch_devices, only_asked_transfers, replicated
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
-from stepjax.runs.progress import progress, table
+from stepjax.runs.progress import progress, say, table
 from stepjax.runs.responses import Response, ResponseSampler, measure
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, stage_params
@@ -26,7 +26,9 @@ ROWS = (
     ("bad", "bad steps", "%"),
     ("holds", "calculations that hold", "%"),
     ("calculation", "steps with a calculation", "%"),
+    ("trivial", "calculations that work nothing out, <<1=1>>", "%"),
     ("repeated", "repeated steps", "%"),
+    ("limit_kept", "stated step limits kept", "%"),
     ("steps", "steps a response", ""),
     ("tokens", "tokens a response", ""),
     ("truncated", "truncated responses", "%"),
@@ -70,6 +72,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
         for stage, answered in responses.items():
             found["prm"][stage] = classification_report(*classifier(prm, answered))
+            found["notes"] += [f"{stage}: {sentence}." for sentence in classifier.told_left_out()]
     found["seconds"] = round(time.perf_counter() - start, 2)
     path = run.workdir / "eval.json"
     partial = path.with_suffix(".json.partial")
@@ -106,6 +109,8 @@ def show(found: dict[str, Any]) -> None:
             lines.append([f"PRM macro-F1 on its steps ({stage})", *(f"{f1:.3f}" if s == stage else "" for s in stages)])
     where = f"{found['problems']} {found['split']} problems, temperature {found['temperature']:g}"
     table(where, ["", *(names.get(s, s) for s in stages)], lines)
+    for note in found.get("notes", []):
+        say(note)
 
 
 def _shown(value: float | None, unit: str) -> str:

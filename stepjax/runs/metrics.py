@@ -8,7 +8,7 @@ keys that start with "rate/".
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -128,6 +128,19 @@ class Metrics:
             self._samples.resume(self._stage, step)
             self._close_events()
             self._purge = step + 1
+
+    def logged(self) -> Iterator[dict[str, Any]]:
+        """The stage's lines as they stand in metrics.jsonl, in order; none on the other processes of a multi-host run.
+
+        Right after `resume` these are the lines up to its step.
+        """
+        if not self._active or not self._lines.path.exists():
+            return
+        with open(self._lines.path, encoding="utf-8") as lines:
+            for line in lines:
+                record = json.loads(line) if line.endswith("\n") else None
+                if isinstance(record, dict) and record.get("stage") == self._stage:
+                    yield record
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Appends a line: step, stage, then `values` in their order; nested numbers are group/name in TensorBoard."""

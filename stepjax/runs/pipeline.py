@@ -9,6 +9,7 @@ from stepjax.config import Config
 from stepjax.errors import UserError
 from stepjax.options import nearest
 from stepjax.runs.evaluate import evaluate
+from stepjax.runs.hack_battery import run_battery
 from stepjax.runs.ppo import train_ppo
 from stepjax.runs.prm import train_prm
 from stepjax.runs.report import write_report
@@ -16,7 +17,13 @@ from stepjax.runs.setup import Run, open_run
 from stepjax.runs.sft import train_sft
 from stepjax.runs.stages import check_stages
 
-STAGES: dict[str, Callable[[Run], Any]] = {"sft": train_sft, "prm": train_prm, "ppo": train_ppo, "eval": evaluate}
+
+def measure(run: Run) -> dict[str, Any]:
+    """Stage eval: what `config.eval.kind` names."""
+    return run_battery(run) if run.config.eval.kind == "hacks" else evaluate(run)
+
+
+STAGES: dict[str, Callable[[Run], Any]] = {"sft": train_sft, "prm": train_prm, "ppo": train_ppo, "eval": measure}
 
 
 def run_stages(config: Config, workdir: Path, stages: Sequence[str] | None = None) -> None:

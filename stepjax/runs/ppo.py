@@ -12,17 +12,21 @@ from stepjax.config import PPOOptions
 from stepjax.data.encoding import Prompts, fitting_prompts
 from stepjax.learners.finite import finite_program
 from stepjax.learners.optimizers import State, init_state, make_optimizer
-from stepjax.learners.ppo import abstract_ppo_state, credit_program, update_program
+from stepjax.learners.ppo import credit_program
 from stepjax.learners.score import score_program
+from stepjax.learners.update import abstract_ppo_state, update_program
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put
+from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put, replicated
 from stepjax.programs import Program
-from stepjax.rewards.signals import check_signals
+from stepjax.rewards.signals import LEARNED, check_signals
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.checkpoints import Checkpoints
+from stepjax.runs.hack_alarms import PREFIX, Alarms
+from stepjax.runs.hack_monitors import has_notes, monitors, proxy_gap
+from stepjax.runs.host_signals import HostJudges
 from stepjax.runs.metrics import Metrics
 from stepjax.runs.progress import progress
-from stepjax.runs.responses import Response, ResponseSampler, measure, ratings_by_token, read_responses
+from stepjax.runs.responses import Response, ResponseSampler, measure, read_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state, device_scalar
 from stepjax.runs.stages import has_stage, stage_params
@@ -45,12 +49,16 @@ class PPO:
         self.rows = options.prompts * options.samples
         shape = RolloutShape(self.rows, options.prompt_tokens, options.max_new_tokens)
         self.sampler = ResponseSampler(run, shape, options.temperature)
+        self.judges = HostJudges(options.streams)
+        self.notes = has_notes(run.task.problems("train"))
         updates = options.iterations * options.epochs * options.minibatches
         self.optimizers = {
             "policy": make_optimizer(options.policy, updates),
             "critic": make_optimizer(options.critic, updates),
         }
-        self.abstract_state = abstract_ppo_state(run.policy, run.critic, self.optimizers, run.mesh)
+        self.abstract_state = abstract_ppo_state(
+            run.policy, run.critic, self.optimizers, run.mesh, adaptive_kl=bool(options.kl_target)
+        )
         self.score = score_program(
             run.policy,
             run.critic,
@@ -77,10 +85,13 @@ class PPO:
         params = {"policy": self.reference}
         if run.critic is not None:
             params["critic"] = run.critic.sharded_init(run.key("critic"), run.mesh, trunk=self.reference["trunk"])
-        return {
+        state: State = {
             role: init_state(params[role], self.optimizers[role], self.abstract_state[role], run.mesh)
             for role in params
         }
+        if self.options.kl_target:
+            state["kl"] = put(np.float32(self.options.kl), replicated(run.mesh))
+        return state
 
     def iterate(
         self, state: State, prompts: Prompts, chosen: np.ndarray, iteration: int, clock: "Clock"
@@ -100,16 +111,23 @@ class PPO:
         with clock("score"):
             assert scored.steps is not None
             index, end = fetch((scored.steps.index, scored.steps.end))
-        ratings = ratings_by_token(responses, index, end)
-        host = {"rating": ratings, "correct": np.array([r.correct for r in responses])}
+        host = self.judges(responses, index, end)
         with clock("update"):
             credited, described = self.credit(scored, put(host, batch_sharding(mesh)))
             state, updated = self.update(state, credited, self.update_key, device_scalar(iteration, mesh))
             figures = fetch({**described, **updated})
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()}
-        if self.prm is not None and responses[0].judgements is not None:
-            line["prm/agreement"] = _agreement(fetch(scored.prm), ratings, end)
+        watched = monitors(responses, notes=self.notes)
+        if (neutral := line.get("true/neutral", line.get("prm/neutral"))) is not None:
+            watched["neutral"] = neutral
+        if self.prm is not None:
+            prm = fetch(scored.prm)
+            if prm.shape[-1] > 1:  # a single output has no scale to compare
+                watched["proxy_gap"] = proxy_gap(prm, host["rating"], end, responses, run.config.prm.target)
+            if responses[0].judgements is not None and run.config.prm.target == "step":
+                line["prm/agreement"] = _agreement(prm, host["rating"], end)
+        line |= {f"{PREFIX}{name}": value for name, value in watched.items()}
         return state, line, credited, responses
 
 
@@ -170,11 +188,19 @@ def train_ppo(run: Run) -> Params:
             only_asked_transfers(),
         ):
             metrics.resume(done)
+            alarms = Alarms(options.alarm, options.alarm_rounds)
+            for logged in metrics.logged():
+                alarms.observe(logged)
             for step in range(done + 1, options.iterations + 1):
                 clock = Clock()
                 state, line, rows, responses = ppo.iterate(state, prompts, order(step - 1), step, clock)
                 check_finite(line, "PPO", step)
-                metrics.write(step, {**line, "seconds": clock.seconds})
+                alarm = alarms.observe(line)
+                for sentence in alarm:
+                    bar.say(f"PPO round {step}, alarm: {sentence}")
+                told = {f"{PREFIX}alarm": alarm} if alarm else {}
+                rang = {f"{PREFIX}alarms": len(alarms.ringing), **told}
+                metrics.write(step, {**line, **rang, "seconds": clock.seconds})
                 last = step == options.iterations
                 if last or step == 1 or step % options.samples_every == 0:
                     metrics.append_samples(step, sample_rows(options.streams, rows, responses, options.log_samples))
@@ -194,5 +220,5 @@ def _shown(line: dict[str, float], options: PPOOptions) -> dict[str, float]:
 
 def _prm_params(run: Run) -> Params | None:
     """The process reward model where a stream needs one, or where it can be watched for nothing more."""
-    needed = any(s.signal == "prm" for s in run.config.ppo.streams.values())
+    needed = any(s.signal in LEARNED for s in run.config.ppo.streams.values())
     return stage_params(run, "prm", run.prm) if needed or has_stage(run, "prm") else None

@@ -1,7 +1,7 @@
 """Stage prm: a three-class process reward model learns from labelled steps.
 
-Labels come from the task's exact judge, which plays the part of human annotators: of demonstrations and of responses
-sampled from the SFT policy. After this stage the judge only measures.
+Labels of steps and prefixes come from the task's exact judge, which plays the part of human annotators: of
+demonstrations and of responses sampled from the SFT policy. After this stage the judge only measures.
 """
 
 import functools
@@ -15,7 +15,7 @@ from stepjax.learners.supervised import prm_sums, reader_sums
 from stepjax.models.definition import Params
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
-from stepjax.runs.progress import progress
+from stepjax.runs.progress import progress, say
 from stepjax.runs.responses import Response, ResponseSampler, read_response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
@@ -58,9 +58,11 @@ def train_prm(run: Run) -> Params:
     def valid(params: Params) -> dict[str, float]:
         if not options.valid_samples or not run.task.problems("valid"):
             return {}
-        if not held_out:
+        if first := not held_out:
             held_out.extend(sample("valid", 0, options.valid_samples, "PRM held-out"))
         figures = classification_report(*classifier(params, held_out))
+        for sentence in classifier.told_left_out() if first else ():
+            say(f"PRM held-out: {sentence}")
         return {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}
 
     def initial() -> Params:
@@ -75,18 +77,32 @@ def train_prm(run: Run) -> Params:
 
 def labelled_example(run: Run, response: Response) -> Example:
     """The response's steps with the classes of their exact ratings; a step cut off by truncation has no label."""
-    if response.judgements is None:
-        raise UserError(f"task {run.task.name}: it has no step verifier to label a process reward model's data with")
+    target, judgements = run.config.prm.target, response.judgements
+    unknown = judgements is None or (target == "prefix" and any(j.correct is None for j in judgements))
+    if unknown and target != "value":
+        raise UserError(
+            f"task {run.task.name}: it has no step verifier to label a process reward model's data with; "
+            "config.prm.target=value needs graded answers alone"
+        )
     ends, classes = step_classes(run, response)
     return labelled_steps(response.prompt, response.tokens, ends, classes)
 
 
 def step_classes(run: Run, response: Response) -> tuple[np.ndarray, list[int]]:
-    """Which response tokens end a judged step (bool[n]), and those steps' classes (0 bad, 1 neutral, 2 good)."""
+    """Which response tokens end a judged step (bool[n]), and those steps' classes (0 bad, 1 neutral, 2 good).
+
+    What the classes say is `config.prm.target`: the step's own rating; whether all steps up to it are right; or whether
+    the response that it belongs to ends in the right answer, whose probability is the prefix's value under the policy.
+    """
     index, end = run.splitter.split_host(response.tokens)
     judgements = response.judgements or []
     if not response.finished and len(end):
         end[-1] = False
+    if run.config.prm.target == "value":
+        return end, [2 * response.correct] * int(end.sum())
     if not judgements:
         end[:] = False
-    return end, [judgements[min(i, len(judgements) - 1)].rating + 1 for i in index[end]]
+    classes = [j.rating + 1 for j in judgements]
+    if run.config.prm.target == "prefix":
+        classes = [2 * int(right) for right in np.cumprod([bool(j.correct) for j in judgements])]
+    return end, [classes[min(i, len(classes) - 1)] for i in index[end]]

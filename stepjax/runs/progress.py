@@ -79,6 +79,9 @@ class Bar:
             text = text.rpartition(" · ")[0]
         return text
 
+    def say(self, text: str) -> None:
+        """Prints a line of its own, above the bar; a bar that is not shown says nothing."""
+
     def _show(self, now: float) -> None:
         """Quiet here."""
 
@@ -90,6 +93,9 @@ class _PlainBar(Bar):
     def __init__(self, stream: TextIO, *args: Any):
         super().__init__(*args)
         self._stream, self._told = stream, self._begun
+
+    def say(self, text: str) -> None:
+        print(encodable(text, self._stream), file=self._stream, flush=True)
 
     def _show(self, now: float) -> None:
         if now - self._told >= PLAIN_SECONDS:
@@ -120,6 +126,11 @@ class _LiveBar(Bar):
             redirect_stdout=sys.stdout.isatty(),  # a result that goes into a file must not land on the terminal
         )
         self._live.start()
+
+    def say(self, text: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text(encodable(text, self._stream)))
 
     def _render(self) -> Any:
         from rich.text import Text
@@ -183,6 +194,13 @@ def progress(
         if shown:
             _showing.remove(bar)
         bar._end()
+
+
+def say(text: str, *, stream: TextIO | None = None) -> None:
+    """Prints a line for people on standard output."""
+    if speaks():
+        stream = sys.stdout if stream is None else stream
+        print(encodable(text, stream), file=stream, flush=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, stream: TextIO | None = None) -> None:

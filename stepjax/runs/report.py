@@ -19,6 +19,7 @@ import stepjax
 from stepjax.errors import UserError
 from stepjax.runs.report_curves import curves
 from stepjax.runs.report_gaming import detect_gaming
+from stepjax.runs.report_hacks import examples, payments
 from stepjax.runs.report_read import RunFiles, flatten, read_run
 from stepjax.runs.report_samples import pick
 from stepjax.runs.report_text import figure, number, title, visible
@@ -27,6 +28,7 @@ from stepjax.runs.report_verdict import before_after, verdict
 __all__ = ["detect_gaming", "write_report"]
 
 CLASSES = ("bad", "neutral", "good")
+MAX_ALARMS = 8
 
 
 def write_report(workdir: Path) -> Path:
@@ -64,9 +66,11 @@ def render(run: RunFiles) -> str:
         gaming=detect_gaming(run.metrics, run.evaluation),
         table=before_after(run.evaluation),
         conditions=_conditions(run.evaluation),
-        notes=[*_evaluation_notes(run.evaluation), *run.notes],
+        notes=[*_evaluation_notes(run.evaluation), *_alarms(run.metrics), *run.notes],
         groups=curves(run.metrics),
         confusions=_confusions(run.evaluation),
+        payments=payments(run.hacks),
+        edit_examples=examples(run.hacks),
         iterations=iterations,
         samples_shown=shown,
         samples_left_out=len(run.samples) - shown,
@@ -102,6 +106,13 @@ def _conditions(evaluation: dict[str, Any]) -> str:
 def _evaluation_notes(evaluation: dict[str, Any]) -> list[str]:
     notes = evaluation.get("notes")
     return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def _alarms(metrics: list[dict[str, Any]]) -> list[str]:
+    """The last alarms that the monitors of gaming gave during PPO."""
+    told = [(r["step"], r["hack/alarm"]) for r in metrics if isinstance(r.get("hack/alarm"), list)]
+    sentences = [f"Alarm at iteration {step}: {sentence}." for step, found in told for sentence in found]
+    return sentences[-MAX_ALARMS:]
 
 
 def _confusions(evaluation: dict[str, Any]) -> list[dict[str, Any]]:

@@ -87,12 +87,30 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         ),
     ),
     (
+        "hack", "Signs of gaming",
+        "What a policy does to be paid more without solving better. None of these is proof; a monitor rings when it "
+        "drifts from where it was in the first rounds.",
+        (
+            _ppo("Steps that say little",
+                 {"hack/repeated": "repeated", "hack/near_repeated": "nearly repeated", "hack/neutral": "neutral",
+                  "hack/empty": "empty", "hack/trivial": "trivial calculations"}, unit="share"),
+            _ppo("Responses of one step, or cut off", {"hack/one_step": "one step", "hack/truncated": "cut off"},
+                 unit="share"),
+            _ppo("Steps a response, tokens a step", {"hack/steps": "steps", "hack/step_tokens": "tokens"}, zero=True),
+            _ppo("Learned reward minus exact reward", "hack/proxy_gap", hint="Rewards between 0 and 1 a response."),
+            _ppo("Monitors that ring", "hack/alarms", zero=True),
+        ),
+    ),
+    (
         "critic", "Critic",
         "",
         (
             _ppo("Variance of returns explained", "explained_variance/*",
                  hint="1 is perfect, 0 no better than a constant."),
             _ppo("Spread of advantages", "advantage_std/*", unit="standard deviation", zero=True),
+            _ppo("Mean return of a token", "return_mean/*"),
+            _ppo("Correlation of two streams' advantages", "advantage_corr/*",
+                 hint="1: they ask for the same; below 0: against each other."),
             _ppo("Critic loss", "value_loss/*", zero=True),
         ),
     ),

@@ -21,6 +21,7 @@ class RunFiles:
       metrics: one flat record a (stage, step), sorted by step inside a stage, stages in the order they began.
       samples: responses in the order they were written.
       evaluation: eval.json, or {}.
+      hacks: hacks.json, or {}.
       notes: what could not be read, for the reader of the report.
     """
 
@@ -29,6 +30,7 @@ class RunFiles:
     metrics: list[dict[str, Any]]
     samples: list[dict[str, Any]]
     evaluation: dict[str, Any]
+    hacks: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -44,6 +46,7 @@ def read_run(workdir: Path) -> RunFiles:
         metrics=merge_records(_lines(workdir / "metrics.jsonl", notes)),
         samples=_unrepeated(_lines(workdir / "samples.jsonl", notes)),
         evaluation=_document(workdir / "eval.json", notes),
+        hacks=_document(workdir / "hacks.json", notes),
         notes=notes,
     )
 

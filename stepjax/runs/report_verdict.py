@@ -16,6 +16,7 @@ MEASURES = (
     ("bad", "Bad steps", "share", -1),
     ("holds", "Calculations that hold", "share", 1),
     ("calculation", "Steps with a calculation", "share", 0),
+    ("trivial", "Calculations that work nothing out", "share", -1),
     ("repeated", "Repeated steps", "share", -1),
     ("steps", "Steps a response", "", 0),
     ("tokens", "Tokens a response", "", 0),

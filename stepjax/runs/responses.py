@@ -1,7 +1,7 @@
 """Responses on the host: sampling them in batches of one compiled size, reading their steps, judging them exactly."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,16 @@ import numpy as np
 from stepjax.data.encoding import Prompts
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.programs import Program
+from stepjax.rollout.environment import Environment, HostTool
 from stepjax.rollout.generate import RolloutShape, rollout_program
 from stepjax.rollout.sampling import Sampler
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.calculator import Calculator
+from stepjax.tasks.gsm8k import trivial_calculations
 from stepjax.trajectory import Trajectory
+
+ENVIRONMENTS: dict[str, Callable[[], Environment]] = {"calculator": Calculator}
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class ResponseSampler:
         self.run = run
         self.shape = shape
         sampler = Sampler(temperature)
-        self.program: Program = rollout_program(run.policy, run.mesh, shape, eos=run.eos, sampler=sampler)
+        self.program: Program = rollout_program(
+            run.policy, run.mesh, shape, eos=run.eos, sampler=sampler, tool=environment_tool(run)
+        )
 
     def __call__(
         self, params: Any, prompts: Prompts, rows: Sequence[int] | np.ndarray, key: jax.Array, ids: np.ndarray
@@ -73,6 +80,15 @@ class ResponseSampler:
             if bar is not None:
                 bar.advance(len(chosen))
         return found
+
+
+def environment_tool(run: Run) -> HostTool | None:
+    """The environment that the config names, in tokens."""
+    options = run.config.ppo
+    if not options.environment:
+        return None
+    environment = ENVIRONMENTS[options.environment]()
+    return HostTool(environment, run.tokenizer, run.splitter.token_bytes, options.reply_tokens)
 
 
 def read_responses(run: Run, problems: Sequence[Problem], trajectory: Trajectory) -> list[Response]:
@@ -114,11 +130,22 @@ def ratings_by_token(responses: Sequence[Response], index: np.ndarray, end: np.n
     return ratings
 
 
+def limit_kept(response: Response) -> int:
+    """+1 where the prompt's step limit was kept, −1 where it was broken, 0 where there is none or it is still open."""
+    limit = response.problem.step_limit
+    if limit is None:
+        return 0
+    if len(response.steps) > limit:
+        return -1
+    return 1 if response.finished else 0
+
+
 def measure(responses: Sequence[Response]) -> dict[str, float]:
     """Exact figures of a set of responses: accuracy, trace error, step shares, lengths.
 
     trace_error is the share of right-answered responses with a wrong step [Uesato 2022]; holds the share of steps with
-    a calculation whose calculation holds, calculation the share of steps that have one.
+    a calculation whose calculation holds, calculation the share of steps that have one, trivial the share of calculator
+    notes that work nothing out, limit_kept the share of stated step limits that were kept, a truncation never.
     """
     n = max(len(responses), 1)
     steps = [j for r in responses for j in r.judgements or []]
@@ -134,6 +161,11 @@ def measure(responses: Sequence[Response]) -> dict[str, float]:
         if calculations:
             figures["holds"] = sum(j.rating > 0 for j in calculations) / len(calculations)
             figures["calculation"] = len(calculations) / len(steps)
+            notes = [trivial_calculations(step) for r in responses for step in r.steps]
+            figures["trivial"] = sum(trivial for trivial, _ in notes) / max(sum(total for _, total in notes), 1)
+    limited = [r for r in responses if r.problem.step_limit is not None]
+    if limited:
+        figures["limit_kept"] = sum(limit_kept(r) > 0 for r in limited) / len(limited)
     figures["steps"] = sum(len(r.steps) for r in responses) / n
     figures["tokens"] = sum(len(r.tokens) for r in responses) / n
     figures["truncated"] = sum(not r.finished for r in responses) / n

@@ -16,10 +16,12 @@ from jax.sharding import Mesh
 from stepjax.config import Config, ModelOptions, resumable_options
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.errors import NonFiniteError, UserError
+from stepjax.learners.ppo import make_streams
 from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.options import nearest
 from stepjax.parallel import fetch, is_main_process, make_mesh, put, replicated
 from stepjax.programs import Program
+from stepjax.runs.base import check_base
 from stepjax.runs.check import check_options
 from stepjax.runs.workdir import CONFIG, open_workdir
 from stepjax.steps import StepSplitter
@@ -64,8 +66,8 @@ class Run:
     @functools.cached_property
     def critic(self) -> Definition[ScoreModel] | None:
         """One head a reward stream; None where no stream has a critic."""
-        streams = self.config.ppo.streams
-        if not any(s.critic for s in streams.values()):
+        streams = make_streams(self.config.ppo.streams)
+        if not any(s.critic for s in streams):
             return None
         return Definition(lambda rngs: ScoreModel(self._decoder, len(streams), rngs))
 
@@ -121,7 +123,9 @@ def make_tokenizer(config: Config, task: Task, workdir: Path) -> Any:
     folder = workdir / "tokenizer"
     if folder.exists():
         return load_tokenizer(folder)
-    if config.tokenizer.path:
+    if config.base:
+        tokenizer = load_tokenizer(Path(config.base) / "tokenizer")
+    elif config.tokenizer.path:
         tokenizer = load_tokenizer(config.tokenizer.path)
     elif config.task.name == "register_chain":
         from stepjax.tasks.register_chain import build_tokenizer
@@ -146,6 +150,7 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
     """Opens (or continues) a work directory and builds what all stages share."""
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     check_options(config, mesh)
+    check_base(config)
     task = make_task(config)
     options = dataclasses.asdict(config)
     fresh = not (workdir / CONFIG).exists()

@@ -1,20 +1,42 @@
-"""What one stage leaves for the next: the parameters in its last checkpoint."""
+"""What one stage leaves for the next: the parameters in its last checkpoint, here or in the run that it builds on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from stepjax.errors import UserError
 from stepjax.models import Definition
 from stepjax.models.definition import Params
 from stepjax.programs import abstract
+from stepjax.rewards.signals import LEARNED
 from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.setup import Run
 
 
 def has_stage(run: Run, stage: str) -> bool:
     """Whether a stage has left a checkpoint."""
-    with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
-        return checkpoints.latest() is not None
+    return _latest(run.checkpoint_folder(stage)) is not None or _in_base(run, stage) is not None
+
+
+def _latest(folder: Path) -> int | None:
+    if not folder.is_dir():
+        return None
+    with Checkpoints(folder) as checkpoints:
+        return checkpoints.latest()
+
+
+def _in_base(run: Run, stage: str) -> Path | None:
+    """The stage's folder in the run that this one builds on, where it has one."""
+    if not run.config.base:
+        return None
+    folder = Path(run.config.base) / "checkpoints" / stage
+    return folder if _latest(folder) is not None else None
+
+
+def stage_folder(run: Run, stage: str) -> Path:
+    """Where a stage's checkpoints are read: this work directory's own go first."""
+    own = run.checkpoint_folder(stage)
+    return own if _latest(own) is not None else _in_base(run, stage) or own
 
 
 def no_stage(run: Run, stage: str) -> UserError:
@@ -28,16 +50,18 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
     if not has_stage(run, stage):
         raise no_stage(run, stage)
     like: Any = abstract(definition.shapes, definition.shardings(run.mesh))
-    with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
+    with Checkpoints(stage_folder(run, stage)) as checkpoints:
         return checkpoints.restore_part((*keys, "params"), like)
 
 
 def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
-    last = run.config.sft.updates if stage == "sft" else run.config.prm.updates
-    with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
-        step = checkpoints.latest()
-    if step is None:
+    if not has_stage(run, stage):
         raise no_stage(run, stage)
+    if stage_folder(run, stage) != run.checkpoint_folder(stage):
+        return  # another run's: as far as it was trained there
+    last = run.config.sft.updates if stage == "sft" else run.config.prm.updates
+    step = _latest(run.checkpoint_folder(stage))
+    assert step is not None
     if finished and step < last:
         raise UserError(f"{run.workdir}: stage {stage} stands at update {step} of {last}; let `stepjax {stage}` end it")
 
@@ -45,13 +69,19 @@ def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
 def check_stages(run: Run, stages: Sequence[str]) -> None:
     """UserError where a stage lacks an earlier one, or where the task cannot serve it."""
     signals = {name: stream.signal for name, stream in run.config.ppo.streams.items()}
-    needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if "prm" in signals.values() else ["sft"], "eval": ["sft"]}
+    needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if set(LEARNED) & {*signals.values()} else ["sft"], "eval": ["sft"]}
     for i, stage in enumerate(stages):
         for need in needs.get(stage, []):
             if need not in stages[:i]:
                 _check_stage(run, need, finished=stage != "eval")
-    judged = ["stage prm"] if "prm" in stages else []
+    judged = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" else []
     if "ppo" in stages:
         judged += [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "verifier"]
+        limits = [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "limit"]
+        if limits and run.task.problems("train")[0].step_limit is None:
+            raise UserError(
+                f"{limits[0]} needs prompts that state a step limit, which task {run.task.name} does not write here; "
+                "register_chain does with config.task.register_chain.step_limit=True"
+            )
     if judged and run.task.judge(run.task.problems("train")[0], []) is None:
         raise UserError(f"{judged[0]} needs a judge of single steps, which task {run.task.name} does not have")

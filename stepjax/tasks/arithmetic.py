@@ -29,13 +29,37 @@ def evaluate(text: str) -> Fraction:
     Raises:
       ExpressionError: where it has no value.
     """
+    return _read(text)[0]
+
+
+def changes_nothing(text: str) -> bool:
+    """Whether an expression works nothing out: `5`, `5*1`, `3+0`, `(7-0)/1` or `0*8`; but not `20%` or `5-5`.
+
+    Every one of its operations adds or takes away 0, multiplies by 0 or 1, or divides by 1 (or divides 0).
+
+    Raises:
+      ExpressionError: where it has no value.
+    """
+    return all(_idle(*operation) for operation in _read(text)[1])
+
+
+def _idle(left: Fraction, operator: str, right: Fraction) -> bool:
+    if operator == "+":
+        return left == 0 or right == 0
+    if operator == "*":
+        return left in (0, 1) or right in (0, 1)
+    return right == 0 if operator == "-" else operator != "%" and (right == 1 or left == 0)
+
+
+def _read(text: str) -> tuple[Fraction, list[tuple[Fraction, str, Fraction]]]:
+    """The value and the operations, (left, operator, right), in the order of their evaluation."""
     if len(text) > MOST_CHARACTERS:
         raise ExpressionError(f"longer than {MOST_CHARACTERS} characters")
     parser = _Parser(_tokens(text))
     value = parser.sum(0)
     if parser.peek():
         raise ExpressionError(f"unexpected {parser.peek()!r}")
-    return value
+    return value, parser.operations
 
 
 def _tokens(text: str) -> list[str]:
@@ -53,6 +77,7 @@ class _Parser:
     def __init__(self, tokens: list[str]):
         self.tokens = tokens
         self.position = 0
+        self.operations: list[tuple[Fraction, str, Fraction]] = []
 
     def peek(self) -> str:
         """The next token, "" at the end."""
@@ -66,16 +91,16 @@ class _Parser:
     def sum(self, depth: int) -> Fraction:
         value = self.product(depth)
         while self.peek() in ("+", "-"):
-            if self.take() == "+":
-                value += self.product(depth)
-            else:
-                value -= self.product(depth)
+            operator, right = self.take(), self.product(depth)
+            self.operations.append((value, operator, right))
+            value = value + right if operator == "+" else value - right
         return value
 
     def product(self, depth: int) -> Fraction:
         value = self.factor(depth)
         while self.peek() in ("*", "/", "//"):
             operator, right = self.take(), self.factor(depth)
+            self.operations.append((value, operator, right))
             if operator == "*":
                 value *= right
             elif not right:
@@ -101,6 +126,6 @@ class _Parser:
         else:
             raise ExpressionError(f"unexpected {token!r}" if token else "unexpected end")
         if self.peek() == "%":
-            self.take()
+            self.operations.append((value, self.take(), Fraction(100)))
             value /= 100
         return value

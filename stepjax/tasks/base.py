@@ -7,12 +7,16 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. `prompt` is what the policy reads, `solution` a demonstration in the policy's own format."""
+    """One problem. `prompt` is what the policy reads, `solution` a demonstration in the policy's own format.
+
+    `step_limit` is the most steps that the prompt allows, None where it says nothing of it.
+    """
 
     id: str
     prompt: str
     answer: str
     solution: str | None = None
+    step_limit: int | None = None
 
 
 @dataclass(frozen=True)

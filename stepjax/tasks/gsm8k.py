@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stepjax.data.jsonl import read_jsonl
 from stepjax.errors import UserError
-from stepjax.tasks.arithmetic import NUMBER, ExpressionError, evaluate
+from stepjax.tasks.arithmetic import NUMBER, ExpressionError, changes_nothing, evaluate
 from stepjax.tasks.base import Problem, StepJudgement
 from stepjax.tasks.grading import final_answer, grade
 
@@ -33,6 +33,43 @@ def check_calculations(step: str) -> int:
     if not notes:
         return 0
     return 1 if all(_holds(note) for note in notes) else -1
+
+
+def trivial_calculations(step: str) -> tuple[int, int]:
+    """How many calculator notes of a step work nothing out (`<<1=1>>`, `<<5*1=5>>`, `<<3+0=3>>`), and how many it has.
+
+    A policy that is paid for notes that hold can always write such ones. An unreadable note is not trivial.
+    """
+    notes = _NOTE.findall(step)
+    return sum(map(_trivial, notes)), len(notes)
+
+
+def worked_calculations(
+    prompts: Sequence[str], responses: Sequence[str], steps: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """Rewards of steps for a stream of signal "function": 1 where a step works something out, else 0.
+
+    That is a step whose notes hold, none of which works nothing out or stood in an earlier step of the response.
+    """
+    return [_worked(of_one) for of_one in steps]
+
+
+def _worked(steps: Sequence[str]) -> list[float]:
+    seen: set[str] = set()
+    rewards = []
+    for step in steps:
+        notes = ["".join(note.split()) for note in _NOTE.findall(step)]
+        new = not seen & {*notes}
+        rewards.append(float(new and check_calculations(step) > 0 and not any(map(_trivial, notes))))
+        seen.update(notes)
+    return rewards
+
+
+def _trivial(note: str) -> bool:
+    try:
+        return changes_nothing(note.partition("=")[0])
+    except ExpressionError:
+        return False
 
 
 def _holds(note: str) -> bool:

@@ -31,8 +31,8 @@ def alone(stream, rewards, values, mask, step_end, bootstrap):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("horizon, expected", [("step", 0.0), ("response", 1.0), (0, 0.0), (0.5, 0.5), (1, 1.0),
-                                               (np.float32(0.25), 0.25), (Fraction(3, 4), 0.75)])  # fmt: skip
+@pytest.mark.parametrize("horizon, expected", [("step", 0.0), ("response", 1.0), ("turn", 1.0), (0, 0.0), (0.5, 0.5),
+                                               (1, 1.0), (np.float32(0.25), 0.25), (Fraction(3, 4), 0.75)])  # fmt: skip
 def test_boundary_discount(horizon, expected):
     found = boundary_discount(horizon)
     assert type(found) is float and found == expected
@@ -40,7 +40,7 @@ def test_boundary_discount(horizon, expected):
 
 @pytest.mark.parametrize("horizon", ["steps", "", "0.5", -0.1, 1.5, float("nan"), float("inf"), True, None])
 def test_other_horizons_are_refused(horizon):
-    with pytest.raises(ValueError, match=r'must be "step", "response" or a number between 0 and 1'):
+    with pytest.raises(ValueError, match=r'must be "step", "turn", "response" or a number between 0 and 1'):
         boundary_discount(horizon)
     with pytest.raises(ValueError):
         Stream("process", horizon=horizon)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from stepjax.credit.whiten import explained_variance, masked_mean, masked_var, whiten
+from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var, whiten
 
 SHAPE = (8, 6)
 quick = settings(max_examples=40, deadline=None, derandomize=True)
@@ -19,6 +19,7 @@ masks = hnp.arrays(np.bool_, SHAPE)
 mean, var = jax.jit(masked_mean), jax.jit(masked_var)
 whitened = jax.jit(whiten, static_argnames="shift_mean")
 explained = jax.jit(explained_variance)
+correlated = jax.jit(correlation)
 
 
 @quick
@@ -79,6 +80,25 @@ def test_explained_variance():
     assert explained(values, np.ones_like(returns), mask) == 0.0
     nothing = (np.float32(-0.3) * values - values) - np.float32(-1.3) * values  # 0 but for rounding
     assert nothing.any() and explained(values, nothing, mask) == 0.0
+
+
+@quick
+@given(numbers, numbers, masks)
+def test_correlation_of_the_valid_entries(x, y, mask):
+    found = float(correlated(*(np.where(mask, z, np.nan) for z in (x, y)), mask))
+    valid = [z[mask].astype(np.float64) for z in (x, y)]
+    if all(len(v) and v.std() > 1e-3 * (1 + np.abs(v).max()) for v in valid):
+        assert found == pytest.approx(np.corrcoef(*valid)[0, 1], abs=1e-3)
+    assert -1.0 <= found <= 1.0
+
+
+def test_correlation_of_what_does_not_vary_is_zero():
+    x = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
+    full = np.ones(SHAPE, bool)
+    assert correlated(x, 2 - 3 * x, full) == pytest.approx(-1.0) and correlated(x, x + 5, full) == pytest.approx(1.0)
+    for still in (np.zeros_like(x), np.full_like(x, 0.1)):
+        assert correlated(x, still, full) == 0.0
+    assert correlated(x, x, ~full) == 0.0
 
 
 def test_nothing_valid_is_zero_and_has_no_nan_gradient():

@@ -13,8 +13,9 @@ from models.tiny import CONFIG, policy, policy_params, scorer, scorer_params
 from stepjax.config import PPOOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.learners.optimizers import abstract_state, init_state
-from stepjax.learners.ppo import credit_program, make_streams, update_program
+from stepjax.learners.ppo import credit_program, make_streams
 from stepjax.learners.score import response_logprobs, token_values
+from stepjax.learners.update import update_program
 from stepjax.parallel import batch_sharding, fetch, make_mesh, put, replicated
 from stepjax.programs import abstract
 from stepjax.rewards.signals import SIGNALS
@@ -157,8 +158,68 @@ def test_a_scored_batch_is_described():
     }
     for name, value in wanted.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
-    others = {f"{kind}/{name}" for kind in ("reward", "advantage_std") for name in STREAMS}
-    assert metrics.keys() - wanted.keys() == others | {f"explained_variance/{s}" for s in ("process", "outcome")}
+    kinds = ("reward", "advantage_mean", "advantage_std", "return_mean", "return_std")
+    others = {f"{kind}/{name}" for kind in kinds for name in STREAMS}
+    others |= {f"explained_variance/{s}" for s in ("process", "outcome")}
+    others |= {f"advantage_corr/{pair}" for pair in ("process:outcome", "process:kl", "outcome:kl")}
+    assert metrics.keys() - wanted.keys() == others
+
+
+def test_streams_are_described():
+    _, found, metrics = credit_of(False)
+    mask = np.asarray(scored().mask)
+    advantages, returns = (x.swapaxes(0, 1)[:, mask].astype(np.float64) for x in (found.advantages, found.returns))
+    for i, a in enumerate(STREAMS):
+        for kind, x in (("advantage", advantages[i]), ("return", returns[i])):
+            np.testing.assert_allclose(metrics[f"{kind}_mean/{a}"], x.mean(), rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(metrics[f"{kind}_std/{a}"], x.std(), rtol=1e-4)
+        for j, b in list(enumerate(STREAMS))[i + 1 :]:
+            np.testing.assert_allclose(
+                metrics[f"advantage_corr/{a}:{b}"], np.corrcoef(advantages[i], advantages[j])[0, 1], rtol=1e-4
+            )
+
+
+def test_estimators_of_a_run():
+    """What the options become; each estimator itself is tested in the credit room."""
+    kinds = ("return", "value", "progress", "group", "rloo")
+    streams = {e: StreamOptions(signal="prm", estimator=e, whiten=False, good=2.0) for e in kinds}
+    streams["progress"] = dataclasses.replace(streams["progress"], first=0.25)
+    streams["outcomes"] = StreamOptions(signal="outcome", estimator="rloo", whiten=False, horizon="response")
+    rows = dataclasses.replace(scored(), values=None, bootstrap=None)
+    found = credit(dataclasses.replace(OPTIONS, samples=2, streams=streams), rows)
+    assert not found.values.any()
+    end, mask = rows.steps.end, np.asarray(rows.mask)
+    advantages = dict(zip(streams, found.advantages.swapaxes(0, 1), strict=True))
+    np.testing.assert_array_equal(advantages["return"], advantages["value"])  # within a step, without a discount
+    judged = end & (rows.finished[:, None] | (np.arange(T) != P + rows.response_length[:, None] - 1))
+    worth = rows.prm @ np.array([-1.0, 0.0, 2.0])
+    for b in range(B):
+        ends = np.flatnonzero(end[b])
+        made = advantages["progress"][b, ends].sum()
+        scores = worth[b, judged[b]]
+        last = (2.0 if b < 4 else -1.0) if rows.finished[b] else scores[-1] if len(scores) else 0.25
+        assert made == pytest.approx(last - 0.25, abs=1e-5)
+        # One of each two responses is truncated and has no outcome: the other has nothing to be compared with.
+        outcome = (1.0 if b < 4 else -1.0) if rows.finished[b] else 0.0
+        np.testing.assert_array_equal(advantages["outcomes"][b], np.where(mask[b], outcome, 0.0))
+        pair = [rows.prm[r] @ np.array([-1.0, 0.0, 2.0]) for r in (b, b ^ 1)]
+        there = [judged[r] for r in (b, b ^ 1)]
+        scores = np.concatenate([x[t] for x, t in zip(pair, there, strict=True)])
+        others = pair[1][there[1]]
+        for t in np.flatnonzero(there[0]):
+            normalised = (pair[0][t] - scores.mean()) / scores.std() if len(scores) > 1 else 0.0
+            assert advantages["group"][b, t] == pytest.approx(normalised, abs=1e-4)
+            assert advantages["rloo"][b, t] == pytest.approx(
+                pair[0][t] - (others.mean() if len(others) else 0), abs=1e-4
+            )
+
+
+@pytest.mark.parametrize("estimator", ["group", "rloo"])
+def test_a_single_response_has_nothing_to_be_compared_with(estimator):
+    options = dataclasses.replace(OPTIONS, streams={"mine": StreamOptions(estimator=estimator)})
+    said = rf"^config\.ppo\.samples: must be 2 or more, not 1: the estimator '{estimator}' of the stream 'mine'"
+    with pytest.raises(UserError, match=said):
+        credit(options, scored())
 
 
 @pytest.mark.parametrize("shape", MESHES[1:])
@@ -378,16 +439,24 @@ def test_without_any_critic_the_policy_learns_as_with_one():
         ({"gamma": 1.5}, r"gamma 1\.5"),
         ({"lam": -0.1}, r"lam -0\.1"),
         ({"weight": float("inf")}, "weight inf"),
+        ({"estimator": "progress", "horizon": "response"}, "estimator 'progress' credits .* horizon must be"),
+        ({"estimator": "gea"}, "estimator 'gea': must be one of gae, return"),
+        ({"first": 0.5}, "first: only estimator progress reads it, not gae"),
     ],
 )
 def test_streams_that_cannot_be_are_user_errors(changes, said):
-    with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine: .*{said}"):
+    with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine[.:].*{said}"):
         make_streams({"process": StreamOptions(), "mine": StreamOptions(**changes)})
 
 
 def test_horizons_are_words_or_numbers():
-    streams = make_streams({h: StreamOptions(horizon=h) for h in ("step", "response", "0.25", "1e-1", "1")})
-    assert [s.horizon for s in streams] == ["step", "response", 0.25, 0.1, 1.0]
+    streams = make_streams({h: StreamOptions(horizon=h) for h in ("step", "turn", "response", "0.25", "1e-1", "1")})
+    assert [s.horizon for s in streams] == ["step", "turn", "response", 0.25, 0.1, 1.0]
+
+
+def test_only_gae_has_a_critic():
+    streams = make_streams({e: StreamOptions(estimator=e) for e in ("gae", "return", "value", "group", "rloo")})
+    assert [s.critic for s in streams] == [True, False, False, False, False]
 
 
 def test_minibatches_must_divide_a_round():

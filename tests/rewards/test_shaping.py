@@ -9,18 +9,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stepjax.credit import segment_gae
-from stepjax.rewards import clip, delta, min_form
+from stepjax.rewards import bound, clip, delta, min_form
 
 B, S = 4, 7
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 scores_ = hnp.arrays(np.float32, (B, S), elements=st.floats(-4, 4, width=16))
 masks = hnp.arrays(np.bool_, (B, S))
-ETA, TAU = 0.25, 0.5
+ETA, TAU, LOW, HIGH = 0.25, 0.5, 0.5, 1.5
 
 SHAPINGS = {
     "clip": jax.jit(lambda scores, mask: clip(scores, mask, eta=ETA)),
     "delta": jax.jit(delta),
     "min_form": jax.jit(lambda scores, mask: min_form(scores, mask, temperature=TAU)),
+    "bound": jax.jit(lambda scores, mask: bound(scores, mask, low=LOW, high=HIGH)),
 }
 
 
@@ -38,7 +39,11 @@ def min_form_row(r):
     return weights / weights.sum() * r if len(r) else []
 
 
-ROWS = {"clip": clip_row, "delta": delta_row, "min_form": min_form_row}
+def bound_row(r):
+    return [min(max(x, LOW), HIGH) for x in r]
+
+
+ROWS = {"clip": clip_row, "delta": delta_row, "min_form": min_form_row, "bound": bound_row}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -106,6 +111,14 @@ def test_min_form_at_small_temperature_sums_to_the_minimum(tenths, mask):
             worst = np.flatnonzero(mask[b])[np.argmin(scores[b, mask[b]])]
             np.testing.assert_allclose(found[b].sum(), scores[b, worst], atol=1e-5)
             np.testing.assert_allclose(found[b, worst + 1 :], 0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-20, 1e-30])
+def test_min_form_at_the_smallest_temperatures_is_the_minimum(temperature):
+    scores = np.array([[0.9, -0.5, 3.0, -7.0], [2.0, 1.0, 1.0, 0.0], [5.0, 6.0, 7.0, 8.0]], np.float32)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]], bool)
+    found = min_form(scores, mask, temperature=temperature)
+    np.testing.assert_allclose(found, [[0.0, -0.5, 0.0, 0.0], [0.0, 0.5, 0.5, 0.0], [0.0] * 4], atol=1e-6)
 
 
 def test_a_missing_step_is_never_the_minimum():

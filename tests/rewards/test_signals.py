@@ -1,5 +1,7 @@
 """Signals on a hand-made trajectory: a finished row whose step numbers skip one, and truncated ones."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
-from stepjax.rewards.signals import SIGNALS, check_signals, judged_ends, stream_rewards
+from stepjax.rewards.places import judged_ends
+from stepjax.rewards.signals import SIGNALS, abstract_host_signals, check_signals, stream_rewards
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
 
@@ -38,6 +41,8 @@ HOST = {
         [[9, 9, 9, 1, 9, -1, 9], [9, 9, 9, 0, 0, 9, -1], [9, 9, 1, 9, 9, 9, 9], [9] * T], np.float32
     ),
     "correct": np.array([True, True, False, False]),
+    "limit_kept": np.array([1, -1, 0, 1], np.float32),
+    "judged": np.where(END, 1.0 + np.arange(T), 9.0).astype(np.float32),
 }
 OPTIONS = StreamOptions(good=2.0, neutral=0.25, bad=-3.0)
 
@@ -93,6 +98,43 @@ def test_kl_is_on_every_response_token():
     np.testing.assert_array_equal(rewards("kl"), np.where(MASK, REF - OLD, 0.0))
 
 
+@pytest.mark.parametrize("kind", ["k2", "k3"])
+def test_other_estimates_of_the_divergence(kind):
+    x = (REF - OLD).astype(np.float64)
+    wanted = -x * x / 2 if kind == "k2" else -(np.exp(x) - 1 - x)
+    found = rewards("kl", dataclasses.replace(OPTIONS, kl_kind=kind))
+    np.testing.assert_allclose(found, np.where(MASK, wanted, 0.0), rtol=1e-4, atol=1e-6)
+
+
+def test_an_outcome_model_scores_the_last_step_of_a_finished_response_alone():
+    worth = PRM[0, 5] @ np.array([-3.0, 0.25, 2.0])
+    np.testing.assert_allclose(rewards("orm"), expected((0, 5, worth)), rtol=1e-5)
+
+
+def test_models_of_two_classes_and_of_one_score():
+    at = ((0, 3), (0, 5), (1, 4))
+    two = expected(*((*p, PRM[p][:2] @ np.array([-3.0, 2.0])) for p in at))
+    np.testing.assert_allclose(rewards("prm", prm=PRM[..., :2]), two, rtol=1e-5)
+    one = expected(*((*p, PRM[p][0]) for p in at))
+    np.testing.assert_allclose(rewards("prm", prm=PRM[..., :1]), one, rtol=1e-5)
+
+
+def test_a_kept_limit_pays_at_the_end_and_a_broken_one_costs_even_where_truncated():
+    np.testing.assert_array_equal(rewards("limit"), expected((0, 5, 2.0), (1, 6, -3.0)))
+
+
+def test_what_the_host_judged_stands_at_the_ends_of_judged_steps():
+    for signal in ("format", "function"):
+        np.testing.assert_array_equal(rewards(signal), expected((0, 3, 4.0), (0, 5, 6.0), (1, 4, 5.0)))
+
+
+def test_lengths_are_counted_in_tokens():
+    options = StreamOptions(signal="length", most=2, token_cost=0.5)
+    np.testing.assert_array_equal(rewards("length", options), expected((1, 4, -0.5)))
+    options = StreamOptions(signal="length", per="response", least=5, most=4, token_cost=0.5)
+    np.testing.assert_array_equal(rewards("length", options), expected((0, 5, -0.5), (1, 6, -0.5)))
+
+
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_nothing_is_earned_outside_of_responses(signal):
     junk = np.where(MASK, 0.0, np.nan).astype(np.float32)
@@ -113,6 +155,64 @@ def test_streams_keep_their_order_and_their_own_worths():
         np.testing.assert_array_equal(found[:, i], rewards(options.signal, options))
     assert (found[0, :, 3] == [0.0, 0.5, REF[0, 3] - OLD[0, 3], 7.0]).all()
     assert found[0, 0, 5] == 5.0, "weight and discounts are not the signal's business"
+
+
+def test_a_stream_is_shaped_on_its_own_scores():
+    streams = {
+        "plain": StreamOptions(signal="verifier"),
+        "shaped": StreamOptions(signal="verifier", shaping=("delta", "bound:-0.5:0.5")),
+        "kl": StreamOptions(signal="kl", shaping=("bound:-0.1:0.1",)),
+        "outcome": StreamOptions(signal="outcome", shaping=("bound:0:0.25",)),
+        "text": StreamOptions(signal="function", function="a:b", shaping=("clip:5",)),
+    }
+    host = {**{k: HOST[k] for k in ("rating", "correct")}, "stream/text": HOST["judged"]}
+    found = np.asarray(stream_rewards(trajectory(), host, streams))
+    np.testing.assert_array_equal(found[:, 0], expected((0, 3, 1.0), (0, 5, -1.0), (1, 4, 0.0)))
+    np.testing.assert_array_equal(found[:, 1], expected((0, 3, 0.5)))
+    np.testing.assert_allclose(found[:, 2], np.where(MASK, np.clip(REF - OLD, -0.1, 0.1), 0.0))
+    np.testing.assert_array_equal(found[:, 3], expected((0, 5, 0.25)))
+    np.testing.assert_array_equal(found[:, 4], expected((0, 3, -1.0)))
+
+
+def test_host_signals_are_those_that_the_streams_read():
+    streams = {
+        "a": StreamOptions(signal="limit"),
+        "b": StreamOptions(signal="format", pattern="x"),
+        "c": StreamOptions(signal="prm"),
+    }
+    found = abstract_host_signals(streams, B, T, None)
+    assert {k: (v.shape, v.dtype) for k, v in found.items()} == {
+        "rating": ((B, T), np.float32),
+        "correct": ((B,), bool),
+        "limit_kept": ((B,), np.float32),
+        "stream/b": ((B, T), np.float32),
+    }
+    assert abstract_host_signals({"c": streams["c"]}, B, T, None).keys() == {"rating", "correct"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"signal": ""}, r"signal: names no signal \(there are: .*format, function"),
+        ({"signal": "format"}, "pattern: signal format needs it"),
+        ({"signal": "function"}, "function: signal function needs it: package.module:function"),
+        ({"signal": "format", "pattern": "("}, "pattern: .* is no regular expression"),
+        ({"signal": "function", "function": "nowhere:f"}, "function: nowhere cannot be imported"),
+        ({"signal": "prm", "pattern": "x"}, "pattern: only signal format reads it, not prm"),
+        ({"signal": "kl", "most": 3}, "most: only signal length reads it, not kl"),
+        ({"signal": "prm", "per": "response"}, "per: only signal length or format reads it, not prm"),
+        ({"signal": "outcome", "kl_kind": "k3"}, "kl_kind: only signal kl reads it, not outcome"),
+        ({"signal": "length"}, "signal length needs a band: set least, most or both"),
+        ({"signal": "length", "least": 5, "most": 4}, "least: 5 tokens is above most=4"),
+        ({"shaping": ("clip:1", "dleta")}, r"shaping: no shaping 'dleta' \(did you mean 'delta'\?\)"),
+        ({"signal": "kl", "shaping": ("delta",)}, "shaping: 'delta' shapes the scores of steps, .* kl does not give"),
+        ({"signal": "length", "most": 4, "per": "response", "shaping": ("clip:1",)}, "shaping: 'clip:1' shapes"),
+        ({"signal": "limit", "shaping": ("bound:0:1",)}, "shaping: signal limit has nothing to shape"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_fit_their_signal_are_user_errors(changes, said):
+    with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine(\.|: ){said}"):
+        check_signals({"first": StreamOptions(), "mine": StreamOptions(**changes)})
 
 
 def test_signals_that_do_not_exist_are_user_errors():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from models.tiny import scorer, scorer_params
 
+from stepjax.config import Config
 from stepjax.parallel import make_mesh
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.responses import Response
@@ -73,7 +74,9 @@ def test_every_judged_step_is_classified_at_its_last_token():
         judged([4], [7, 7], [], finished=True),  # nothing to judge
         judged([4], [3, 9], [1]),
     ]
-    run = SimpleNamespace(prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host))
+    run = SimpleNamespace(
+        config=Config(), prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host)
+    )
     labels, probabilities = StepClassifier(run, rows=4, width=9)(scorer_params(), responses)
     assert labels.tolist() == [2, 0, 1, 0, 2]
 
@@ -89,7 +92,36 @@ def test_every_judged_step_is_classified_at_its_last_token():
     np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
 
 
+def test_a_response_that_is_too_wide_is_counted_and_told():
+    responses = [judged([4], [6, 9], [1]), judged([4, 5], [9] * 8, [0] * 8), judged([4], [7, 9, 7], [-1, 1])]
+    run = SimpleNamespace(
+        config=Config(), prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host)
+    )
+    classifier = StepClassifier(run, rows=2, width=9)
+    labels, probabilities = classifier(scorer_params(), responses)
+    assert classifier.left_out == 1 and labels.tolist() == [2, 0, 2]
+    assert classifier.told_left_out() == [
+        "1 response was wider than prm.row_tokens=9 with the prompt and not read by the process reward model"
+    ]
+    first, none, last = classifier.by_response(scorer_params(), responses)
+    assert none is None and classifier.left_out == 1
+    np.testing.assert_array_equal(np.concatenate([first, last]), probabilities)
+    classifier(scorer_params(), responses[:1])
+    assert classifier.left_out == 0 and classifier.told_left_out() == []
+
+
+def test_every_step_of_an_unjudged_response_has_probabilities():
+    run = SimpleNamespace(
+        config=Config(), prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host)
+    )
+    response = judged([4], [6, 9, 3], None, finished=False)
+    (found,) = StepClassifier(run, rows=2, width=9).by_response(scorer_params(), [response])
+    assert found.shape == (2, 3)
+
+
 def test_no_response_is_no_step():
-    run = SimpleNamespace(prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host))
+    run = SimpleNamespace(
+        config=Config(), prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host)
+    )
     labels, probabilities = StepClassifier(run, rows=4, width=9)(scorer_params(), [])
     assert labels.shape == (0,) and probabilities.shape == (0, 3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stepjax.runs import progress as module
-from stepjax.runs.progress import progress, table
+from stepjax.runs.progress import progress, say, table
 from stepjax.runs.terminal import ascii_only, duration, figure
 
 
@@ -102,6 +102,24 @@ def test_quiet(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     with progress("SFT", 1, quiet=True if way == "option" else None, stream=stream) as bar:
         bar.advance(loss=1.0)
     assert stream.getvalue() == "" and bar.done == 1
+
+
+def test_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal in (False, True):
+        stream = Stream(terminal=terminal)
+        with progress("PPO", 3, "rounds", stream=stream) as bar:
+            bar.advance(1)
+            bar.say("alarm: steps rose to 50 % [bold]…")
+            bar.advance(2)
+        assert "alarm: steps rose to 50 % [bold]…\n" in stream.getvalue()
+    quiet = Stream()
+    with progress("PPO", 3, stream=quiet, quiet=True) as bar:
+        bar.say("alarm")
+    assert quiet.getvalue() == ""
+    monkeypatch.setenv("LC_ALL", "C")
+    stream = Stream()
+    say("alarm · 50 %…", stream=stream)
+    assert stream.getvalue() == "alarm | 50 %...\n"
 
 
 def test_other_processes_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:

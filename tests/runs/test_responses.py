@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from models.tiny import policy
 
+from stepjax.config import Config
 from stepjax.data.encoding import Prompts
 from stepjax.parallel import make_mesh
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.responses import (
     Response,
     ResponseSampler,
+    limit_kept,
     measure,
     ratings_by_token,
     read_response,
@@ -55,6 +57,16 @@ def test_ratings_stand_at_the_ends_of_steps():
     assert ratings.tolist() == [[0, 0, 1, 0, -1], [0, -1, 0, 1, 0], [0, 0, 0, 0, 1], [0] * 5, [0] * 5]
 
 
+def test_a_limit_is_kept_broken_or_still_open():
+    limited = dataclasses.replace(PROBLEM, step_limit=2)
+    cases = [(["a"], True, 1), (["a", "b"], True, 1), (["a", "b", "c"], True, -1), (["a", "b", "c"], False, -1)]
+    cases += [(["a"], False, 0), ([], True, 1)]
+    responses = [dataclasses.replace(response(steps, None, finished=f), problem=limited) for steps, f, _ in cases]
+    assert [limit_kept(r) for r in responses] == [kept for *_, kept in cases]
+    assert measure(responses)["limit_kept"] == 0.5
+    assert limit_kept(response(["a"], None)) == 0 and "limit_kept" not in measure([response(["a"], None)])
+
+
 def test_figures_by_hand():
     responses = [
         response(["a", "b", "a "], [GOOD, NEUTRAL, BAD], correct=True, tokens=6),  # right by luck; "a" twice
@@ -86,6 +98,8 @@ def test_calculations_are_figures_of_their_own():
     assert found["holds"] == pytest.approx(2 / 3) and found["calculation"] == pytest.approx(3 / 5)
     assert "trace_error" not in found, "whether a step is right is not known"
     assert "holds" not in measure([response(["a"], [GOOD])])
+    notes = [response(["<<1=1>>", "<<2*3=6>> and <<5*1=5>>"], [holds, holds])]
+    assert measure(notes)["trivial"] == pytest.approx(2 / 3)
 
 
 def test_figures_where_little_is_known():
@@ -112,6 +126,7 @@ class Task:
 
 
 RUN = SimpleNamespace(
+    config=Config(),
     tokenizer=Letters(),
     task=Task(),
     splitter=SimpleNamespace(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepjax.tasks.arithmetic import MOST_CHARACTERS, ExpressionError, evaluate
+from stepjax.tasks.arithmetic import MOST_CHARACTERS, ExpressionError, changes_nothing, evaluate
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,24 @@ from stepjax.tasks.arithmetic import MOST_CHARACTERS, ExpressionError, evaluate
 )
 def test_values_are_exact(text, value):
     assert evaluate(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["5", "-5", "(5)", "5*1", "1*5", "3+0", "0+3", "3-0", "(7-0)/1", "0*8", "0/3", "5//1*1"]
+)
+def test_expressions_that_work_nothing_out(text):
+    assert changes_nothing(text)
+
+
+@pytest.mark.parametrize("text", ["2+2", "5-5", "0-5", "6/3", "4/2", "2*2", "20%", "1*5+1", "3+4*0+1", "1+1"])
+def test_expressions_that_work_something_out(text):
+    assert not changes_nothing(text)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1/0", "1+"])
+def test_what_has_no_value_is_neither(text):
+    with pytest.raises(ExpressionError):
+        changes_nothing(text)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepjax.errors import UserError
-from stepjax.tasks.gsm8k import GSM8K, check_calculations
+from stepjax.tasks.gsm8k import GSM8K, check_calculations, trivial_calculations
 
 DATA = Path(__file__).parent.parent / "data" / "gsm8k"
 
@@ -114,6 +114,17 @@ def test_rounding_is_off_by_less_than_a_unit(top, bottom, decimals):
         assert check_calculations(f"<<{top}/{bottom}={written}>>") == 1
     nudged = f"{top / bottom + 1.01 * 10**-decimals:.{decimals + 2}f}"
     assert check_calculations(f"<<{top}/{bottom}={nudged}>>") == -1
+
+
+def test_trivial_calculations():
+    step = "<<1=1>>1 <<5*1=5>>5 <<3+0=3>>3 <<2+2=4>>4 <<5-5=0>>0 <<x=1>>1 <<1/0=1>> <<=>> <<1+1=2"
+    assert trivial_calculations(step) == (3, 8)
+    assert trivial_calculations("none: 1*1 = 1") == (0, 0)
+
+
+def test_few_real_notes_are_trivial(task):
+    counts = [trivial_calculations(p.solution) for p in task.problems("train")]
+    assert sum(trivial for trivial, _ in counts) < 0.1 * sum(total for _, total in counts), "70=70 and its like"
 
 
 def test_every_real_note_holds_and_every_solution_is_right(task):

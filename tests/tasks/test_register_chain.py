@@ -394,6 +394,9 @@ def test_worlds_too_small_for_two_splits_are_refused():
         {"false": 1.5},
         {"leap": float("nan")},
         {"rating": "fair"},
+        {"spare_steps": (2, 1)},
+        {"spare_steps": (-1, 1)},
+        {"spare_steps": (0, 99)},
         {"test_problems": 0},
         {"seed": -1},
     ],
@@ -401,6 +404,31 @@ def test_worlds_too_small_for_two_splits_are_refused():
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(UserError, match="register_chain: "):
         RegisterChainConfig(**options)
+
+
+def test_a_stated_step_limit_is_part_of_the_prompt_and_of_nothing_else():
+    limited = RegisterChain(RegisterChainConfig(step_limit=True, spare_steps=(1, 3)))
+    plain = RegisterChain()
+    seen = Counter()
+    for with_limit, without in zip(limited.problems("train")[:400], plain.problems("train")[:400], strict=True):
+        assert without.step_limit is None and "!" not in without.prompt
+        assert with_limit.prompt == f"{without.prompt.rstrip()}!{with_limit.step_limit}\n"
+        assert set(with_limit.prompt) <= set(limited.alphabet) and with_limit.answer == without.answer
+        assert parse_program(with_limit.prompt, 10) == parse_program(without.prompt, 10)
+        shortest = len(limited.clean_solution(with_limit).split("\n"))
+        seen[with_limit.step_limit - shortest] += 1
+        steps = with_limit.solution.split("\n")
+        assert limited.judge(with_limit, steps) == plain.judge(without, steps)
+    assert set(seen) == {1, 2, 3}
+    tight = RegisterChain(RegisterChainConfig(step_limit=True, spare_steps=(0, 0))).problems("train")[:400]
+    kept = sum(len(p.solution.split("\n")) <= p.step_limit for p in tight)
+    assert 0.4 < kept / 400 < 0.9, "demonstrations keep it now and then"
+
+
+@pytest.mark.parametrize("prompt", ["a=7;?a!0", "a=7;?a!", "a=7;?a!123", "a=7;?a!-1", "a=7!3;?a"])
+def test_what_is_no_limit_is_refused(prompt):
+    with pytest.raises(UserError, match="register_chain"):
+        parse_program(prompt, 10)
 
 
 def test_other_user_errors():

@@ -38,13 +38,18 @@ class RegisterChainConfig:
         "global",
         "what makes a step wrong: 'global' (not the real value) or 'local' (does not follow from what was stated)",
     )
+    step_limit: bool = option(False, "the prompt states the most steps allowed, as in `a=7;b=a+5;?b!4`")
+    spare_steps: tuple[int, int] = option(
+        (0, 2), "fewest and most steps by which that limit exceeds the shortest right response"
+    )
     train_problems: int = option(100_000, "problems of the split train")
     valid_problems: int = option(2_000, "problems of the split valid")
     test_problems: int = option(2_000, "problems of the split test")
     seed: int = option(0, "another seed gives other problems; 0 or more")
 
     def __post_init__(self) -> None:
-        for name in ("operations", "distractors"):  # a list, as read from JSON, would make the config unhashable
+        # A list, as read from JSON, would make the config unhashable.
+        for name in ("operations", "distractors", "spare_steps"):
             object.__setattr__(self, name, _span(name, getattr(self, name), least=1 if name == "operations" else 0))
         for field in fields(self):
             if field.type is float and not 0.0 <= getattr(self, field.name) <= 1.0:
@@ -57,6 +62,8 @@ class RegisterChainConfig:
             raise UserError(f"register_chain: rating must be one of {', '.join(RATINGS)}, not {self.rating!r}")
         if 1 + self.operations[1] + self.distractors[1] > len(REGISTERS):
             raise UserError(f"register_chain: operations and distractors need more than {len(REGISTERS)} registers")
+        if 1 + self.operations[1] + self.spare_steps[1] > 99:
+            raise UserError(f"register_chain: spare_steps={self.spare_steps} makes limits of more than two digits")
         if min(self.train_problems, self.valid_problems, self.test_problems) < 1 or self.seed < 0:
             raise UserError("register_chain: each split must have 1 problem or more, and seed must be 0 or more")
 

@@ -19,6 +19,8 @@ Uniform = Callable[[], float]  # draws from [0, 1)
 NUMBER = "(?:0|[1-9][0-9]?)"  # two digits hold every value modulo 100; a bound also keeps int() cheap on hostile text
 _STATEMENT = re.compile(rf"([a-z])=(?:({NUMBER})|([a-z]|{NUMBER})([-+*])([a-z]|{NUMBER}))")
 
+_LIMIT = re.compile(r"![1-9][0-9]?$")
+
 
 class Statement(NamedTuple):
     """`register = left operator right`; a literal has the operator "" and its value in `left`."""
@@ -85,19 +87,20 @@ def evaluate(statements: list[Statement], query: str, modulus: int) -> Program:
     return Program({s.register: s for s in statements}, query, modulus, values, frozenset(needed))
 
 
-def render(statements: list[Statement], query: str) -> str:
-    """The prompt: the statements, the query, a line end."""
-    return ";".join(map(str, statements)) + f";?{query}\n"
+def render(statements: list[Statement], query: str, step_limit: int | None = None) -> str:
+    """The prompt: the statements, the query, the most steps allowed (`!4`) if there is a limit, a line end."""
+    limit = "" if step_limit is None else f"!{step_limit}"
+    return ";".join(map(str, statements)) + f";?{query}{limit}\n"
 
 
 @lru_cache(maxsize=8192)  # the judge reads the same prompt once a response
 def parse_program(prompt: str, modulus: int) -> Program:
-    """Reads a prompt back.
+    """Reads a prompt back. A step limit in it says nothing of the program.
 
     Raises:
       UserError: where the prompt is not a program modulo `modulus`.
     """
-    *lines, query = prompt.strip().split(";")
+    *lines, query = _LIMIT.sub("", prompt.strip()).split(";")
     statements: list[Statement] = []
     known: set[str] = set()
     for line in lines:

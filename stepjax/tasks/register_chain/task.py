@@ -10,7 +10,7 @@ from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepJudgement
 from stepjax.tasks.register_chain.config import REGISTERS, RegisterChainConfig
 from stepjax.tasks.register_chain.demonstrations import clean_demonstration, noisy_demonstration
-from stepjax.tasks.register_chain.parser import judge_steps
+from stepjax.tasks.register_chain.parser import judge_steps, parse_step
 from stepjax.tasks.register_chain.program import Uniform, evaluate, parse_program, random_statements, render
 from stepjax.tasks.register_chain.tokenizer import ALPHABET
 
@@ -64,6 +64,21 @@ class RegisterChain:
         """The shortest right response, free of noise."""
         return self.separator.join(clean_demonstration(parse_program(problem.prompt, self.config.modulus)))
 
+    def neutral_steps(self, problem: Problem) -> list[str]:
+        """Steps that are true and useless: each literal of the program restated."""
+        definitions = parse_program(problem.prompt, self.config.modulus).definitions.values()
+        return [f"{s.register}={s.left}" for s in definitions if not s.operator]
+
+    def break_and_fix(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
+        """The steps with the first derivation made wrong and then taken back; None where there is no derivation."""
+        for k, text in enumerate(steps):
+            step = parse_step(text)
+            if step is not None and step.form == "derive":
+                right = text.strip()
+                wrong = f"{right.rpartition('=')[0]}={(step.value + 1) % self.config.modulus}"
+                return [*steps[:k], wrong, f"!{right}", *steps[k + 1 :]]
+        return None
+
 
 class _Problems(Sequence[Problem]):
     def __init__(self, config: RegisterChainConfig, split: str):
@@ -97,12 +112,17 @@ class _Problems(Sequence[Problem]):
         letters = _draw_names(len(statements), uniform, shuffled=config.shuffled_names)
         names = str.maketrans(dict(zip(REGISTERS, letters, strict=False)))
         program = evaluate(statements, query, config.modulus)
+        step_limit = None
+        if config.step_limit:
+            low, high = config.spare_steps
+            step_limit = len(program.derived(needed=True)) + 1 + low + int(uniform() * (high - low + 1))
+            text = render(statements, query, step_limit)
         if uniform() < config.noisy:
             steps = noisy_demonstration(program, config, uniform)
         else:
             steps = clean_demonstration(program)
         solution = "\n".join(steps).translate(names)
-        return Problem(f"{self.split}/{index}", text.translate(names), str(program.answer), solution)
+        return Problem(f"{self.split}/{index}", text.translate(names), str(program.answer), solution, step_limit)
 
 
 def _draw_names(count: int, uniform: Uniform, *, shuffled: bool) -> list[str]:

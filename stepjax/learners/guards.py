@@ -1,0 +1,45 @@
+"""When a minibatch may change nothing: the policy has moved too far from the one that sampled, or its ratios exploded.
+
+Both are told from the forward pass, before the minibatch's own update.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from stepjax.config import PPOOptions
+
+
+class Verdict(NamedTuple):
+    """What becomes of a minibatch, each bool[].
+
+    Attributes:
+      stopped: this minibatch and all later ones of the round change nothing.
+      skipped: this one alone changes nothing.
+    """
+
+    stopped: Bool[Array, ""]
+    skipped: Bool[Array, ""]
+
+
+def has_guards(options: PPOOptions) -> bool:
+    """Whether any minibatch may be held back."""
+    return bool(options.kl_stop or options.ratio_guard or options.mean_ratio_guard)
+
+
+def judge_minibatch(
+    options: PPOOptions, stopped: Bool[Array, ""], *, divergence: Array, ratio_max: Array, ratio_mean: Array
+) -> Verdict:
+    """Judges by the mean k3 divergence from the sampling policy and by the largest and the mean ratio over tokens.
+
+    `stopped` says whether an earlier minibatch of the round stopped it. What is not a number is out of bounds.
+    """
+    skipped = jnp.zeros((), bool)
+    if options.kl_stop:
+        stopped = stopped | ~(divergence <= options.kl_stop)
+    if options.ratio_guard:
+        skipped = skipped | ~(ratio_max <= options.ratio_guard)
+    if options.mean_ratio_guard:
+        skipped = skipped | ~(ratio_mean <= options.mean_ratio_guard)
+    return Verdict(stopped, skipped & ~stopped)

@@ -1,0 +1,65 @@
+"""From one loss a token to one number: the mean over tokens, over steps or over responses.
+
+Each gives a sum and a count over the whole (sharded) batch, to be divided once. With steps or responses as the unit, a
+token's share of the gradient shrinks with the length of what it belongs to.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from stepjax.learners.losses import masked_sum_count
+
+
+def step_sizes(mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"]) -> Int[Array, "B T"]:
+    """How many masked tokens the step of each masked token has, 0 elsewhere.
+
+    A step is the masked tokens after one end up to the next; those after a row's last end are one more.
+    """
+    chex.assert_equal_shape([mask, step_end])
+    so_far = jnp.cumsum(mask, axis=1, dtype=jnp.int32)
+    end = mask & step_end
+    total = so_far[:, -1:]
+    upto = jax.lax.cummin(jnp.where(end, so_far, total), axis=1, reverse=True)
+    ended = jax.lax.cummax(jnp.where(end, so_far, 0), axis=1)
+    before = jnp.pad(ended, ((0, 0), (1, 0)))[:, :-1]  # tokens of the steps that ended before this token
+    return jnp.where(mask, upto - before, 0)
+
+
+def reduced_sum_count(
+    x: Float[Array, "B T"], mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(Σ over units of the mean of x over the unit's tokens, number of units), float32.
+
+    Args:
+      x: one number a token, `[B, T]`; not read outside of the mask.
+      mask: True on tokens that count.
+      step_end: True on each step's last token.
+      unit: "token", "step" (of those that have tokens) or "sequence" (rows that have tokens).
+    """
+    if unit == "token":
+        return masked_sum_count(x, mask)
+    chex.assert_equal_shape([x, mask, step_end])
+    chex.assert_type([mask, step_end], bool)
+    if unit == "step":
+        sizes = step_sizes(mask, step_end)
+    elif unit == "sequence":
+        sizes = jnp.where(mask, jnp.sum(mask, axis=1, keepdims=True, dtype=jnp.int32), 0)
+    else:
+        raise ValueError(f'unit {unit!r}: must be "token", "step" or "sequence"')
+    total = jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32) / jnp.maximum(sizes, 1))
+    if unit == "sequence":
+        return total, jnp.sum(jnp.any(mask, axis=1), dtype=jnp.int32).astype(jnp.float32)
+    # The first token of each step, by the count of those that ended before it.
+    ended = jnp.pad(jnp.cumsum(mask & step_end, axis=1, dtype=jnp.int32), ((0, 0), (1, 0)))[:, :-1]
+    last = jnp.max(jnp.where(mask, ended + 1, 0), axis=1)
+    return total, jnp.sum(last, dtype=jnp.int32).astype(jnp.float32)
+
+
+def reduced_mean(
+    x: Float[Array, "B T"], mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
+) -> Float[Array, ""]:
+    """`reduced_sum_count`, divided; 0 where there is nothing."""
+    total, count = reduced_sum_count(x, mask, step_end, unit)
+    return total / jnp.maximum(count, 1.0)

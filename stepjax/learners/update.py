@@ -1,0 +1,147 @@
+"""The update program: all passes and minibatches of a PPO round."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, PRNGKeyArray
+
+from stepjax.config import PPOOptions
+from stepjax.credit.whiten import masked_mean
+from stepjax.errors import UserError
+from stepjax.learners.guards import has_guards, judge_minibatch
+from stepjax.learners.kl_control import adapted_coefficient
+from stepjax.learners.losses import kl_estimate
+from stepjax.learners.objectives import critic_objective, policy_objective
+from stepjax.learners.optimizers import State, abstract_state, apply_gradients
+from stepjax.learners.ppo import Metrics, make_streams
+from stepjax.models import Definition, LanguageModel, ScoreModel
+from stepjax.models.definition import Params
+from stepjax.parallel import batch_sharding, replicated
+from stepjax.programs import Program, abstract
+from stepjax.trajectory import Trajectory
+
+
+def update_program(
+    options: PPOOptions,
+    policy: Definition[LanguageModel],
+    critic: Definition[ScoreModel] | None,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    mesh: Mesh,
+    rows: Trajectory,
+) -> Program:
+    """`(state, trajectory, key, iteration) -> (state, metrics)`: all passes and minibatches of a round in one program.
+
+    `state` is `{"policy": …, "critic": …}` (donated), with the coefficient `"kl"` where it is adapted; `rows` the
+    abstract trajectory that the credit program returns; iterations count from 1. Losses are means over a minibatch's
+    response tokens (the policy's: over `options.reduce`); the metrics are means over the minibatches, those that a
+    guard held back included.
+    """
+    streams = make_streams(options.streams)
+    size = rows.tokens.shape[0]
+    if size % options.minibatches:
+        raise UserError(
+            f"config.ppo.minibatches: {options.minibatches} does not divide the {size} responses of a round "
+            "(ppo.prompts × ppo.samples)"
+        )
+
+    objectives: dict[str, Any] = {"policy": functools.partial(policy_objective, options, policy)}
+    if critic is not None and not options.critic_frozen:
+        objectives["critic"] = functools.partial(critic_objective, options, streams, critic)
+
+    def update(state: State, rows: Trajectory, key: PRNGKeyArray, iteration: Array) -> tuple[State, Metrics]:
+        key = jax.random.fold_in(key, iteration)
+        coefficient: Any = state["kl"] if options.kl_target else options.kl
+
+        def minibatch(carry: tuple[State, Array], chosen: Array) -> tuple[tuple[State, Array], Metrics]:
+            state, stopped = carry
+            batch = jax.tree.map(lambda x: x[chosen], rows)
+            gradients: dict[str, Params] = {}
+            metrics: Metrics = {}
+            for role, objective in objectives.items():
+                more = {"coefficient": coefficient} if role == "policy" else {}
+                (_, found), gradients[role] = jax.value_and_grad(objective, has_aux=True)(
+                    state[role]["params"], batch, **more
+                )
+                metrics |= found
+            idle: dict[str, Array] = {}  # when a role stays as it is; a role that never does is not in it
+            if has_guards(options):
+                stopped, skipped = judge_minibatch(
+                    options,
+                    stopped,
+                    divergence=metrics["kl/update"],
+                    ratio_max=metrics["policy/ratio_max"],
+                    ratio_mean=metrics.get("policy/ratio_mean", jnp.ones(())),
+                )
+                metrics |= {
+                    "policy/stopped": stopped.astype(jnp.float32),
+                    "policy/skipped": skipped.astype(jnp.float32),
+                }
+                idle = dict.fromkeys(objectives, stopped | skipped)
+            if options.critic_warmup:
+                idle["policy"] = idle.get("policy", False) | (iteration <= options.critic_warmup)
+            new = dict(state)
+            for role, gradient in gradients.items():
+                new[role], metrics[f"grad_norm/{role}"] = _apply(
+                    state[role], gradient, optimizers[role], idle.get(role)
+                )
+            return (new, stopped), metrics
+
+        orders = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, options.epochs))
+        chosen = orders.reshape(options.epochs * options.minibatches, -1)
+        (state, _), metrics = jax.lax.scan(minibatch, (state, jnp.zeros((), bool)), chosen)
+        metrics = {k: jnp.max(v) if k.endswith("_max") else jnp.mean(v) for k, v in metrics.items()}
+        if options.kl_target:
+            state, metrics = dict(state), {**metrics, "kl/coefficient": coefficient}
+            state["kl"] = adapted_coefficient(
+                coefficient, _divergence(rows), target=options.kl_target, gain=options.kl_gain
+            )
+        return state, metrics
+
+    like = abstract_ppo_state(policy, critic, optimizers, mesh, adaptive_kl=bool(options.kl_target))
+    whole = replicated(mesh)
+    inputs = (
+        like,
+        abstract(rows, batch_sharding(mesh)),
+        abstract(jax.eval_shape(lambda: jax.random.key(0)), whole),
+        jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
+    )
+    shardings = jax.tree.map(lambda x: x.sharding, like)
+    return Program("update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, whole))
+
+
+def _apply(
+    state: State, gradients: Params, optimizer: optax.GradientTransformation, idle: Array | None
+) -> tuple[State, Array]:
+    """One update of a role, none where `idle`; also the gradient's global norm."""
+    if idle is None:
+        return apply_gradients(state, gradients, optimizer)
+    # A branch, not a choice between two states: large ones need not be held twice.
+    state = jax.lax.cond(idle, lambda s, _: s, lambda s, g: apply_gradients(s, g, optimizer)[0], state, gradients)
+    return state, optax.tree_utils.tree_norm(gradients)
+
+
+def _divergence(rows: Trajectory) -> Array:
+    """Mean k3 divergence of the policy that sampled a round from the reference, nats a token."""
+    assert rows.old_logprobs is not None and rows.ref_logprobs is not None
+    return masked_mean(kl_estimate(rows.old_logprobs, rows.ref_logprobs, "k3", mask=rows.mask), rows.mask)
+
+
+def abstract_ppo_state(
+    policy: Definition,
+    critic: Definition | None,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    mesh: Mesh,
+    *,
+    adaptive_kl: bool = False,
+) -> State:
+    """Shapes, dtypes and shardings of what a run trains; with `adaptive_kl` also of the coefficient, float32[]."""
+    roles = {"policy": policy} | ({} if critic is None else {"critic": critic})
+    state: State = {role: abstract_state(definition, optimizers[role], mesh) for role, definition in roles.items()}
+    if adaptive_kl:
+        state["kl"] = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
+    return state

@@ -1,0 +1,67 @@
+"""Streams whose options do not fit their signal: one line that names the option and what it would take."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from stepjax.config import StreamOptions
+from stepjax.errors import UserError
+from stepjax.rewards.shaping_chain import parse_shaping
+
+READ_BY = {
+    "kl_kind": ("kl",),
+    "per": ("length", "format"),
+    "least": ("length",),
+    "most": ("length",),
+    "token_cost": ("length",),
+    "pattern": ("format",),
+    "function": ("function",),
+}
+"""Options that only some signals read: set for another one, they would be ignored in silence."""
+
+NEEDED = {
+    "format": ("pattern", "a regular expression that each text must match"),
+    "function": ("function", "package.module:function"),
+}
+
+
+def check_stream(name: str, options: StreamOptions, signals: Iterable[str]) -> None:
+    """UserError names the first misfit of the stream `name`."""
+    from stepjax.options import nearest
+
+    where, signal = f"config.ppo.streams.{name}", options.signal
+    if not signal:
+        raise UserError(f"{where}.signal: names no signal{nearest(signal, signals)}")
+    if signal not in signals:
+        raise UserError(f"{where}.signal: no signal {signal!r}{nearest(signal, signals)}")
+    for field in dataclasses.fields(StreamOptions):
+        readers = READ_BY.get(field.name)
+        if readers and signal not in readers and getattr(options, field.name) != field.default:
+            raise UserError(f"{where}.{field.name}: only signal {' or '.join(readers)} reads it, not {signal}")
+    if signal in NEEDED:
+        field_name, meaning = NEEDED[signal]
+        if not getattr(options, field_name):
+            raise UserError(f"{where}.{field_name}: signal {signal} needs it: {meaning}")
+    if signal == "length":
+        _check_band(options, where)
+    _check_shaping(options, where)
+
+
+def _check_band(options: StreamOptions, where: str) -> None:
+    if not options.least and not options.most:
+        raise UserError(f"{where}: signal length needs a band: set least, most or both, in tokens")
+    if options.most and options.least > options.most:
+        raise UserError(f"{where}.least: {options.least} tokens is above most={options.most}")
+
+
+def _check_shaping(options: StreamOptions, where: str) -> None:
+    for text in options.shaping:
+        parse_shaping(text, f"{where}.shaping")
+    if options.shaping and options.signal == "limit":
+        raise UserError(f"{where}.shaping: signal limit has nothing to shape; its rewards are `good` and `bad`")
+    single = options.signal in ("outcome", "orm", "finish", "kl") or options.per == "response"
+    for text in options.shaping:
+        if single and text.partition(":")[0].strip() != "bound":
+            raise UserError(
+                f"{where}.shaping: {text!r} shapes the scores of steps, which signal {options.signal} does not give; "
+                "bound:LOW:HIGH is possible"
+            )

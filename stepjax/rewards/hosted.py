@@ -1,0 +1,151 @@
+"""Signals that are judged on the host, from texts: matching a pattern, and any Python function of the user's.
+
+A judge takes the prompts, the responses and the steps of each response, and returns the rewards of each response: one
+a step, or a single one. Every host of a multi-host run judges all rows and must come to the same rewards.
+"""
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stepjax.config import StreamOptions
+from stepjax.errors import UserError
+
+Texts = Sequence[str]
+Rewards = list[np.ndarray]
+"""The rewards of each response: float32[number of steps], or float32[] for the response as a whole."""
+
+Judge = Callable[[Texts, Texts, Sequence[Texts]], Rewards]
+
+
+def make_judge(name: str, options: StreamOptions) -> Judge | None:
+    """The judge of the stream `name`; None where its signal is computed on the device.
+
+    Raises:
+      UserError: a pattern that cannot be compiled, a function that cannot be imported.
+    """
+    where = f"config.ppo.streams.{name}"
+    if options.signal == "format":
+        return _pattern_judge(options, f"{where}.pattern")
+    if options.signal == "function":
+        return _function_judge(options, f"{where}.function")
+    return None
+
+
+def _pattern_judge(options: StreamOptions, where: str) -> Judge:
+    try:
+        pattern = re.compile(options.pattern)
+    except re.error as error:
+        raise UserError(f"{where}: {options.pattern!r} is no regular expression: {error}") from None
+
+    def worth(text: str) -> float:
+        return options.good if pattern.fullmatch(text.strip()) else options.bad
+
+    def judge(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
+        if options.per == "response":
+            return [np.array(worth(response), np.float32) for response in responses]
+        return [np.array([worth(step) for step in of_one], np.float32) for of_one in steps]
+
+    return judge
+
+
+def find_function(path: str, where: str) -> Callable[..., Any]:
+    """Imports "package.module:function"; the current folder is looked into last."""
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise UserError(f"{where}: must be written package.module:function, not {path!r}")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:  # a module may raise anything while it is imported
+        raise UserError(f"{where}: {module} cannot be imported ({type(error).__name__}: {error})") from error
+    if not callable(found):
+        from stepjax.options import nearest
+
+        known = [n for n, value in vars(sys.modules[module]).items() if callable(value) and not n.startswith("_")]
+        raise UserError(f"{where}: {module} has no function {name!r}{nearest(name, known) if known else ''}")
+    return found
+
+
+def _function_judge(options: StreamOptions, where: str) -> Judge:
+    function = find_function(options.function, where)
+    where = f"{where}: {options.function}"
+
+    def judge(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
+        try:
+            found = function(list(prompts), list(responses), [list(of_one) for of_one in steps])
+        except Exception as error:
+            raise UserError(f"{where} raised {type(error).__name__}: {error}") from error
+        rewards = read_rewards(found, [len(of_one) for of_one in steps], where)
+        if options.shaping and rewards and rewards[0].ndim == 0:
+            raise UserError(f"{where} returned one reward a response, but the stream's shaping needs one a step")
+        return rewards
+
+    return judge
+
+
+def read_rewards(found: Any, steps: Sequence[int], where: str) -> Rewards:
+    """What a user's function returned, checked: one number a response, or one list (a number a step) a response.
+
+    Args:
+      found: what it returned.
+      steps: how many steps each response has.
+      where: begins the one line of every error.
+    """
+    if isinstance(found, str | Mapping) or not hasattr(found, "__iter__"):
+        raise UserError(f"{where} returned {type(found).__name__}, not a list with the rewards of each response")
+    rows = list(found)
+    if len(rows) != len(steps):
+        raise UserError(f"{where} returned rewards of {len(rows)} responses for {len(steps)}")
+    rewards: Rewards = []
+    for i, (row, count) in enumerate(zip(rows, steps, strict=True)):
+        try:
+            reward = np.asarray(row, np.float32)
+        except (TypeError, ValueError):
+            raise UserError(f"{where} returned {_short(row)} for response {i}: no number and no list of them") from None
+        if row is None or isinstance(row, str) or reward.ndim > 1:
+            raise UserError(f"{where} returned {_short(row)} for response {i}: no number and no list of them")
+        if rewards and reward.ndim != rewards[0].ndim:
+            kinds = ("one number", "a list")
+            raise UserError(f"{where} returned {kinds[reward.ndim]} for response {i}, {kinds[1 - reward.ndim]} before")
+        if reward.ndim and len(reward) != count:
+            raise UserError(f"{where} returned {len(reward)} rewards for the {count} steps of response {i}")
+        if not np.isfinite(reward).all():
+            at = f", step {int(np.flatnonzero(~np.isfinite(reward))[0])}" if reward.ndim else ""
+            raise UserError(f"{where} returned {reward[~np.isfinite(reward)][0]} for response {i}{at}")
+        rewards.append(reward)
+    return rewards
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def by_token(rewards: Rewards, index: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Puts each reward on a token: of a step on its last one, of a response on the response's last one.
+
+    A step without a token of its own (it began and ended inside of a token of an earlier step) has no place to earn.
+
+    Args:
+      rewards: of B responses.
+      index: int[B, T], the step of each token, −1 outside of responses.
+      end: bool[B, T], the last token of each step.
+
+    Returns:
+      float32[B, T], 0 elsewhere.
+    """
+    placed = np.zeros(index.shape, np.float32)
+    for i, reward in enumerate(rewards):
+        at = np.flatnonzero(end[i])
+        if reward.ndim == 0:
+            placed[i, at[-1:]] = reward
+        elif len(reward):
+            placed[i, at] = reward[np.minimum(index[i, at], len(reward) - 1)]
+    return placed

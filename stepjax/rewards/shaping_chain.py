@@ -1,0 +1,58 @@
+"""Shapings in any order, as a stream's options name them: ("clip:0.5", "delta", "min_form:0.1", "bound:-1:1")."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from stepjax.errors import UserError
+from stepjax.rewards.shaping import bound, clip, delta, min_form
+
+Shape = Callable[[Float[Array, "B S"], Bool[Array, "B S"]], Float[Array, "B S"]]
+
+VALUES = {"clip": ("ETA",), "delta": (), "min_form": ("TEMPERATURE",), "bound": ("LOW", "HIGH")}
+
+
+def parse_shaping(text: str, where: str) -> Shape:
+    """One shaping, from its text; `where` names the option in errors."""
+    from stepjax.options import nearest
+
+    name, *given = (part.strip() for part in text.split(":"))
+    if name not in VALUES:
+        raise UserError(f"{where}: no shaping {name!r}{nearest(name, VALUES)}")
+    form = ":".join((name, *VALUES[name]))
+    try:
+        values = [float(value) for value in given]
+    except ValueError:
+        raise UserError(f"{where}: {text!r} must be written {form}, with numbers") from None
+    if len(values) != len(VALUES[name]) or not all(map(math.isfinite, values)):
+        raise UserError(f"{where}: {text!r} must be written {form}, with finite numbers")
+    match name:
+        case "clip":
+            return lambda scores, there: clip(scores, there, eta=values[0])
+        case "delta":
+            return delta
+        case "min_form":
+            if values[0] < 1e-30:  # smaller ones are 0 on some devices
+                raise UserError(f"{where}: {text!r}: the temperature must be above 0 (1e-30 or more)")
+            return lambda scores, there: min_form(scores, there, temperature=values[0])
+    if values[0] > values[1]:
+        raise UserError(f"{where}: {text!r}: the lower bound lies above the upper one")
+    return lambda scores, there: bound(scores, there, low=values[0], high=values[1])
+
+
+def shape_rewards(
+    rewards: Float[Array, "B T"], there: Bool[Array, "B T"], shaping: Sequence[str], where: str = "shaping"
+) -> Float[Array, "B T"]:
+    """Shapes the scores that lie on the tokens `there`, in the order of `shaping`; they stay on their tokens.
+
+    The shapings pass over what is not there, so that a row of tokens serves as well as a row of steps: nothing has to
+    be gathered, and no bound on the number of steps is needed. The result is float32, 0 where nothing is there.
+    """
+    if not shaping:
+        return rewards
+    shaped = jnp.where(there, rewards, 0).astype(jnp.float32)
+    for text in shaping:
+        shaped = parse_shaping(text, where)(shaped, there)
+    return shaped

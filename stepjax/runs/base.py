@@ -1,0 +1,35 @@
+"""A run that builds on another one: the same tokenizer and model, its finished stages as they stand."""
+
+import json
+from pathlib import Path
+
+from stepjax.config import Config
+from stepjax.errors import UserError
+
+SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "mlp", "qkv_bias", "qk_norm", "tied", "rope_theta")
+"""The options of the model on which its parameters' shapes or meaning depend."""
+
+
+def check_base(config: Config) -> None:
+    """UserError where `config.base` is no work directory, or one of another model."""
+    base = config.base
+    if not base:
+        return
+    path = Path(base) / "config.json"
+    try:
+        found = json.loads(path.read_text())
+        theirs = {f"model.{name}": found["model"][name] for name in SHAPE}
+        theirs["prm.reader_layers"] = found["prm"]["reader_layers"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or "not a config that stepjax wrote"
+        raise UserError(
+            f"config.base={base}: {path} cannot be read ({reason}); name a finished work directory"
+        ) from None
+    ours = {f"model.{name}": getattr(config.model, name) for name in SHAPE} | {
+        "prm.reader_layers": config.prm.reader_layers
+    }
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise UserError(
+                f"config.base={base}: it has {name}={theirs[name]}, this run {value}; set config.{name}={theirs[name]}"
+            )

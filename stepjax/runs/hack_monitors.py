@@ -1,0 +1,126 @@
+"""Signs of gaming in a round's responses: what a policy does to be paid more without solving better.
+
+Each monitor is one number a round. None of them is proof: the alarms (`hack_alarms.py`) ring when one drifts.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from stepjax.runs.responses import Response
+from stepjax.tasks.base import Problem
+from stepjax.tasks.gsm8k import trivial_calculations
+
+SIMILARITY = 0.8  # steps with the same numbers are nearly the same from this share of common words on
+MOST_CHARACTERS = 512  # of a step that are compared
+MOST_COMPARED = 32  # earlier steps of the same numbers that a step is compared with
+_TOKEN = re.compile(r"[^\W\d_]+|[0-9]+(?:\.[0-9]+)?|[-+*/!?%]")
+
+Bag = frozenset[tuple[str, int]]
+"""The words, numbers and operators of a step, each with its how-manieth occurrence: a multiset."""
+
+
+def repeated_steps(steps: Sequence[str]) -> tuple[int, int]:
+    """How many steps say what one before them in the response said: word for word, and nearly so.
+
+    Capitals, white space and punctuation do not matter. Two steps are nearly the same where they hold the same numbers
+    and at least 80% (Jaccard) of their words and operators are common; word for word counts as nearly, too.
+    """
+    exact = near = 0
+    texts: set[str] = set()
+    bags: dict[tuple[str, ...], list[Bag]] = defaultdict(list)
+    for step in steps:
+        words = _TOKEN.findall(step[:MOST_CHARACTERS].casefold())
+        if not words:
+            continue  # an empty step, which has a monitor of its own
+        text, bag = " ".join(words), _bag(words)
+        alike = bags[tuple(sorted(w for w in words if w[0].isdigit()))]
+        exact += text in texts
+        near += text in texts or any(_similarity(bag, other) >= SIMILARITY for other in alike[-MOST_COMPARED:])
+        texts.add(text)
+        alike.append(bag)
+    return exact, near
+
+
+def _bag(words: Sequence[str]) -> Bag:
+    count: dict[str, int] = defaultdict(int)
+    pairs = []
+    for word in words:
+        pairs.append((word, count[word]))
+        count[word] += 1
+    return frozenset(pairs)
+
+
+def _similarity(a: Bag, b: Bag) -> float:
+    return len(a & b) / len(a | b)
+
+
+def is_empty(step: str) -> bool:
+    """Whether a step holds neither a letter nor a digit."""
+    return not any(c.isalnum() for c in step)
+
+
+def has_notes(problems: Sequence[Problem]) -> bool:
+    """Whether the task's demonstrations hold calculator notes, `<<48/2=24>>`."""
+    return any("<<" in (problems[i].solution or "") for i in range(min(len(problems), 32)))
+
+
+def monitors(responses: Sequence[Response], *, notes: bool) -> dict[str, float]:
+    """The monitors that the texts alone tell of, for one round.
+
+    Returns:
+      repeated, near_repeated, empty: shares of all steps (a response without a step counts as an empty one);
+      steps: a response, and step_tokens: a step; one_step, truncated: shares of the responses; with `notes`, trivial:
+      the share of calculator notes that work nothing out. All are 0 where there is nothing to count.
+    """
+    n = max(len(responses), 1)
+    counts = [len(r.steps) for r in responses]
+    steps, none = sum(counts), counts.count(0)
+    repeats = [repeated_steps(r.steps) for r in responses]
+    empty = none + sum(is_empty(step) for r in responses for step in r.steps)
+    found = {
+        "repeated": sum(exact for exact, _ in repeats) / max(steps, 1),
+        "near_repeated": sum(near for _, near in repeats) / max(steps, 1),
+        "empty": empty / max(steps + none, 1),
+        "steps": steps / n,
+        "step_tokens": sum(len(r.tokens) for r in responses) / max(steps, 1),
+        "one_step": counts.count(1) / n,
+        "truncated": sum(not r.finished for r in responses) / n,
+    }
+    if notes:
+        read = [trivial_calculations(step) for r in responses for step in r.steps]
+        found["trivial"] = sum(trivial for trivial, _ in read) / max(sum(total for _, total in read), 1)
+    return found
+
+
+def proxy_gap(
+    prm: np.ndarray, ratings: np.ndarray, end: np.ndarray, responses: Sequence[Response], target: str = "step"
+) -> float:
+    """By how much the learned reward exceeds the exact one, a response, both between 0 (all bad) and 1 (all good).
+
+    A response's learned reward is the mean over its steps of ½(1 + P(good) − P(bad)). Its exact one is what the model
+    was to learn: the mean of ½(1 + rating), for the target "prefix" the share of steps up to which all is right, for
+    "value", and where the task cannot judge steps, whether the answer is right. The step that a truncation cut off does
+    not count, nor does a response without any other.
+
+    Args:
+      prm: P(bad), P(neutral), P(good), or P(bad) and P(good), at step ends, float[B, T, C].
+      ratings: exact ratings at step ends, float[B, T].
+      end: True on the last token of each step, bool[B, T].
+      target: what the model learned, `config.prm.target`.
+    """
+    gaps = []
+    for i, response in enumerate(responses):
+        at = np.flatnonzero(end[i])[: None if response.finished else -1]
+        if len(at):
+            believed = np.mean(1.0 + prm[i, at, -1] - prm[i, at, 0]) / 2
+            if response.judgements is None or target == "value":
+                known = float(response.correct)
+            elif target == "prefix":
+                known = float(np.mean(np.cumprod([j.correct is not False for j in response.judgements[: len(at)]])))
+            else:
+                known = float(np.mean(1.0 + ratings[i, at])) / 2
+            gaps.append(float(believed) - known)
+    return float(np.mean(gaps)) if gaps else 0.0

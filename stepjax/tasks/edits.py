@@ -1,0 +1,151 @@
+"""Edits of a solution that add nothing to it: what a policy may learn to do to be paid more for the same work.
+
+A task may bring writers of its own: `neutral_steps(problem) -> list[str]`, true and useless steps, and
+`break_and_fix(problem, steps) -> list[str] | None`. Without them the problem's own sentences and the solution's
+calculator notes serve.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stepjax.tasks.base import Problem, Task
+
+THANKS = "Thank you for reading. I hope this helps!"
+_SENTENCE_END = re.compile(r"(?<=[.!])\s+")
+_NOTE = re.compile(r"<<[^<>]*>>")
+_SIMPLE_NOTE = re.compile(r"<<([^<>=]{1,100})=([0-9]{1,9})>>([0-9]{0,9})")
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A worked solution, taken apart.
+
+    Attributes:
+      steps: its steps without separators; the last one gives the answer.
+      separator: the text between two steps.
+      joiner: what stands between two pieces of text that become one step: a space, or nothing where a space cannot be
+        written.
+    """
+
+    task: Task
+    problem: Problem
+    steps: tuple[str, ...]
+    separator: str
+    joiner: str = " "
+
+
+def take_apart(task: Task, problem: Problem, text: str, separator: str, joiner: str = " ") -> Solution:
+    """The solution of a text; white space around its steps is left out, and so are empty ones."""
+    steps = tuple(step.strip() for step in text.split(separator) if step.strip())
+    return Solution(task, problem, steps, separator, joiner)
+
+
+def repeat_step(solution: Solution) -> str | None:
+    """The middle one of the steps before the answer stands twice."""
+    steps = solution.steps
+    if len(steps) < 2:
+        return None
+    k = (len(steps) - 1) // 2
+    return _text(solution, [*steps[: k + 1], steps[k], *steps[k + 1 :]])
+
+
+def pad_neutral(solution: Solution, count: int) -> str | None:
+    """So many true and useless steps after the first step (before the answer where that is the only step)."""
+    if hasattr(solution.task, "neutral_steps"):
+        neutral = solution.task.neutral_steps(solution.problem)
+    else:
+        neutral = _sentences(solution.problem.prompt, solution.separator)
+    if not neutral or not solution.steps:
+        return None
+    at = min(1, len(solution.steps) - 1)
+    added = [neutral[i % len(neutral)] for i in range(count)]
+    return _text(solution, [*solution.steps[:at], *added, *solution.steps[at:]])
+
+
+def merge_steps(solution: Solution) -> str | None:
+    """All steps before the answer become one."""
+    *work, answer = solution.steps or ("",)
+    return _text(solution, [solution.joiner.join(work), answer]) if len(work) > 1 else None
+
+
+def split_steps(solution: Solution) -> str | None:
+    """Each step before the answer that has a place for it becomes two."""
+    *work, answer = solution.steps or ("",)
+    halves = [half for step in work for half in _halves(step)]
+    return _text(solution, [*halves, answer]) if len(halves) > len(work) else None
+
+
+def drop_separators(solution: Solution) -> str | None:
+    """The whole response is one step, the answer included."""
+    return solution.joiner.join(solution.steps) if len(solution.steps) > 1 else None
+
+
+def end_early(solution: Solution) -> str | None:
+    """Nothing after the last step before the answer."""
+    return _text(solution, solution.steps[:-1]) if len(solution.steps) > 1 else None
+
+
+def break_and_fix(solution: Solution) -> str | None:
+    """A wrong step and its repair where there was a right one."""
+    if hasattr(solution.task, "break_and_fix"):
+        steps = solution.task.break_and_fix(solution.problem, solution.steps)
+    else:
+        steps = _miscalculate(solution.steps)
+    return None if steps is None else _text(solution, steps)
+
+
+def append_thanks(solution: Solution) -> str | None:
+    """A sentence of thanks after the answer, as a step of its own."""
+    return _text(solution, [*solution.steps, THANKS]) if solution.steps else None
+
+
+Writer = Callable[[Solution], str | None]
+
+EDITS: dict[str, Writer] = {
+    "repeat": repeat_step,
+    "pad 1": functools.partial(pad_neutral, count=1),
+    "pad 3": functools.partial(pad_neutral, count=3),
+    "merge": merge_steps,
+    "split": split_steps,
+    "drop": drop_separators,
+    "early": end_early,
+    "fix": break_and_fix,
+    "thanks": append_thanks,
+}
+"""Short names for tables, and the writers; one gives None for a solution that has no place for its edit."""
+
+
+def _text(solution: Solution, steps: Sequence[str]) -> str:
+    return solution.separator.join(steps)
+
+
+def _sentences(text: str, separator: str) -> list[str]:
+    """The statements of a text: its sentences but the questions, none of which may look like a step's end or answer."""
+    found = [sentence.strip() for sentence in _SENTENCE_END.split(text)]
+    marks = ("#", "<<", "\\boxed", "?", separator)
+    return [s for s in found if s and not any(mark in s for mark in marks)]
+
+
+def _halves(step: str) -> list[str]:
+    """A step cut at the white space nearest its middle, outside of notes; without any, before its last `=`."""
+    notes = [match.span() for match in _NOTE.finditer(step)]
+    spaces = [i for i, c in enumerate(step) if c.isspace() and not any(a < i < b for a, b in notes)]
+    if spaces:
+        at = min(spaces, key=lambda i: abs(2 * i - len(step)))
+    elif notes or (at := step.rfind("=")) <= 0:
+        return [step]
+    return [step[:at].rstrip(), step[at:].lstrip()]
+
+
+def _miscalculate(steps: Sequence[str]) -> list[str] | None:
+    """The first step with a note of a whole number is written with the next number, then as it was."""
+    for k, step in enumerate(steps[:-1]):
+        note = _SIMPLE_NOTE.search(step)
+        if note:
+            wrong = str(int(note[2]) + 1)
+            told = wrong if note[3] == note[2] else note[3]
+            broken = f"{step[: note.start()]}<<{note[1]}={wrong}>>{told}{step[note.end() :]}"
+            return [*steps[:k], broken, f"That was wrong. {step}", *steps[k + 1 :]]
+    return None

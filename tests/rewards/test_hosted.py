@@ -1,0 +1,138 @@
+"""Judges of texts: patterns, functions of the user's, and what is said when they are wrong."""
+
+import re
+
+import numpy as np
+import pytest
+
+from stepjax.config import StreamOptions
+from stepjax.errors import UserError
+from stepjax.rewards.hosted import by_token, find_function, make_judge, read_rewards
+
+PROMPTS = ["p", "q", "r"]
+RESPONSES = ["a=1\nb=22\n", "", "no\n"]
+STEPS = [["a=1\n", "b=22\n"], [], ["no\n"]]
+
+
+def words(prompts, responses, steps):
+    return [[float(len(step)) for step in of_one] for of_one in steps]
+
+
+def whole(prompts, responses, steps):
+    return [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+
+
+def broken(prompts, responses, steps):
+    return [[1.0] * len(of_one) for of_one in steps][:-1] + [[float("nan")]]
+
+
+def raising(prompts, responses, steps):
+    raise KeyError("no such word")
+
+
+def judge(name="mine", **options):
+    return make_judge(name, StreamOptions(**options))
+
+
+def listed(rewards):
+    return [r.tolist() for r in rewards]
+
+
+def test_only_texts_are_judged_on_the_host():
+    assert all(
+        judge(signal=signal) is None for signal in ("prm", "orm", "verifier", "outcome", "kl", "length", "limit")
+    )
+
+
+def test_a_pattern_must_match_all_of_the_stripped_text():
+    each = judge(signal="format", pattern=r"[a-z]=\d", good=0.5, bad=-2.0)
+    assert listed(each(PROMPTS, RESPONSES, STEPS)) == [[0.5, -2.0], [], [-2.0]]
+    both = judge(signal="format", pattern=r"(?s)a.*22|", per="response")
+    assert listed(both(PROMPTS, RESPONSES, STEPS)) == [1.0, 1.0, -1.0]
+
+
+def test_a_function_gives_a_number_a_step_or_a_response():
+    found = judge(signal="function", function=f"{__name__}:words")(PROMPTS, RESPONSES, STEPS)
+    assert listed(found) == [[4.0, 5.0], [], [3.0]] and all(r.dtype == np.float32 for r in found)
+    found = judge(signal="function", function=f"{__name__}:whole")(PROMPTS, RESPONSES, STEPS)
+    assert listed(found) == [10.0, 1.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "^here returned NoneType, not a list"),
+        (3.0, "^here returned float, not a list"),
+        ({}, "^here returned dict, not a list"),
+        ([1.0, 2.0], "rewards of 2 responses for 3"),
+        ([[1.0], [], [1.0]], "1 rewards for the 2 steps of response 0"),
+        ([[1.0, 2.0], [], []], "0 rewards for the 1 steps of response 2"),
+        ([[1.0, 2.0], 0.0, [1.0]], "one number for response 1, a list before"),
+        ([1.0, [], 1.0], "a list for response 1, one number before"),
+        ([[1.0, "x"], [], [1.0]], r"\[1\.0, 'x'\] for response 0: no number"),
+        ([[[1.0], [2.0]], [], [1.0]], "for response 0: no number"),
+        ([1.0, "0.5", 1.0], "'0.5' for response 1: no number"),
+        ([1.0, None, 1.0], "None for response 1: no number"),
+        ([1.0, 2.0, float("nan")], "nan for response 2$"),
+        ([[1.0, float("inf")], [], [1.0]], "inf for response 0, step 1"),
+    ],
+)
+def test_what_is_no_reward_is_said_with_its_row(found, said):
+    with pytest.raises(UserError, match=said if said.startswith("^") else f"^here returned .*{said}"):
+        read_rewards(found, [2, 0, 1], "here")
+
+
+def test_arrays_and_numpy_numbers_are_rewards():
+    assert listed(read_rewards(np.arange(3), [2, 0, 1], "here")) == [0.0, 1.0, 2.0]
+    assert listed(read_rewards([np.array([1, 2]), [], (np.float16(0.5),)], [2, 0, 1], "here")) == [[1, 2], [], [0.5]]
+    assert read_rewards([], [], "here") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"pattern": "a(b"}, "pattern: 'a(b' is no regular expression: missing )"),
+        ({"function": "words"}, "function: must be written package.module:function, not 'words'"),
+        ({"function": "no_such_module:f"}, "function: no_such_module cannot be imported (ModuleNotFoundError"),
+        ({"function": f"{__name__}:wrods"}, f"function: {__name__} has no function 'wrods' (did you mean 'words'?)"),
+        ({"function": f"{__name__}:PROMPTS"}, f"function: {__name__} has no function 'PROMPTS'"),
+    ],
+)
+def test_judges_that_cannot_be_made_are_user_errors(options, said):
+    signal = "format" if "pattern" in options else "function"
+    with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine\.{re.escape(said)}"):
+        judge(signal=signal, **options)
+
+
+def test_a_function_that_fails_is_named():
+    for name, said in (
+        ("raising", "raised KeyError: 'no such word'"),
+        ("broken", "returned nan for response 2, step 0"),
+    ):
+        with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine\.function: {__name__}:{name} {said}"):
+            judge(signal="function", function=f"{__name__}:{name}")(PROMPTS, RESPONSES, STEPS)
+    with pytest.raises(UserError, match="returned one reward a response, but the stream's shaping"):
+        judge(signal="function", function=f"{__name__}:whole", shaping=("delta",))(PROMPTS, RESPONSES, STEPS)
+
+
+def test_a_function_is_found_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "my_own_rewards.py").write_text(
+        "def count(prompts, responses, steps):\n    return [0.0] * len(steps)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [p for p in __import__("sys").path if p])
+    assert find_function("my_own_rewards:count", "here")([], [], [[], []]) == [0.0, 0.0]
+
+
+def test_rewards_lie_on_the_last_tokens():
+    index = np.array([[-1, 0, 0, 2, 2, -1], [-1, 0, -1, 1, -1, -1], [-1] * 6, [-1, 0, 0, -1, -1, -1]])
+    end = np.array([[0, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0], [0] * 6, [0, 0, 1, 0, 0, 0]], bool)
+    steps = [np.array(r, np.float32) for r in ([1, 2, 3], [4, 5], [], [])]
+    found = by_token(steps, index, end)
+    wanted = np.zeros((4, 6), np.float32)
+    wanted[0, 2], wanted[0, 4], wanted[1, 1], wanted[1, 3] = 1, 3, 4, 5  # step 1 of row 0 has no token of its own
+    np.testing.assert_array_equal(found, wanted)
+    found = by_token([np.float32(x) for x in (7, 8, 9, 6)], index, end)
+    wanted = np.zeros((4, 6), np.float32)
+    wanted[0, 4], wanted[1, 3], wanted[3, 2] = 7, 8, 6
+    np.testing.assert_array_equal(found, wanted)

@@ -1,0 +1,37 @@
+"""A run that builds on another one's stages."""
+
+import json
+from pathlib import Path
+
+import pytest
+from runs.tiny_run import OPTIONS, TinyRun, arrays, lines, stepjax, write_config
+
+
+def test_ppo_builds_on_another_runs_sft_and_prm(tiny: TinyRun, tmp_path: Path) -> None:
+    built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(tiny.workdir), "ppo.iterations": 12})
+    assert stepjax("ppo", built, tmp_path / "run") == 0
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["ppo"], "no stage is copied"
+    assert lines(tmp_path / "run", "ppo") == lines(tiny.workdir, "ppo"), "the same as where it was trained"
+    found, expected = arrays(tmp_path / "run", "ppo"), arrays(tiny.workdir, "ppo")
+    assert all(found[name].tobytes() == expected[name].tobytes() for name in expected)
+    assert stepjax("eval", built, tmp_path / "run") == 0
+    measured, theirs = (json.loads((folder / "eval.json").read_text()) for folder in (tmp_path / "run", tiny.workdir))
+    assert measured["rows"] == theirs["rows"] and measured["prm"] == theirs["prm"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"base": "nowhere"}, "config.base=nowhere: nowhere/config.json cannot be read (No such file or directory)"),
+        ({"model.mlp": 32}, "it has model.mlp=64, this run 32; set config.model.mlp=64"),
+        ({"prm.reader_layers": 1}, "it has prm.reader_layers=0, this run 1; set config.prm.reader_layers=0"),
+    ],
+)
+def test_a_base_that_does_not_fit_is_named(
+    tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture, change: dict, message: str
+) -> None:
+    built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(tiny.workdir), **change})
+    assert stepjax("ppo", built, tmp_path / "run") == 2
+    error = capfd.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not (tmp_path / "run" / "config.json").exists()

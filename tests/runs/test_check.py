@@ -1,0 +1,34 @@
+"""Options that contradict each other are refused in one line."""
+
+import dataclasses
+
+import pytest
+
+from stepjax.config import Config, PPOOptions, StreamOptions
+from stepjax.errors import UserError
+from stepjax.parallel import make_mesh
+from stepjax.runs.check import check_options
+
+WITHOUT_CRITIC = {"process": StreamOptions(critic=False)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kl_target": 0.01}, "kl: kl_target adapts it by factors, so it must start above 0"),
+        ({"critic_warmup": 3, "critic_frozen": True}, "critic_warmup: 3 rounds would train nothing: critic_frozen"),
+        ({"critic_warmup": 3, "streams": WITHOUT_CRITIC}, "critic_warmup: 3 rounds would train nothing: no stream"),
+        ({"ratio_guard": 0.5}, "ratio_guard: must be above 1"),
+        ({"mean_ratio_guard": 1.0}, "mean_ratio_guard: must be above 1"),
+        ({"streams": {}}, "streams: name at least one reward stream"),
+    ],
+)
+def test_what_contradicts_is_refused(changes, said):
+    config = dataclasses.replace(Config(), ppo=PPOOptions(**changes))
+    with pytest.raises(UserError, match=rf"^config\.ppo\.{said}"):
+        check_options(config, make_mesh(1, 1, 1))
+
+
+def test_what_fits_is_not():
+    ppo = PPOOptions(kl=0.1, kl_target=0.01, critic_warmup=3, ratio_guard=10.0, mean_ratio_guard=1.5, kl_stop=0.1)
+    check_options(dataclasses.replace(Config(), ppo=ppo), make_mesh(1, 1, 1))

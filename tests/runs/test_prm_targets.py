@@ -1,0 +1,55 @@
+"""What a process reward model is trained to say: of the step, of the prefix, of the outcome."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from stepjax.errors import UserError
+from stepjax.runs.prm import labelled_example, step_classes
+from stepjax.runs.responses import Response
+from stepjax.tasks.base import Problem, StepJudgement
+
+GOOD, NEUTRAL, BAD = StepJudgement(1, True), StepJudgement(0, True), StepJudgement(-1, False)
+ENDS = np.array([False, True, True, False, True])
+
+
+def run(target: str) -> SimpleNamespace:
+    splitter = SimpleNamespace(split_host=lambda tokens: (np.array([0, 0, 1, 2, 2]), ENDS.copy()))
+    return SimpleNamespace(
+        config=SimpleNamespace(prm=SimpleNamespace(target=target)), splitter=splitter, task=SimpleNamespace(name="sums")
+    )
+
+
+def response(judgements, *, correct=True, finished=True) -> Response:
+    return Response(Problem("p", "p", "1"), [1], [5, 6, 7, 8, 9], "", ["a", "b", "c"], finished, correct, judgements)
+
+
+@pytest.mark.parametrize(
+    "target, judgements, correct, classes",
+    [
+        ("step", [GOOD, BAD, NEUTRAL], True, [2, 0, 1]),
+        ("prefix", [GOOD, BAD, GOOD], True, [2, 0, 0]),
+        ("prefix", [NEUTRAL, GOOD, BAD], False, [2, 2, 0]),
+        ("value", [BAD, BAD, BAD], True, [2, 2, 2]),
+        ("value", [GOOD, GOOD, BAD], False, [0, 0, 0]),
+        ("value", None, True, [2, 2, 2]),
+    ],
+)
+def test_classes_by_target(target, judgements, correct, classes):
+    ends, found = step_classes(run(target), response(judgements, correct=correct))
+    assert ends.tolist() == ENDS.tolist() and found == classes
+
+
+@pytest.mark.parametrize("target, classes", [("step", [2, 0]), ("prefix", [2, 0]), ("value", [0, 0])])
+def test_a_step_that_was_cut_off_has_no_class(target, classes):
+    ends, found = step_classes(run(target), response([GOOD, BAD, NEUTRAL], correct=False, finished=False))
+    assert ends.tolist() == [False, True, True, False, False] and found == classes
+
+
+@pytest.mark.parametrize(
+    "target, judgements", [("step", None), ("prefix", None), ("prefix", [StepJudgement(1, None)] * 3)]
+)
+def test_without_a_judge_only_values_can_be_learned(target, judgements):
+    with pytest.raises(UserError, match=r"task sums: it has no step verifier.*config\.prm\.target=value"):
+        labelled_example(run(target), response(judgements))
