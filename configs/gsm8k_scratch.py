@@ -32,10 +32,10 @@ def get_config(pay="holds"):
     config.sft.rows = 6
     config.sft.row_tokens = 512
     config.sft.optimizer.lr = 3e-3
-    config.sft.log_every = 50
-    config.sft.checkpoint_every = 550
     config.sft.optimizer.b2 = 0.99
     config.sft.optimizer.weight_decay = 0.1
+    config.sft.log_every = 50
+    config.sft.checkpoint_every = 550
 
     config.ppo.iterations = 24
     config.ppo.prompts = 96
@@ -53,6 +53,8 @@ def get_config(pay="holds"):
         "holds": stream(signal="verifier", horizon="step", lam=0.95, neutral=0.0, bad=0.0),
         "works": stream(signal="function", function="stepjax.tasks.gsm8k:worked_calculations", lam=0.95),
     }
+    if pay not in notes:
+        raise ValueError(f"{pay!r}: the notes to pay are those that " + " or ".join(notes))
     config.ppo.streams = {
         "calculation": notes[pay],
         "outcome": stream(signal="outcome", horizon="response", lam=1.0, weight=0.5, bad=0.0),

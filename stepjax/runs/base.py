@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stepjax.config import Config
 from stepjax.errors import UserError
+from stepjax.runs.workdir import CONFIG
 
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "mlp", "qkv_bias", "qk_norm", "tied", "rope_theta")
 """The options of the model on which its parameters' shapes or meaning depend."""
@@ -15,7 +16,7 @@ def check_base(config: Config) -> None:
     base = config.base
     if not base:
         return
-    path = Path(base) / "config.json"
+    path = Path(base) / CONFIG
     try:
         found = json.loads(path.read_text())
         theirs = {f"model.{name}": found["model"][name] for name in SHAPE}

@@ -1,7 +1,5 @@
 """Stage eval: the policies of a work directory on held-out problems, before and after."""
 
-import json
-import os
 import time
 from typing import Any
 
@@ -9,10 +7,10 @@ import jax
 import numpy as np
 
 from stepjax.data.encoding import fitting_prompts
-from stepjax.errors import UserError
 from stepjax.parallel import batch_devices, only_asked_transfers, replicated
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
+from stepjax.runs.json_file import write_json
 from stepjax.runs.progress import progress, say, table
 from stepjax.runs.responses import Response, ResponseSampler, measure
 from stepjax.runs.setup import Run
@@ -74,13 +72,7 @@ def evaluate(run: Run) -> dict[str, Any]:
             found["prm"][stage] = classification_report(*classifier(prm, answered))
             found["notes"] += [f"{stage}: {sentence}." for sentence in classifier.told_left_out()]
     found["seconds"] = round(time.perf_counter() - start, 2)
-    path = run.workdir / "eval.json"
-    partial = path.with_suffix(".json.partial")
-    try:
-        partial.write_text(json.dumps(found, indent=1) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    write_json(run.workdir / "eval.json", found)
     show(found)
     return found
 

@@ -15,9 +15,10 @@ from stepjax.errors import UserError
 from stepjax.rewards.comparisons import COMPARISONS, Streams
 from stepjax.rewards.signals import LEARNED
 from stepjax.runs.classifier import StepClassifier
-from stepjax.runs.hack_report import show, write
+from stepjax.runs.hack_report import show
 from stepjax.runs.hack_returns import LEAST, change, judged_exactly, mean_weights, pushes, response_rows, token_weights
 from stepjax.runs.hack_solutions import SolutionSet, edit_solutions
+from stepjax.runs.json_file import write_json
 from stepjax.runs.progress import progress
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
@@ -56,7 +57,7 @@ def run_battery(run: Run) -> dict[str, Any]:
         found["notes"].append(f"There is no process reward model here; not paid by it: {', '.join(unpaid)}.")
     for kind, solutions in sets.items():
         found["sets"][kind] = _pay(solutions, lists, scorer, run, found["notes"], kind)
-    write(run.workdir / "hacks.json", found)
+    write_json(run.workdir / "hacks.json", found)
     show(found)
     return found
 

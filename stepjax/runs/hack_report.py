@@ -1,12 +1,8 @@
 """What the battery found, for people: hacks.json, tables in the terminal, sentences."""
 
-import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from stepjax.errors import UserError
 from stepjax.runs.progress import say, table
 
 JUDGES = {"model": "the reward model", "task": "the task", "exact": "exact ratings"}
@@ -22,16 +18,6 @@ EDIT_WORDS = {
     "fix": "a step broken, then fixed",
     "thanks": "thanks appended",
 }
-
-
-def write(path: Path, found: dict[str, Any]) -> None:
-    """Writes hacks.json, whole or not at all; UserError where it cannot be written."""
-    partial = path.with_suffix(".json.partial")
-    try:
-        partial.write_text(json.dumps(found, indent=1) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def show(found: dict[str, Any]) -> None:

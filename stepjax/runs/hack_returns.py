@@ -98,7 +98,7 @@ def token_weights(rows: Trajectory, responses: Sequence[Response], streams: Mapp
             rows.steps.end,
             gamma=stream.gamma,
             lam=1.0,
-            boundary_discount=1.0 if stream.horizon == "turn" else boundary_discount(stream.horizon),
+            boundary_discount=boundary_discount(stream.horizon),
         )
         total += stream.weight * np.asarray(togo)
     return total

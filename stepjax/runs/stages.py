@@ -1,5 +1,6 @@
 """What one stage leaves for the next: the parameters in its last checkpoint, here or in the run that it builds on."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from stepjax.programs import abstract
 from stepjax.rewards.signals import LEARNED
 from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.setup import Run
+from stepjax.runs.workdir import CONFIG
 
 
 def has_stage(run: Run, stage: str) -> bool:
@@ -57,13 +59,15 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
 def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
     if not has_stage(run, stage):
         raise no_stage(run, stage)
-    if stage_folder(run, stage) != run.checkpoint_folder(stage):
-        return  # another run's: as far as it was trained there
+    folder, workdir = stage_folder(run, stage), run.workdir
     last = run.config.sft.updates if stage == "sft" else run.config.prm.updates
-    step = _latest(run.checkpoint_folder(stage))
+    if folder != run.checkpoint_folder(stage):  # another run's, by its own options
+        workdir = Path(run.config.base)
+        last = json.loads((workdir / CONFIG).read_text())[stage]["updates"]
+    step = _latest(folder)
     assert step is not None
     if finished and step < last:
-        raise UserError(f"{run.workdir}: stage {stage} stands at update {step} of {last}; let `stepjax {stage}` end it")
+        raise UserError(f"{workdir}: stage {stage} stands at update {step} of {last}; let `stepjax {stage}` end it")
 
 
 def check_stages(run: Run, stages: Sequence[str]) -> None:

@@ -35,3 +35,16 @@ def test_a_base_that_does_not_fit_is_named(
     error = capfd.readouterr().err
     assert message in error and "Traceback" not in error
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_base_whose_stage_is_not_finished_is_named(
+    tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    base = tiny.copy(tmp_path / "base", without=("ppo",))
+    theirs = json.loads((base / "config.json").read_text())
+    theirs["sft"]["updates"] += 50
+    (base / "config.json").write_text(json.dumps(theirs))
+    built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(base)})
+    assert stepjax("ppo", built, tmp_path / "run") == 2
+    updates = OPTIONS["sft.updates"]
+    assert f"{base}: stage sft stands at update {updates} of {updates + 50}" in capfd.readouterr().err
