@@ -3,8 +3,9 @@
     stepjax quickstart --config=quickstart --config.seed=0 --workdir=runs/seed0
     stepjax quickstart --config=credit_arms:clip --config.seed=0 --config.base=runs/seed0 --workdir=runs/clip0
 
-The arm stands after the colon. PPO starts from the base's SFT policy and is paid by the base's PRM; only `progress`
-trains a PRM of its own, one that says how likely the right answer still is. Every arm samples 128 responses a round.
+The arm stands after the colon. PPO starts from the base's SFT policy and is paid by the base's PRM; only the arms in
+`VALUE` train a PRM of their own, one that says how likely the right answer still is. Every arm samples 128 responses a
+round; `value_refit` spends every fourth round on its critic alone.
 """
 
 import runpy
@@ -13,6 +14,7 @@ from pathlib import Path
 from stepjax.options import stream
 
 WORTH = {"signal": "prm", "good": 1.0, "neutral": -0.5, "bad": -1.0}
+VALUE_WORTH = {"signal": "prm", "good": 1.0, "neutral": 0.5, "bad": 0.0}
 OUTCOME = {"signal": "outcome", "horizon": "response", "bad": 0.0}
 
 
@@ -33,22 +35,30 @@ ARMS = {
     "delta": _shaped("delta"),
     "clip_delta": _shaped("clip:0.5", "delta"),
     "min_form": _shaped("min_form:0.1"),
-    "progress": {"process": stream(signal="prm", estimator="progress", good=1.0, neutral=0.5, bad=0.0, first=0.5)},
+    "value": {"process": stream(**VALUE_WORTH, estimator="value")},
+    "progress": {"process": stream(**VALUE_WORTH, estimator="progress", first=0.5)},
     "outcome": {"outcome": stream(**OUTCOME, lam=1.0)},
     "step_outcome": {"process": stream(**WORTH, horizon="step"), "outcome": stream(**OUTCOME, lam=1.0)},
     "grpo": {"process": stream(**WORTH, horizon="response", estimator="group")},
     "rloo": {"outcome": stream(**OUTCOME, estimator="rloo")},
+    "value_critic": {"outcome": stream(**OUTCOME, critic_trunk="prm")},
+    "value_frozen": {"outcome": stream(**OUTCOME, critic_trunk="prm")},
+    "value_refit": {"outcome": stream(**OUTCOME, critic_trunk="prm")},
 }
+VALUE = ("value", "progress", "value_critic", "value_frozen", "value_refit")
 
 
 def get_config(arm="step"):
     if arm not in ARMS:
         raise ValueError(f"no arm {arm!r}; there are " + ", ".join(ARMS))
     config = runpy.run_path(str(Path(__file__).with_name("quickstart.py")))["get_config"]()
-    config.stages = ("prm", "ppo") if arm == "progress" else ("ppo",)
+    config.stages = ("prm", "ppo") if arm in VALUE else ("ppo",)
     config.ppo.streams = ARMS[arm]
-    if arm == "progress":
+    config.ppo.critic_frozen = arm == "value_frozen"
+    config.ppo.critic_refit = 4 if arm == "value_refit" else 0
+    if arm in VALUE:
         config.prm.target = "value"
+        config.prm.every_token = arm.startswith("value_")
     if arm in ("grpo", "rloo"):
         config.ppo.prompts, config.ppo.samples = 32, 4
     return config

@@ -56,6 +56,23 @@ def report(argv: list[str]) -> None:
     print(write_report(workdir))
 
 
+def compare(argv: list[str]) -> None:
+    """finished runs side by side, mean ± spread over seeds: compare RUN… [--markdown]"""
+    from stepjax.runs.compare import as_markdown, as_text
+    from stepjax.runs.compare import compare as compared
+    from stepjax.runs.progress import table
+
+    folders = [Path(a) for a in argv if not a.startswith("-")]
+    _no_more([a for a in argv if a.startswith("-") and a != "--markdown"])
+    if not folders:
+        raise UserError("name the work directories: stepjax compare runs/one0 runs/one1 runs/other0 …")
+    lines = as_text(compared(folders))
+    if "--markdown" in argv:
+        print(as_markdown(lines))
+    else:
+        table("mean ± standard deviation over runs", lines[0], lines[1:])
+
+
 def _stages(argv: list[str], stages: Sequence[str] | None) -> None:
     from stepjax.options import parse
     from stepjax.runs.pipeline import run_stages
@@ -77,6 +94,7 @@ COMMANDS: dict[str, Command] = {
     "ppo": ppo,
     "eval": evaluate,
     "report": report,
+    "compare": compare,
 }
 
 

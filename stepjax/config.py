@@ -119,6 +119,11 @@ class PRMOptions:
     )
     demonstrations: int = option(4096, "labelled demonstrations", least=0)
     samples: int = option(8192, "labelled responses sampled from the SFT policy", least=0)
+    every_token: bool = option(
+        False,
+        "a step's label stands on each of its tokens, not on its last one alone, and with target=value on the prompt's "
+        "last token too: a token-level verifier, fit to be a critic (critic_trunk=prm)",
+    )
     from_sft: bool = option(True, "start from the SFT policy's trunk instead of random parameters")
     reader_layers: int = option(
         0,
@@ -166,6 +171,13 @@ class StreamOptions:
     weight: float = option(1.0, "weight of this stream's advantages in a token's policy weight")
     whiten: bool = option(True, "subtract the mean and divide by the spread of the advantages over all tokens")
     critic: bool = option(True, "a critic head of its own; without one the baseline is 0; only gae has one")
+    critic_trunk: str = option(
+        "shared",
+        "what that head stands on: shared (one trunk for all such streams), own (a trunk of its own), both starting "
+        "from the reference's with a head that says 0, or prm (the process reward model, whole: the value is the "
+        "expected worth of its classes, so that one trained with prm.target=value starts as the stream's critic)",
+        choices=("shared", "own", "prm"),
+    )
     good: float = option(
         1.0, "worth of a good step (prm, verifier), a right answer (outcome), a kept limit, a match (format)"
     )
@@ -179,6 +191,12 @@ class StreamOptions:
         "bound:LOW:HIGH (units of the score)",
     )
     kl_kind: str = option("k1", "kl: the estimator, k1, k2 or k3", choices=("k1", "k2", "k3"))
+    kl_target: float = option(
+        0.0,
+        "kl: divergence from the reference, nats a token, that the stream's weight is adapted to after each round (by "
+        "ppo.kl_gain); 0: the weight is fixed",
+        least=0,
+    )
     per: str = option(
         "step", "length, format: what is judged, each step or the whole response", choices=("step", "response")
     )
@@ -234,13 +252,19 @@ class PPOOptions:
     value_clip: float = option(0.2, "clip of the critic's change; 0: none", least=0)
     critic_frozen: bool = option(False, "the critic is not trained")
     critic_warmup: int = option(0, "first rounds in which the critic alone is trained", least=0)
+    critic_refit: int = option(
+        0,
+        "the critic is re-fitted on fresh responses: the first of every so many rounds trains it alone, and no other "
+        "round trains it; 0: it learns in every round",
+        least=0,
+    )
     kl: float = option(0.0, "coefficient of the divergence from the reference in the loss", least=0)
     kl_kind: str = option("k3", "estimator of that divergence: k1, k2 or k3", choices=("k1", "k2", "k3"))
     kl_target: float = option(
         0.0, "divergence from the reference, nats a token, that `kl` is adapted to after each round; 0: fixed", least=0
     )
     kl_gain: float = option(
-        0.1, "with `kl_target`: relative change of the coefficient a round, a relative error (cut to ±0.2)", least=0
+        0.1, "with a `kl_target`: relative change of the coefficient a round, a relative error (cut to ±0.2)", least=0
     )
     entropy: float = option(0.0, "coefficient of the entropy bonus")
     streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")

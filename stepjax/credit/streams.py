@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import chex
 import jax
@@ -90,6 +90,7 @@ def combine(
     outcome: Float[Array, "N B"] | None = None,
     finished: Bool[Array, " B"] | None = None,
     group: int = 1,
+    weight: Mapping[str, Float[Array, ""]] | None = None,
 ) -> Credit:
     """Credits all N streams in one walk, each with its own estimator, γ, λ and horizon, and sums them.
 
@@ -107,6 +108,7 @@ def combine(
       outcome: for "progress": what a finished response's last value is replaced by; None: it stays.
       finished: whether each response ended by itself; None: all did.
       group: G, the responses to a problem, in consecutive rows; static. "group" and "rloo" need 2 or more.
+      weight: weights, by name, of streams whose own `weight` they take the place of.
 
     Raises:
       ValueError: "group" or "rloo" with a group of one.
@@ -135,12 +137,12 @@ def combine(
         )
         factors.append(boundary_factor(s.horizon, step_end, turn_end))
     critic = jnp.asarray([s.critic for s in streams])
-    gamma, lam, weight = (
+    gamma, lam, weights = (
         jnp.asarray(x, jnp.float32)
         for x in (
             [s.gamma for s in streams],
             [s.lam if s.estimator == "gae" else 1.0 for s in streams],
-            [s.weight for s in streams],
+            [(weight or {}).get(s.name, s.weight) for s in streams],
         )
     )
 
@@ -158,4 +160,4 @@ def combine(
         credited.append(whiten(advantage, mask) if s.whiten else advantage)
     advantages = jnp.stack(credited)
     # A product and a sum, not a dot: accelerators round the inputs of a float32 dot.
-    return Credit(advantages=advantages, returns=returns, weight=jnp.sum(weight[:, None, None] * advantages, axis=0))
+    return Credit(advantages=advantages, returns=returns, weight=jnp.sum(weights[:, None, None] * advantages, axis=0))

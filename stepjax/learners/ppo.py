@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -15,6 +16,7 @@ from stepjax.credit.streams import Credit, Stream, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
 from stepjax.errors import UserError
 from stepjax.learners.losses import kl_estimate
+from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.rewards.signals import HostSignals, abstract_host_signals, scored, stream_rewards
@@ -34,6 +36,20 @@ def make_streams(options: Mapping[str, StreamOptions]) -> list[Stream]:
         except ValueError as error:
             raise UserError(f"config.ppo.streams.{name}: {error}") from None
     return streams
+
+
+def value_heads(options: Mapping[str, StreamOptions]) -> tuple[ValueHead, ...]:
+    """How each stream's values are read."""
+    heads = []
+    for stream, o in zip(make_streams(options), options.values(), strict=True):
+        trunk = o.critic_trunk if stream.critic else "none"
+        heads.append(ValueHead(stream.name, trunk, (o.bad, o.neutral, o.good) if trunk == "prm" else ()))
+    return tuple(heads)
+
+
+def adaptive_weights(options: Mapping[str, StreamOptions]) -> dict[str, StreamOptions]:
+    """The streams whose weight is adapted to a divergence from the reference."""
+    return {name: o for name, o in options.items() if o.kl_target}
 
 
 def _horizon(text: str) -> str | float:
@@ -57,7 +73,8 @@ def check_groups(options: PPOOptions) -> None:
 def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program:
     """`(trajectory, host signals) -> (trajectory, metrics)`: rewards, advantages, returns, weights.
 
-    `rows` is the abstract trajectory that the score program returns.
+    `rows` is the abstract trajectory that the score program returns. Besides the host's signals the second argument has
+    `weight/NAME`, float32[], for each stream whose weight is adapted.
     """
     streams = make_streams(options.streams)
     check_groups(options)
@@ -85,8 +102,10 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
             outcome=jnp.where(host["correct"], goods, bads),
             finished=rows.finished,
             group=options.samples,
+            weight={name: host[f"weight/{name}"] for name in adaptive_weights(options.streams)},
         )
         metrics = _describe(rows, streams, rewards) | _describe_credit(streams, found, values.swapaxes(0, 1), mask)
+        metrics |= {name: x for name, x in host.items() if name.startswith("weight/")}
         rows = dataclasses.replace(
             rows,
             values=values,
@@ -100,7 +119,11 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
 
     by_row = batch_sharding(mesh)
     b, t = rows.tokens.shape
-    inputs = (abstract(rows, by_row), abstract_host_signals(options.streams, b, t, by_row))
+    weights = {
+        f"weight/{name}": jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
+        for name in adaptive_weights(options.streams)
+    }
+    inputs = (abstract(rows, by_row), abstract_host_signals(options.streams, b, t, by_row) | weights)
     return Program("credit", credit, mesh=mesh, inputs=inputs, out_shardings=(by_row, replicated(mesh)))
 
 

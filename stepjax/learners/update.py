@@ -18,7 +18,7 @@ from stepjax.learners.kl_control import adapted_coefficient
 from stepjax.learners.losses import kl_estimate
 from stepjax.learners.objectives import critic_objective, policy_objective
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
-from stepjax.learners.ppo import Metrics, make_streams
+from stepjax.learners.ppo import Metrics, adaptive_weights, make_streams
 from stepjax.models import Definition, LanguageModel, ScoreModel
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, replicated
@@ -36,7 +36,8 @@ def update_program(
 ) -> Program:
     """`(state, trajectory, key, iteration) -> (state, metrics)`: all passes and minibatches of a round in one program.
 
-    `state` is `{"policy": …, "critic": …}` (donated), with the coefficient `"kl"` where it is adapted; `rows` the
+    `state` is `{"policy": …, "critic": …}` (donated), with the coefficients `"kl"` and `"weights"` (by stream) where
+    they are adapted; `rows` the
     abstract trajectory that the credit program returns; iterations count from 1. Losses are means over a minibatch's
     response tokens (the policy's: over `options.reduce`); the metrics are means over the minibatches, those that a
     guard held back included.
@@ -82,8 +83,11 @@ def update_program(
                     "policy/skipped": skipped.astype(jnp.float32),
                 }
                 idle = dict.fromkeys(objectives, stopped | skipped)
-            if options.critic_warmup:
-                idle["policy"] = idle.get("policy", False) | (iteration <= options.critic_warmup)
+            if options.critic_warmup or options.critic_refit:
+                alone = trains_critic_alone(options, iteration)
+                idle["policy"] = idle.get("policy", False) | alone
+                if options.critic_refit and "critic" in objectives:
+                    idle["critic"] = idle.get("critic", False) | ~alone
             new = dict(state)
             for role, gradient in gradients.items():
                 new[role], metrics[f"grad_norm/{role}"] = _apply(
@@ -100,9 +104,17 @@ def update_program(
             state["kl"] = adapted_coefficient(
                 coefficient, _divergence(rows), target=options.kl_target, gain=options.kl_gain
             )
+        if adaptive := adaptive_weights(options.streams):
+            weights = {
+                name: adapted_coefficient(
+                    state["weights"][name], _divergence(rows), target=o.kl_target, gain=options.kl_gain
+                )
+                for name, o in adaptive.items()
+            }
+            state = {**state, "weights": weights}
         return state, metrics
 
-    like = abstract_ppo_state(policy, critic, optimizers, mesh, adaptive_kl=bool(options.kl_target))
+    like = abstract_ppo_state(options, policy, critic, optimizers, mesh)
     whole = replicated(mesh)
     inputs = (
         like,
@@ -131,17 +143,33 @@ def _divergence(rows: Trajectory) -> Array:
     return masked_mean(kl_estimate(rows.old_logprobs, rows.ref_logprobs, "k3", mask=rows.mask), rows.mask)
 
 
+def trains_critic_alone(options: PPOOptions, iteration: Any) -> Any:
+    """Whether a round (they count from 1) leaves the policy as it is: a warm-up of the critic, or a refit."""
+    alone = iteration <= options.critic_warmup
+    return alone | ((iteration - 1) % options.critic_refit == 0) if options.critic_refit else alone
+
+
+def updates_by_role(options: PPOOptions) -> dict[str, int]:
+    """How often a run updates each role, guards aside: what the schedule of its learning rate spans."""
+    rounds = range(1, options.iterations + 1)
+    alone = sum(bool(trains_critic_alone(options, i)) for i in rounds)
+    counts = {"policy": len(rounds) - alone, "critic": alone if options.critic_refit else len(rounds)}
+    return {role: count * options.epochs * options.minibatches for role, count in counts.items()}
+
+
 def abstract_ppo_state(
+    options: PPOOptions,
     policy: Definition,
     critic: Definition | None,
     optimizers: Mapping[str, optax.GradientTransformation],
     mesh: Mesh,
-    *,
-    adaptive_kl: bool = False,
 ) -> State:
-    """Shapes, dtypes and shardings of what a run trains; with `adaptive_kl` also of the coefficient, float32[]."""
+    """Shapes, dtypes and shardings of what a run trains: roles, and float32[] coefficients that are adapted."""
     roles = {"policy": policy} | ({} if critic is None else {"critic": critic})
     state: State = {role: abstract_state(definition, optimizers[role], mesh) for role, definition in roles.items()}
-    if adaptive_kl:
-        state["kl"] = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
+    scalar = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
+    if options.kl_target:
+        state["kl"] = scalar
+    if adaptive := adaptive_weights(options.streams):
+        state["weights"] = dict.fromkeys(adaptive, scalar)
     return state

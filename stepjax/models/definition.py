@@ -75,8 +75,14 @@ class Definition(Generic[M]):
     def sharded_init(self, key: jax.Array, mesh: Mesh, **given: Params) -> Params:
         """Fresh parameters, each made in its own shard; `given` sub-trees (a trained trunk, say) take their place."""
         with jax.set_mesh(mesh):
-            make = jax.jit(lambda key, given: {**self.init(key), **given}, out_shardings=self.shardings(mesh))
+            make = jax.jit(lambda key, given: _replaced(self.init(key), given), out_shardings=self.shardings(mesh))
             return make(key, given)
+
+
+def _replaced(params: Params, given: Params) -> Params:
+    """`params` with the leaves of `given`, a tree of some of them, in their place."""
+    inner = {k: _replaced(params[k], v) if isinstance(v, dict) else v for k, v in given.items()}
+    return {**params, **inner}
 
 
 def count_parameters(params: Params) -> int:

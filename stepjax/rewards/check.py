@@ -9,6 +9,7 @@ from stepjax.rewards.shaping_chain import parse_shaping
 
 READ_BY = {
     "kl_kind": ("kl",),
+    "kl_target": ("kl",),
     "per": ("length", "format"),
     "least": ("length",),
     "most": ("length",),
@@ -43,6 +44,10 @@ def check_stream(name: str, options: StreamOptions, signals: Iterable[str]) -> N
             raise UserError(f"{where}.{field_name}: signal {signal} needs it: {meaning}")
     if signal == "length":
         _check_band(options, where)
+    if options.kl_target and options.weight <= 0:
+        raise UserError(f"{where}.weight: kl_target adapts it by factors, so it must start above 0")
+    if options.critic_trunk != "shared" and (options.estimator != "gae" or not options.critic):
+        raise UserError(f"{where}.critic_trunk: the stream has no critic; only estimator gae has one, with critic=True")
     _check_shaping(options, where)
 
 

@@ -112,6 +112,13 @@ LEARNED = ("prm", "orm")
 """The signals that read the process reward model."""
 
 
+def reads_prm(options: StreamOptions) -> bool:
+    """Whether a stream needs the process reward model: for its signal, or as its critic."""
+    return options.signal in LEARNED or (
+        options.critic and options.estimator == "gae" and options.critic_trunk == "prm"
+    )
+
+
 def scored(rows: Trajectory, options: StreamOptions) -> Bool[Array, "B T"]:
     """The tokens that carry a stream's scores, a score of 0 included: what a shaping works on."""
     if options.signal == "kl":

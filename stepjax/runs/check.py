@@ -42,6 +42,12 @@ def check_options(config: Config, mesh: Mesh) -> None:
         raise UserError(
             f"config.ppo.critic_warmup: {ppo.critic_warmup} rounds would train nothing: no stream has a critic"
         )
+    if ppo.critic_refit and not any(stream.critic for stream in make_streams(ppo.streams)):
+        raise UserError(f"config.ppo.critic_refit: {ppo.critic_refit}, but no stream has a critic to fit again")
+    if ppo.critic_refit == 1:
+        raise UserError("config.ppo.critic_refit: 1 would leave no round that trains the policy; it must be 2 or more")
+    if ppo.critic_refit and ppo.critic_frozen:
+        raise UserError(f"config.ppo.critic_refit: {ppo.critic_refit} and critic_frozen contradict each other")
     for name in ("ratio_guard", "mean_ratio_guard"):
         if 0 < getattr(ppo, name) <= 1:
             raise UserError(f"config.ppo.{name}: must be above 1, or 0 for none, not {getattr(ppo, name)}")

@@ -12,13 +12,14 @@ from stepjax.config import PPOOptions
 from stepjax.data.encoding import Prompts, fitting_prompts
 from stepjax.learners.finite import finite_program
 from stepjax.learners.optimizers import State, init_state, make_optimizer
-from stepjax.learners.ppo import credit_program
+from stepjax.learners.ppo import adaptive_weights, credit_program, value_heads
 from stepjax.learners.score import score_program
-from stepjax.learners.update import abstract_ppo_state, update_program
+from stepjax.learners.update import abstract_ppo_state, update_program, updates_by_role
+from stepjax.models.critics import OWN
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put, replicated
 from stepjax.programs import Program
-from stepjax.rewards.signals import LEARNED, check_signals
+from stepjax.rewards.signals import check_signals, reads_prm
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.hack_alarms import PREFIX, Alarms
@@ -51,14 +52,12 @@ class PPO:
         self.sampler = ResponseSampler(run, shape, options.temperature)
         self.judges = HostJudges(options.streams)
         self.notes = has_notes(run.task.problems("train"))
-        updates = options.iterations * options.epochs * options.minibatches
+        updates = updates_by_role(options)
         self.optimizers = {
-            "policy": make_optimizer(options.policy, updates),
-            "critic": make_optimizer(options.critic, updates),
+            "policy": make_optimizer(options.policy, updates["policy"]),
+            "critic": make_optimizer(options.critic, updates["critic"]),
         }
-        self.abstract_state = abstract_ppo_state(
-            run.policy, run.critic, self.optimizers, run.mesh, adaptive_kl=bool(options.kl_target)
-        )
+        self.abstract_state = abstract_ppo_state(options, run.policy, run.critic, self.optimizers, run.mesh)
         self.score = score_program(
             run.policy,
             run.critic,
@@ -80,18 +79,34 @@ class PPO:
         return self.sampler.program, self.score, self.credit, self.update
 
     def initial_state(self) -> State:
-        """Policy at the reference, critic on the reference's trunk with heads that say 0."""
+        """Policy at the reference, critic on its trunk with heads that say 0, or on the process reward model."""
         run = self.run
         params = {"policy": self.reference}
         if run.critic is not None:
-            params["critic"] = run.critic.sharded_init(run.key("critic"), run.mesh, trunk=self.reference["trunk"])
+            given = self._critic_parts(run.critic.shapes)
+            params["critic"] = run.critic.sharded_init(run.key("critic"), run.mesh, **given)
         state: State = {
             role: init_state(params[role], self.optimizers[role], self.abstract_state[role], run.mesh)
             for role in params
         }
         if self.options.kl_target:
             state["kl"] = put(np.float32(self.options.kl), replicated(run.mesh))
+        if adaptive := adaptive_weights(self.options.streams):
+            weights = {name: np.float32(o.weight) for name, o in adaptive.items()}
+            state["weights"] = put(weights, replicated(run.mesh))
         return state
+
+    def _critic_parts(self, shapes: Params) -> dict[str, Params]:
+        """The trained parameters that a fresh critic of these shapes takes over."""
+        reference = {"trunk": self.reference["trunk"]}
+        if "trunk" in shapes:
+            return reference
+        given = {part: reference for part in shapes if part == "shared" or part.startswith(OWN)}
+        for head in value_heads(self.options.streams):
+            if head.trunk == "prm":
+                assert self.prm is not None
+                given[OWN + head.stream] = self.prm
+        return given
 
     def iterate(
         self, state: State, prompts: Prompts, chosen: np.ndarray, iteration: int, clock: "Clock"
@@ -113,7 +128,8 @@ class PPO:
             index, end = fetch((scored.steps.index, scored.steps.end))
         host = self.judges(responses, index, end)
         with clock("update"):
-            credited, described = self.credit(scored, put(host, batch_sharding(mesh)))
+            weights = {f"weight/{name}": weight for name, weight in state.get("weights", {}).items()}
+            credited, described = self.credit(scored, put(host, batch_sharding(mesh)) | weights)
             state, updated = self.update(state, credited, self.update_key, device_scalar(iteration, mesh))
             figures = fetch({**described, **updated})
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
@@ -220,5 +236,5 @@ def _shown(line: dict[str, float], options: PPOOptions) -> dict[str, float]:
 
 def _prm_params(run: Run) -> Params | None:
     """The process reward model where a stream needs one, or where it can be watched for nothing more."""
-    needed = any(s.signal in LEARNED for s in run.config.ppo.streams.values())
+    needed = any(reads_prm(s) for s in run.config.ppo.streams.values())
     return stage_params(run, "prm", run.prm) if needed or has_stage(run, "prm") else None

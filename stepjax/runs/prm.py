@@ -4,6 +4,7 @@ Labels of steps and prefixes come from the task's exact judge, which plays the p
 demonstrations and of responses sampled from the SFT policy. After this stage the judge only measures.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -47,10 +48,10 @@ def train_prm(run: Run) -> Params:
             if problem.solution is not None:
                 prompt, ids = encode(run.tokenizer, problem.prompt), encode(run.tokenizer, problem.solution)
                 response = read_response(run, problem, prompt, [*ids, run.eos], True)
-                examples.append(labelled_example(run, response))
+                examples.append(labelled_example(run, response, every_token=options.every_token))
         if options.samples:
             responses = sample("train", options.demonstrations, options.samples, "PRM data")
-            examples += [labelled_example(run, r) for r in responses]
+            examples += [labelled_example(run, r, every_token=options.every_token) for r in responses]
         return PackedBatches(
             examples.__getitem__, len(examples), rows=options.rows, width=options.row_tokens, seed=run.config.seed + 1
         )
@@ -75,8 +76,11 @@ def train_prm(run: Run) -> Params:
     return train(run, "prm", "PRM", run.prm, sums, options, batches=batches, initial=initial, valid=valid)
 
 
-def labelled_example(run: Run, response: Response) -> Example:
-    """The response's steps with the classes of their exact ratings; a step cut off by truncation has no label."""
+def labelled_example(run: Run, response: Response, *, every_token: bool = False) -> Example:
+    """The response's steps with the classes of their exact ratings; a step cut off by truncation has no label.
+
+    The label stands on a step's last token, or on `every_token` of it.
+    """
     target, judgements = run.config.prm.target, response.judgements
     unknown = judgements is None or (target == "prefix" and any(j.correct is None for j in judgements))
     if unknown and target != "value":
@@ -85,7 +89,19 @@ def labelled_example(run: Run, response: Response) -> Example:
             "config.prm.target=value needs graded answers alone"
         )
     ends, classes = step_classes(run, response)
-    return labelled_steps(response.prompt, response.tokens, ends, classes)
+    example = labelled_steps(response.prompt, response.tokens, ends, classes)
+    return _on_every_token(run, response, example) if every_token else example
+
+
+def _on_every_token(run: Run, response: Response, example: Example) -> Example:
+    """Each label on all tokens of its step; the value of a prompt is the response's, read at its last token."""
+    targets, first = example.targets.copy(), len(response.prompt)
+    index, _ = run.splitter.split_host(response.tokens)
+    for at in np.flatnonzero(example.targets >= 0):
+        targets[first:][index == index[at - first]] = example.targets[at]
+    if run.config.prm.target == "value":
+        targets[first - 1] = 2 * response.correct
+    return dataclasses.replace(example, targets=targets)
 
 
 def step_classes(run: Run, response: Response) -> tuple[np.ndarray, list[int]]:

@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.sharding import Mesh
 
 from stepjax.config import Config, ModelOptions, resumable_options
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.errors import NonFiniteError, UserError
-from stepjax.learners.ppo import make_streams
-from stepjax.models import DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
+from stepjax.learners.ppo import value_heads
+from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.options import nearest
 from stepjax.parallel import fetch, is_main_process, make_mesh, put, replicated
 from stepjax.programs import Program
@@ -58,18 +59,28 @@ class Run:
 
     @functools.cached_property
     def prm(self) -> Definition[ScoreModel] | Definition[StepReader]:
+        return Definition(self._make_prm)
+
+    def _make_prm(self, rngs: nnx.Rngs) -> ScoreModel | StepReader:
         layers, classes = self.config.prm.reader_layers, len(PRM_CLASSES)
         if layers:
-            return Definition(lambda rngs: StepReader(self._decoder, layers, classes, rngs))
-        return Definition(lambda rngs: ScoreModel(self._decoder, classes, rngs))
+            return StepReader(self._decoder, layers, classes, rngs)
+        return ScoreModel(self._decoder, classes, rngs)
 
     @functools.cached_property
-    def critic(self) -> Definition[ScoreModel] | None:
-        """One head a reward stream; None where no stream has a critic."""
-        streams = make_streams(self.config.ppo.streams)
-        if not any(s.critic for s in streams):
+    def critic(self) -> Definition[ScoreModel] | Definition[Critics] | None:
+        """The values of each reward stream; None where no stream has a critic."""
+        heads = value_heads(self.config.ppo.streams)
+        trunks = {head.trunk for head in heads}
+        if trunks == {"none"}:
             return None
-        return Definition(lambda rngs: ScoreModel(self._decoder, len(streams), rngs))
+
+        def scores(outputs: int, rngs: nnx.Rngs) -> ScoreModel:
+            return ScoreModel(self._decoder, outputs, rngs)
+
+        if trunks <= {"shared", "none"}:
+            return Definition(lambda rngs: scores(len(heads), rngs))
+        return Definition(lambda rngs: Critics(heads, scores, self._make_prm, rngs))
 
     @property
     def _decoder(self) -> DecoderConfig:

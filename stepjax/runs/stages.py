@@ -9,7 +9,7 @@ from stepjax.errors import UserError
 from stepjax.models import Definition
 from stepjax.models.definition import Params
 from stepjax.programs import abstract
-from stepjax.rewards.signals import LEARNED
+from stepjax.rewards.signals import reads_prm
 from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.setup import Run
 from stepjax.runs.workdir import CONFIG
@@ -73,7 +73,8 @@ def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
 def check_stages(run: Run, stages: Sequence[str]) -> None:
     """UserError where a stage lacks an earlier one, or where the task cannot serve it."""
     signals = {name: stream.signal for name, stream in run.config.ppo.streams.items()}
-    needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if set(LEARNED) & {*signals.values()} else ["sft"], "eval": ["sft"]}
+    learned = any(reads_prm(stream) for stream in run.config.ppo.streams.values())
+    needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if learned else ["sft"], "eval": ["sft"]}
     for i, stage in enumerate(stages):
         for need in needs.get(stage, []):
             if need not in stages[:i]:

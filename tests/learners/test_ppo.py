@@ -454,6 +454,20 @@ def test_horizons_are_words_or_numbers():
     assert [s.horizon for s in streams] == ["step", "turn", "response", 0.25, 0.1, 1.0]
 
 
+def test_an_adapted_weight_takes_the_place_of_the_streams_own():
+    streams = dict(OPTIONS.streams, kl=dataclasses.replace(OPTIONS.streams["kl"], kl_target=0.1))
+    options, by_row = dataclasses.replace(OPTIONS, streams=streams), batch_sharding(mesh(MESHES[0]))
+    rows = scored()
+    program = credit_program(options, mesh(MESHES[0]), abstract(put(rows, by_row)))
+    given = put(HOST, by_row) | put({"weight/kl": np.float32(2.5)}, replicated(mesh(MESHES[0])))
+    found, metrics = fetch(program(put(rows, by_row), given))
+    by_hand = dict(streams, kl=dataclasses.replace(streams["kl"], kl_target=0.0, weight=2.5))
+    expected = credit(dataclasses.replace(OPTIONS, streams=by_hand), rows)
+    np.testing.assert_array_equal(found.weight, expected.weight)
+    assert np.abs(expected.weight - credit(OPTIONS, rows).weight).max() > 0.1
+    assert metrics["weight/kl"] == 2.5
+
+
 def test_only_gae_has_a_critic():
     streams = make_streams({e: StreamOptions(estimator=e) for e in ("gae", "return", "value", "group", "rloo")})
     assert [s.critic for s in streams] == [True, False, False, False, False]

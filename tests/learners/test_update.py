@@ -26,8 +26,10 @@ from learners.test_ppo import (
 )
 
 from stepjax.config import PPOOptions
+from stepjax.credit.whiten import masked_mean
+from stepjax.learners.losses import kl_estimate
 from stepjax.learners.optimizers import abstract_state, init_state
-from stepjax.learners.update import update_program
+from stepjax.learners.update import update_program, updates_by_role
 from stepjax.parallel import batch_sharding, fetch, put, replicated
 from stepjax.programs import Program
 from stepjax.trajectory import Trajectory
@@ -219,6 +221,41 @@ def test_a_frozen_critic_stays_and_the_policy_does_not():
     assert distance(state["critic"]["params"], scorer_params()) == 0.0
     assert_close(state["policy"]["params"], plain["policy"]["params"], atol=1e-7)
     assert not [name for name in metrics if name.startswith("value_loss") or name.endswith("critic")]
+
+
+def test_refits_train_the_critic_alone_and_other_rounds_the_policy_alone():
+    credited = credit_of(False)[1]
+    options = dataclasses.replace(BOTH, critic_refit=3)
+    for iteration, refitted in ((1, True), (2, False), (3, False), (4, True)):
+        plain, _ = update(BOTH, credited, iteration=iteration)
+        state, _ = update(options, credited, iteration=iteration)
+        learns, stays = ("critic", "policy") if refitted else ("policy", "critic")
+        assert_close(state[learns]["params"], plain[learns]["params"], atol=1e-7)
+        assert distance(state[stays]["params"], PARAMS[stays][1]()) == 0.0
+
+
+@pytest.mark.parametrize(
+    "warmup, refit, policy_rounds, critic_rounds", [(0, 0, 7, 7), (2, 0, 5, 7), (0, 3, 4, 3), (2, 3, 3, 4)]
+)
+def test_schedules_span_the_rounds_that_train_a_role(warmup, refit, policy_rounds, critic_rounds):
+    options = dataclasses.replace(BOTH, iterations=7, critic_warmup=warmup, critic_refit=refit)
+    each = options.epochs * options.minibatches
+    assert updates_by_role(options) == {"policy": policy_rounds * each, "critic": critic_rounds * each}
+
+
+def test_a_streams_weight_is_adapted_to_the_divergence():
+    divergence = masked_mean(kl_estimate(rows().old_logprobs, rows().ref_logprobs, "k3", mask=rows().mask), rows().mask)
+    streams = dict(ALONE.streams, kl=dataclasses.replace(ALONE.streams["kl"], kl_target=float(divergence / 1.1)))
+    options = dataclasses.replace(ALONE, streams=streams)
+    on = mesh((1, 1, 1))
+    program = update_program(options, policy(), None, OPTIMIZERS, on, credit_of(True)[0])
+    params = jax.device_put(policy_params(), policy().shardings(on))
+    like = abstract_state(policy(), OPTIMIZERS["policy"], on)
+    state = {"policy": init_state(params, OPTIMIZERS["policy"], like, on)}
+    state["weights"] = put({"kl": np.float32(0.7)}, replicated(on))
+    key = jax.device_put(jax.random.key(5), replicated(on))
+    after, _ = fetch(program(state, put(rows(), batch_sharding(on)), key, put(np.int32(3), replicated(on))))
+    np.testing.assert_allclose(after["weights"]["kl"], 0.7 * (1 + 0.1 * 0.1), rtol=1e-5)
 
 
 def test_all_of_it_on_eight_devices_is_that_of_one():

@@ -53,3 +53,18 @@ def test_a_step_that_was_cut_off_has_no_class(target, classes):
 def test_without_a_judge_only_values_can_be_learned(target, judgements):
     with pytest.raises(UserError, match=r"task sums: it has no step verifier.*config\.prm\.target=value"):
         labelled_example(run(target), response(judgements))
+
+
+@pytest.mark.parametrize(
+    "target, finished, targets",
+    [
+        ("step", True, [-2, 2, 2, 0, 1, 1]),
+        ("prefix", True, [-2, 2, 2, 0, 0, 0]),
+        ("value", True, [0, 0, 0, 0, 0, 0]),
+        ("value", False, [0, 0, 0, 0, -1, -1]),
+    ],
+)
+def test_every_token_can_carry_the_label_of_its_step(target, finished, targets):
+    given = response([GOOD, BAD, NEUTRAL], correct=False, finished=finished)
+    example = labelled_example(run(target), given, every_token=True)
+    assert example.tokens.tolist() == [1, 5, 6, 7, 8, 9] and example.targets.tolist() == targets
