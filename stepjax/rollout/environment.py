@@ -5,6 +5,8 @@ really ends in a call is for the environment to say. Its reply is queued and wri
 would have been sampled, while the other rows go on. Nothing is compiled anew and no row waits.
 """
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -98,3 +100,42 @@ class HostTool:
             return jnp.zeros((len(lengths), self.reply_tokens), jnp.int32), jnp.zeros_like(lengths)
 
         return jax.lax.cond(jnp.any(asked), question, nothing, responses, lengths, asked)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Replies:
+    """What environments still have to write into the rows that decode, and what these have so far.
+
+    Attributes:
+      waiting: int32[S, F], the tokens of each reply that are not written yet, the next one first.
+      left: int32[S], how many they are.
+      tokens: int32[S, W], each response so far.
+    """
+
+    waiting: jax.Array
+    left: jax.Array
+    tokens: jax.Array
+
+    @classmethod
+    def none(cls, rows: int, new_tokens: int, reply_tokens: int) -> "Replies":
+        zeros = functools.partial(jnp.zeros, dtype=jnp.int32)
+        return cls(zeros((rows, reply_tokens)), zeros(rows), zeros((rows, new_tokens)))
+
+    def after(
+        self,
+        tool: HostTool,
+        mesh: Mesh | None,
+        token: Int[Array, " S"],
+        time: Int[Array, " S"],
+        may_ask: Bool[Array, " S"],
+        ended: Bool[Array, " S"],
+    ) -> "Replies":
+        """Once `token`, the response's token number `time`, is written; rows that `ended` make room for new ones."""
+        here = jnp.arange(self.tokens.shape[1]) == time[:, None]
+        tokens = jnp.where(here, token[:, None], self.tokens)
+        asked = may_ask & tool.may_ask(token)
+        replies, counts = tool.ask(mesh, tokens, time + 1, asked)
+        waiting = jnp.where(asked[:, None], replies, jnp.roll(self.waiting, -1, axis=1))
+        left = jnp.where(asked, counts, jnp.maximum(self.left - 1, 0))
+        return Replies(waiting, jnp.where(ended, 0, left), tokens)
