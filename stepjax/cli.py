@@ -1,17 +1,23 @@
 """The `stepjax` command: one subcommand, one function."""
 
+import dataclasses
 import errno
 import functools
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepjax import __version__
-from stepjax.errors import UserError
+from stepjax.errors import Stopped, UserError
 
 Command = Callable[[list[str]], None]
 
+
+STOPPED = 75
+"""Exit status of a run that was told to stop, or that lost another process: the same command continues it."""
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 """What a disk answers that is full, read-only or broken: nothing of it is a fault of the program."""
@@ -33,7 +39,7 @@ def ppo(argv: list[str]) -> None:
 
 
 def evaluate(argv: list[str]) -> None:
-    """measure the policies of a work directory, or (--config.eval.kind=hacks) what games their rewards"""
+    """measure policies, or (--config.eval.kind=…) labels, reward models, best-of-N, what games the rewards"""
     # The short spelling of this command's own option.
     kind = "--config.kind="
     _stages([f"--config.eval.kind={a.removeprefix(kind)}" if a.startswith(kind) else a for a in argv], ("eval",))
@@ -54,6 +60,57 @@ def report(argv: list[str]) -> None:
     if workdir is None:
         raise UserError("name the work directory: stepjax report --workdir=DIR")
     print(write_report(workdir))
+
+
+def data(argv: list[str]) -> None:
+    """step-labelled files of a public format to one dataset, with statistics"""
+    from stepjax.config import Config, DataOptions
+    from stepjax.options import parse
+
+    # The short spelling of this command's own options, where no other option has the name.
+    own = {f.name for f in dataclasses.fields(DataOptions)} - {f.name for f in dataclasses.fields(Config)}
+    short = re.compile(rf"--config\.({'|'.join(sorted(own))})=")
+    config, _, rest = parse([short.sub(r"--config.data.\1=", a) for a in argv], "quickstart")
+    _no_more(rest)
+    from stepjax.runs.data import convert
+
+    convert(config.data)
+
+
+def label(argv: list[str]) -> None:
+    """label steps without people: completions, tree search, a prompted judge, consensus"""
+    from stepjax.config import Config, LabelOptions
+    from stepjax.options import parse
+
+    # The short spelling, where the whole config has no such value; `--config.data=` names no section's option.
+    whole = {f.name for f in dataclasses.fields(Config)} - {"data"}
+    own = "|".join(sorted({f.name for f in dataclasses.fields(LabelOptions)} - whole))
+    short = re.compile(rf"--config\.((?:{own})=|(?:judge|omega)\.)")
+    config, workdir, rest = parse([short.sub(r"--config.label.\1", a) for a in argv], "quickstart")
+    _no_more(rest)
+    from stepjax.runs.label import run_label
+
+    run_label(config, workdir or Path("runs") / "quickstart")
+
+
+def export(argv: list[str]) -> None:
+    """write the trained policy as a Hugging Face folder (--config.export.out=DIR)"""
+    from stepjax.options import parse
+
+    config, workdir, rest = parse(argv, "quickstart")
+    _no_more(rest)
+    if workdir is None:
+        raise UserError("name the work directory: stepjax export --workdir=DIR --config.export.out=FOLDER")
+    from stepjax.runs.export import export as exported
+
+    print(exported(config, workdir))
+
+
+def plan(argv: list[str]) -> None:
+    """memory, time and cost on TPUs, without one: --topology=v5e:16x16 [--mesh=1x256x1] [--sweep] [--json]"""
+    from stepjax.plan.command import plan as planned
+
+    planned(argv)
 
 
 def compare(argv: list[str]) -> None:
@@ -94,7 +151,11 @@ COMMANDS: dict[str, Command] = {
     "ppo": ppo,
     "eval": evaluate,
     "report": report,
+    "export": export,
+    "plan": plan,
     "compare": compare,
+    "data": data,
+    "label": label,
 }
 
 
@@ -147,18 +208,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             raise UserError(f"no command {name!r}{nearest(name, COMMANDS)}")
         COMMANDS[name](argv[1:])
-    except UserError as error:
-        print(f"stepjax: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in DISK:
-            raise
-        print(f"stepjax: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stepjax: stopped; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error)
     return 0
+
+
+def _failed(error: BaseException) -> int:
+    """Says in one line what ended the command and returns its exit status; an error of the program is raised again."""
+    session = sys.modules.get("stepjax.distributed.session")  # a command that never imported it is alone
+    if session is not None:
+        session.explain(error)
+    told = _told(error)
+    if told is None:
+        if session is not None and session.others():
+            traceback.print_exception(error)
+            session.leave(1, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        raise error
+    status, line = told
+    print(f"stepjax: {line}", file=sys.stderr, flush=True)
+    if session is not None:
+        session.leave(status, line)
+    return status
+
+
+def _told(error: BaseException) -> tuple[int, str] | None:
+    """Exit status and line of an error that is no fault of the program."""
+    if isinstance(error, UserError):
+        return 2, " ".join(str(error).split())
+    if isinstance(error, Stopped):
+        return STOPPED, f"{error}; the same command continues"
+    if isinstance(error, OSError) and error.errno in DISK:
+        return 2, f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "stopped; the same command continues from the last checkpoint"
+    return None
 
 
 if __name__ == "__main__":

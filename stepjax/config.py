@@ -6,6 +6,7 @@ A config file is a Python file with `get_config()` that returns `stepjax.config.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from stepjax.option import option, section
 from stepjax.tasks.register_chain.config import RegisterChainConfig
@@ -29,7 +30,11 @@ class JsonlOptions:
 
 @dataclass(frozen=True)
 class TaskOptions:
-    name: str = option("register_chain", "problem source: register_chain, gsm8k or jsonl")
+    name: str = option(
+        "register_chain",
+        "problem source: register_chain, gsm8k, jsonl or labelled (the problems of `prm.data`, its right solutions as "
+        "demonstrations)",
+    )
     separator: str = option("", "text between two steps; empty: the task's own")
     register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")
     gsm8k: str = option("data/gsm8k", "folder with GSM8K's train.jsonl and test.jsonl")
@@ -46,6 +51,16 @@ class TokenizerOptions:
 class ModelOptions:
     """Shape of the decoder that policy, critic and process reward model share."""
 
+    path: str = option(
+        "",
+        "Hugging Face checkpoint that the policy starts from (folder or hub name); it decides shape and tokenizer, and "
+        "stage sft may then be left out",
+    )
+    vocab: int = option(
+        0,
+        "rows of the embedding, at least the tokenizer's entries; 0: as many as it has, rounded up to a multiple of 8",
+        least=0,
+    )
     layers: int = option(2, "transformer layers", least=1)
     width: int = option(64, "hidden size", least=1)
     heads: int = option(4, "query heads", least=1)
@@ -62,6 +77,37 @@ class ModelOptions:
         1, "layers in one turn of the layer loop: more compile longer and, on a CPU, run faster", least=1
     )
     remat: bool = option(False, "recompute a layer's activations in the backward pass")
+    remat_policy: str = option(
+        "full",
+        "with remat, what is recomputed: full (all of a layer), dots (all but its matrix products) or weight_dots (all "
+        "but its products with weights)",
+        choices=("full", "dots", "weight_dots"),
+        resumable=True,
+    )
+    attention: str = option(
+        "auto",
+        "kernel of attention over whole rows: xla, splash (TPU), cudnn (NVIDIA GPU, bfloat16) or auto (the one for the "
+        "devices)",
+        choices=("auto", "xla", "splash", "cudnn"),
+        resumable=True,
+    )
+
+
+@dataclass(frozen=True)
+class LoRAOptions:
+    """Low-rank adapters: the base stands still; adapters and heads alone are trained and saved."""
+
+    rank: int = option(0, "columns of an adapter; 0: no adapters, all parameters are trained", least=0)
+    alpha: float = option(16.0, "what an adapter adds is scaled by alpha / rank", above=0)
+    modules: tuple[str, ...] = option(
+        ("query", "key", "value", "output", "gate", "up", "down"), "the projections of each layer that are adapted"
+    )
+    stages: tuple[str, ...] = option(
+        ("prm", "ppo"), "stages that train adapters; those before them train all parameters, and so make the base"
+    )
+    path: str = option(
+        "", "folder of a PEFT adapter that the policy starts with, on the checkpoint of model.path; empty: a fresh one"
+    )
 
 
 @dataclass(frozen=True)
@@ -69,6 +115,38 @@ class MeshOptions:
     data: int = option(-1, "devices along the batch (-1: all that the other axes leave)", resumable=True)
     fsdp: int = option(1, "devices along the batch over which parameters are also sharded", resumable=True)
     tensor: int = option(1, "devices along heads, MLP and vocabulary", resumable=True)
+
+
+@dataclass(frozen=True)
+class DistributedOptions:
+    """Several processes of one run, and how a process ends that was told to or that lost another."""
+
+    start: str = option(
+        "auto",
+        "auto (join the other processes that the options below, $STEPJAX_COORDINATOR, $STEPJAX_PROCESSES and "
+        "$STEPJAX_PROCESS, SLURM, Open MPI, GKE or a TPU pod speak of) or never (run alone)",
+        choices=("auto", "never"),
+        resumable=True,
+    )
+    coordinator: str = option("", "host:port of process 0; empty: as the environment says", resumable=True)
+    processes: int = option(0, "how many processes; 0: as the environment says", least=0, resumable=True)
+    process: int = option(-1, "which one this is, from 0; -1: as the environment says", least=-1, resumable=True)
+    join_timeout: float = option(300.0, "seconds that the processes have to come together", above=0, resumable=True)
+    timeout: float = option(
+        60.0,
+        "seconds without a sign of life after which a process counts as lost and the run ends",
+        above=0,
+        resumable=True,
+    )
+    stall: float = option(
+        1800.0, "seconds that a process may let the others wait before the run ends; 0: any", least=0, resumable=True
+    )
+    grace: float = option(
+        25.0,
+        "seconds from SIGTERM or a notice of maintenance to the end, by which a step is done and saved",
+        above=0,
+        resumable=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -111,11 +189,55 @@ class PRMOptions:
     updates: int = option(400, "optimiser updates", least=1)
     rows: int = option(64, "packed rows an update", least=1)
     row_tokens: int = option(128, "tokens a packed row; longer examples are left out and counted", least=1)
+    data: str = option(
+        "",
+        "dataset of step-labelled solutions to learn from (a folder or JSONL file that `stepjax data` wrote), instead "
+        "of the task's demonstrations and samples",
+    )
+    held_out: float = option(
+        0.1,
+        "with `data`: share of its problems that the figures are measured on, where it has no split valid",
+        above=0,
+        below=1,
+    )
     target: str = option(
         "step",
-        "what good and bad mean: step (the step's own rating), prefix (all steps so far are right) or value (the "
-        "response ends in the right answer, so that P(good) is the prefix's value under the SFT policy)",
-        choices=("step", "prefix", "value"),
+        "what good and bad mean: step (the step's own rating), prefix (all steps so far are right), value (the "
+        "response ends in the right answer, so that P(good) is the prefix's value under the SFT policy; with `data`, "
+        "its values) or outcome (with `data`: whether the solution ends in the right answer, at its last step alone)",
+        choices=("step", "prefix", "value", "outcome"),
+    )
+    path: str = option(
+        "",
+        "a public process reward model (Hugging Face folder or hub name) that judges the steps instead of one that is "
+        "trained here; read in packed rows of `row_tokens` of its own tokens, `rows` at a time",
+    )
+    convention: str = option(
+        "",
+        "how that model is asked: qwen (Qwen2.5-Math-PRM), math_shepherd, rlhflow, skywork (Skywork-o1-Open-PRM) or "
+        "trl (what TRL's PRMTrainer wrote)",
+        choices=("", "qwen", "math_shepherd", "rlhflow", "skywork", "trl"),
+    )
+    separator: str = option(
+        "", "skywork, trl: the text after each step that the model was trained with; empty: a line end"
+    )
+    classes: int = option(
+        3, "3: bad, neutral, good; 2: bad and good alone (the neutral class is impossible)", least=2, below=4
+    )
+    objective: str = option(
+        "class",
+        "with `data`: class (cross-entropy of the hard class), bce (cross-entropy of P(good) against the soft label or "
+        "value) or mse (its square error); the last two need classes=2",
+        choices=("class", "bce", "mse"),
+    )
+    neutral: str = option(
+        "own",
+        "with `data`: what a neutral rating is learned as: own (a class of its own; in a prefix it is right), good, "
+        "bad or skip (not at all)",
+        choices=("own", "good", "bad", "skip"),
+    )
+    head_first: int = option(
+        0, "with `data`: first updates, in which only what stands on the trunk is trained, not the trunk", least=0
     )
     demonstrations: int = option(4096, "labelled demonstrations", least=0)
     samples: int = option(8192, "labelled responses sampled from the SFT policy", least=0)
@@ -291,16 +413,261 @@ class PPOOptions:
 class EvalOptions:
     kind: str = option(
         "policies",
-        "what is measured: policies (each stage's, on held-out problems) or hacks (whether edits that add nothing to a "
-        "solution raise what the process reward model and lists of reward streams pay for it)",
-        choices=("policies", "hacks"),
+        "what is measured: policies (each stage's, on held-out problems), hacks (whether edits that add nothing to a "
+        "solution raise what the process reward model and lists of reward streams pay for it), labels (`data` against "
+        "`gold`), prm (the process reward model against step truth), processbench (its first errors, on `data`), "
+        "prmbench (planted errors, on `data`) or best_of_n (what its choice among sampled responses is worth)",
+        choices=("policies", "hacks", "labels", "prm", "processbench", "prmbench", "best_of_n"),
         resumable=True,
     )
+    data: str = option(
+        "",
+        "labels, prm, processbench, prmbench: step-labelled solutions, one file or several with commas between; prm: "
+        "empty for responses to the task's held-out problems",
+        resumable=True,
+    )
+    source: str = option(
+        "records",
+        "format of `data` and `gold`: records (a folder that `stepjax data` wrote, or stepjax's own JSONL), "
+        "processbench, prmbench, prm800k, math_shepherd, omegaprm or trl",
+        choices=("records", "processbench", "prmbench", "prm800k", "math_shepherd", "omegaprm", "trl"),
+        resumable=True,
+    )
+    data_split: str = option("train", "the split of a folder in `data` and `gold` that is read", resumable=True)
+    gold: str = option("", "labels: the file with the labels that those of `data` are held against", resumable=True)
+    stage: str = option(
+        "sft", "prm, best_of_n: the stage whose policy is sampled", choices=("sft", "ppo"), resumable=True
+    )
+    pool: int = option(64, "best_of_n: responses a problem, the largest N", least=1, resumable=True)
+    resamples: int = option(400, "best_of_n: random subsets of the pool for each N", least=1, resumable=True)
+    threshold: float = option(0.5, "P(right) below which a step is taken for wrong", least=0, resumable=True)
+    tuning: float = option(
+        0.3,
+        "share of the problems on which a threshold is tuned; its figures are for the others",
+        least=0,
+        below=1,
+        resumable=True,
+    )
+    bins: int = option(10, "bins of the calibration error and its diagram", least=1, resumable=True)
     problems: int = option(512, "held-out problems", least=1, resumable=True)
     split: str = option("test", "the split that they come from", resumable=True)
     temperature: float = option(1.0, "sampling temperature; 0: greedy", least=0, resumable=True)
     rows: int = option(128, "responses sampled at once", least=1, resumable=True)
     seed: int = option(0, "seed of the sampling, apart from the training's", least=0, below=2**31, resumable=True)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """`stepjax data`: step-labelled files of any public format to one dataset."""
+
+    source: str = option(
+        "",
+        "format of the files: prm800k, math_shepherd, omegaprm, trl, processbench, prmbench, gsm8k, math or records "
+        "(stepjax's own JSONL)",
+        resumable=True,
+    )
+    path: str = option(
+        "", "a file, or a folder whose .jsonl, .jsonl.gz, .json and .parquet files are read", resumable=True
+    )
+    out: str = option(
+        "", "the TFDS folder to write, or a file ending in .jsonl; empty: only statistics are printed", resumable=True
+    )
+    shards: int = option(8, "files a split is written to", least=1, below=10_000, resumable=True)
+    held_out: float = option(
+        0.0,
+        "share of the problems, chosen by a hash of each, that becomes the split valid",
+        least=0,
+        below=1,
+        resumable=True,
+    )
+    overwrite: bool = option(False, "replace a dataset that is already at `out`", resumable=True)
+    skip_bad: str = option(
+        "",
+        "file that malformed rows are set aside in (one JSON object each); empty: the first one stops",
+        resumable=True,
+    )
+    tokenizer: str = option(
+        "", "Hugging Face tokenizer for statistics in tokens; empty: in characters only", resumable=True
+    )
+    neutral: str = option(
+        "own",
+        "what a neutral rating becomes: own (it stays a class), good, bad or unlabelled",
+        choices=("own", "good", "bad", "unlabelled"),
+        resumable=True,
+    )
+    leave_out: tuple[str, ...] = option(
+        (),
+        "PRM800K rows and completions that are dropped and counted: screening, quality_control, give_up, bad_problem, "
+        "found_error, solution (by how the labelling ended), flagged",
+        resumable=True,
+    )
+    alternatives: bool = option(
+        True,
+        "PRM800K: each completion off the chosen path becomes a solution of its own, after the chosen steps",
+        resumable=True,
+    )
+    shared_labels: str = option(
+        "once",
+        "where solutions share their first steps: once (each label stands in one record) or all (in every record)",
+        choices=("once", "all"),
+        resumable=True,
+    )
+    human: str = option(
+        "unlabelled",
+        "PRM800K steps written by an annotator, which have no rating: unlabelled, good, or cut (the solution ends "
+        "before)",
+        choices=("unlabelled", "good", "cut"),
+        resumable=True,
+    )
+    originals: bool = option(True, "PRMBench: the solutions without planted errors too, each once", resumable=True)
+    useless: str = option(
+        "bad",
+        "PRMBench's redundant and circular steps, true but useless: bad (as the benchmark has it) or neutral",
+        choices=("bad", "neutral"),
+        resumable=True,
+    )
+    references: str = option(
+        "unlabelled",
+        "steps of GSM8K's and MATH's reference solutions: unlabelled or good",
+        choices=("unlabelled", "good"),
+        resumable=True,
+    )
+    kind: str = option(
+        "",
+        "what the labels of trl say: step, prefix or value; empty: step",
+        choices=("", "step", "prefix", "value"),
+        resumable=True,
+    )
+
+
+@dataclass(frozen=True)
+class OmegaOptions:
+    """Tree search for first errors [Luo 2024, 2406.06592]; the defaults are the paper's."""
+
+    searches: int = option(
+        0,
+        "binary searches a problem beyond those of the given solutions; each is of a wrong completion that the tree "
+        "holds, and becomes a labelled solution too",
+        least=0,
+        resumable=True,
+    )
+    alpha: float = option(0.5, "α: a rollout's score falls by it where completions are wrong", above=0, resumable=True)
+    beta: float = option(0.9, "β: … and by it for every `length` tokens of the rollout", above=0, resumable=True)
+    length: int = option(500, "L, in tokens", least=1, resumable=True)
+    explore: float = option(0.125, "c_puct, weight of states seldom chosen", least=0, resumable=True)
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """A prompted model as annotator: a policy of a run, or any server of the chat-completions protocol."""
+
+    url: str = option(
+        "",
+        "address of an OpenAI-compatible server, up to and with its /v1; empty: the policy of `label.stage` judges",
+        resumable=True,
+    )
+    model: str = option("", "the server's name of the model", resumable=True)
+    key: str = option(
+        "OPENAI_API_KEY", "environment variable with the server's key, which is written nowhere", resumable=True
+    )
+    rubric: str = option(
+        "detailed", "what the judge is told: coarse, detailed, or a file with a jinja2 template", resumable=True
+    )
+    tell_answer: bool = option(True, "the judge is told the right final answer, where it is known", resumable=True)
+    concurrency: int = option(8, "questions to the server at once", least=1, below=1000, resumable=True)
+    timeout: float = option(120.0, "seconds until a question is given up and asked again", above=0, resumable=True)
+    retries: int = option(
+        6, "how often a question is asked again after an error of the server or the network", least=0, resumable=True
+    )
+    backoff: float = option(
+        1.0, "seconds before the first of these; each later wait is twice as long, up to 60", above=0, resumable=True
+    )
+    asks: int = option(
+        3, "how often in all a solution is put to the judge while its reply is malformed", least=1, resumable=True
+    )
+    temperature: float = option(0.0, "sampling temperature of the judge", least=0, resumable=True)
+    prompt_tokens: int = option(2048, "the run's policy as judge: widest question", least=1, resumable=True)
+    answer_tokens: int = option(512, "longest reply, tokens", least=1, resumable=True)
+    price_in: float = option(0.0, "price of a million tokens read, in any currency", least=0, resumable=True)
+    price_out: float = option(0.0, "price of a million tokens written", least=0, resumable=True)
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """`stepjax label`: step labels without people."""
+
+    method: str = option(
+        "monte_carlo",
+        "monte_carlo (completions from the end of each step), omegaprm (binary search for the first error), judge (a "
+        "prompted model) or consensus (of two files of labels)",
+        choices=("monte_carlo", "omegaprm", "judge", "consensus"),
+        resumable=True,
+    )
+    data: str = option(
+        "",
+        "solutions to label, JSONL as `stepjax data` writes it, with commas between files; empty: responses to the "
+        "task's problems are sampled",
+        resumable=True,
+    )
+    out: str = option("", "JSONL file that labels are appended to; empty: labels/METHOD.jsonl here", resumable=True)
+    split: str = option("train", "sampled solutions: the split that the problems come from", resumable=True)
+    problems: int = option(256, "sampled solutions: how many problems", least=1, resumable=True)
+    samples: int = option(4, "sampled solutions: responses a problem", least=1, resumable=True)
+    solver: str = option(
+        "sft", "sampled solutions: the stage whose policy writes them", choices=("sft", "ppo"), resumable=True
+    )
+    stage: str = option("sft", "the stage whose policy completes, or judges", choices=("sft", "ppo"), resumable=True)
+    completer: str = option(
+        "", "another work directory, with the same tokenizer and model, that this stage is taken from", resumable=True
+    )
+    kind: str = option(
+        "hard",
+        "monte_carlo, omegaprm: hard (some completion is right), soft (the share that is) or advances (the sign of "
+        "the share's change over the step)",
+        choices=("hard", "soft", "advances"),
+        resumable=True,
+    )
+    completions: int = option(8, "completions of a prefix; N, or k of omegaprm", least=1, resumable=True)
+    interval: float = option(
+        0.0,
+        "monte_carlo: more completions are sampled, so many at a time, until the Wilson interval of the share is no "
+        "wider than this; 0: N is fixed",
+        least=0,
+        below=1,
+        resumable=True,
+    )
+    most: int = option(64, "monte_carlo: most completions of a prefix where N is not fixed", least=1, resumable=True)
+    confidence: float = option(0.9, "level of that interval", above=0, below=1, resumable=True)
+    margin: float = option(
+        0.0, "advances: a change of the share that is no larger counts as none (neutral)", least=0, resumable=True
+    )
+    temperature: float = option(1.0, "sampling temperature of solutions and completions", least=0, resumable=True)
+    rows: int = option(256, "completions sampled at once", least=1, resumable=True)
+    seed: int = option(0, "seed of the sampling, apart from the training's", least=0, below=2**31, resumable=True)
+    first: str = option("", "consensus: the labels that are kept where the others agree", resumable=True)
+    second: str = option("", "consensus: those others", resumable=True)
+    classes: int = option(
+        2,
+        "consensus: 2 (they agree where both call a step wrong, or both do not) or 3 (good, neutral, bad)",
+        least=2,
+        below=4,
+        resumable=True,
+    )
+    omega: OmegaOptions = section(OmegaOptions, "the tree search", resumable=True)
+    judge: JudgeOptions = section(JudgeOptions, "the judge", resumable=True)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """`stepjax export`: a stage's policy as a Hugging Face folder."""
+
+    stage: str = option("ppo", "the stage whose policy is written", choices=("sft", "ppo"), resumable=True)
+    out: str = option("", "the folder to write, new or empty", resumable=True)
+    adapter: bool = option(
+        False,
+        "write the adapters alone, as a PEFT adapter, instead of the weights with the adapters added to them",
+        resumable=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -313,11 +680,16 @@ class Config:
     task: TaskOptions = section(TaskOptions, "where problems come from")
     tokenizer: TokenizerOptions = section(TokenizerOptions, "text to tokens")
     model: ModelOptions = section(ModelOptions, "shape of the decoder")
+    lora: LoRAOptions = section(LoRAOptions, "low-rank adapters")
     mesh: MeshOptions = section(MeshOptions, "how devices share the work")
+    distributed: DistributedOptions = section(DistributedOptions, "several processes, and the end of one")
     sft: SFTOptions = section(SFTOptions, "supervised training on demonstrations")
     prm: PRMOptions = section(PRMOptions, "process reward model")
     ppo: PPOOptions = section(PPOOptions, "step-level PPO")
+    export: ExportOptions = section(ExportOptions, "writing a policy for other software (stepjax export)")
     eval: EvalOptions = section(EvalOptions, "measuring before and after")
+    data: DataOptions = section(DataOptions, "reading step-labelled files (stepjax data)")
+    label: LabelOptions = section(LabelOptions, "step labels without people (stepjax label)")
 
 
 def options_of(cls: type, prefix: str = "") -> list[tuple[str, dataclasses.Field]]:
@@ -335,3 +707,16 @@ def options_of(cls: type, prefix: str = "") -> list[tuple[str, dataclasses.Field
 def resumable_options() -> set[str]:
     """Dotted names of the options that may change when a work directory is continued."""
     return {name for name, f in options_of(Config) if f.metadata["resumable"]}
+
+
+def default_option(name: str) -> Any:
+    """The default of an option by its dotted name, a stream's by any stream's name; KeyError: there is none."""
+    value: Any = Config()
+    parts = name.split(".")
+    if parts[:2] == ["ppo", "streams"] and len(parts) == 4:
+        value, parts = StreamOptions(), parts[3:]
+    for part in parts:
+        if not dataclasses.is_dataclass(value) or not hasattr(value, part):
+            raise KeyError(name)
+        value = getattr(value, part)
+    return value

@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class NonFiniteError(UserError):
     """A loss or a gradient became NaN or infinite: the run stops before anything non-finite is saved."""
+
+
+class Stopped(Exception):
+    """The run was told to stop, and all that it did is saved."""

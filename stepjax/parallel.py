@@ -4,6 +4,7 @@ Parameters and activations name their dimensions ("embed", "heads", …); `RULES
 lies. The same code shards over eight CPU devices and over a pod.
 """
 
+import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,6 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from stepjax.distributed.meet import meet
+from stepjax.distributed.watch import activity
 from stepjax.errors import UserError
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -29,6 +32,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "width": (),
     "time": (),
     "outputs": (),
+    "rank": (),
 }
 
 
@@ -45,6 +49,12 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     if total > len(devices) or (-1 in (data, fsdp, tensor) and total != len(devices)):
         raise UserError(
             f"config.mesh: data × fsdp × tensor = {' × '.join(map(str, sizes))} does not fit {len(devices)} devices"
+        )
+    idle = {d.process_index for d in devices} - {d.process_index for d in devices[:total]}
+    if idle:
+        raise UserError(
+            f"config.mesh: data × fsdp × tensor = {' × '.join(map(str, sizes))} leaves process {min(idle)} without a "
+            f"device; start fewer processes, or use all {len(devices)} devices"
         )
     return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:total])
 
@@ -98,13 +108,47 @@ def put(tree: Any, sharding: Any) -> Any:
     `sharding` is one sharding for all leaves, or a tree of them.
     """
     if isinstance(sharding, NamedSharding):
-        return jax.tree.map(lambda x: jax.device_put(np.asarray(x), sharding), tree)
-    return jax.tree.map(lambda x, s: jax.device_put(np.asarray(x), s), tree, sharding)
+        return jax.tree.map(lambda x: _put(np.asarray(x), sharding), tree)
+    return jax.tree.map(lambda x, s: _put(np.asarray(x), s), tree, sharding)
+
+
+def _put(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    if sharding.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    with jax.transfer_guard("allow"):
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
 def fetch(tree: Any) -> Any:
-    """Device arrays to host arrays (NumPy), explicitly."""
-    return jax.device_get(tree)
+    """Device arrays to host arrays (NumPy), explicitly. Of several processes each gets the whole arrays, and all of
+    them must call it."""
+    with activity.wait():
+        leaves = jax.tree.leaves(tree)
+        if all(not isinstance(x, jax.Array) or x.is_fully_addressable for x in leaves):
+            return jax.device_get(tree)
+        return jax.tree.map(_fetch, tree)
+
+
+def _fetch(x: Any) -> Any:
+    if not isinstance(x, jax.Array) or x.is_fully_addressable:
+        return jax.device_get(x)
+    if x.is_fully_replicated:
+        return jax.device_get(x.addressable_data(0))
+    from jax.experimental import multihost_utils
+
+    meet("fetch")
+    with jax.transfer_guard("allow"):
+        return multihost_utils.process_allgather(x, tiled=True)
+
+
+def key_on(mesh: Mesh, seed: int, *folds: int) -> jax.Array:
+    """A random key on every device of the mesh: that of the seed, with the numbers folded in one after the other."""
+
+    def make() -> jax.Array:
+        return functools.reduce(jax.random.fold_in, folds, jax.random.key(seed))
+
+    with jax.transfer_guard("allow"):  # a seed has to reach the device, also from within a guarded loop
+        return jax.jit(make, out_shardings=replicated(mesh))()
 
 
 def only_asked_transfers() -> AbstractContextManager[None]:

@@ -12,6 +12,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from stepjax.distributed.meet import impatient, meet
+from stepjax.distributed.watch import activity
+
 
 class Program:
     """A pure function compiled for given abstract inputs on a mesh.
@@ -41,6 +44,7 @@ class Program:
         shardings = jax.tree.map(lambda x: x.sharding, inputs)
         self._jit = jax.jit(function, in_shardings=shardings, out_shardings=out_shardings, donate_argnums=donate)
         self._compiled: jax.stages.Compiled | None = None
+        self._ran = False
         self.compile_seconds: float | None = None
 
     def lower(self) -> jax.stages.Lowered:
@@ -64,7 +68,12 @@ class Program:
         return shapes
 
     def __call__(self, *args: Any) -> Any:
-        return self.compile()(*args)
+        compiled = self.compile()
+        if not self._ran or impatient():
+            self._ran = True
+            meet(self.name)
+        with activity.wait():
+            return compiled(*args)
 
 
 def abstract(tree: Any, sharding: Any = None) -> Any:

@@ -175,8 +175,19 @@ class StepSplitter:
         """Compiles the separator. UserError where it is empty, or where no sequence of tokens spells it."""
         if not separator:
             raise UserError("step separator: it is empty; give at least one character, such as '\\n\\n'")
-        self.separator = separator
-        self.token_bytes = token_bytes(tokenizer, frozenset(t for t in special_contents(tokenizer) if t in separator))
+        self._compile(
+            token_bytes(tokenizer, frozenset(t for t in special_contents(tokenizer) if t in separator)), separator
+        )
+
+    @classmethod
+    def of_bytes(cls, contents: Sequence[bytes], separator: str) -> "StepSplitter":
+        """A splitter of a vocabulary given by the bytes of each token, without a tokenizer."""
+        splitter = cls.__new__(cls)
+        splitter._compile(list(contents), separator)
+        return splitter
+
+    def _compile(self, contents: list[bytes], separator: str) -> None:
+        self.separator, self.token_bytes = separator, contents
         tables, spelled = _token_tables(self.token_bytes, separator.encode())
         if not spelled:
             raise UserError(

@@ -1,8 +1,10 @@
 """JSON Lines files, read row by row: what is wrong with one is said with file, line and field."""
 
 import difflib
+import gzip
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -27,33 +29,43 @@ def read_jsonl(
     *,
     required: Mapping[str, FieldType] | None = None,
     optional: Mapping[str, FieldType] | None = None,
+    bad: Callable[[UserError, bytes], None] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number from 1, row) for each row of a UTF-8 file, reading no more than a line at a time.
 
-    Blank lines are skipped, a byte order mark is allowed. A type is a Python one or a union of them (`str | int`);
-    `float` admits whole numbers, no number type admits true and false. An optional field may be absent or null.
+    Blank lines are skipped, a byte order mark is allowed; a file named `….gz` is unpacked on the way. A type is a
+    Python one or a union of them (`str | int`); `float` admits whole numbers, no number type admits true and false. An
+    optional field may be absent or null. A row that is not such an object goes to `bad`, with its error and its bytes,
+    where `bad` is given.
 
     Raises:
-      UserError: where the file is missing or unreadable, or a row is not a JSON object with these fields.
+      UserError: where the file is missing or unreadable, or (without `bad`) a row is not a JSON object of these fields.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 if number == 1:
                     raw = raw.removeprefix(_BOM)
-                if raw.strip():
-                    row = _parse(raw, where := f"{path}:{number}")
+                if not raw.strip():
+                    continue
+                try:
+                    row = parse_line(raw, where := f"{path}:{number}")
                     _check(row, required or {}, optional or {}, where)
-                    yield number, row
+                except UserError as error:
+                    if bad is None:
+                        raise
+                    bad(error, raw)
+                    continue
+                yield number, row
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{_near(path)}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, EOFError, zlib.error) as error:  # the last two: a gzip file that is cut off or damaged
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _parse(raw: bytes, where: str) -> dict[str, Any]:
-    """One line as an object."""
+def parse_line(raw: bytes, where: str) -> dict[str, Any]:
+    """One line as an object; a UserError begins with `where`."""
     cut = not raw.endswith(b"\n")  # only a file's last line can be so, and a whole row may be
     try:
         row = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)

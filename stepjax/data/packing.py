@@ -16,10 +16,14 @@ _NOTHING = "no training examples: the problems have no solutions to learn from"
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and a response in tokens; `targets[t]` is what position t is to learn, −1 where nothing."""
+    """A prompt and a response in tokens; `targets[t]` is what position t is to learn, −1 where nothing.
+
+    `values[t]`, where given, is the soft label that goes with a target.
+    """
 
     tokens: np.ndarray  # int32[n]
     targets: np.ndarray  # int32[n]
+    values: np.ndarray | None = None  # float32[n]
 
 
 class PackedBatches:
@@ -27,11 +31,26 @@ class PackedBatches:
 
     The order depends on the seed alone. `state()` is a JSON-able position; `restore(state)` goes on exactly there.
 
-    A pass over the examples is a new random order of all of them.
+    A pass over the examples is a new random order of all of them. Of several shards, each takes every n-th example of
+    that order: together they take each once a pass.
     """
 
-    def __init__(self, encode: Callable[[int], Example | None], examples: int, *, rows: int, width: int, seed: int):
-        """`encode(i)` gives example i of `examples`, None where there is nothing to learn from it."""
+    def __init__(
+        self,
+        encode: Callable[[int], Example | None],
+        examples: int,
+        *,
+        rows: int,
+        width: int,
+        seed: int,
+        values: bool = False,
+        shard: tuple[int, int] = (0, 1),
+    ):
+        """`encode(i)` gives example i of `examples`, None where there is nothing to learn from it.
+
+        With `values`, examples have soft labels and batches a float32[rows, width] of them. `shard` is which of how
+        many shards of the data this one reads (a process and the number of processes, say); `rows` are its own.
+        """
         if examples == 0:
             raise UserError(_NOTHING)
         self._too_long: set[int] = set()
@@ -42,7 +61,11 @@ class PackedBatches:
             example = encode(i)
             if example is not None and len(example.tokens) <= width:
                 self._unused_in_a_row = 0
-                return {"tokens": example.tokens, "targets": example.targets + 1}  # + 1: packing pads with 0
+                found = {"tokens": example.tokens, "targets": example.targets + 1}  # + 1: packing pads with 0
+                if values:
+                    assert example.values is not None
+                    found["values"] = example.values
+                return found
             if example is not None:
                 self._too_long.add(int(i))
             self._unused_in_a_row += 1
@@ -53,12 +76,17 @@ class PackedBatches:
                 )
             return None
 
-        order = grain.MapDataset.range(examples).seed(seed).shuffle().repeat()
+        self._names = ("tokens", "targets", *(("values",) if values else ()))
+        # Sharded after the shuffle, within a pass: `repeat` then shuffles each pass anew over all examples.
+        order = grain.MapDataset.range(examples).seed(seed).shuffle()
+        if shard[1] > 1:
+            order = order.slice(slice(shard[0], None, shard[1]))
+        order = order.repeat()
         chosen = order.map(item).filter(lambda x: x is not None)
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4 * rows)
         packed = grain.experimental.FirstFitPackIterDataset(
             chosen.to_iter_dataset(read),
-            length_struct={"tokens": width, "targets": width},
+            length_struct=dict.fromkeys(self._names, width),
             num_packing_bins=rows,
             shuffle_bins=False,
         )
@@ -74,7 +102,8 @@ class PackedBatches:
 
     def __next__(self) -> dict[str, np.ndarray]:
         batch = next(self._iterator)
-        return {
+        values = {"values": np.asarray(batch["values"], np.float32)} if "values" in self._names else {}
+        return values | {
             "tokens": np.asarray(batch["tokens"], np.int32),
             "targets": np.asarray(batch["targets"], np.int32) - 1,
             "positions": np.asarray(batch["tokens_positions"], np.int32),
@@ -97,6 +126,7 @@ def _plain(value: Any) -> Any:
 def pack_all(examples: Sequence[Example], *, rows: int, width: int) -> list[dict[str, np.ndarray]]:
     """All examples once, in order, in batches of `rows` rows; the last batch is filled with empty rows."""
     fitting = [e for e in examples if len(e.tokens) <= width]
+    soft = bool(fitting) and fitting[0].values is not None
     batches: list[dict[str, np.ndarray]] = []
     row, at, segment = rows, width, 0
     for example in fitting:
@@ -106,11 +136,15 @@ def pack_all(examples: Sequence[Example], *, rows: int, width: int) -> list[dict
         if row >= rows:
             names = ("tokens", "targets", "positions", "segments")
             batches.append({k: np.full((rows, width), -1 if k == "targets" else 0, np.int32) for k in names})
+            if soft:
+                batches[-1]["values"] = np.zeros((rows, width), np.float32)
             row = 0
         batch, here, segment = batches[-1], slice(at, at + n), segment + 1
         batch["tokens"][row, here] = example.tokens
         batch["targets"][row, here] = example.targets
         batch["positions"][row, here] = np.arange(n)
         batch["segments"][row, here] = segment
+        if soft:
+            batch["values"][row, here] = example.values
         at += n
     return batches

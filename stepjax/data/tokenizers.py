@@ -43,15 +43,15 @@ def train_bpe(texts: Iterable[str], vocab: int) -> Any:
     )
 
 
-def load_tokenizer(path: str | Path) -> Any:
-    """A Hugging Face tokenizer that has an end-of-text token."""
+def load_tokenizer(path: str | Path, where: str = "config.tokenizer.path") -> Any:
+    """A Hugging Face tokenizer that has an end-of-text token; `where` names the option in errors."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
     except Exception as error:  # a damaged file raises whatever the libraries below stumble over
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"config.tokenizer.path={path}: no tokenizer can be loaded from there ({first})") from None
+        raise UserError(f"{where}={path}: no tokenizer can be loaded from there ({first})") from None
     if tokenizer.eos_token_id is None:
-        raise UserError(f"config.tokenizer.path={path}: this tokenizer has no end-of-text token")
+        raise UserError(f"{where}={path}: this tokenizer has no end-of-text token")
     return tokenizer

@@ -1,6 +1,6 @@
 """Optimisers by options, and a role's training state: parameters and optimiser state, sharded alike."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from stepjax.config import OptimizerOptions
 from stepjax.errors import UserError
 from stepjax.models.definition import Definition, Params
+from stepjax.models.parts import Part
 from stepjax.parallel import replicated
 from stepjax.programs import abstract
 
@@ -40,6 +41,30 @@ def make_optimizer(options: OptimizerOptions, updates: int) -> optax.GradientTra
     return _in_float32(optax.chain(optax.clip_by_global_norm(options.clip), adamw))
 
 
+class HeadFirst(NamedTuple):
+    """State of `head_first`: updates done, and the state of the optimiser inside."""
+
+    done: jax.Array
+    inner: Any
+
+
+def head_first(inner: optax.GradientTransformation, updates: int, trunk: str) -> optax.GradientTransformation:
+    """`inner`, which for the first `updates` leaves the sub-tree `trunk` of the parameters as it is.
+
+    Its gradients are 0 by then, so that they neither count in the clipping nor fill the moments.
+    """
+
+    def held(tree: Any, done: jax.Array) -> Any:
+        moves = (done >= updates).astype(jnp.float32)
+        return {k: jax.tree.map(lambda x: x * moves.astype(x.dtype), v) if k == trunk else v for k, v in tree.items()}
+
+    def update(gradients: Any, state: HeadFirst, params: Any = None) -> tuple[Any, HeadFirst]:
+        changes, moments = inner.update(held(gradients, state.done), state.inner, params)
+        return held(changes, state.done), HeadFirst(state.done + 1, moments)
+
+    return optax.GradientTransformation(lambda params: HeadFirst(jnp.zeros((), jnp.int32), inner.init(params)), update)
+
+
 def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:
     """`inner` on float32 copies: optax keeps the second moment in the parameters' dtype."""
 
@@ -52,7 +77,7 @@ def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransforma
     return optax.GradientTransformation(lambda params: inner.init(cast(params)), update)
 
 
-def abstract_state(definition: Definition, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:
+def abstract_state(definition: Definition | Part, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:
     """Shapes, dtypes and shardings of a role's training state: moments lie where their parameters lie."""
     params = abstract(definition.shapes, definition.shardings(mesh))
     shapes = jax.eval_shape(optimizer.init, definition.shapes)

@@ -45,7 +45,7 @@ def step_scores(prm: ScoreModel | StepReader, rows: Trajectory, end: Array) -> F
 
 def score_program(
     policy: Definition[LanguageModel],
-    critic: Definition[ScoreModel] | None,
+    critic: Definition[Any] | None,
     prm: Definition[ScoreModel] | Definition[StepReader] | None,
     splitter: StepSplitter,
     mesh: Mesh,

@@ -13,6 +13,7 @@ from stepjax.learners.losses import classification_loss
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
 from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.definition import Params
+from stepjax.models.parts import Part, join
 from stepjax.parallel import batch_sharding
 from stepjax.programs import Program, abstract
 
@@ -27,9 +28,13 @@ PROMPT = -2
 LossSums = Callable[[Any, Batch], tuple[Float[Array, ""], dict[str, Array]]]
 
 
-def abstract_batch(rows: int, width: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    leaf = jax.ShapeDtypeStruct((rows, width), jnp.int32, sharding=batch_sharding(mesh))
-    return dict.fromkeys(("tokens", "segments", "positions", "targets"), leaf)
+def abstract_batch(rows: int, width: int, mesh: Mesh, *, values: bool = False) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a batch; with `values` it has soft labels, float32[B, T]."""
+    leaf, soft = (
+        jax.ShapeDtypeStruct((rows, width), dtype, sharding=batch_sharding(mesh)) for dtype in (jnp.int32, jnp.float32)
+    )
+    batch = dict.fromkeys(("tokens", "segments", "positions", "targets"), leaf)
+    return batch | {"values": soft} if values else batch
 
 
 def sft_sums(model: LanguageModel, batch: Batch) -> tuple[Float[Array, ""], dict[str, Array]]:
@@ -41,32 +46,47 @@ def sft_sums(model: LanguageModel, batch: Batch) -> tuple[Float[Array, ""], dict
     return loss, {"tokens": jnp.sum(mask)}
 
 
-def prm_sums(model: ScoreModel, batch: Batch) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Summed cross-entropy of the three classes at each step's last token, and how often the likeliest is right."""
+def label_losses(logits: Float[Array, "B T C"], batch: Batch, objective: str) -> Float[Array, "B T"]:
+    """The loss of each label, 0 where there is none.
+
+    `class`: cross-entropy of the class. `bce`: −v log p − (1 − v) log(1 − p) with p = P(good), the last class, and v
+    the batch's value. `mse`: (p − v)², as the token-level verifier has it [Cobbe 2021].
+    """
     mask = batch["targets"] >= 0
-    labels = jnp.maximum(batch["targets"], 0)
+    if objective == "class":
+        return classification_loss(logits, jnp.maximum(batch["targets"], 0), mask)
+    logprobs, values = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1), batch["values"]
+    good, other = logprobs[..., -1], jax.nn.logsumexp(logprobs[..., :-1], axis=-1)
+    losses = {
+        "bce": lambda: -values * good - (1 - values) * other,
+        "mse": lambda: jnp.square(jnp.exp(good) - values),
+    }[objective]()
+    return jnp.where(mask, losses, 0.0)
+
+
+def prm_sums(model: ScoreModel, batch: Batch, *, objective: str = "class") -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Summed loss of the labels at each step's last token, and how often the likeliest class is right."""
     logits = model(batch["tokens"], batch["positions"], batch["segments"])
-    losses = classification_loss(logits, labels, mask)
-    right = mask & (jnp.argmax(logits, axis=-1) == labels)
-    return jnp.sum(losses), {"tokens": jnp.sum(mask), "accuracy": jnp.sum(right)}
+    return jnp.sum(label_losses(logits, batch, objective)), _label_counts(logits, batch)
 
 
-def reader_sums(model: StepReader, batch: Batch, *, lm_loss: float) -> tuple[Float[Array, ""], dict[str, Array]]:
+def reader_sums(
+    model: StepReader, batch: Batch, *, lm_loss: float, objective: str = "class"
+) -> tuple[Float[Array, ""], dict[str, Array]]:
     """`prm_sums`, plus `lm_loss` × the mean cross-entropy of the response's tokens in steps that are not bad."""
-    mask = batch["targets"] >= 0
-    labels = jnp.maximum(batch["targets"], 0)
     logits, logprobs = model.scores_and_logprobs(batch["tokens"], batch["positions"], batch["segments"])
-    losses = classification_loss(logits, labels, mask)
-    right = mask & (jnp.argmax(logits, axis=-1) == labels)
+    losses = jnp.sum(label_losses(logits, batch, objective))
     learned = (batch["targets"] != PROMPT) & (step_classes(batch["targets"], batch["segments"]) > 0)
     language = -jnp.sum(jnp.where(learned, logprobs, 0.0)) / jnp.maximum(jnp.sum(learned), 1)
-    count = jnp.sum(mask)
-    return jnp.sum(losses) + lm_loss * count * language, {
-        "tokens": count,
-        "accuracy": jnp.sum(right),
-        "classes_loss": jnp.sum(losses),
-        "lm_loss": language * count,
-    }
+    counts = _label_counts(logits, batch)
+    weighted = language * counts["tokens"]
+    return losses + lm_loss * weighted, counts | {"classes_loss": losses, "lm_loss": weighted}
+
+
+def _label_counts(logits: Float[Array, "B T C"], batch: Batch) -> dict[str, Array]:
+    mask = batch["targets"] >= 0
+    right = mask & (jnp.argmax(logits, axis=-1) == jnp.maximum(batch["targets"], 0))
+    return {"tokens": jnp.sum(mask), "accuracy": jnp.sum(right)}
 
 
 def step_classes(targets: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
@@ -88,21 +108,29 @@ def train_program(
     *,
     rows: int,
     width: int,
+    values: bool = False,
+    part: Part | None = None,
 ) -> Program:
-    """`(state, batch) -> (state, metrics)`, the state donated; the loss is the mean over target tokens."""
+    """`(state, batch) -> (state, metrics)`, the state donated; the loss is the mean over target tokens.
 
-    def update(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+    Where `part` of the parameters is trained, the others are a third argument.
+    """
+    part = part or Part(definition)
+
+    def update(state: State, batch: Batch, *frozen: Params) -> tuple[State, dict[str, Array]]:
         def loss(params: Params) -> tuple[Array, dict[str, Array]]:
-            total, counts = sums(definition.bind(params), batch)
+            total, counts = sums(definition.bind(join(params, *frozen) if frozen else params), batch)
             return total / jnp.maximum(counts["tokens"], 1), counts
 
         (value, counts), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
         state, norm = apply_gradients(state, gradients, optimizer)
         return state, {"loss": value, **_means(counts), "grad_norm": norm}
 
-    like = abstract_state(definition, optimizer, mesh)
+    like = abstract_state(part, optimizer, mesh)
     shardings = jax.tree.map(lambda x: x.sharding, like)
-    inputs = (like, abstract_batch(rows, width, mesh))
+    inputs: tuple[Any, ...] = (like, abstract_batch(rows, width, mesh, values=values))
+    if part.rest_shapes:
+        inputs += (part.abstract_rest(mesh),)
     return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, None))
 
 

@@ -19,8 +19,9 @@ from stepjax.learners.losses import kl_estimate
 from stepjax.learners.objectives import critic_objective, policy_objective
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
 from stepjax.learners.ppo import Metrics, adaptive_weights, make_streams
-from stepjax.models import Definition, LanguageModel, ScoreModel
+from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
+from stepjax.models.parts import Part, join
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.trajectory import Trajectory
@@ -29,12 +30,15 @@ from stepjax.trajectory import Trajectory
 def update_program(
     options: PPOOptions,
     policy: Definition[LanguageModel],
-    critic: Definition[ScoreModel] | None,
+    critic: Definition[Any] | None,
     optimizers: Mapping[str, optax.GradientTransformation],
     mesh: Mesh,
     rows: Trajectory,
+    parts: Mapping[str, Part] | None = None,
 ) -> Program:
     """`(state, trajectory, key, iteration) -> (state, metrics)`: all passes and minibatches of a round in one program.
+
+    Where only `parts` of the roles' parameters are trained, the others are a fifth argument, by role.
 
     `state` is `{"policy": …, "critic": …}` (donated), with the coefficients `"kl"` and `"weights"` (by stream) where
     they are adapted; `rows` the
@@ -54,7 +58,9 @@ def update_program(
     if critic is not None and not options.critic_frozen:
         objectives["critic"] = functools.partial(critic_objective, options, streams, critic)
 
-    def update(state: State, rows: Trajectory, key: PRNGKeyArray, iteration: Array) -> tuple[State, Metrics]:
+    def update(
+        state: State, rows: Trajectory, key: PRNGKeyArray, iteration: Array, *frozen: Params
+    ) -> tuple[State, Metrics]:
         key = jax.random.fold_in(key, iteration)
         coefficient: Any = state["kl"] if options.kl_target else options.kl
 
@@ -65,6 +71,8 @@ def update_program(
             metrics: Metrics = {}
             for role, objective in objectives.items():
                 more = {"coefficient": coefficient} if role == "policy" else {}
+                if frozen:
+                    objective = _on_part(objective, frozen[0].get(role, {}))
                 (_, found), gradients[role] = jax.value_and_grad(objective, has_aux=True)(
                     state[role]["params"], batch, **more
                 )
@@ -114,16 +122,25 @@ def update_program(
             state = {**state, "weights": weights}
         return state, metrics
 
-    like = abstract_ppo_state(options, policy, critic, optimizers, mesh)
+    parts = parts or {}
+    trained = (parts.get("policy", policy), parts.get("critic", critic))
+    like = abstract_ppo_state(options, *trained, optimizers, mesh)
     whole = replicated(mesh)
-    inputs = (
+    inputs: tuple[Any, ...] = (
         like,
         abstract(rows, batch_sharding(mesh)),
         abstract(jax.eval_shape(lambda: jax.random.key(0)), whole),
         jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
     )
+    if rest := {role: part.abstract_rest(mesh) for role, part in parts.items() if part.rest_shapes}:
+        inputs += (rest,)
     shardings = jax.tree.map(lambda x: x.sharding, like)
     return Program("update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, whole))
+
+
+def _on_part(objective: Any, frozen: Params) -> Any:
+    """The objective as a function of the trained parameters alone."""
+    return lambda params, batch, **more: objective(join(params, frozen), batch, **more)
 
 
 def _apply(
@@ -159,8 +176,8 @@ def updates_by_role(options: PPOOptions) -> dict[str, int]:
 
 def abstract_ppo_state(
     options: PPOOptions,
-    policy: Definition,
-    critic: Definition | None,
+    policy: Definition | Part,
+    critic: Definition | Part | None,
     optimizers: Mapping[str, optax.GradientTransformation],
     mesh: Mesh,
 ) -> State:

@@ -4,15 +4,19 @@ from stepjax.models.critics import Critics, ValueHead
 from stepjax.models.decoder import DecoderConfig, Trunk
 from stepjax.models.definition import Definition, count_parameters
 from stepjax.models.heads import LanguageModel, ScoreModel, StepReader
+from stepjax.models.pretrained import PretrainedModel, load_pretrained, save_pretrained
 
 __all__ = [
     "Critics",
     "DecoderConfig",
     "Definition",
     "LanguageModel",
+    "PretrainedModel",
     "ScoreModel",
     "StepReader",
     "Trunk",
     "ValueHead",
     "count_parameters",
+    "load_pretrained",
+    "save_pretrained",
 ]

@@ -1,4 +1,4 @@
-"""Grouped-query attention, rotary positions, and the key-value cache of a decode loop."""
+"""Grouped-query attention and the key-value cache of a decode loop."""
 
 import dataclasses
 from typing import Any
@@ -41,26 +41,6 @@ def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int
     )
 
 
-def rotary_angles(
-    positions: Int[Array, "B T"], head_dim: int, theta: float
-) -> tuple[Float[Array, "B 1 T h"], Float[Array, "B 1 T h"]]:
-    """Cosines and sines of the rotary position embedding, float32, h = head_dim / 2; once for all layers."""
-    half = head_dim // 2
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions[:, None, :, None].astype(jnp.float32) * frequency
-    return jnp.cos(angle), jnp.sin(angle)
-
-
-def rotate(
-    x: Float[Array, "B H T D"], angles: tuple[Float[Array, "B 1 T h"], Float[Array, "B 1 T h"]]
-) -> Float[Array, "B H T D"]:
-    """Rotary position embedding in the halves convention of Llama and Qwen."""
-    cos, sin = angles
-    half = x.shape[-1] // 2
-    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
-
-
 def causal_bias(
     query_positions: Int[Array, "B T"],
     query_segments: Int[Array, "B T"],
@@ -78,8 +58,13 @@ def attend(
     keys: Float[Array, "B K S D"],
     values: Float[Array, "B K S D"],
     bias: Float[Array, "B T S"],
+    *,
+    scale: float | None = None,
+    cap: float = 0.0,
 ) -> Float[Array, "B H T D"]:
-    """softmax(q·k / √D + bias) v with H / K query heads a key head; scores and sums in float32.
+    """softmax(q·k · scale + bias) v with H / K query heads a key head; scores and sums in float32.
+
+    `scale` is 1 / √D unless given. Where `cap` is not 0, cap · tanh(scores / cap) takes the place of the scores.
 
     The division by the softmax's sum comes after the product with the values: on D columns instead of S. A row that may
     look nowhere (padding) gives the plain mean of the values: finite, and never read.
@@ -87,8 +72,10 @@ def attend(
     b, heads, t, dim = queries.shape
     kv_heads, slots = keys.shape[1:3]
     # The query heads of a key head stand below each other: one matrix product a key head.
-    q = (queries * (dim**-0.5)).reshape(b, kv_heads, heads // kv_heads * t, dim)
+    q = (queries * (dim**-0.5 if scale is None else scale)).reshape(b, kv_heads, heads // kv_heads * t, dim)
     scores = jnp.einsum("bktd,bksd->bkts", q, keys, preferred_element_type=jnp.float32)
+    if cap:
+        scores = cap * jnp.tanh(scores / cap)
     scores = scores.reshape(b, kv_heads, heads // kv_heads, t, slots) + bias[:, None, None]
     top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
     weights = jnp.exp(scores - top)

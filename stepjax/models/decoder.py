@@ -1,10 +1,11 @@
-"""A decoder of the Llama/Qwen kind in Flax NNX, its layers stacked and scanned.
+"""A decoder described by data (Llama, Qwen, Mistral, Gemma …) in Flax NNX, its layers stacked and scanned.
 
 A `Trunk` turns tokens into hidden states; heads on top of it make it a policy, a critic or a process reward model
 (`heads.py`). Parameters of all layers are stacked on a leading axis, so compile time does not grow with depth.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,40 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from stepjax.models.attention import Cache, attend, causal_bias, empty_cache, rotary_angles, rotate
+from stepjax.models.attention import Cache, empty_cache
 from stepjax.models.definition import param
+from stepjax.models.lora import LoRA, add_adapters, low_rank
+from stepjax.models.rope import Angles, Rope, RopeScaling, rotate
+from stepjax.models.sight import Kind, Sight, layer_kinds
 from stepjax.parallel import constrain
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Shape of a decoder; `dtype` computes, `param_dtype` stores. Heads × head_dim need not equal the width."""
+    """What distinguishes one decoder from another; `dtype` computes, `param_dtype` stores.
+
+    Attributes:
+      vocab: rows of the embedding.
+      entries: ids from this one on stand for nothing (rows added for the mesh, or beyond the tokenizer): their logits
+        are −1e30; None: all are entries.
+      heads, kv_heads, head_dim: heads × head_dim need not equal the width.
+      rope_theta, rope_scaling: rotary positions.
+      local_rope: rotary positions of layers with a window, where these have their own.
+      windows: how many tokens, itself included, a token of each layer sees; 0: all before it; (): 0 in every layer.
+      query_scale: factor of the attention scores; None: 1 / √head_dim.
+      attention_cap, logit_cap: bound c of c · tanh(x / c) on attention scores and logits; 0: none.
+      embed_scale: factor of the embedded tokens.
+      norm_offset: what is added to a norm's weight (1 where checkpoints store weight − 1).
+      post_norms: norms after attention and MLP too, before each is added to the residual stream.
+      activation: of the gated MLP: silu, gelu_tanh or gelu.
+      qkv_bias, output_bias, mlp_bias: biases of the projections.
+      qk_norm: norms on the heads of query and key, before the rotation.
+      tied: one table for input and output embedding.
+      attention: how a whole row attends to itself: xla, splash (TPU) or cudnn (NVIDIA GPU).
+      remat, remat_policy: recompute a layer's activations in the backward pass; which of them are kept all the same.
+      unroll: layers in one turn of the layer loop.
+      lora: low-rank adapters on the projections.
+    """
 
     vocab: int
     layers: int
@@ -39,12 +66,54 @@ class DecoderConfig:
     param_dtype: Any = jnp.float32
     remat: bool = False
     unroll: int = 1
+    entries: int | None = None
+    rope_scaling: RopeScaling | None = None
+    local_rope: Rope | None = None
+    windows: tuple[int, ...] = ()
+    query_scale: float | None = None
+    attention_cap: float = 0.0
+    logit_cap: float = 0.0
+    embed_scale: float = 1.0
+    norm_offset: float = 0.0
+    post_norms: bool = False
+    activation: str = "silu"
+    output_bias: bool = False
+    mlp_bias: bool = False
+    attention: str = "xla"
+    remat_policy: str = "full"
+    lora: LoRA | None = None
+
+    def __post_init__(self) -> None:
+        assert len(self.windows) in (0, self.layers), (self.windows, self.layers)
+
+    @property
+    def rope(self) -> Rope:
+        """Rotary positions of layers without a window (of all, where there is no `local_rope`)."""
+        return Rope(self.rope_theta, self.rope_scaling)
 
 
-def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], eps: float) -> Float[Array, "... D"]:
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "silu": jax.nn.silu,
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+}
+
+REMAT_POLICIES: dict[str, Any] = {
+    "full": None,
+    "dots": jax.checkpoint_policies.dots_saveable,
+    "weight_dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+"""What a layer keeps for its backward pass: nothing, all matrix products, or those with weights alone."""
+
+
+def rms_norm(
+    x: Float[Array, "... D"], scale: Float[Array, " D"], eps: float, offset: float = 0.0
+) -> Float[Array, "... D"]:
+    """x / √(mean of x² + eps) · (scale + offset), computed in float32."""
     y = x.astype(jnp.float32)
     y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + eps)
-    return (y * scale.astype(jnp.float32)).astype(x.dtype)
+    scale = scale.astype(jnp.float32)
+    return (y * (scale + offset if offset else scale)).astype(x.dtype)
 
 
 class Layers(nnx.Module):
@@ -60,7 +129,8 @@ class Layers(nnx.Module):
         def constant(shape: tuple[int, ...], axes: tuple[str, ...], value: float) -> nnx.Param:
             return param(rngs, (n, *shape), ("layers", *axes), nnx.initializers.constant(value), c.param_dtype)
 
-        self.attention_norm = constant((c.width,), ("width",), 1.0)
+        one = 1.0 - c.norm_offset
+        self.attention_norm = constant((c.width,), ("width",), one)
         self.query = weight((c.width, c.heads, c.head_dim), ("embed", "heads", "head_dim"), c.width)
         self.key = weight((c.width, c.kv_heads, c.head_dim), ("embed", "kv_heads", "head_dim"), c.width)
         self.value = weight((c.width, c.kv_heads, c.head_dim), ("embed", "kv_heads", "head_dim"), c.width)
@@ -69,13 +139,23 @@ class Layers(nnx.Module):
             self.query_bias = constant((c.heads, c.head_dim), ("heads", "head_dim"), 0.0)
             self.key_bias = constant((c.kv_heads, c.head_dim), ("kv_heads", "head_dim"), 0.0)
             self.value_bias = constant((c.kv_heads, c.head_dim), ("kv_heads", "head_dim"), 0.0)
+        if c.output_bias:
+            self.output_bias = constant((c.width,), ("width",), 0.0)
         if c.qk_norm:
-            self.query_norm = constant((c.head_dim,), ("head_dim",), 1.0)
-            self.key_norm = constant((c.head_dim,), ("head_dim",), 1.0)
-        self.mlp_norm = constant((c.width,), ("width",), 1.0)
+            self.query_norm = constant((c.head_dim,), ("head_dim",), one)
+            self.key_norm = constant((c.head_dim,), ("head_dim",), one)
+        if c.post_norms:
+            self.attention_post_norm = constant((c.width,), ("width",), one)
+            self.mlp_post_norm = constant((c.width,), ("width",), one)
+        self.mlp_norm = constant((c.width,), ("width",), one)
         self.gate = weight((c.width, c.mlp), ("embed", "mlp"), c.width)
         self.up = weight((c.width, c.mlp), ("embed", "mlp"), c.width)
         self.down = weight((c.mlp, c.width), ("mlp", "embed"), c.mlp * 2)
+        if c.mlp_bias:
+            self.gate_bias = constant((c.mlp,), ("mlp",), 0.0)
+            self.up_bias = constant((c.mlp,), ("mlp",), 0.0)
+            self.down_bias = constant((c.width,), ("width",), 0.0)
+        add_adapters(self, c.lora, n, rngs)
 
 
 # Products are taken over flat rows: with one contracted dimension the backward pass needs no transposed copy.
@@ -97,38 +177,60 @@ class Block:
 
     def __init__(self, config: DecoderConfig, weights: dict[str, jax.Array]):
         self.config = config
-        norms = ("attention_norm", "mlp_norm", "query_norm", "key_norm")
-        self.w = {k: (v if k in norms else v.astype(config.dtype)) for k, v in weights.items()}
+        self.w = {k: (v if k.endswith("_norm") else v.astype(config.dtype)) for k, v in weights.items()}
+
+    def _norm(self, name: str, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        return rms_norm(x, self.w[name], self.config.norm_eps, self.config.norm_offset)
+
+    # The seven projections; `name` is that of the weight.
+
+    def _to_heads(self, name: str, x: Float[Array, "B T D"]) -> Float[Array, "B H T K"]:
+        out = _to_heads(x, self.w[name])
+        if (added := low_rank(self.config.lora, self.w, name, _matmul, x, _to_heads)) is not None:
+            out = out + added
+        return out + self.w[f"{name}_bias"][:, None] if self.config.qkv_bias else out
+
+    def _from_heads(self, name: str, x: Float[Array, "B H T K"]) -> Float[Array, "B T D"]:
+        out = _from_heads(x, self.w[name])
+        if (added := low_rank(self.config.lora, self.w, name, _from_heads, x, _matmul)) is not None:
+            out = out + added
+        return out + self.w[f"{name}_bias"] if self.config.output_bias else out
+
+    def _dense(self, name: str, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
+        out = _matmul(x, self.w[name])
+        if (added := low_rank(self.config.lora, self.w, name, _matmul, x)) is not None:
+            out = out + added
+        return out + self.w[f"{name}_bias"] if self.config.mlp_bias else out
 
     def project(
-        self, x: Float[Array, "B T D"], angles: tuple[Array, Array]
+        self, x: Float[Array, "B T D"], angles: Angles
     ) -> tuple[Float[Array, "B H T K"], Float[Array, "B N T K"], Float[Array, "B N T K"]]:
         """Rotated queries, rotated keys, and values of the normalised input, head-major."""
-        c, w = self.config, self.w
-        h = rms_norm(x, w["attention_norm"], c.norm_eps)
-        q, k, v = (_to_heads(h, w[name]) for name in ("query", "key", "value"))
-        if c.qkv_bias:
-            q, k, v = q + w["query_bias"][:, None], k + w["key_bias"][:, None], v + w["value_bias"][:, None]
-        if c.qk_norm:
-            q, k = rms_norm(q, w["query_norm"], c.norm_eps), rms_norm(k, w["key_norm"], c.norm_eps)
+        h = self._norm("attention_norm", x)
+        q, k, v = (self._to_heads(name, h) for name in ("query", "key", "value"))
+        if self.config.qk_norm:
+            q, k = self._norm("query_norm", q), self._norm("key_norm", k)
         return rotate(q, angles), rotate(k, angles), v
 
     def finish(self, x: Float[Array, "B T D"], attended: Float[Array, "B H T K"]) -> Float[Array, "B T D"]:
         """Output projection and MLP, each added to the residual stream."""
-        w = self.w
-        x = x + _from_heads(attended, w["output"])
-        h = rms_norm(x, w["mlp_norm"], self.config.norm_eps)
-        h = jax.nn.silu(_matmul(h, w["gate"])) * _matmul(h, w["up"])
-        x = x + _matmul(constrain(h, "batch", "time", "mlp"), w["down"])
+        c = self.config
+        h = self._from_heads("output", attended)
+        x = x + (self._norm("attention_post_norm", h) if c.post_norms else h)
+        h = self._norm("mlp_norm", x)
+        h = ACTIVATIONS[c.activation](self._dense("gate", h)) * self._dense("up", h)
+        h = self._dense("down", constrain(h, "batch", "time", "mlp"))
+        x = x + (self._norm("mlp_post_norm", h) if c.post_norms else h)
         return constrain(x, "batch", "time", "width")
 
 
 def scan_layers(config: DecoderConfig, layers: Layers, step: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> Any:
-    """Runs `step(carry, (weights, index))` over the layers' stacked parameters."""
+    """Runs `step(carry, (weights, index, kind))` over the layers' stacked parameters."""
     _, state = nnx.split(layers, nnx.Param)
     weights = {str(path[-1]): variable[...] for path, variable in nnx.to_flat_state(state)}
-    body = jax.checkpoint(step) if config.remat else step
-    return jax.lax.scan(body, carry, (weights, jnp.arange(config.layers)), unroll=min(config.unroll, config.layers))[0]
+    body = jax.checkpoint(step, policy=REMAT_POLICIES[config.remat_policy]) if config.remat else step
+    each = (weights, jnp.arange(config.layers), layer_kinds(config))
+    return jax.lax.scan(body, carry, each, unroll=min(config.unroll, config.layers))[0]
 
 
 def full_pass(
@@ -139,13 +241,13 @@ def full_pass(
     segments: Int[Array, "B T"],
 ) -> Float[Array, "B T D"]:
     """The layers over whole rows; segment 0 is padding, tokens see only their own segment."""
-    bias = causal_bias(positions, segments, positions, segments)
-    angles = rotary_angles(positions, config.head_dim, config.rope_theta)
+    sight = Sight(config, positions, segments)
 
-    def step(x: jax.Array, layer: Any) -> tuple[jax.Array, None]:
-        block = Block(config, layer[0])
-        q, k, v = block.project(x, angles)
-        return block.finish(x, attend(q, k, v, bias)), None
+    def step(x: jax.Array, layer: tuple[dict[str, jax.Array], jax.Array, Kind]) -> tuple[jax.Array, None]:
+        weights, _, kind = layer
+        block = Block(config, weights)
+        q, k, v = block.project(x, sight.angles(kind))
+        return block.finish(x, sight.attend(q, k, v, kind)), None
 
     return scan_layers(config, layers, step, x)
 
@@ -158,17 +260,23 @@ class Trunk(nnx.Module):
         init = nnx.initializers.normal(config.width**-0.5)
         self.embedding = param(rngs, (config.vocab, config.width), ("vocab", "embed"), init, config.param_dtype)
         self.layers = Layers(config, rngs)
-        self.norm = param(rngs, (config.width,), ("width",), nnx.initializers.ones, config.param_dtype)
+        one = nnx.initializers.constant(1.0 - config.norm_offset)
+        self.norm = param(rngs, (config.width,), ("width",), one, config.param_dtype)
 
     def _embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-        return constrain(self.embedding[...].astype(self.config.dtype)[tokens], "batch", "time", "width")
+        x = self.embedding[...].astype(self.config.dtype)[tokens]
+        if self.config.embed_scale != 1.0:
+            x = x * jnp.asarray(self.config.embed_scale, x.dtype)
+        return constrain(x, "batch", "time", "width")
+
+    def _last_norm(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        return rms_norm(x, self.norm[...], self.config.norm_eps, self.config.norm_offset)
 
     def __call__(
         self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         """Hidden states of a full pass; segment 0 is padding, tokens see only their own segment."""
-        x = full_pass(self.config, self.layers, self._embed(tokens), positions, segments)
-        return rms_norm(x, self.norm[...], self.config.norm_eps)
+        return self._last_norm(full_pass(self.config, self.layers, self._embed(tokens), positions, segments))
 
     def empty_cache(self, rows: int, slots: int) -> Cache:
         c = self.config
@@ -194,21 +302,19 @@ class Trunk(nnx.Module):
             positions=jax.lax.dynamic_update_slice(cache.positions, positions, (0, at)),
             segments=jax.lax.dynamic_update_slice(cache.segments, segments, (0, at)),
         )
-        key_positions, key_segments = (positions, segments) if fresh else (cache.positions, cache.segments)
-        bias = causal_bias(positions, segments, key_positions, key_segments)
-        angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)
+        sight = Sight(self.config, positions, segments, None if fresh else (cache.positions, cache.segments))
 
-        def step(carry: Any, layer: Any) -> tuple[Any, None]:
+        def step(carry: Any, layer: tuple[dict[str, jax.Array], jax.Array, Kind]) -> tuple[Any, None]:
             x, keys, values = carry
-            weights, i = layer
+            weights, i, kind = layer
             block = Block(self.config, weights)
-            q, k, v = block.project(x, angles)
+            q, k, v = block.project(x, sight.angles(kind))
             keys = jax.lax.dynamic_update_slice(keys, k[None], (i, 0, 0, at, 0))
             values = jax.lax.dynamic_update_slice(values, v[None], (i, 0, 0, at, 0))
             if not fresh:
                 k, v = (jax.lax.dynamic_index_in_dim(a, i, keepdims=False) for a in (keys, values))
-            return (block.finish(x, attend(q, k, v, bias)), keys, values), None
+            return (block.finish(x, sight.attend(q, k, v, kind)), keys, values), None
 
         x, keys, values = scan_layers(self.config, self.layers, step, (self._embed(tokens), cache.keys, cache.values))
         cache = dataclasses.replace(cache, keys=keys, values=values, index=at + tokens.shape[1])
-        return rms_norm(x, self.norm[...], self.config.norm_eps), cache
+        return self._last_norm(x), cache

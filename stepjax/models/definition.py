@@ -28,6 +28,7 @@ class Definition(Generic[M]):
     Attributes:
       shapes: nested dict of `jax.ShapeDtypeStruct`, the tree that `init` returns.
       axes: the same tree with the logical axis names of each parameter.
+      paths: the keys that lead to each leaf of these trees.
     """
 
     def __init__(self, make: Callable[[nnx.Rngs], M]):
@@ -36,6 +37,7 @@ class Definition(Generic[M]):
         self._graph, state = nnx.split(module, nnx.Param)
         flat = nnx.to_flat_state(state)
         self._paths = [path for path, _ in flat]
+        self.paths = [tuple(str(key) for key in path) for path in self._paths]
         self._variables = [variable for _, variable in flat]
         self.shapes: Params = self._nest([jax.ShapeDtypeStruct(v.shape, v.dtype) for v in self._variables])
         self.axes: Params = self._nest([v.get_metadata("axes") for v in self._variables])
@@ -73,16 +75,33 @@ class Definition(Generic[M]):
         return jax.tree.map(lambda s, a: named_sharding(mesh, a, s.shape), self.shapes, self.axes)
 
     def sharded_init(self, key: jax.Array, mesh: Mesh, **given: Params) -> Params:
-        """Fresh parameters, each made in its own shard; `given` sub-trees (a trained trunk, say) take their place."""
+        """Fresh parameters, each made in its own shard; `given` sub-trees (a trained trunk, say) take their place.
+
+        What is given is not copied, where it already lies as it should.
+        """
         with jax.set_mesh(mesh):
-            make = jax.jit(lambda key, given: _replaced(self.init(key), given), out_shardings=self.shardings(mesh))
-            return make(key, given)
+            make = jax.jit(
+                lambda key: _without(self.init(key), given), out_shardings=_without(self.shardings(mesh), given)
+            )
+            return _replaced(make(key), given, self.shardings(mesh))
 
 
-def _replaced(params: Params, given: Params) -> Params:
-    """`params` with the leaves of `given`, a tree of some of them, in their place."""
-    inner = {k: _replaced(params[k], v) if isinstance(v, dict) else v for k, v in given.items()}
+def _replaced(params: Params, given: Params, shardings: Params) -> Params:
+    """`params` and the leaves of `given`, which are no copies where they lie as `shardings` say."""
+    inner = {
+        k: _replaced(params.get(k, {}), v, shardings[k]) if isinstance(v, dict) else jax.device_put(v, shardings[k])
+        for k, v in given.items()
+    }
     return {**params, **inner}
+
+
+def _without(tree: Params, given: Params) -> Params:
+    """`tree` without the leaves that `given` has."""
+    return {
+        k: _without(v, given[k]) if k in given else v
+        for k, v in tree.items()
+        if k not in given or isinstance(given[k], dict)
+    }
 
 
 def count_parameters(params: Params) -> int:

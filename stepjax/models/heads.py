@@ -11,6 +11,8 @@ from stepjax.models.decoder import DecoderConfig, Layers, Trunk, full_pass, rms_
 from stepjax.models.definition import param
 from stepjax.parallel import constrain
 
+_IMPOSSIBLE = -1e9
+
 
 class LanguageModel(nnx.Module):
     """A policy: trunk and (tied or free) output embedding."""
@@ -22,10 +24,15 @@ class LanguageModel(nnx.Module):
             self.unembedding = param(rngs, (config.width, config.vocab), ("embed", "vocab"), init, config.param_dtype)
 
     def logits(self, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        """Logits in float32."""
+        """Logits in float32; ids that are no entries of the vocabulary have −1e30."""
         config = self.trunk.config
         table = self.trunk.embedding[...].T if config.tied else self.unembedding[...]
-        return jnp.matmul(hidden, table.astype(config.dtype), preferred_element_type=jnp.float32)
+        logits = jnp.matmul(hidden, table.astype(config.dtype), preferred_element_type=jnp.float32)
+        if config.logit_cap:
+            logits = config.logit_cap * jnp.tanh(logits / config.logit_cap)
+        if config.entries is not None and config.entries < config.vocab:
+            logits = jnp.where(jnp.arange(config.vocab) < config.entries, logits, -1e30)
+        return logits
 
     def __call__(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T V"]:
         """Logits of whole, unpadded rows: position t predicts token t + 1."""
@@ -62,7 +69,9 @@ class LanguageModel(nnx.Module):
 class ScoreModel(nnx.Module):
     """A trunk with `outputs` scores a token: one value a reward stream (critic), or one logit a class (PRM)."""
 
-    def __init__(self, config: DecoderConfig, outputs: int, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig, outputs: int, rngs: nnx.Rngs, *, absent: int | None = None):
+        """`absent`: the output whose class is impossible, a logit of almost −∞."""
+        self.absent = absent
         self.trunk = Trunk(config, rngs)
         # Zero: a fresh critic says 0 everywhere, a fresh PRM finds all classes equally likely.
         self.head = param(
@@ -75,7 +84,8 @@ class ScoreModel(nnx.Module):
     ) -> Float[Array, "B T N"]:
         """Scores at each token, having read it; float32."""
         hidden = self.trunk(tokens, positions, segments).astype(jnp.float32)
-        return hidden @ self.head[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
+        scores = hidden @ self.head[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
+        return _without(scores, self.absent)
 
 
 class StepReader(nnx.Module):
@@ -87,14 +97,16 @@ class StepReader(nnx.Module):
     verifier of [Cobbe 2021] is on solutions.
     """
 
-    def __init__(self, config: DecoderConfig, layers: int, outputs: int, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig, layers: int, outputs: int, rngs: nnx.Rngs, *, absent: int | None = None):
+        """`absent`: the output whose class is impossible, a logit of almost −∞."""
+        self.absent = absent
         self.language = LanguageModel(config, rngs)
-        self.config = dataclasses.replace(config, layers=layers)
+        self.config = dataclasses.replace(config, lora=None, layers=layers, windows=(), local_rope=None)
         self.layers = Layers(self.config, rngs)
         width, dtype = config.width, config.param_dtype
         init = nnx.initializers.normal(1.0)
         self.likelihood = param(rngs, (2, width), ("outputs", "embed"), init, dtype)
-        self.norm = param(rngs, (width,), ("width",), nnx.initializers.ones, dtype)
+        self.norm = param(rngs, (width,), ("width",), nnx.initializers.constant(1.0 - config.norm_offset), dtype)
         self.head = param(rngs, (width, outputs), ("embed", "outputs"), nnx.initializers.zeros, dtype)
         self.bias = param(rngs, (outputs,), ("outputs",), nnx.initializers.zeros, dtype)
 
@@ -107,12 +119,20 @@ class StepReader(nnx.Module):
         logprobs = jnp.pad(following, ((0, 0), (1, 0))) * (positions > 0)
         features = jnp.stack([logprobs, jnp.exp(logprobs)], axis=-1).astype(hidden.dtype)
         x = hidden + features @ self.likelihood[...].astype(hidden.dtype)
-        x = rms_norm(full_pass(self.config, self.layers, x, positions, segments), self.norm[...], self.config.norm_eps)
+        x = full_pass(self.config, self.layers, x, positions, segments)
+        x = rms_norm(x, self.norm[...], self.config.norm_eps, self.config.norm_offset)
         scores = x.astype(jnp.float32) @ self.head[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
-        return scores, logprobs
+        return _without(scores, self.absent), logprobs
 
     def __call__(
         self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
     ) -> Float[Array, "B T N"]:
         """Scores at each token, having read it; float32."""
         return self.scores_and_logprobs(tokens, positions, segments)[0]
+
+
+def _without(scores: Float[Array, "B T N"], absent: int | None) -> Float[Array, "B T N"]:
+    """The scores, with the logit of an impossible class so low that it has no probability and no gradient."""
+    if absent is None:
+        return scores
+    return jnp.where(jnp.arange(scores.shape[-1]) == absent, _IMPOSSIBLE, scores)

@@ -13,7 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stepjax.distributed.meet import meet
+from stepjax.distributed.watch import activity
 from stepjax.runs.checkpoint_format import DamagedError, LeafName, nested, reason
+
+BARRIER_SECONDS = 600
+"""How long the processes of a run wait for one another when a checkpoint is written or read. A lost process ends the
+run earlier (`stepjax.distributed.watch`)."""
 
 
 @functools.cache
@@ -46,6 +52,7 @@ def _context(*, partial: bool = False) -> Any:
     saving.use_replica_parallel = jax.process_count() > 1
     saving.array_metadata_store = None
     context.pytree.loading.partial_load = partial
+    context.async_options.timeout_secs = BARRIER_SECONDS
     return context
 
 
@@ -112,7 +119,9 @@ def agree(value: int) -> int:
         return value
     from jax.experimental import multihost_utils
 
-    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+    meet("agree")
+    with activity.wait(), jax.transfer_guard("allow"):
+        return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def all_agree(value: bool) -> bool:
@@ -121,4 +130,6 @@ def all_agree(value: bool) -> bool:
         return value
     from jax.experimental import multihost_utils
 
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(value))))
+    meet("all_agree")
+    with activity.wait(), jax.transfer_guard("allow"):
+        return bool(np.all(multihost_utils.process_allgather(np.asarray(value))))

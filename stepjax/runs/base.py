@@ -7,7 +7,7 @@ from stepjax.config import Config
 from stepjax.errors import UserError
 from stepjax.runs.workdir import CONFIG
 
-SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "mlp", "qkv_bias", "qk_norm", "tied", "rope_theta")
+SHAPE = ("path", "layers", "width", "heads", "kv_heads", "head_dim", "mlp", "qkv_bias", "qk_norm", "tied", "rope_theta")
 """The options of the model on which its parameters' shapes or meaning depend."""
 
 
@@ -19,15 +19,18 @@ def check_base(config: Config) -> None:
     path = Path(base) / CONFIG
     try:
         found = json.loads(path.read_text())
-        theirs = {f"model.{name}": found["model"][name] for name in SHAPE}
+        theirs = {f"model.{name}": found["model"][name] for name in SHAPE if name != "path"}
+        theirs["model.path"] = found["model"].get("path", "")  # a run of an earlier version started from scratch
         theirs["prm.reader_layers"] = found["prm"]["reader_layers"]
+        theirs["prm.classes"] = found["prm"].get("classes", 3)  # a run of an earlier version has three
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "not a config that stepjax wrote"
         raise UserError(
             f"config.base={base}: {path} cannot be read ({reason}); name a finished work directory"
         ) from None
     ours = {f"model.{name}": getattr(config.model, name) for name in SHAPE} | {
-        "prm.reader_layers": config.prm.reader_layers
+        "prm.reader_layers": config.prm.reader_layers,
+        "prm.classes": config.prm.classes,
     }
     for name, value in ours.items():
         if theirs[name] != value:

@@ -143,6 +143,11 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
+    def raise_failed(self) -> None:
+        """Raises the UserError of a save that has failed by now; waits for nothing."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
     def restore(self, step: int | None, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
         """The arrays, in the shardings asked for (on any mesh), and the host's part of a checkpoint.
 

@@ -60,6 +60,14 @@ class StepClassifier:
             at += count if fits else 0
         return found
 
+    def at_targets(self, params: Params, examples: Sequence[Example]) -> list[np.ndarray]:
+        """Probabilities float[n, 3] of each example where it has a target; ValueError for one wider than a row."""
+        if any(len(e.tokens) > self.width for e in examples):
+            raise ValueError(f"an example is wider than {self.width} tokens")
+        _, probabilities = self._read(params, examples)
+        counts = [int((e.targets >= 0).sum()) for e in examples]
+        return np.split(probabilities, np.cumsum(counts)[:-1])
+
     def told_left_out(self) -> list[str]:
         """A sentence for people where the latest call left responses out."""
         if not self.left_out:

@@ -3,18 +3,17 @@
 import time
 from typing import Any
 
-import jax
 import numpy as np
 
 from stepjax.data.encoding import fitting_prompts
-from stepjax.parallel import batch_devices, only_asked_transfers, replicated
+from stepjax.parallel import batch_devices, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
-from stepjax.runs.json_file import write_json
+from stepjax.runs.json_file import MEASURES, read_json, write_json
 from stepjax.runs.progress import progress, say, table
 from stepjax.runs.responses import Response, ResponseSampler, measure
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, stage_params
+from stepjax.runs.stages import has_stage, stage_params, starts_loaded
 
 ROWS = (
     ("accuracy", "right answers", "%"),
@@ -44,7 +43,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     rows = min(options.rows, -(-len(prompts.problems) // devices) * devices)
     shape = RolloutShape(rows, ppo.prompt_tokens, ppo.max_new_tokens)
     sampler = ResponseSampler(run, shape, options.temperature)
-    key = jax.device_put(jax.random.key(options.seed), replicated(run.mesh))
+    key = key_on(run.mesh, options.seed)
     policies = [(s, k) for s, k in (("sft", ()), ("ppo", ("policy",))) if has_stage(run, s)]
     found: dict[str, Any] = {
         "problems": len(prompts.problems),
@@ -56,6 +55,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         "prm": {},
         "notes": [],
     }
+    if starts_loaded(run, "sft"):
+        found["loaded"] = run.config.model.path
     responses: dict[str, list[Response]] = {}
     count = len(policies) * len(prompts.problems)
     with progress("Evaluation", count, "responses") as bar, only_asked_transfers():
@@ -65,14 +66,17 @@ def evaluate(run: Run) -> dict[str, Any]:
             figures: dict[str, Any] = measure(responses[stage])
             figures["accuracy_interval"] = list(wilson(figures["accuracy"], len(responses[stage])))
             found["rows"][stage] = figures
-    if has_stage(run, "prm") and responses and next(iter(responses.values()))[0].judgements is not None:
+    trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it
+    if trained and responses and next(iter(responses.values()))[0].judgements is not None:
         prm = stage_params(run, "prm", run.prm)
         classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
         for stage, answered in responses.items():
             found["prm"][stage] = classification_report(*classifier(prm, answered))
             found["notes"] += [f"{stage}: {sentence}." for sentence in classifier.told_left_out()]
     found["seconds"] = round(time.perf_counter() - start, 2)
-    write_json(run.workdir / "eval.json", found)
+    path = run.workdir / "eval.json"
+    kept = read_json(path).get(MEASURES)  # what the other kinds of evaluation found
+    write_json(path, found | ({MEASURES: kept} if kept else {}))
     show(found)
     return found
 
@@ -89,7 +93,7 @@ def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
 def show(found: dict[str, Any]) -> None:
     """The table before and after, for people."""
     stages = list(found["rows"])
-    names = {"sft": "after SFT", "ppo": "after step-level PPO"}
+    names = {"sft": "as loaded" if "loaded" in found else "after SFT", "ppo": "after step-level PPO"}
     lines = []
     for key, label, unit in ROWS:
         values = [found["rows"][s].get(key) for s in stages]

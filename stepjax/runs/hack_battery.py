@@ -14,7 +14,6 @@ from stepjax.data.encoding import fitting_prompts
 from stepjax.errors import UserError
 from stepjax.rewards.comparisons import COMPARISONS, Streams
 from stepjax.rewards.signals import LEARNED
-from stepjax.runs.classifier import StepClassifier
 from stepjax.runs.hack_report import show
 from stepjax.runs.hack_returns import LEAST, change, judged_exactly, mean_weights, pushes, response_rows, token_weights
 from stepjax.runs.hack_solutions import SolutionSet, edit_solutions
@@ -22,7 +21,8 @@ from stepjax.runs.json_file import write_json
 from stepjax.runs.progress import progress
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, stage_params
+from stepjax.runs.stages import has_stage
+from stepjax.runs.step_scorer import make_scorer
 
 OWN = "own streams"
 
@@ -51,7 +51,7 @@ def run_battery(run: Run) -> dict[str, Any]:
         "notes": [],
     }
     lists = {OWN: dict(run.config.ppo.streams), **COMPARISONS}
-    scorer = _Scorer(run) if has_stage(run, "prm") else None
+    scorer = _Scorer(run) if run.config.prm.path or has_stage(run, "prm") else None
     if scorer is None:
         unpaid = [name for name, streams in lists.items() if _is_learned(streams)]
         found["notes"].append(f"There is no process reward model here; not paid by it: {', '.join(unpaid)}.")
@@ -63,14 +63,17 @@ def run_battery(run: Run) -> dict[str, Any]:
 
 
 class _Scorer:
-    """The run's process reward model over responses."""
+    """The run's process reward model over responses: the classes of every step that has a token."""
 
     def __init__(self, run: Run):
-        self.params = stage_params(run, "prm", run.prm)
-        self.classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
+        self.scorer, self.splitter = make_scorer(run), run.splitter
 
     def __call__(self, responses: list[Response]) -> list[np.ndarray | None]:
-        return self.classifier.by_response(self.params, responses)
+        found: list[np.ndarray | None] = []
+        for response, scores in zip(responses, self.scorer.score_responses(responses), strict=True):
+            index, end = self.splitter.split_host(response.tokens)
+            found.append(None if scores is None else scores[index[end]])
+        return found
 
 
 def _is_learned(streams: Streams) -> bool:
@@ -89,7 +92,7 @@ def _pay(
     probabilities: list[np.ndarray] | None = None
     if scorer is not None:
         scored = scorer(responses)
-        notes += [f"{kind.capitalize()} solutions: {told}." for told in scorer.classifier.told_left_out()]
+        notes += [f"{kind.capitalize()} solutions: {told}." for told in scorer.scorer.told_left_out()]
         fitting = [i for i, p in enumerate(scored) if p is not None]
         labels, responses = [labels[i] for i in fitting], [responses[i] for i in fitting]
         probabilities = [p for p in scored if p is not None]

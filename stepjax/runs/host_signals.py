@@ -21,7 +21,7 @@ class HostJudges:
         """The host signals of `stepjax.rewards.signals` that these streams read.
 
         Args:
-          responses: of the round, read and judged by the task.
+          responses: of the round (of several processes, this one's), read and judged by the task.
           index, end: int[B, T] and bool[B, T], the step of each token and the last token of each step.
 
         Raises:
@@ -29,11 +29,13 @@ class HostJudges:
         """
         found = {
             "rating": ratings_by_token(responses, index, end),
-            "correct": np.array([r.correct for r in responses]),
+            "correct": np.array([r.correct for r in responses], bool),
         }
         if self.limits:
             found["limit_kept"] = np.array([limit_kept(r) for r in responses], np.float32)
         prompts, texts = [r.problem.prompt for r in responses], [r.text for r in responses]
         for name, judge in self.judges.items():
-            found[f"stream/{name}"] = by_token(judge(prompts, texts, [r.steps for r in responses]), index, end)
+            # A process without a row asks nobody: a user's function need not know of empty lists.
+            rewards = judge(prompts, texts, [r.steps for r in responses]) if responses else []
+            found[f"stream/{name}"] = by_token(rewards, index, end)
         return found

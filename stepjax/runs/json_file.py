@@ -1,15 +1,44 @@
 """Figures as a JSON file that is there whole or not at all."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stepjax.errors import UserError
+from stepjax.parallel import is_main_process
+
+MEASURES = "measures"
+"""The place in eval.json of evaluations of labels and reward models, beside what the one of policies writes there."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a file holds; empty where there is none, or it is no object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON has it: NumPy's numbers and arrays as Python's, tuples as lists, NaN and infinities as null."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, found: dict[str, Any]) -> None:
-    """Writes beside the file and renames; UserError where it cannot be written."""
+    """Writes beside the file and renames; UserError where it cannot be written. Of several processes, 0 writes."""
+    if not is_main_process():
+        return
     partial = path.with_suffix(".json.partial")
     try:
         partial.write_text(json.dumps(found, indent=1) + "\n")

@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.config import Config
+from stepjax.distributed.session import session
+from stepjax.distributed.watch import activity
 from stepjax.errors import UserError
 from stepjax.options import nearest
+from stepjax.parallel import is_main_process
 from stepjax.runs.evaluate import evaluate
+from stepjax.runs.evaluate_best_of_n import measure_best_of_n
+from stepjax.runs.evaluate_labels import measure_labels
+from stepjax.runs.evaluate_prm import measure_prm, measure_prmbench, measure_processbench
 from stepjax.runs.hack_battery import run_battery
 from stepjax.runs.ppo import train_ppo
 from stepjax.runs.prm import train_prm
+from stepjax.runs.progress import say
 from stepjax.runs.report import write_report
 from stepjax.runs.setup import Run, open_run
 from stepjax.runs.sft import train_sft
@@ -20,7 +27,18 @@ from stepjax.runs.stages import check_stages
 
 def measure(run: Run) -> dict[str, Any]:
     """Stage eval: what `config.eval.kind` names."""
-    return run_battery(run) if run.config.eval.kind == "hacks" else evaluate(run)
+    return KINDS[run.config.eval.kind](run)
+
+
+KINDS: dict[str, Callable[[Run], dict[str, Any]]] = {
+    "policies": evaluate,
+    "hacks": run_battery,
+    "labels": measure_labels,
+    "prm": measure_prm,
+    "processbench": measure_processbench,
+    "prmbench": measure_prmbench,
+    "best_of_n": measure_best_of_n,
+}
 
 
 STAGES: dict[str, Callable[[Run], Any]] = {"sft": train_sft, "prm": train_prm, "ppo": train_ppo, "eval": measure}
@@ -33,9 +51,12 @@ def run_stages(config: Config, workdir: Path, stages: Sequence[str] | None = Non
         if stage not in STAGES:
             raise UserError(f"config.stages: no stage {stage!r}{nearest(stage, STAGES)}")
     start = time.perf_counter()
-    with open_run(config, workdir) as run:
+    with session(config.distributed), open_run(config, workdir) as run:
         check_stages(run, chosen)
         for stage in chosen:
+            activity.now(f"stage {stage}")
             STAGES[stage](run)
-        path = write_report(run.workdir)
-        print(f"{path} (all in {time.perf_counter() - start:.0f} s)")
+        activity.now("the report")
+        if is_main_process():
+            path = write_report(run.workdir)
+            say(f"{path} (all in {time.perf_counter() - start:.0f} s)")

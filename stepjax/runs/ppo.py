@@ -10,73 +10,48 @@ import numpy as np
 
 from stepjax.config import PPOOptions
 from stepjax.data.encoding import Prompts, fitting_prompts
+from stepjax.distributed import stop as stopping
+from stepjax.distributed.rows import HostRows
+from stepjax.distributed.watch import activity
+from stepjax.errors import Stopped
 from stepjax.learners.finite import finite_program
-from stepjax.learners.optimizers import State, init_state, make_optimizer
-from stepjax.learners.ppo import adaptive_weights, credit_program, value_heads
-from stepjax.learners.score import score_program
-from stepjax.learners.update import abstract_ppo_state, update_program, updates_by_role
+from stepjax.learners.optimizers import State, init_state
+from stepjax.learners.ppo import adaptive_weights, value_heads
 from stepjax.models.critics import OWN
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put, replicated
-from stepjax.programs import Program
-from stepjax.rewards.signals import check_signals, reads_prm
-from stepjax.rollout.generate import RolloutShape
+from stepjax.models.parts import join
+from stepjax.parallel import fetch, only_asked_transfers, put, replicated
+from stepjax.rewards.public_prm import PublicPRM, placed
+from stepjax.rewards.signals import reads_prm
 from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.hack_alarms import PREFIX, Alarms
 from stepjax.runs.hack_monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.host_signals import HostJudges
 from stepjax.runs.metrics import Metrics
-from stepjax.runs.progress import progress
-from stepjax.runs.responses import Response, ResponseSampler, measure, read_responses
+from stepjax.runs.ppo_programs import PPOPrograms
+from stepjax.runs.progress import progress, say
+from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
+from stepjax.runs.responses import Response, measure, read_own_responses, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state, device_scalar
 from stepjax.runs.stages import has_stage, stage_params
 from stepjax.trajectory import Trajectory
 
 
-class PPO:
-    """The programs of a PPO run and its fixed parameters (reference policy, process reward model).
+class PPO(PPOPrograms):
+    """The programs of a PPO run and its fixed parameters (reference policy, process reward model)."""
 
-    Attributes:
-      rows: responses a round.
-      programs: rollout, score, credit, update, in the order of a round.
-    """
-
-    def __init__(self, run: Run, reference: Params, prm: Params | None):
-        options = run.config.ppo
-        check_signals(options.streams)
-        self.run, self.options = run, options
-        self.reference, self.prm = reference, prm
-        self.rows = options.prompts * options.samples
-        shape = RolloutShape(self.rows, options.prompt_tokens, options.max_new_tokens)
-        self.sampler = ResponseSampler(run, shape, options.temperature)
-        self.judges = HostJudges(options.streams)
+    def __init__(self, run: Run, reference: Params, prm: Params | None, public: PublicPRM | None = None):
+        """`prm`: parameters of the run's own process reward model; `public`: another one in its place."""
+        super().__init__(run, prm=prm is not None, public=public is not None)
+        self.reference, self.prm, self.public = reference, prm, public
+        self.told = False  # of responses that the public model could not read
+        self.hosts = HostRows(run.mesh, self.rows)
+        self.judges = HostJudges(self.options.streams)
         self.notes = has_notes(run.task.problems("train"))
-        updates = updates_by_role(options)
-        self.optimizers = {
-            "policy": make_optimizer(options.policy, updates["policy"]),
-            "critic": make_optimizer(options.critic, updates["critic"]),
-        }
-        self.abstract_state = abstract_ppo_state(options, run.policy, run.critic, self.optimizers, run.mesh)
-        self.score = score_program(
-            run.policy,
-            run.critic,
-            run.prm if prm is not None else None,
-            run.splitter,
-            run.mesh,
-            self.sampler.program.outputs(),
-            temperature=options.temperature,
-        )
-        self.credit = credit_program(options, run.mesh, self.score.outputs())
-        self.update = update_program(
-            options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0]
-        )
+        self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
         self.rollout_key, self.update_key = run.key("rollout"), run.key("update")
-
-    @property
-    def programs(self) -> tuple[Program, ...]:
-        return self.sampler.program, self.score, self.credit, self.update
 
     def initial_state(self) -> State:
         """Policy at the reference, critic on its trunk with heads that say 0, or on the process reward model."""
@@ -86,7 +61,9 @@ class PPO:
             given = self._critic_parts(run.critic.shapes)
             params["critic"] = run.critic.sharded_init(run.key("critic"), run.mesh, **given)
         state: State = {
-            role: init_state(params[role], self.optimizers[role], self.abstract_state[role], run.mesh)
+            role: init_state(
+                self.parts[role].split(params[role])[0], self.optimizers[role], self.abstract_state[role], run.mesh
+            )
             for role in params
         }
         if self.options.kl_target:
@@ -108,6 +85,19 @@ class PPO:
                 given[OWN + head.stream] = self.prm
         return given
 
+    def _frozen(self) -> dict[str, Params]:
+        """The parameters of each role that stand still: the reference's own, shared; {} where all are trained."""
+        found: dict[str, Params] = {}
+        for role, part in self.parts.items():
+            if part.rest_shapes:
+                whole = self.reference if role == "policy" else self._critic_parts(part.definition.shapes)
+                found[role] = part.rest_of(whole)
+        return found
+
+    def whole(self, state: State, role: str) -> Params:
+        """All parameters of a role: those that are trained and those that stand still."""
+        return join(state[role]["params"], self.frozen.get(role, {}))
+
     def iterate(
         self, state: State, prompts: Prompts, chosen: np.ndarray, iteration: int, clock: "Clock"
     ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
@@ -116,33 +106,48 @@ class PPO:
         with clock("rollout"):
             # The row number holds the iteration: no two responses of a run share a random key.
             ids = np.arange(self.rows) + iteration * self.rows
-            rows = self.sampler(state["policy"]["params"], prompts, chosen, self.rollout_key, ids)
+            policy = self.whole(state, "policy")
+            rows = self.sampler(policy, prompts, chosen, self.rollout_key, ids)
             jax.block_until_ready(rows.tokens)
-        critic = state["critic"]["params"] if "critic" in state else {}
+        critic = self.whole(state, "critic") if "critic" in state else {}
         # The score program runs while the host reads and judges the texts.
-        scored = self.score(state["policy"]["params"], self.reference, critic, self.prm or {}, rows)
+        scored = self.score(policy, self.reference, critic, self.prm or {}, rows)
         with clock("judge"):
-            responses = read_responses(run, [prompts.problems[c] for c in chosen], rows)
+            problems = [prompts.problems[c] for c in chosen]
+            own = read_own_responses(run, self.hosts, problems, rows)
         with clock("score"):
             assert scored.steps is not None
-            index, end = fetch((scored.steps.index, scored.steps.end))
-        host = self.judges(responses, index, end)
+            index, end = self.hosts.local((scored.steps.index, scored.steps.end))
+        with clock("judge"):
+            host = self.judges(own, index, end)
+            responses = share_responses(self.hosts, problems, own)
+        unread: dict[str, float] = {}
+        if self.public is not None:
+            with clock("prm"):
+                scores = score_responses(self.public, responses)
+                own_scores = placed([scores[row] for row in self.hosts.mine], index, end)
+                scored = with_scores(scored, self.hosts.put(own_scores))
+                unread["prm/left_out"] = self.public.left_out / len(responses)
+                if told := [] if self.told else self.public.told_left_out():
+                    self.told = True
+                    say(f"PPO round {iteration}: {told[0]}; they earn nothing (prm/left_out in metrics.jsonl)")
         with clock("update"):
             weights = {f"weight/{name}": weight for name, weight in state.get("weights", {}).items()}
-            credited, described = self.credit(scored, put(host, batch_sharding(mesh)) | weights)
-            state, updated = self.update(state, credited, self.update_key, device_scalar(iteration, mesh))
+            credited, described = self.credit(scored, self.hosts.put(host) | weights)
+            frozen = [self.frozen] if self.frozen else []
+            state, updated = self.update(state, credited, self.update_key, device_scalar(iteration, mesh), *frozen)
             figures = fetch({**described, **updated})
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
-        line |= {k: float(v) for k, v in figures.items()}
+        line |= {k: float(v) for k, v in figures.items()} | unread
         watched = monitors(responses, notes=self.notes)
         if (neutral := line.get("true/neutral", line.get("prm/neutral"))) is not None:
             watched["neutral"] = neutral
-        if self.prm is not None:
-            prm = fetch(scored.prm)
+        if scored.prm is not None:
+            prm, ratings, end = (self.hosts.gather(x) for x in (self.hosts.local(scored.prm), host["rating"], end))
             if prm.shape[-1] > 1:  # a single output has no scale to compare
-                watched["proxy_gap"] = proxy_gap(prm, host["rating"], end, responses, run.config.prm.target)
+                watched["proxy_gap"] = proxy_gap(prm, ratings, end, responses, run.config.prm.target)
             if responses[0].judgements is not None and run.config.prm.target == "step":
-                line["prm/agreement"] = _agreement(prm, host["rating"], end)
+                line["prm/agreement"] = _agreement(prm, ratings, end)
         line |= {f"{PREFIX}{name}": value for name, value in watched.items()}
         return state, line, credited, responses
 
@@ -181,13 +186,14 @@ def train_ppo(run: Run) -> Params:
     """Trains (or continues, or finds finished) the policy; returns its parameters."""
     options = run.config.ppo
     with Checkpoints(run.checkpoint_folder("ppo")) as checkpoints:
-        ppo = PPO(run, stage_params(run, "sft", run.policy), _prm_params(run))
+        public = load_public_prm(run) if run.config.prm.path else None
+        ppo = PPO(run, stage_params(run, "sft", run.policy), None if public else _prm_params(run), public)
         done = 0
         if found := checkpoints.resume(ppo.abstract_state):
             state, host = found
             done = host["step"]
             if done >= options.iterations:
-                return state["policy"]["params"]
+                return ppo.whole(state, "policy")
         else:
             state = ppo.initial_state()
         problems = run.task.problems("train")
@@ -196,12 +202,13 @@ def train_ppo(run: Run) -> Params:
             run.tokenizer, problems[:limit], width=options.prompt_tokens, where="config.ppo.prompt_tokens"
         )
         if prompts.left_out:
-            print(f"PPO: {prompts.left_out} prompts wider than prompt_tokens={options.prompt_tokens} were left out")
+            say(f"PPO: {prompts.left_out} prompts wider than prompt_tokens={options.prompt_tokens} were left out")
         order = prompt_order(run, prompts)
         with (
             Metrics(run.workdir, "ppo") as metrics,
             progress("PPO", options.iterations, "rounds", done) as bar,
             only_asked_transfers(),
+            stopping.current.region(done) as stop,
         ):
             metrics.resume(done)
             alarms = Alarms(options.alarm, options.alarm_rounds)
@@ -209,6 +216,7 @@ def train_ppo(run: Run) -> Params:
                 alarms.observe(logged)
             for step in range(done + 1, options.iterations + 1):
                 clock = Clock()
+                activity.now(f"PPO round {step}")
                 state, line, rows, responses = ppo.iterate(state, prompts, order(step - 1), step, clock)
                 check_finite(line, "PPO", step)
                 alarm = alarms.observe(line)
@@ -218,15 +226,20 @@ def train_ppo(run: Run) -> Params:
                 rang = {f"{PREFIX}alarms": len(alarms.ringing), **told}
                 metrics.write(step, {**line, **rang, "seconds": clock.seconds})
                 last = step == options.iterations
+                ending = not last and stop.at(step)
                 if last or step == 1 or step % options.samples_every == 0:
                     metrics.append_samples(step, sample_rows(options.streams, rows, responses, options.log_samples))
-                if last or step % options.checkpoint_every == 0:
+                if last or ending or step % options.checkpoint_every == 0:
                     check_state(ppo.finite, state, "PPO", step)
                     metrics.sync()
                     checkpoints.save(step, state, {"step": step})
+                checkpoints.raise_failed()
+                if ending:
+                    checkpoints.wait()
+                    raise Stopped(f"{stop.reason}: PPO round {step} is saved")
                 bar.advance(1, **_shown(line, options))
             checkpoints.wait()
-        return state["policy"]["params"]
+        return ppo.whole(state, "policy")
 
 
 def _shown(line: dict[str, float], options: PPOOptions) -> dict[str, float]:

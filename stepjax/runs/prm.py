@@ -1,7 +1,8 @@
 """Stage prm: a three-class process reward model learns from labelled steps.
 
 Labels of steps and prefixes come from the task's exact judge, which plays the part of human annotators: of
-demonstrations and of responses sampled from the SFT policy. After this stage the judge only measures.
+demonstrations and of responses sampled from the SFT policy. After this stage the judge only measures. Where
+`config.prm.data` names a dataset, its labels are learned instead (`prm_data.py`).
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from stepjax.learners.supervised import prm_sums, reader_sums
 from stepjax.models.definition import Params
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
+from stepjax.runs.prm_data import train_on_records
 from stepjax.runs.progress import progress, say
 from stepjax.runs.responses import Response, ResponseSampler, read_response
 from stepjax.runs.setup import Run
@@ -25,6 +27,12 @@ from stepjax.runs.supervised import train
 
 def train_prm(run: Run) -> Params:
     """Trains (or continues, or finds finished) the process reward model; returns its parameters."""
+    run = run.of_stage("prm")
+    if run.config.prm.path:
+        say(f"PRM: {run.config.prm.path} judges as it is; there is nothing to train")
+        return {}
+    if run.config.prm.data:
+        return train_on_records(run)
     options, ppo = run.config.prm, run.config.ppo
     sft = stage_params(run, "sft", run.policy)
     shape = RolloutShape(run.config.eval.rows, ppo.prompt_tokens, ppo.max_new_tokens)

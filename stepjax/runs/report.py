@@ -17,9 +17,11 @@ from markupsafe import Markup
 
 import stepjax
 from stepjax.errors import UserError
+from stepjax.runs.json_file import MEASURES
 from stepjax.runs.report_curves import curves
 from stepjax.runs.report_gaming import detect_gaming
 from stepjax.runs.report_hacks import examples, payments
+from stepjax.runs.report_measures import measures
 from stepjax.runs.report_read import RunFiles, flatten, read_run
 from stepjax.runs.report_samples import pick
 from stepjax.runs.report_text import figure, number, title, visible
@@ -70,6 +72,7 @@ def render(run: RunFiles) -> str:
         groups=curves(run.metrics),
         confusions=_confusions(run.evaluation),
         payments=payments(run.hacks),
+        measures=measures(run.evaluation.get(MEASURES)),
         edit_examples=examples(run.hacks),
         iterations=iterations,
         samples_shown=shown,

@@ -9,13 +9,14 @@ import jax
 import numpy as np
 
 from stepjax.data.encoding import Prompts
-from stepjax.parallel import batch_sharding, fetch, put
+from stepjax.distributed.rows import HostRows
+from stepjax.parallel import batch_sharding, put
 from stepjax.programs import Program
 from stepjax.rollout.environment import Environment, HostTool
 from stepjax.rollout.generate import RolloutShape, rollout_program
 from stepjax.rollout.sampling import Sampler
 from stepjax.runs.setup import Run
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepJudgement, Task
 from stepjax.tasks.calculator import Calculator
 from stepjax.tasks.gsm8k import trivial_calculations
 from stepjax.trajectory import Trajectory
@@ -92,20 +93,78 @@ def environment_tool(run: Run) -> HostTool | None:
 
 
 def read_responses(run: Run, problems: Sequence[Problem], trajectory: Trajectory) -> list[Response]:
-    """Fetches a trajectory's tokens and judges every row exactly."""
+    """Fetches a trajectory's tokens and judges every row exactly; of several processes each judges its own rows."""
+    hosts = HostRows(run.mesh, len(problems))
+    return share_responses(hosts, problems, read_own_responses(run, hosts, problems, trajectory))
+
+
+def share_responses(hosts: HostRows, problems: Sequence[Problem], own: Sequence[Response]) -> list[Response]:
+    """The responses of all rows, from what each process knows of its own ones."""
+    if jax.process_count() == 1:
+        return list(own)
+    rows = [
+        (
+            *(r.prompt, r.tokens, r.text, r.steps, r.finished, r.correct),
+            None if r.judgements is None else [(j.rating, j.correct, j.kind) for j in r.judgements],
+        )
+        for r in own
+    ]
+    shared = hosts.exchange(rows)
+    return [
+        Response(
+            problem=problem,
+            prompt=prompt,
+            tokens=tokens,
+            text=text,
+            steps=steps,
+            finished=finished,
+            correct=correct,
+            judgements=None if judged is None else [StepJudgement(*j) for j in judged],
+        )
+        for problem, (prompt, tokens, text, steps, finished, correct, judged) in zip(problems, shared, strict=True)
+    ]
+
+
+def read_own_responses(
+    run: Run, hosts: HostRows, problems: Sequence[Problem], trajectory: Trajectory
+) -> list[Response]:
+    """This process's rows of a trajectory, read and judged; `problems` are those of all rows."""
     fields = (trajectory.tokens, trajectory.prompt_length, trajectory.response_length, trajectory.finished)
-    tokens, prompt_length, response_length, finished = fetch(fields)
+    tokens, prompt_length, response_length, finished = hosts.local(fields)
+    problems = [problems[int(row)] for row in hosts.mine]
     width = trajectory.prompt_width
-    responses = []
-    for i, problem in enumerate(problems):
-        ids = tokens[i, width : width + response_length[i]].tolist()
-        prompt = tokens[i, width - prompt_length[i] : width].tolist()
-        responses.append(read_response(run, problem, prompt, ids, bool(finished[i])))
-    return responses
+    ids = [tokens[i, width : width + response_length[i]].tolist() for i in range(len(problems))]
+    prompts = [tokens[i, width - prompt_length[i] : width].tolist() for i in range(len(problems))]
+    texts = [run.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    right = grade_responses(run.task, problems, texts)
+    return [
+        _response(run, *row)
+        for row in zip(problems, prompts, ids, texts, [bool(f) for f in finished[: len(ids)]], right, strict=True)
+    ]
+
+
+def grade_responses(task: Task, problems: Sequence[Problem], texts: Sequence[str]) -> list[bool]:
+    """Whether each response's final answer is right; in one batch where the task has `grade_many`."""
+    if hasattr(task, "grade_many"):
+        return list(task.grade_many(problems, texts))
+    return [task.grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
 
 
 def read_response(run: Run, problem: Problem, prompt: Sequence[int], ids: Sequence[int], finished: bool) -> Response:
+    """One response in tokens, read and judged."""
     text = run.tokenizer.decode(ids, skip_special_tokens=True)
+    return _response(run, problem, prompt, ids, text, finished, finished and run.task.grade(problem, text))
+
+
+def _response(
+    run: Run,
+    problem: Problem,
+    prompt: Sequence[int],
+    ids: Sequence[int],
+    text: str,
+    finished: bool,
+    right: bool,
+) -> Response:
     steps = run.splitter.texts(ids)
     return Response(
         problem=problem,
@@ -114,7 +173,7 @@ def read_response(run: Run, problem: Problem, prompt: Sequence[int], ids: Sequen
         text=text,
         steps=steps,
         finished=finished,
-        correct=finished and run.task.grade(problem, text),
+        correct=finished and right,
         judgements=run.task.judge(problem, steps),
     )
 

@@ -14,16 +14,22 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from stepjax.config import Config, ModelOptions, resumable_options
+from stepjax.config import Config, LoRAOptions, ModelOptions, default_option, resumable_options
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.errors import NonFiniteError, UserError
 from stepjax.learners.ppo import value_heads
 from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
+from stepjax.models.backends import choose_attention
+from stepjax.models.checkpoint_folder import CheckpointFolder
+from stepjax.models.lora import LoRA
+from stepjax.models.parts import Part, adapters_and_heads, without_adapters
 from stepjax.options import nearest
-from stepjax.parallel import fetch, is_main_process, make_mesh, put, replicated
+from stepjax.parallel import fetch, is_main_process, key_on, make_mesh, put, replicated
 from stepjax.programs import Program
-from stepjax.runs.base import check_base
+from stepjax.runs.array_store import agree
+from stepjax.runs.base import SHAPE, check_base
 from stepjax.runs.check import check_options
+from stepjax.runs.start import SOURCE, entries_of, open_start, remember
 from stepjax.runs.workdir import CONFIG, open_workdir
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
@@ -38,7 +44,9 @@ class Run:
 
     Attributes:
       workdir: the work directory, opened and locked.
-      vocab: rows of the embedding: the tokenizer's entries, rounded up so that a mesh can divide them.
+      vocab: rows of the embedding: the tokenizer's entries (or the checkpoint's rows), rounded up so that a mesh can
+        divide them.
+      start: the checkpoint that the policy starts from, where it does not start from scratch.
     """
 
     config: Config
@@ -48,6 +56,7 @@ class Run:
     tokenizer: Any
     splitter: StepSplitter
     vocab: int
+    start: CheckpointFolder | None = None
 
     @property
     def eos(self) -> int:
@@ -59,13 +68,15 @@ class Run:
 
     @functools.cached_property
     def prm(self) -> Definition[ScoreModel] | Definition[StepReader]:
-        return Definition(self._make_prm)
+        found: Any = Definition(self._make_prm)
+        return found
 
     def _make_prm(self, rngs: nnx.Rngs) -> ScoreModel | StepReader:
         layers, classes = self.config.prm.reader_layers, len(PRM_CLASSES)
+        absent = PRM_CLASSES.index("neutral") if self.config.prm.classes == 2 else None
         if layers:
-            return StepReader(self._decoder, layers, classes, rngs)
-        return ScoreModel(self._decoder, classes, rngs)
+            return StepReader(self._decoder, layers, classes, rngs, absent=absent)
+        return ScoreModel(self._decoder, classes, rngs, absent=absent)
 
     @functools.cached_property
     def critic(self) -> Definition[ScoreModel] | Definition[Critics] | None:
@@ -84,27 +95,57 @@ class Run:
 
     @property
     def _decoder(self) -> DecoderConfig:
-        return decoder_config(self.config.model, self.vocab)
+        return dataclasses.replace(self.decoder, lora=self.policy_lora)
+
+    @property
+    def policy_lora(self) -> LoRA | None:
+        """The adapters on the trunks; None where all parameters are trained."""
+        options = self.config.lora
+        return LoRA(options.rank, options.alpha, options.modules) if options.rank else None
+
+    @functools.cached_property
+    def decoder(self) -> DecoderConfig:
+        """The decoder of policy, critic and process reward model, adapters apart."""
+        entries = None if self.start is None else entries_of(self.tokenizer, self.start)
+        found = decoder_config(self.config.model, self.vocab, self.start, entries)
+        return dataclasses.replace(found, attention=choose_attention(self.config.model.attention, found, self.mesh))
+
+    def of_stage(self, stage: str) -> "Run":
+        """The run as a stage sees it: without adapters where the stage trains all parameters."""
+        if not self.config.lora.rank or stage in self.config.lora.stages:
+            return self
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, lora=LoRAOptions()))
+
+    def part(self, stage: str, definition: Definition) -> Part:
+        """The parameters that a stage trains and saves."""
+        if not self.config.lora.rank:
+            return Part(definition)
+        return Part(definition, adapters_and_heads if stage in self.config.lora.stages else without_adapters)
 
     def key(self, name: str) -> jax.Array:
         """The random key of a purpose, on the mesh: one tree of keys from the run's seed."""
-        purposes = ("policy", "prm", "critic", "rollout", "update", "prm_samples", "evaluate")
-        with jax.transfer_guard("allow"):  # a seed has to reach the device, also from within a guarded loop
-            key = jax.random.fold_in(jax.random.key(self.config.seed), purposes.index(name))
-            return jax.device_put(key, replicated(self.mesh))
+        purposes = ("policy", "prm", "critic", "rollout", "update", "prm_samples", "evaluate", "adapters")
+        return key_on(self.mesh, self.config.seed, purposes.index(name))
 
     def checkpoint_folder(self, stage: str) -> Path:
         return self.workdir / "checkpoints" / stage
 
 
-def decoder_config(options: ModelOptions, vocab: int) -> DecoderConfig:
+def decoder_config(
+    options: ModelOptions, vocab: int, start: CheckpointFolder | None = None, entries: int | None = None
+) -> DecoderConfig:
+    """The decoder of the options, or that of the checkpoint `start` with `entries` ids in use; attention by XLA."""
     dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
     if options.head_dim % 2:
         raise UserError(f"config.model.head_dim: must be even (rotary positions turn pairs), not {options.head_dim}")
     if options.heads % options.kv_heads:
         raise UserError(f"config.model: heads={options.heads} must be a multiple of kv_heads={options.kv_heads}")
-    changes = {name: dtypes[getattr(options, name)] for name in ("dtype", "param_dtype")}
-    return DecoderConfig(vocab=vocab, **{**dataclasses.asdict(options), **changes})
+    changes: dict[str, Any] = {name: dtypes[getattr(options, name)] for name in ("dtype", "param_dtype")}
+    changes |= {name: getattr(options, name) for name in ("unroll", "remat", "remat_policy")}
+    if start is not None:
+        return dataclasses.replace(start.decoder, vocab=vocab, entries=entries, **changes)
+    shape = {name: getattr(options, name) for name in SHAPE if name != "path"}
+    return DecoderConfig(vocab=vocab, **shape, **changes)
 
 
 def make_task(config: Config) -> Task:
@@ -125,11 +166,15 @@ def make_task(config: Config) -> Task:
         if options.separator:
             fields["separator"] = options.separator
         return JsonlProblems(**fields)
-    known = ("register_chain", "gsm8k", "jsonl")
+    if options.name == "labelled":
+        from stepjax.tasks.labelled import LabelledProblems
+
+        return LabelledProblems(config.prm.data, **({"separator": options.separator} if options.separator else {}))
+    known = ("register_chain", "gsm8k", "jsonl", "labelled")
     raise UserError(f"config.task.name: no task {options.name!r}{nearest(options.name, known)}")
 
 
-def make_tokenizer(config: Config, task: Task, workdir: Path) -> Any:
+def make_tokenizer(config: Config, task: Task, workdir: Path, start: CheckpointFolder | None = None) -> Any:
     """The tokenizer in the work directory, or a new one that is then saved there in Hugging Face format."""
     folder = workdir / "tokenizer"
     if folder.exists():
@@ -138,13 +183,15 @@ def make_tokenizer(config: Config, task: Task, workdir: Path) -> Any:
         tokenizer = load_tokenizer(Path(config.base) / "tokenizer")
     elif config.tokenizer.path:
         tokenizer = load_tokenizer(config.tokenizer.path)
+    elif start is not None:
+        tokenizer = load_tokenizer(start.path)
     elif config.task.name == "register_chain":
         from stepjax.tasks.register_chain import build_tokenizer
 
         tokenizer = build_tokenizer()
     else:
-        problems = task.problems("train")
-        tokenizer = train_bpe((p.prompt + (p.solution or p.answer) for p in problems), config.tokenizer.vocab)
+        texts = getattr(task, "texts", lambda: (p.prompt + (p.solution or p.answer) for p in task.problems("train")))
+        tokenizer = train_bpe(texts(), config.tokenizer.vocab)
     if is_main_process():
         partial = folder.with_name("tokenizer.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -156,6 +203,17 @@ def make_tokenizer(config: Config, task: Task, workdir: Path) -> Any:
     return tokenizer
 
 
+def embedding_rows(config: Config, entries: int) -> int:
+    """Rows of the embedding: those that the config asks for, else the entries, rounded up so that a mesh divides them.
+
+    UserError where the config asks for fewer than there are entries.
+    """
+    asked = config.model.vocab
+    if asked and asked < entries:
+        raise UserError(f"config.model.vocab={asked}: the tokenizer or checkpoint has {entries} entries; give no less")
+    return -(-max(asked, entries) // 8) * 8
+
+
 @contextmanager
 def open_run(config: Config, workdir: Path) -> Iterator[Run]:
     """Opens (or continues) a work directory and builds what all stages share."""
@@ -165,13 +223,23 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
     task = make_task(config)
     options = dataclasses.asdict(config)
     fresh = not (workdir / CONFIG).exists()
-    with open_workdir(workdir, options, resumable_options(), primary=is_main_process()) as opened:
+    with open_workdir(
+        workdir, options, resumable_options(), primary=is_main_process(), default=default_option
+    ) as opened:
         try:
-            tokenizer = make_tokenizer(config, task, opened)
+            if not is_main_process():
+                agree(0)  # process 0 makes the tokenizer, the others read it
+            start = open_start(config)
+            tokenizer = make_tokenizer(config, task, opened, start)
+            if is_main_process():
+                agree(0)
             splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
-            vocab = -(-len(tokenizer) // 8) * 8
-            decoder_config(config.model, vocab)
-            yield Run(config, opened, mesh, task, tokenizer, splitter, vocab)
+            vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
+            run = Run(config, opened, mesh, task, tokenizer, splitter, vocab, start)
+            _ = run.decoder  # what is wrong with it is said now
+            if start is not None and is_main_process():
+                remember(start, opened)
+            yield run
         except UserError:
             if fresh and is_main_process():
                 _release(opened)
@@ -182,6 +250,7 @@ def _release(workdir: Path) -> None:
     """A mistake found before anything was trained must not tie the folder to the options that hold it."""
     if not (workdir / "metrics.jsonl").exists() and not (workdir / "checkpoints").exists():
         shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
+        (workdir / SOURCE).unlink(missing_ok=True)
         (workdir / CONFIG).unlink(missing_ok=True)
 
 

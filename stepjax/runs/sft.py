@@ -8,6 +8,7 @@ from stepjax.learners.supervised import sft_sums, valid_program
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.runs.setup import Run
+from stepjax.runs.start import start_params
 from stepjax.runs.supervised import train
 
 VALID_EXAMPLES = 512
@@ -15,6 +16,7 @@ VALID_EXAMPLES = 512
 
 def train_sft(run: Run) -> Params:
     """Trains (or continues, or finds finished) the policy; returns its parameters."""
+    run = run.of_stage("sft")
     options = run.config.sft
     problems = run.task.problems("train")
 
@@ -43,6 +45,11 @@ def train_sft(run: Run) -> Params:
             return {}
         return {"loss": float(np.sum([f["loss"] for f in found] * tokens) / tokens.sum())}
 
+    def initial() -> Params:
+        if run.start is not None:
+            return start_params(run, run.policy)
+        return run.policy.sharded_init(run.key("policy"), run.mesh)
+
     return train(
         run,
         "sft",
@@ -51,6 +58,6 @@ def train_sft(run: Run) -> Params:
         sft_sums,
         options,
         batches=batches,
-        initial=lambda: run.policy.sharded_init(run.key("policy"), run.mesh),
+        initial=initial,
         valid=valid,
     )

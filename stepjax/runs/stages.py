@@ -8,16 +8,30 @@ from typing import Any
 from stepjax.errors import UserError
 from stepjax.models import Definition
 from stepjax.models.definition import Params
+from stepjax.models.parts import join
 from stepjax.programs import abstract
 from stepjax.rewards.signals import reads_prm
 from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.setup import Run
+from stepjax.runs.start import start_params
 from stepjax.runs.workdir import CONFIG
+
+NEED_NO_POLICY = ("labels", "processbench", "prmbench")
+"""Kinds of evaluation that sample no response."""
 
 
 def has_stage(run: Run, stage: str) -> bool:
     """Whether a stage has left a checkpoint."""
+    return _trained(run, stage) or starts_loaded(run, stage)
+
+
+def _trained(run: Run, stage: str) -> bool:
     return _latest(run.checkpoint_folder(stage)) is not None or _in_base(run, stage) is not None
+
+
+def starts_loaded(run: Run, stage: str) -> bool:
+    """Whether the weights of `config.model.path` stand for a stage that was left out."""
+    return stage == "sft" and run.start is not None and not _trained(run, stage)
 
 
 def _latest(folder: Path) -> int | None:
@@ -51,14 +65,44 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
     """The parameters of a stage's last checkpoint, in their shards; `keys` lead to the role inside the saved state."""
     if not has_stage(run, stage):
         raise no_stage(run, stage)
-    like: Any = abstract(definition.shapes, definition.shardings(run.mesh))
+    if starts_loaded(run, stage):
+        return start_params(run, definition)
+    part = run.part(stage, definition)
+    like: Any = abstract(part.shapes, part.shardings(run.mesh))
     with Checkpoints(stage_folder(run, stage)) as checkpoints:
-        return checkpoints.restore_part((*keys, "params"), like)
+        return join(checkpoints.restore_part((*keys, "params"), like), frozen_params(run, stage, definition))
+
+
+def frozen_params(run: Run, stage: str, definition: Definition) -> Params:
+    """The parameters that a stage leaves as they are; {} where there are none.
+
+    They are the weights that the SFT's policy stands on, not copied, or, in a stage without adapters, fresh ones that
+    change nothing.
+    """
+    part = run.part(stage, definition)
+    if not part.rest_shapes:
+        return {}
+    if stage not in run.config.lora.stages:
+        return part.init_rest(run.key("adapters"), run.mesh)
+    policy = base_params(run) if stage == "sft" else stage_params(run, "sft", run.policy)
+    return part.rest_of(policy if "trunk" in definition.shapes else {"language": policy})
+
+
+def base_params(run: Run) -> Params:
+    """The policy that stage sft starts from, where it trains adapters."""
+    if run.start is not None:
+        return start_params(run, run.policy)
+    raise UserError(
+        "config.lora.stages: sft has no pretrained base to put adapters on; name one in config.model.path, or leave "
+        "sft out, so that it trains all parameters"
+    )
 
 
 def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
     if not has_stage(run, stage):
         raise no_stage(run, stage)
+    if starts_loaded(run, stage):
+        return
     folder, workdir = stage_folder(run, stage), run.workdir
     last = run.config.sft.updates if stage == "sft" else run.config.prm.updates
     if folder != run.checkpoint_folder(stage):  # another run's, by its own options
@@ -75,11 +119,18 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     signals = {name: stream.signal for name, stream in run.config.ppo.streams.items()}
     learned = any(reads_prm(stream) for stream in run.config.ppo.streams.values())
     needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if learned else ["sft"], "eval": ["sft"]}
+    if run.config.eval.kind in NEED_NO_POLICY or (run.config.eval.kind == "prm" and run.config.eval.data):
+        needs["eval"] = []
+    if run.config.prm.data and not run.config.prm.from_sft:
+        needs["prm"] = []
+    if run.config.prm.path:  # judged by a public model: nothing is trained
+        needs |= {"prm": [], "ppo": ["sft"]}
     for i, stage in enumerate(stages):
         for need in needs.get(stage, []):
             if need not in stages[:i]:
                 _check_stage(run, need, finished=stage != "eval")
-    judged = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" else []
+    judged = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
+    judged = [] if run.config.prm.path else judged
     if "ppo" in stages:
         judged += [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "verifier"]
         limits = [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "limit"]

@@ -2,9 +2,8 @@
 
 import math
 import os
+import sys
 from typing import Any, TextIO
-
-import jax
 
 _ASCII = str.maketrans(
     {"·": "|", "━": "=", "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "→": "->", "±": "+-"}
@@ -36,8 +35,9 @@ def duration(seconds: float) -> str:
 
 def speaks() -> bool:
     """True on the one process of a run that prints."""
-    # Without a distributed run there is one process: JAX need not start its backend to say so.
-    return not jax.distributed.is_initialized() or jax.process_index() == 0
+    # Without a distributed run there is one process: JAX need not start its backend, nor be imported, to say so.
+    jax = sys.modules.get("jax")
+    return jax is None or not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def is_terminal(stream: TextIO) -> bool:

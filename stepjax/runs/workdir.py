@@ -4,8 +4,8 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ _held: dict[Path, list[int]] = {}
 
 @contextmanager
 def open_workdir(
-    path: Path | str, config: Mapping[str, Any], resumable: Collection[str] = (), *, primary: bool = True
+    path: Path | str,
+    config: Mapping[str, Any],
+    resumable: Collection[str] = (),
+    *,
+    primary: bool = True,
+    default: Callable[[str], Any] | None = None,
 ) -> Iterator[Path]:
     """Opens a work directory for the time of the `with` block and locks it against other processes.
 
@@ -32,6 +37,8 @@ def open_workdir(
       config: nested options, JSON-able.
       resumable: dotted names of options that may change when a run is continued; one that ends in "." stands for all
         below it. Where only those changed, config.json takes the new values.
+      default: of an option by its dotted name (KeyError: it has none). An older work directory, from before there was
+        such an option, counts as started with it.
       primary: False on the other processes of a multi-host run: they neither look nor lock.
 
     Raises:
@@ -49,7 +56,7 @@ def open_workdir(
         raise _unusable(folder, error) from error
     try:
         try:
-            _compare_and_write(folder, json.loads(json.dumps(config)), resumable)
+            _compare_and_write(folder, json.loads(json.dumps(config)), resumable, default)
         except OSError as error:
             raise _unusable(folder, error) from error
         yield folder
@@ -113,7 +120,9 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _compare_and_write(folder: Path, config: dict[str, Any], resumable: Collection[str]) -> None:
+def _compare_and_write(
+    folder: Path, config: dict[str, Any], resumable: Collection[str], default: Callable[[str], Any] | None
+) -> None:
     path = folder / CONFIG
     if path.exists():
         try:
@@ -124,7 +133,8 @@ def _compare_and_write(folder: Path, config: dict[str, Any], resumable: Collecti
             raise UserError(f"{path} cannot be read ({error}); mend it, or use another --workdir") from error
         if before == config:
             return
-        _refuse_changes(folder, _flat(before), _flat(config), resumable)
+        now = _flat(config)
+        _refuse_changes(folder, {**_defaults(now, default), **_flat(before)}, now, resumable)
     partial = folder / PARTIAL
     with open(partial, "w", encoding="utf-8") as file:
         json.dump(config, file, indent=2, sort_keys=True, ensure_ascii=False)
@@ -132,6 +142,16 @@ def _compare_and_write(folder: Path, config: dict[str, Any], resumable: Collecti
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def _defaults(names: Iterable[str], default: Callable[[str], Any] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if default is None:
+        return found
+    for name in names:
+        with suppress(KeyError):
+            found[name] = json.loads(json.dumps(default(name)))
+    return found
 
 
 def _refuse_changes(

@@ -9,7 +9,8 @@ from typing import Protocol
 class Problem:
     """One problem. `prompt` is what the policy reads, `solution` a demonstration in the policy's own format.
 
-    `step_limit` is the most steps that the prompt allows, None where it says nothing of it.
+    `step_limit` is the most steps that the prompt allows, None where it says nothing of it. `question` is the problem
+    alone, None where the prompt is no more than that.
     """
 
     id: str
@@ -17,6 +18,12 @@ class Problem:
     answer: str
     solution: str | None = None
     step_limit: int | None = None
+    question: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The problem alone, without what a prompt template puts around it."""
+        return (self.prompt if self.question is None else self.question).strip()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from stepjax.data.jsonl import FieldType, read_jsonl
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepJudgement
-from stepjax.tasks.grading import final_answer, grade, same_answer
+from stepjax.tasks.grading import final_answer, grade, grade_many, group_answers
 
 _SLOT = "{problem}"
 _VALID_SHARE = 8  # one in so many of the training file's problems belongs to the split valid
@@ -85,10 +85,22 @@ class JsonlProblems:
 
     def grade(self, problem: Problem, response: str) -> bool:
         """Whether the response's final answer is right."""
-        if self.answer_prefix and final_answer(response) is None:
-            _, found, rest = response.rpartition(self.answer_prefix)
-            return bool(found) and same_answer(rest.strip().split("\n", 1)[0], problem.answer)
-        return grade(response, problem.answer)
+        return grade(self._marked(response), problem.answer)
+
+    def grade_many(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[bool]:
+        """`grade` of each response, in order; harder comparisons run in several processes at once."""
+        return grade_many([self._marked(response) for response in responses], [problem.answer for problem in problems])
+
+    def _marked(self, response: str) -> str:
+        """The response, or its final answer by `answer_prefix` with a mark, where it has none of its own."""
+        if not self.answer_prefix or final_answer(response) is not None:
+            return response
+        _, found, rest = response.rpartition(self.answer_prefix)
+        return "#### " + rest.strip().split("\n", 1)[0] if found else ""
+
+    def group_answers(self, responses: Sequence[str]) -> list[int]:
+        """Which responses give the same final answer, for votes; −1 where there is none."""
+        return group_answers([self._marked(response) for response in responses])
 
     def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement] | None:
         """None: nothing is known of single steps."""
@@ -139,7 +151,8 @@ class JsonlProblems:
                 raise UserError(f"{path}:{line}: field {empty!r} is empty")
             prompt = self.prompt.replace(_SLOT, row[problem])
             worked = row.get(solution)
-            problems.append(Problem(f"{name}/{len(problems)}", prompt, final, None if worked is None else str(worked)))
+            worked = None if worked is None else str(worked)
+            problems.append(Problem(f"{name}/{len(problems)}", prompt, final, worked, question=row[problem]))
         if not problems:
             raise UserError(f"{path}: the file holds no problem")
         return problems

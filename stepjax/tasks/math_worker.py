@@ -1,9 +1,11 @@
 """Whether two LaTeX expressions are equal, decided by math_verify where no input can hang or bloat the caller.
 
-A worker process imports math_verify once and forks for every question; the fork has limits of processor time and
-memory and is killed past them, which counts as "not equal". So a hostile answer costs a fraction of a second and no
-restart, and the verdict does not depend on what was asked before. The worker runs this very file as a script, by
-path: it imports nothing of stepjax, starts no accelerator and needs no `if __name__ == "__main__"` in the caller's.
+A worker process imports math_verify once and forks a child that answers questions, each within limits of processor time
+and memory. A child that passes them is killed, which counts as "not equal", and the next question is for a fresh fork:
+a hostile answer costs a fraction of a second and no restart. A child also goes after a slow question, and after
+`CHILD_QUESTIONS` of them, so that nothing piles up. The worker runs this very file as a script, by path: it imports
+nothing of stepjax, starts no accelerator (a fork of the caller, where JAX has threads, could hang) and needs no
+`if __name__ == "__main__"` in the caller's. Many questions are answered by several workers at a time.
 """
 
 import atexit
@@ -18,13 +20,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 CPU_SECONDS = 0.5  # processor time: a busy machine gives the same verdicts as an idle one
 WALL_SECONDS = 5.0  # for a fork that waits instead of working
 MEMORY = 2 << 30  # bytes of address space
+CHILD_QUESTIONS = 256  # then a fresh fork: the caches of a symbolic library only grow
+SLOW_SECONDS = 0.1  # processor time: a harder question may have left anything in the child's memory
+MOST_WORKERS = 8
 _START_SECONDS = 120.0
 _READY, _EQUAL, _OTHER = b"r", b"1", b"0"
+_LAST = {_EQUAL: b"E", _OTHER: b"O"}  # the same from a child that will answer no more
 _TYPICAL = (
     r"\frac{1}{2}",
     r"3\sqrt{13}",
@@ -61,22 +70,62 @@ def available() -> bool:
 def equivalent(given: str, expected: str) -> bool:
     """Whether two LaTeX expressions are mathematically equal. False where that cannot be told within the limits.
 
-    The first call starts the worker, which takes about a second. Calls from several threads wait for each other.
+    The first call starts a worker, which takes about a second. Calls from several threads wait for each other.
     """
-    global _worker
-    if not available():
-        return False
-    question = json.dumps([given, expected]).encode() + b"\n"
+    return equivalent_many([(given, expected)])[0]
+
+
+def equivalent_many(questions: Sequence[tuple[str, str]], *, workers: int | None = None) -> list[bool]:
+    """`equivalent` of each (given, expected), in order, by several workers at a time.
+
+    Workers are started as there are questions for them (one for every eight), and stay for the next call.
+
+    Args:
+      questions: pairs of LaTeX expressions.
+      workers: at most so many; None: the processors of this process, at most `MOST_WORKERS`.
+    """
+    if not questions or not available():
+        return [False] * len(questions)
+    most = workers or min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, MOST_WORKERS)
     with _lock:
-        for _ in range(2):  # a second try: somebody may have killed the worker since the last question
-            if _worker is None or _worker.owner != os.getpid():  # a fork of the caller must not share its pipes
-                _worker = _Worker()
-            verdict = _worker.ask(question)
+        if any(worker.owner != os.getpid() for worker in _workers):
+            _workers.clear()  # a fork of the caller must not share its pipes
+        count = max(1, min(most, -(-len(questions) // 8)))
+        while len(_workers) < count:
+            _workers.append(_Worker())
+        return _ask_all([json.dumps(question).encode() + b"\n" for question in questions], count)
+
+
+def _ask_all(questions: Sequence[bytes], count: int) -> list[bool]:
+    """Each idle worker gets the next question; one that dies or does not answer is replaced, and asked once more."""
+    verdicts = [False] * len(questions)
+    waiting = deque((i, 2) for i in range(len(questions)))  # (question, tries left): somebody may have killed a worker
+    asked: dict[int, tuple[int, int, float]] = {}  # by worker: question, tries left, when it is given up
+    while waiting or asked:
+        for k in range(count):
+            if k not in asked and waiting:
+                i, tries = waiting.popleft()
+                _workers[k].ask(questions[i])
+                asked[k] = i, tries - 1, _workers[k].deadline()
+        with selectors.DefaultSelector() as selector:
+            for k in asked:
+                selector.register(_workers[k].answers, selectors.EVENT_READ, k)
+            soonest = min(until for _, _, until in asked.values())
+            ready = {key.data for key, _ in selector.select(max(soonest - time.monotonic(), 0.0))}
+        for k, (i, tries, until) in list(asked.items()):
+            verdict = _workers[k].answer() if k in ready else None
             if verdict in (_EQUAL, _OTHER):
-                return verdict == _EQUAL
-            _worker.close()
-            _worker = None
-    return False
+                verdicts[i] = verdict == _EQUAL
+                del asked[k]
+            elif verdict == _READY:
+                asked[k] = i, tries, _workers[k].deadline()
+            elif verdict is not None or time.monotonic() >= until:
+                _workers[k].close()
+                _workers[k] = _Worker()
+                if tries:
+                    waiting.append((i, tries))
+                del asked[k]
+    return verdicts
 
 
 class _Worker:
@@ -95,17 +144,26 @@ class _Worker:
         )
         self.ready = False
 
-    def ask(self, question: bytes) -> bytes:
-        """The verdict, empty where the worker has died or does not answer."""
-        assert self.process.stdin and self.process.stdout
-        if not self.ready and _read(self.process.stdout.fileno(), _START_SECONDS) != _READY:
-            return b""
-        self.ready = True
-        try:
+    @property
+    def answers(self) -> int:
+        """The file that verdicts are read from."""
+        assert self.process.stdout
+        return self.process.stdout.fileno()
+
+    def ask(self, question: bytes) -> None:
+        """Sends a question; a worker that has died shows it in its answer."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(question)
-        except BrokenPipeError:
-            return b""
-        return _read(self.process.stdout.fileno(), 2 * WALL_SECONDS)
+
+    def deadline(self) -> float:
+        return time.monotonic() + (2 * WALL_SECONDS if self.ready else _START_SECONDS)
+
+    def answer(self) -> bytes:
+        """One byte: a verdict, or that the worker is ready; empty where it has died."""
+        found = os.read(self.answers, 1)
+        self.ready |= found == _READY
+        return found
 
     def close(self) -> None:
         self.process.kill()
@@ -116,13 +174,16 @@ class _Worker:
 
 
 _lock = threading.Lock()
-_worker: _Worker | None = None
+_workers: list[_Worker] = []
 
 
 @atexit.register
-def _close() -> None:
-    if _worker is not None and _worker.owner == os.getpid():
-        _worker.close()
+def close_workers() -> None:
+    """Ends all workers of this process; the next question starts new ones."""
+    while _workers:
+        worker = _workers.pop()
+        if worker.owner == os.getpid():
+            worker.close()
 
 
 def _read(file: int, seconds: float) -> bytes:
@@ -140,26 +201,58 @@ def _serve() -> None:
         _equal(first, second)  # fills the parser's caches: every fork then starts with them
     gc.freeze()
     os.write(answers, _READY)
+    child: _Child | None = None
     for line in sys.stdin:
-        os.write(answers, _bounded(*json.loads(line)))
+        child = child or _Child()
+        verdict, fit = child.ask(line.encode())
+        os.write(answers, verdict)
+        if not fit:
+            child.end()
+            child = None
+    if child is not None:
+        child.end()
 
 
-def _bounded(given: str, expected: str) -> bytes:
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # SIGPROF ends the process, even inside one long C call
-            _limit_memory()
-            os.write(write, _EQUAL if _equal(given, expected) else _OTHER)
-        finally:
-            os._exit(0)
-    os.close(write)
-    verdict = _read(read, WALL_SECONDS)
-    os.close(read)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return verdict or _OTHER
+class _Child:
+    """A fork that answers questions, and the worker's ends of its pipes."""
+
+    def __init__(self) -> None:
+        questions, self.questions = os.pipe()
+        self.answers, answers = os.pipe()
+        self.left = CHILD_QUESTIONS
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self.questions)  # so that the child ends with the worker
+                _limit_memory()
+                with open(questions, "rb") as lines:
+                    for line in lines:
+                        before = time.process_time()
+                        # SIGPROF ends the process, even inside of one long C call.
+                        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+                        verdict = _EQUAL if _equal(*json.loads(line)) else _OTHER
+                        signal.setitimer(signal.ITIMER_PROF, 0)
+                        slow = time.process_time() - before > SLOW_SECONDS
+                        os.write(answers, _LAST[verdict] if slow else verdict)
+            finally:
+                os._exit(0)
+        os.close(questions)
+        os.close(answers)
+
+    def ask(self, line: bytes) -> tuple[bytes, bool]:
+        """The verdict, and whether the child may be asked again."""
+        self.left -= 1
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.questions, line)
+        found = _read(self.answers, WALL_SECONDS)
+        verdict = _EQUAL if found in (_EQUAL, _LAST[_EQUAL]) else _OTHER
+        return verdict, found in (_EQUAL, _OTHER) and self.left > 0
+
+    def end(self) -> None:
+        os.close(self.questions)
+        os.close(self.answers)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
 
 def _limit_memory() -> None:

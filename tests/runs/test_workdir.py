@@ -1,5 +1,6 @@
 """Work directories: who may write where, and with which options."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stepjax.config import Config, default_option
 from stepjax.errors import UserError
 from stepjax.runs.workdir import open_workdir
 
@@ -162,3 +164,30 @@ def test_a_worker_that_outlives_a_killed_run_does_not_keep_the_lock(tmp_path: Pa
 def test_other_hosts_neither_look_nor_lock(tmp_path: Path) -> None:
     with open_workdir(tmp_path / "new", CONFIG, primary=False) as folder:
         assert not folder.exists()
+
+
+def test_an_older_work_directory_has_the_defaults_of_newer_options(tmp_path: Path) -> None:
+    """One started before an option existed is continued, unless the option is set to something else now."""
+    options = dataclasses.asdict(Config())
+    older = json.loads(json.dumps(options))
+    del older["lora"], older["ppo"]["critic_refit"], older["ppo"]["streams"]["process"]["critic_trunk"]
+    with open_workdir(tmp_path, older):
+        pass
+    for name, change in (
+        ("lora.rank", {"lora": {**options["lora"], "rank": 8}}),
+        ("ppo.critic_refit", {"ppo": {**options["ppo"], "critic_refit": 4}}),
+    ):
+        with (
+            pytest.raises(UserError, match=rf"{name} \(0 there"),
+            open_workdir(tmp_path, {**options, **change}, default=default_option),
+        ):
+            pass
+    with open_workdir(tmp_path, options, default=default_option):
+        assert json.loads((tmp_path / "config.json").read_text()) == json.loads(json.dumps(options))
+
+
+def test_defaults_by_name():
+    assert default_option("ppo.policy.lr") == 1e-3 and default_option("ppo.streams.any.critic_trunk") == "shared"
+    for name in ("ppo.nothing", "ppo.streams.any.nothing", "seed.more"):
+        with pytest.raises(KeyError):
+            default_option(name)

@@ -2,7 +2,10 @@ r"""Final answers: `#### 42`, `\boxed{…}`, what is equal, what is not, and tha
 
 import json
 import os
+import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepjax.tasks import math_worker
-from stepjax.tasks.grading import final_answer, grade, same_answer
+from stepjax.tasks import grading, math_worker
+from stepjax.tasks.grading import final_answer, grade, grade_many, group_answers, same_answer
 
 DATA = Path(__file__).parent.parent / "data"
 MATH = [json.loads(line) for line in (DATA / "math" / "math500.jsonl").read_text(encoding="utf-8").split("\n") if line]
@@ -114,7 +117,7 @@ def test_plain_numbers_that_are_not(line, answer):
     ],
 )
 def test_one_spelling_without_math_verify(box, answer, monkeypatch):
-    monkeypatch.setattr("stepjax.tasks.grading.equivalent", lambda *_: pytest.fail("not decided by the spelling"))
+    monkeypatch.setattr("stepjax.tasks.grading.equivalent_many", lambda _: pytest.fail("not decided by the spelling"))
     assert grade(rf"Hence $\boxed{{{box}}}$.", answer)
 
 
@@ -149,7 +152,7 @@ def test_unequal(box, answer):
 
 
 def test_math_solutions_are_right_by_their_spelling_alone(monkeypatch):
-    monkeypatch.setattr("stepjax.tasks.grading.equivalent", lambda *_: False)
+    monkeypatch.setattr("stepjax.tasks.grading.equivalent_many", lambda questions: [False] * len(questions))
     for row in MATH:
         assert grade(row["solution"], row["answer"]), row["answer"]
         assert grade(row["solution"], rf"\boxed{{{row['answer']}}}"), row["answer"]
@@ -188,13 +191,13 @@ def test_hostile_answers_end_soon_and_are_wrong(text):
 @needs_math_verify
 def test_the_worker_outlives_hostile_questions_and_is_replaced_when_killed():
     assert math_worker.equivalent("x+1", "1+x")
-    first = math_worker._worker
+    first = math_worker._workers[0]
     assert not math_worker.equivalent(r"\int_0^1 e^{x^{x^x}} dx", "5")
-    assert math_worker._worker is first
+    assert math_worker._workers[0] is first
     os.kill(first.process.pid, signal.SIGKILL)
     first.process.wait()
     assert math_worker.equivalent("x+1", "1+x")
-    assert math_worker._worker is not first
+    assert math_worker._workers[0] is not first
 
 
 @needs_math_verify
@@ -210,8 +213,139 @@ def test_threads_may_grade():
     assert verdicts == {k: k == 3 for k in range(5)}
 
 
+ANSWERS = [
+    *((r"\boxed{x+1}", "1+x", True), (r"\boxed{x+2}", "1+x", False), ("#### 7", "7", True), ("7", "7", False)),
+    *((r"\boxed{\frac{2\sqrt{3}}{6}}", r"\frac{\sqrt3}{3}", True), (r"\boxed{1000!}", "7", False)),
+    *((rf"\boxed{{{text}}}", "x-17y", False) for text in HOSTILE),
+]
+
+
+@needs_math_verify
+def test_a_batch_is_graded_as_one_by_one_and_in_order():
+    mixed = ANSWERS * 3
+    verdicts = grade_many([a for a, _, _ in mixed], [b for _, b, _ in mixed])
+    assert verdicts == [right for _, _, right in mixed]
+    assert verdicts[: len(ANSWERS)] == [grade(a, b) for a, b, _ in ANSWERS]
+    assert grade_many([], []) == []
+    with pytest.raises(ValueError, match="1 responses, but 2"):
+        grade_many(["a"], ["b", "c"])
+
+
+@needs_math_verify
+def test_several_workers_give_every_question_its_own_verdict_even_where_one_is_killed():
+    questions = [(f"x+{i}", f"{i % 3}+x") for i in range(30)]
+    expected = [i == i % 3 for i in range(30)]
+    assert math_worker.equivalent_many(questions, workers=2) == expected
+    assert len(math_worker._workers) == 2
+    os.kill(math_worker._workers[1].process.pid, signal.SIGKILL)
+    assert math_worker.equivalent_many(questions, workers=2) == expected
+
+
+@needs_math_verify
+def test_workers_and_their_children_end_with_the_caller(tmp_path):
+    """Even where it is killed in the middle of a hostile question."""
+    code = (
+        "from stepjax.tasks import math_worker as w; import os; w.equivalent('x', 'y');"
+        "print(w._workers[0].process.pid, flush=True); w.equivalent_many([(r'\\int_0^1 e^{x^{x^x}} dx', 'x')] * 99)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        worker = int(process.stdout.readline())
+        time.sleep(0.3)
+        process.kill()
+    until = time.monotonic() + 20
+    while alive := _session(worker):
+        assert time.monotonic() < until, alive
+        time.sleep(0.05)
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session (each worker leads one) that are not just waiting to be reaped."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(entry.parent.name))
+    return found
+
+
+@needs_math_verify
+def test_closed_workers_start_again():
+    math_worker.equivalent("x", "y")
+    process = math_worker._workers[0].process
+    math_worker.close_workers()
+    assert process.poll() is not None
+    assert math_worker.equivalent("x+1", "1+x")
+
+
+@needs_math_verify
+def test_a_child_forgets_after_a_slow_question_and_after_many(monkeypatch):
+    """No verdict depends on what was asked before."""
+    assert math_worker.equivalent_many([("x+1", "1+x"), (r"\int_0^1 e^{x^{x^x}} dx", "5")] * 3 + [("x+1", "1+x")]) == [
+        *([True, False] * 3),
+        True,
+    ]
+    many = [(f"x+{i}", f"{i}+x") for i in range(math_worker.CHILD_QUESTIONS + 20)]
+    assert all(math_worker.equivalent_many(many, workers=1))
+
+
+@needs_math_verify
+def test_responses_are_grouped_by_what_their_answers_are_worth():
+    boxes = ["0.5", r"\frac12", "2", "", "1/2", "x+1", "1+x", "2.0", r"\text{east}", "seat", "{" * 400]
+    responses = [rf"\boxed{{{box}}}" for box in boxes] + ["no mark", "#### 2"]
+    assert group_answers(responses) == [0, 0, 1, -1, 0, 2, 2, 1, 3, 4, -1, -1, 1]
+    assert group_answers([]) == []
+
+
+@needs_math_verify
+def test_hostile_answers_do_not_hold_up_a_vote(monkeypatch):
+    asked = []
+    monkeypatch.setattr(grading, "equivalent_many", lambda q: [asked.append(pair) or False for pair in q])
+    grading._known.clear()
+    groups = group_answers([rf"\boxed{{x^{{{i}}}+y}}" for i in range(100)])
+    assert groups == list(range(100))
+    assert len(asked) <= grading.MOST_COMPARED
+    grading._known.clear()
+
+
+@pytest.mark.slow
+@needs_math_verify
+def test_ten_thousand_answers_a_minute(capsys):
+    """Answers of MATH, altered ones, those of other problems, one in fifty hostile; a minute of two processors."""
+    random_, rows = random.Random(0), [row["answer"] for row in MATH]
+    responses, answers = [], []
+    for i in range(10_000):
+        answer, kind = rows[i % len(rows)], random_.random()
+        if kind < 0.3:
+            given_ = answer
+        elif kind < 0.5:
+            given_ = random_.choice(
+                [f"{answer}+0", rf"1\cdot {answer}", f"({answer})", answer.replace("frac", "dfrac")]
+            )
+        elif kind < 0.75:
+            given_ = "".join(random_.choice("123456789") if c.isdigit() else c for c in answer)
+        else:
+            given_ = random_.choice(rows) if kind < 0.98 else f"{random_.choice(HOSTILE)}{i}"
+        responses.append(rf"Hence $\boxed{{{given_}}}$.")
+        answers.append(answer)
+    math_worker.close_workers()
+    started, before = time.perf_counter(), os.times()
+    verdicts = grade_many(responses, answers)
+    seconds = time.perf_counter() - started
+    math_worker.close_workers()  # only then is their processor time counted
+    after = os.times()
+    spent = sum(after[:4]) - sum(before[:4])
+    with capsys.disabled():
+        print(f"\n10,000 answers in {seconds:.1f} s, {spent:.1f} s of processor time, {sum(verdicts)} right")
+    assert spent < 2 * 60
+    assert all(v for v, r, a in zip(verdicts, responses, answers, strict=True) if r == rf"Hence $\boxed{{{a}}}$.")
+
+
 def test_without_math_verify_only_the_spelling_counts(monkeypatch):
     monkeypatch.setattr(math_worker, "available", lambda: False)
+    grading._known.clear()
     assert grade(r"\boxed{\dfrac{a}{b}}", r"\frac ab")
     assert not grade(r"\boxed{b+a+a}", "2a+b")
 

@@ -155,3 +155,13 @@ def test_mistakes_are_named(write, tmp_path):
     ]:
         with pytest.raises(UserError, match=said):
             JsonlProblems(write([row], "bad")).problems("train")
+
+
+def test_batches_and_votes_read_answers_as_grading_does(write):
+    task = JsonlProblems(write(_rows(30)), answer_prefix="Answer:")
+    problem = Problem("train/0", "p\n", "4")
+    responses = ["Answer: 4", "#### 4", "Answer: 5\nAnswer: 4.0 \nbye", "Answer: 5", "4", r"\boxed{4} Answer: 5"]
+    right = [True, True, True, False, False, True]
+    assert task.grade_many([problem] * 6, responses) == right
+    assert [task.grade(problem, response) for response in responses] == right
+    assert task.group_answers(responses) == [0, 0, 0, 1, -1, 0]

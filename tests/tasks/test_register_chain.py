@@ -465,3 +465,9 @@ def test_tokenizer_round_trip(tmp_path):
             assert tokenizer.decode(tokens) == text
             assert tokenizer.encode(text) == tokens
         assert tokenizer.encode("aX b\u00e9", add_special_tokens=False).count(3) == 4  # X, the space, two bytes
+
+
+def test_votes_group_by_the_only_and_last_answer():
+    task = RegisterChain()
+    responses = ["b=2\n?6", "?6", "?4\n", "?6\n?6", "?6\nb=2", "", "?x", "b=7+5=2"]
+    assert task.group_answers(responses) == [6, 6, 4, -1, -1, -1, -1, -1]

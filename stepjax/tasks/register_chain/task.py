@@ -51,6 +51,16 @@ class RegisterChain:
         lines = [line for line in (line.strip() for line in response.split(self.separator)) if line]
         return sum(line[0] == "?" for line in lines) == 1 and lines[-1] == f"?{problem.answer}"
 
+    def group_answers(self, responses: Sequence[str]) -> list[int]:
+        """Which responses give the same answer, for votes: the value of the only answer, a last line; −1 without it."""
+        found = []
+        for response in responses:
+            lines = [line for line in (line.strip() for line in response.split(self.separator)) if line]
+            answers = [step for line in lines if (step := parse_step(line)) and step.form == "answer"]
+            alone = len(answers) == 1 and sum(line[0] == "?" for line in lines) == 1 and lines[-1][0] == "?"
+            found.append(answers[0].value if alone else -1)
+        return found
+
     def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement]:
         """A `RegisterJudgement` a step, rated as `config.rating` says.
 

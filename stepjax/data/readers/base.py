@@ -1,0 +1,103 @@
+"""What every reader of a public format shares: its result, its counts, its errors."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from stepjax.config import DataOptions
+from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.tasks.latex import clean, exact_number
+
+
+class RowError(ValueError):
+    """A row that is not of its format: says which field and what is wrong with it."""
+
+
+@dataclass
+class Tally:
+    """Counts of one reading.
+
+    Attributes:
+      rows: rows of the files.
+      dropped: what did not get into a record, by reason; nothing is left out without a count here.
+      noted: what did, though not as a reader of the source may expect.
+    """
+
+    rows: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)
+
+
+class Found(NamedTuple):
+    """A record with all its labels, of which those of the first `shared` steps stand in an earlier record too."""
+
+    record: LabelledSolution
+    shared: int = 0
+
+
+@dataclass
+class Context:
+    """What a reader of rows is given: the options, the counts, and a memory for the length of one reading."""
+
+    options: DataOptions
+    tally: Tally
+    place: str = ""
+    seen: set[Any] = field(default_factory=set)
+
+
+Reader = Callable[[Mapping[str, Any], Context], Iterator[Found]]
+"""Turns a row into records. RowError where the row is malformed, before the first record of it."""
+
+
+def text(row: Mapping[str, Any], name: str) -> str:
+    """A field that must be text."""
+    return _typed(row, name, str, "text")
+
+
+def entries(row: Mapping[str, Any], name: str) -> list[Any]:
+    """A field that must be a list."""
+    return _typed(row, name, list, "a list")
+
+
+def texts(row: Mapping[str, Any], name: str) -> list[str]:
+    """A field that must be a list of texts."""
+    found = entries(row, name)
+    for i, value in enumerate(found):
+        if not isinstance(value, str):
+            raise RowError(f"field {name!r}: entry {i} must be text, not {type(value).__name__}")
+    return found
+
+
+def whole(value: Any, name: str) -> int:
+    """A value that must be a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RowError(f"field {name!r} must be a whole number, not {value!r:.40}")
+    return value
+
+
+def _typed(row: Mapping[str, Any], name: str, kind: type, word: str) -> Any:
+    if name not in row:
+        raise RowError(f"no field {name!r}; the row has {', '.join(map(repr, row)) or 'no fields'}")
+    if not isinstance(row[name], kind):
+        raise RowError(f"field {name!r} must be {word}, not {type(row[name]).__name__}")
+    return row[name]
+
+
+def first_error_of(ratings: Sequence[int | None]) -> int | None:
+    """The first bad step; -1 where none is bad; None where a step before it has no rating."""
+    for i, rating in enumerate(ratings):
+        if rating is None:
+            return None
+        if rating < 0:
+            return i
+    return NO_ERROR
+
+
+def is_answer(given: str, answer: str) -> bool | None:
+    """Whether two final answers are the same; None where only mathematics could tell. The same on every machine."""
+    one, other = clean(given), clean(answer)
+    if one == other:
+        return True
+    numbers = exact_number(one), exact_number(other)
+    return None if None in numbers else numbers[0] == numbers[1]

@@ -1,0 +1,1 @@
+"""Several processes (hosts) of one run: joining, watching one another, stopping together, sharing rows."""

@@ -1,0 +1,92 @@
+"""What tells a run to stop: SIGTERM, and the notices of Google Cloud's metadata server."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+QUIET = {"", "NONE", "FALSE"}
+"""What the metadata server says where nothing is about to happen."""
+
+Ask = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def sigterm(ask: Ask) -> Iterator[None]:
+    """Inside, SIGTERM calls `ask` instead of ending the process.
+
+    The call comes from a thread that waits at Python's wake-up socket: the main thread may be deep in a computation,
+    where it would not see the signal before the end of it. Not in the main thread, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    read, write = socket.socketpair()
+    write.setblocking(False)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    old = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while numbers := read.recv(64):
+            if signal.SIGTERM in numbers:
+                ask("SIGTERM")
+
+    thread = threading.Thread(target=wait, name="sigterm", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(old)
+        # None: it was not Python that handled it.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        write.close()
+        thread.join(1.0)
+        read.close()
+
+
+def on_google_cloud() -> bool:
+    """Whether this machine has Google Cloud's metadata server (or GCE_METADATA_HOST names one)."""
+    if os.environ.get("GCE_METADATA_HOST"):
+        return True
+    try:
+        return "Google" in Path("/sys/class/dmi/id/product_name").read_text()
+    except OSError:
+        return False
+
+
+def read_notice(timeout: float = 2.0) -> str | None:
+    """A notice of maintenance or preemption, None where there is none or the server does not answer."""
+    host = os.environ.get("GCE_METADATA_HOST", "metadata.google.internal")
+    for name, words in (("maintenance-event", "maintenance"), ("preempted", "preemption")):
+        request = urllib.request.Request(
+            f"http://{host}/computeMetadata/v1/instance/{name}", headers={"Metadata-Flavor": "Google"}
+        )
+        try:
+            # No proxy: the server is the machine's own.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(request, timeout=timeout) as answer:
+                text = answer.read(200).decode(errors="replace").strip()
+        except (OSError, ValueError):
+            continue
+        if text.upper() not in QUIET and len(text) < 100 and text.isprintable():
+            return f"notice of {words} ({text})"
+    return None
+
+
+def watch_notices(ask: Ask, over: threading.Event, seconds: float = 5.0) -> None:
+    """Asks the metadata server every few seconds, in a thread, until `over` is set; nothing off Google Cloud."""
+    if not on_google_cloud():
+        return
+
+    def watch() -> None:
+        while not over.is_set():
+            if notice := read_notice():
+                ask(notice)
+                return
+            over.wait(seconds)
+
+    threading.Thread(target=watch, name="notices", daemon=True).start()

@@ -1,0 +1,154 @@
+"""The life of one process of a run: it joins the others, is watched, may be told to stop, and leaves in order."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+from stepjax.config import DistributedOptions
+from stepjax.distributed import stop as stopping
+from stepjax.distributed.notices import sigterm, watch_notices
+from stepjax.distributed.start import find_place, join
+from stepjax.distributed.watch import COMMUNICATION, LOST, Watch, activity
+from stepjax.errors import Stopped
+
+_watch: Watch | None = None
+_ending = threading.Lock()
+
+
+@contextmanager
+def session(options: DistributedOptions) -> Iterator[None]:
+    """A run inside of it is joined to the other processes, if there are any, and can be told to stop."""
+    global _watch
+    place = find_place(options)
+    if place is not None and not jax.distributed.is_initialized():
+        join(place, options)
+    processes = jax.process_count() if place is not None else 1
+    stop = stopping.current = stopping.Stop(processes)
+    over = threading.Event()
+    if processes > 1:
+        from jax._src import distributed
+
+        state = distributed.global_state
+        _watch = Watch(
+            state.client,
+            state.process_id,
+            processes,
+            coordinator=str(state.coordinator_address),
+            timeout=options.timeout,
+            stall=options.stall,
+            stop=stop,
+            end=end,
+        )
+        _watch.start()
+    threading.Thread(target=_keep_promise, args=(stop, options.grace, over), name="grace", daemon=True).start()
+    try:
+        with sigterm(stop.request):
+            watch_notices(stop.request, over)
+            try:
+                yield
+            except Stopped:
+                _part()
+                raise
+            _part()
+    finally:
+        over.set()
+
+
+def _keep_promise(stop: stopping.Stop, grace: float, over: threading.Event) -> None:
+    """Ends a process that was told to stop: at once where there is nothing to save, else after the time of grace."""
+    while not over.wait(0.2):
+        if stop.reason is None:
+            continue
+        if not stop.inside:
+            # A loop that has just begun or ended may be about to save, or to say so.
+            time.sleep(0.5)
+            if not stop.inside and not over.is_set():
+                end(LOST, f"{stop.reason}: stopped; the same command continues")
+        elif time.monotonic() - stop.asked > grace:
+            text = f"{stop.reason}: no step was done and saved within {grace:.0f} s"
+            end(LOST, f"{text}; the same command continues from the last checkpoint")
+
+
+def _part() -> None:
+    """Waits until every process is done, then disconnects: the first to go must not look like a lost one."""
+    global _watch
+    if _watch is None:
+        return
+    activity.now("the end")
+    with activity.wait():
+        _watch.publish(done=True)
+        while not _watch.every("done"):
+            time.sleep(0.05)
+            _watch.publish()
+    _watch.close()
+    _watch = None
+    jax.distributed.shutdown()
+
+
+def end(status: int, reason: str) -> None:
+    """Says why and ends this process now, from any thread; the others are told, and end for the same reason."""
+    if not _ending.acquire(blocking=False):
+        threading.Event().wait()  # another thread is at it
+    print(f"stepjax: {reason}", file=sys.stderr, flush=True)
+    if _watch is not None:
+        _leave(_watch, status, reason)
+    _flush()
+    os._exit(status)
+
+
+def leave(status: int, reason: str) -> None:
+    """Ends a process that failed, if there are others: JAX's own farewell would wait for them. Returns where not."""
+    if _watch is not None:
+        if not _ending.acquire(blocking=False):
+            threading.Event().wait()
+        _leave(_watch, status, reason)
+        _flush()
+        os._exit(status)
+
+
+def _leave(watch: Watch, status: int, reason: str) -> None:
+    """Tells the others."""
+    tell = threading.Thread(target=_tell, args=(watch, status, reason), daemon=True)
+    tell.start()
+    tell.join(2.0)
+    if jax.process_index() == 0:
+        # The service lives in this process: it stays until the others have read the reason.
+        limit = time.monotonic() + 3 * watch.period + 2.0
+        while time.monotonic() < limit and not watch.every("end", lost=True):
+            time.sleep(0.05)
+
+
+def _tell(watch: Watch, status: int, reason: str) -> None:
+    try:
+        watch.publish(end=[status, reason])
+    except Exception:  # the service is gone: those who are left find out by themselves
+        return
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+
+
+def explain(error: BaseException) -> None:
+    """Where an error may stem from the loss of another process, waits for the watch to name that one and end this."""
+    text = str(error).lower()
+    if _watch is None or not any(word in text for word in COMMUNICATION):
+        return
+    _watch.suspect()
+    time.sleep(_watch.patience + 2 * _watch.period + 1.0)
+    if _ending.locked():
+        threading.Event().wait()
+
+
+def others() -> bool:
+    """Whether this process is one of several that are watched."""
+    return _watch is not None

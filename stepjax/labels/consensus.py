@@ -1,0 +1,109 @@
+"""Labels that two labellers agree on [Zhang 2025, 2501.07301: keep what Monte Carlo and a judge both say]."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.labels.solution import Cost
+from stepjax.measures.classification import accuracy, cohen_kappa, confusion_matrix
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What came of two labellings of one solution.
+
+    Attributes:
+      record: the first one's, with the labels that both agree on.
+      first, second: the ratings that were compared, one a step.
+      errors: both places of the first error, −1 for none; None where one is not known.
+    """
+
+    record: LabelledSolution
+    first: tuple[int | None, ...]
+    second: tuple[int | None, ...]
+    errors: tuple[int, int] | None
+
+
+def ratings_of(record: LabelledSolution, threshold: float = 0.5) -> tuple[int | None, ...]:
+    """A record's ratings; a step that has a value alone is good from the threshold on, else bad."""
+    return tuple(
+        rating if rating is not None or value is None else 1 if value >= threshold else -1
+        for rating, value in zip(record.ratings, record.values, strict=True)
+    )
+
+
+def consensus(first: LabelledSolution, second: LabelledSolution, classes: int) -> Agreement:
+    """Keeps the first record's labels of the steps that both call wrong or both do not (classes=2), or rate the same.
+
+    The first error is kept where both name the same one. The record's cost is that of both.
+    """
+    one, other = ratings_of(first), ratings_of(second)
+
+    def same(a: int | None, b: int | None) -> bool:
+        if a is None or b is None:
+            return False
+        return a == b if classes == 3 else (a < 0) == (b < 0)
+
+    agreed = [same(a, b) for a, b in zip(one, other, strict=True)]
+    places = (_place(first, one), _place(second, other))
+    errors = None if places[0] is None or places[1] is None else (places[0], places[1])
+    cost = Cost.from_json(first.extra.get("cost")) + Cost.from_json(second.extra.get("cost"))
+    kept = {"steps": sum(agreed), "of": len(agreed), "with": [first.labeller, second.labeller]}
+
+    def only(column: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(entry if keep else None for entry, keep in zip(column, agreed, strict=True))
+
+    record = first.with_labels(
+        ratings=only(first.ratings),
+        values=only(first.values),
+        first_error=errors[0] if errors and errors[0] == errors[1] else None,
+        completions=only(first.completions),
+        tokens=only(first.tokens),
+        labeller="consensus",
+        extra={**first.extra, "label": kept, "cost": cost.to_json()},
+    )
+    return Agreement(record, one, other, errors)
+
+
+def agreement_figures(found: Sequence[Agreement]) -> dict[str, Any]:
+    """How far the two labellers agree: steps, confusion (rows the first, columns the second; bad, neutral, good), κ."""
+    pairs = [
+        (a, b)
+        for each in found
+        for a, b in zip(each.first, each.second, strict=True)
+        if a is not None and b is not None
+    ]
+    one, other = np.array(pairs, np.int64).reshape(-1, 2).T
+    three = confusion_matrix(one + 1, other + 1, 3)
+    two = confusion_matrix((one >= 0) * 1, (other >= 0) * 1, 2)
+    placed = [each.errors for each in found if each.errors is not None]
+    kept = sum(each.record.labelled for each in found)
+    return {
+        "solutions": len(found),
+        "steps": sum(len(each.first) for each in found),
+        "both_labelled": len(pairs),
+        "kept": kept,
+        "kept_share": kept / len(pairs) if pairs else None,
+        "confusion": three.tolist(),
+        "agreement_two": accuracy(two) if pairs else None,
+        "kappa_two": cohen_kappa(two) if pairs else None,
+        "agreement_three": accuracy(three) if pairs else None,
+        "kappa_three": cohen_kappa(three) if pairs else None,
+        "first_error_same": sum(a == b for a, b in placed) / len(placed) if placed else None,
+        "only_first_wrong": int(two[0, 1]),
+        "only_second_wrong": int(two[1, 0]),
+    }
+
+
+def _place(record: LabelledSolution, ratings: Sequence[int | None]) -> int | None:
+    if record.first_error is not None:
+        return record.first_error
+    for k, rating in enumerate(ratings):
+        if rating is None:
+            return None
+        if rating < 0:
+            return k
+    return NO_ERROR

@@ -1,0 +1,231 @@
+"""A client of the chat-completions protocol: questions to a server that may be slow, busy, broken or hostile.
+
+Standard library alone. Every question has one deadline over connecting, waiting and reading, replies are bounded in
+size, redirects are not followed (the key would go with them), and no message shows the key.
+"""
+
+import contextlib
+import email.utils
+import http.client
+import json
+import os
+import random
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from stepjax.errors import UserError
+from stepjax.labels.judge import Reply
+
+MOST_BYTES = 2 * 1024 * 1024
+"""Of a reply; a larger one is not read further."""
+
+LONGEST_WAIT = 60.0
+"""Seconds of the longest wait of our own between two attempts."""
+
+LONGEST_RETRY_AFTER = 600.0
+"""Seconds that a server may ask us to wait."""
+
+_BUSY = {408, 409, 425, 429}
+_HOPELESS = {401: "the key is refused", 403: "access is refused", 404: "there is nothing at this address"}
+
+
+class Unanswered(Exception):
+    """A question whose every attempt failed by a fault of the server or the network; it may be answered later."""
+
+
+class _TryAgain(Exception):
+    def __init__(self, why: str, after: float = 0.0):
+        super().__init__(why)
+        self.after = after
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the questions go, and how patiently.
+
+    Attributes:
+      url: up to and with /v1.
+      key: the name of the environment variable with the key; where that is unset, none is sent.
+      timeout: seconds of one attempt.
+      retries: attempts after the first.
+      backoff: seconds before the second attempt; each later wait is twice as long, with up to a quarter more by chance.
+    """
+
+    url: str
+    model: str
+    key: str = "OPENAI_API_KEY"
+    temperature: float = 0.0
+    answer_tokens: int = 512
+    timeout: float = 120.0
+    retries: int = 6
+    backoff: float = 1.0
+
+
+class ChatClient:
+    """Asks one endpoint; `ask` may be called from many threads."""
+
+    def __init__(self, endpoint: Endpoint):
+        """UserError where the address or the model is missing or makes no sense."""
+        self.endpoint = endpoint
+        self._address = _address(endpoint.url)
+        if not endpoint.model:
+            raise UserError("config.label.judge.model: name the server's model")
+        self._key = os.environ.get(endpoint.key, "") if endpoint.key else ""
+        if not self._key.isascii() or not self._key.isprintable():
+            raise UserError(f"environment variable {endpoint.key}: it holds characters that no key has")
+        self._context = ssl.create_default_context() if self._address.scheme == "https" else None
+        self._stopped = threading.Event()
+        self._open: set[socket.socket] = set()
+
+    def stop(self) -> None:
+        """Lets every call end at once, whether it waits for a reply or for its next attempt."""
+        self._stopped.set()
+        for sock in tuple(self._open):
+            _shut(sock)
+
+    def ask(self, question: str) -> Reply:
+        """The reply to a question; `refused` where the server will not take this one.
+
+        Raises:
+          Unanswered: every attempt failed.
+          UserError: no question can be answered here (a wrong key or address).
+        """
+        body = {
+            "model": self.endpoint.model,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": self.endpoint.temperature,
+            "max_tokens": self.endpoint.answer_tokens,
+        }
+        data = json.dumps(body).encode()
+        for attempt in range(self.endpoint.retries + 1):
+            try:
+                return self._once(data)
+            except _TryAgain as failure:
+                why = str(failure)
+                if attempt == self.endpoint.retries:
+                    break
+                wait = min(self.endpoint.backoff * 2.0**attempt, LONGEST_WAIT) * random.uniform(1.0, 1.25)
+                if self._stopped.wait(max(wait, min(failure.after, LONGEST_RETRY_AFTER))):
+                    break
+        raise Unanswered(why)
+
+    def _once(self, data: bytes) -> Reply:
+        status, headers, found = self._post(data)
+        if status == 200:
+            return _reply(found)
+        said = self._said(found)
+        if status in _BUSY or status >= 500:
+            raise _TryAgain(f"status {status}{said}", _retry_after(headers))
+        if 300 <= status < 400:
+            raise UserError(f"{self.endpoint.url}: the server sends elsewhere (status {status}); give that address")
+        if status in _HOPELESS:
+            hint = f"; the key is read from {self.endpoint.key}" if status != 404 else ""
+            raise UserError(f"{self.endpoint.url}: {_HOPELESS[status]} (status {status}{said}){hint}")
+        return Reply("", refused=f"status {status}{said}")
+
+    def _post(self, data: bytes) -> tuple[int, Any, bytes]:
+        address, limit = self._address, self.endpoint.timeout
+        kind: Any = http.client.HTTPConnection
+        more: dict[str, Any] = {}
+        if self._context is not None:
+            kind, more = http.client.HTTPSConnection, {"context": self._context}
+        connection = kind(address.hostname, address.port, timeout=limit, **more)
+        late, sockets = threading.Event(), list[socket.socket]()
+
+        def give_up() -> None:
+            # A socket's own timeout starts anew with every byte: a server that drips would hold us for ever.
+            late.set()
+            for sock in sockets:
+                _shut(sock)
+
+        timer = threading.Timer(limit, give_up)
+        timer.daemon = True
+        timer.start()
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "stepjax"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        try:
+            connection.connect()
+            # The connection forgets its socket once the headers are there.
+            sockets.append(connection.sock)
+            self._open.add(connection.sock)
+            if late.is_set() or self._stopped.is_set():
+                raise TimeoutError
+            connection.request("POST", f"{address.path.rstrip('/')}/chat/completions", body=data, headers=headers)
+            response = connection.getresponse()
+            found = response.read(MOST_BYTES + 1)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if late.is_set() or isinstance(error, TimeoutError):
+                raise _TryAgain(f"no reply in {limit:g} s") from None
+            raise _TryAgain(getattr(error, "strerror", None) or type(error).__name__) from None
+        finally:
+            timer.cancel()
+            self._open.difference_update(sockets)
+            connection.close()
+        if late.is_set():
+            raise _TryAgain(f"no whole reply in {limit:g} s")
+        if len(found) > MOST_BYTES:
+            raise _TryAgain(f"the reply is larger than {MOST_BYTES} bytes")
+        return response.status, response.headers, found
+
+    def _said(self, found: bytes) -> str:
+        """What the server says of an error, made harmless for a terminal."""
+        try:
+            text = json.loads(found[:65536])["error"]["message"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ""
+        text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+        if self._key:
+            text = text.replace(self._key, "…")
+        return f": {text[:160]}" if text else ""
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        found = urlsplit(url)
+        found.port  # noqa: B018 - raises for a port that is no number
+    except ValueError:
+        found = urlsplit("")
+    if found.scheme not in ("http", "https") or not found.hostname or found.query or found.fragment:
+        raise UserError(f"config.label.judge.url: {url!r} is no address such as http://localhost:8000/v1")
+    if found.username or found.password:
+        raise UserError("config.label.judge.url: it holds a password; give the key by config.label.judge.key")
+    return found
+
+
+def _shut(sock: socket.socket) -> None:
+    """Ends a connection from another thread, which wakes up if it waits for bytes."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, whose own state is not touched
+
+
+def _retry_after(headers: Any) -> float:
+    """Seconds that the header asks for, given as a number or as a date; 0 where it is absent or nonsense."""
+    given = (headers.get("Retry-After") or "").strip()
+    try:
+        seconds = float(given)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(given).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return seconds if 0.0 < seconds < float("inf") else 0.0
+
+
+def _reply(found: bytes) -> Reply:
+    """The first choice's text; _TryAgain where the body is not what the protocol says."""
+    try:
+        body = json.loads(found)
+        text = body["choices"][0]["message"]["content"]
+        usage = body.get("usage")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        raise _TryAgain("the reply is cut off, or no chat completion") from None
+    usage = usage if isinstance(usage, dict) else {}
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    read, written = (n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 10**9 else 0 for n in counts)
+    return Reply(text if isinstance(text, str) else "", read, written)

@@ -1,0 +1,79 @@
+"""The prompted judge: a question a solution, asked again while the reply is malformed.
+
+What answers is somebody else's affair: `judge` yields questions and is sent replies, so that one solution's course is
+the same over a server, over the rollout engine and in tests.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.labels.rubric import Rubric
+from stepjax.labels.solution import Cost
+from stepjax.labels.verdicts import Malformed, read_verdicts
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for a question.
+
+    Attributes:
+      text: the judge's words.
+      read, written: tokens of question and reply; 0 where the server does not say.
+      refused: why the question can never be answered (too long for the model, say); empty where there is a text.
+    """
+
+    text: str
+    read: int = 0
+    written: int = 0
+    refused: str = ""
+
+
+Judging = Generator[list[str], list[Reply], LabelledSolution]
+
+
+def judge(record: LabelledSolution, rubric: Rubric, *, asks: int, model: str, tell_answer: bool = True) -> Judging:
+    """The record with a rating a step, or with none and the reason in `extra["label"]["unlabelled"]`.
+
+    Args:
+      asks: how often in all the question is put while the reply is malformed; each repetition says what was wrong.
+      model: named in the record.
+      tell_answer: whether the judge sees the record's right answer.
+    """
+    cost, reasons = Cost(), []
+    question = rubric(record.problem, record.steps, record.answer if tell_answer else "")
+    ratings: list[int] | None = None
+    asked = question
+    for _ in range(asks if record.steps else 0):
+        (reply,) = yield [asked]
+        cost += Cost(1, reply.written, reply.read)
+        if reply.refused:
+            reasons.append(reply.refused)
+            break
+        try:
+            ratings = read_verdicts(reply.text, len(record.steps))
+            break
+        except Malformed as error:
+            reasons.append(str(error))
+            asked = f"{question}\n\nAn earlier reply could not be used: {error}. Keep to the form that is asked for."
+    label: dict[str, Any] = {"model": model, "rubric": rubric.name, "template": rubric.digest}
+    if reasons:
+        label["malformed"] = len(reasons)
+    if ratings is None:
+        label["unlabelled"] = reasons[-1] if reasons else "the solution has no steps"
+    wrong = [k for k, rating in enumerate(ratings or ()) if rating < 0]
+    return record.with_labels(
+        kind="step",
+        ratings=tuple(ratings or ()),
+        values=(),
+        first_error=None if ratings is None else wrong[0] if wrong else NO_ERROR,
+        completions=(),
+        tokens=_shared(cost.read + cost.tokens, len(record.steps)) if ratings else (),
+        extra={**record.extra, "label": label, "cost": cost.to_json()},
+    )
+
+
+def _shared(tokens: int, steps: int) -> tuple[int, ...]:
+    """A question's tokens, shared evenly among its labels; their sum is exact."""
+    return tuple(tokens // steps + (k < tokens % steps) for k in range(steps))

@@ -1,0 +1,43 @@
+"""Which attention a decoder uses on a mesh's devices."""
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from stepjax.errors import UserError
+from stepjax.models.decoder import DecoderConfig
+
+BACKENDS = ("auto", "xla", "splash", "cudnn")
+
+CUDNN_LARGEST_HEAD = 128
+
+
+def choose_attention(asked: str, config: DecoderConfig, mesh: Mesh) -> str:
+    """`auto` is splash on TPU, cuDNN on an NVIDIA GPU where it has what the decoder needs, XLA elsewhere.
+
+    Raises:
+      UserError: a kernel was asked for that these devices, or this decoder, cannot have.
+    """
+    platform = mesh.devices.flat[0].platform
+    reason = _cudnn_lacks(config)
+    if asked == "auto":
+        if platform == "tpu":
+            return "splash"
+        return "cudnn" if platform in ("gpu", "cuda") and reason is None else "xla"
+    if asked == "splash" and platform != "tpu":
+        raise UserError(f"config.model.attention=splash: it runs on TPU, not on {platform}; use auto or xla")
+    if asked == "cudnn":
+        reason = reason if platform in ("gpu", "cuda") else f"it runs on NVIDIA GPUs, not on {platform}"
+        if reason is not None:
+            raise UserError(f"config.model.attention=cudnn: {reason}; use auto or xla")
+    return asked
+
+
+def _cudnn_lacks(config: DecoderConfig) -> str | None:
+    """What cuDNN's flash attention does not have of a decoder; None where it has all."""
+    if jnp.dtype(config.dtype).itemsize != 2:
+        return f"it computes in bfloat16, not in {jnp.dtype(config.dtype).name}"
+    if config.attention_cap:
+        return "it has no soft cap on the scores, which this decoder needs"
+    if config.head_dim % 8 or config.head_dim > CUDNN_LARGEST_HEAD:
+        return f"heads must be a multiple of 8 and at most {CUDNN_LARGEST_HEAD} wide, not {config.head_dim}"
+    return None

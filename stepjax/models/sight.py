@@ -1,0 +1,103 @@
+"""What every layer of one pass shares: where the tokens stand, which of them see each other, and how they look."""
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from stepjax.models.attention import attend, causal_bias
+from stepjax.models.cudnn import cudnn_attention
+from stepjax.models.rope import Angles
+from stepjax.models.splash import splash_attention
+
+if TYPE_CHECKING:
+    from stepjax.models.decoder import DecoderConfig
+
+Kind = dict[str, Array]
+"""How a layer differs from others, besides its weights: `window` and `rule` int32[], `local` bool[]; what all layers
+have in common is left out and costs nothing."""
+
+UNBOUNDED = 2**30
+"""The window of a layer that sees all of the past."""
+
+
+def layer_kinds(config: "DecoderConfig") -> Kind:
+    """The kind of every layer, stacked for the layer scan."""
+    windows = config.windows
+    if len(set(windows)) < 2:
+        return {}
+    kinds: Kind = {"window": jnp.asarray([w or UNBOUNDED for w in windows], jnp.int32)}
+    if config.attention == "splash":
+        rules = sorted(set(windows))
+        kinds["rule"] = jnp.asarray([rules.index(w) for w in windows], jnp.int32)
+    if config.local_rope is not None:
+        kinds["local"] = jnp.asarray([w > 0 for w in windows])
+    return kinds
+
+
+class Sight:
+    """Rotary angles and who sees whom in one pass, made once; layers of several kinds choose by their `Kind`.
+
+    Queries are the tokens of the pass. Keys are the same tokens, or (`keys_at`) the slots of a cache.
+    """
+
+    def __init__(
+        self,
+        config: "DecoderConfig",
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        keys_at: tuple[Int[Array, "B S"], Int[Array, "B S"]] | None = None,
+    ):
+        self.config, self.segments = config, segments
+        # The kernels are for tokens that look at themselves; a decode step looks at a cache.
+        self.how = "xla" if keys_at is not None or positions.shape[1] == 1 else config.attention
+        windows = sorted(set(config.windows)) or [0]
+        self.windows = windows
+        self._local_rope = config.local_rope is not None and any(windows)
+        whole = config.rope if not self._local_rope or 0 in windows else config.local_rope
+        assert whole is not None
+        self._angles = whole.angles(positions, config.head_dim)
+        self._local = None
+        if self._local_rope and 0 in windows:
+            assert config.local_rope is not None
+            self._local = config.local_rope.angles(positions, config.head_dim)
+        if self.how == "splash":
+            return
+        key_positions, key_segments = (positions, segments) if keys_at is None else keys_at
+        self._bias = causal_bias(positions, segments, key_positions, key_segments)
+        self._distance = None
+        if any(windows):
+            self._distance = positions[:, :, None] - key_positions[:, None, :]
+            if len(windows) == 1:
+                self._bias = jnp.where(self._distance < windows[0], self._bias, -1e30)
+
+    def angles(self, kind: Kind) -> Angles:
+        """Cosines and sines of the rotary positions of a layer of this kind."""
+        if self._local is None:
+            return self._angles
+        (cos, sin), (local_cos, local_sin) = self._angles, self._local
+        return jnp.where(kind["local"], local_cos, cos), jnp.where(kind["local"], local_sin, sin)
+
+    def attend(
+        self, q: Float[Array, "B H T D"], k: Float[Array, "B K S D"], v: Float[Array, "B K S D"], kind: Kind
+    ) -> Float[Array, "B H T D"]:
+        """Attention of a layer of this kind."""
+        c = self.config
+        if self.how == "splash":
+            rules = [self._splash(window) for window in self.windows]
+            return rules[0](q, k, v) if len(rules) == 1 else jax.lax.switch(kind["rule"], rules, q, k, v)
+        bias = self._bias
+        if len(self.windows) > 1:
+            assert self._distance is not None
+            bias = jnp.where(self._distance < kind["window"], bias, -1e30)
+        if self.how == "cudnn":
+            return cudnn_attention(q, k, v, bias > -1.0, scale=c.query_scale)
+        return attend(q, k, v, bias, scale=c.query_scale, cap=c.attention_cap)
+
+    def _splash(self, window: int):
+        def look(q: Array, k: Array, v: Array) -> Array:
+            c = self.config
+            return splash_attention(q, k, v, self.segments, window=window, scale=c.query_scale, cap=c.attention_cap)
+
+        return look

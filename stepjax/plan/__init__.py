@@ -1,0 +1,1 @@
+"""`stepjax plan`: compile a run's own programs for a TPU topology without a TPU, and say what they need."""

@@ -1,0 +1,84 @@
+"""Public figures of TPU chips, and the topologies that libtpu compiles for without one."""
+
+import importlib.util
+import math
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from stepjax.errors import UserError
+from stepjax.options import nearest
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Of one chip: `flops` bfloat16 a second, HBM bytes and bytes a second, `network` bytes a second that all of its
+    links together send (half of what the maker calls bidirectional bandwidth)."""
+
+    flops: float
+    hbm_bytes: float
+    hbm: float
+    network: float
+
+
+# cloud.google.com/tpu/docs: the pages of v4, v5e, v5p, v6e and TPU7x, table "Key chip specifications".
+CHIPS = {
+    "v4": Chip(275e12, 32 * 2**30, 1.2e12, 300e9),
+    "v5e": Chip(197e12, 16 * 2**30, 0.8e12, 200e9),
+    "v5p": Chip(459e12, 95 * 2**30, 2.765e12, 600e9),
+    "v6e": Chip(918e12, 32 * 2**30, 1.6e12, 400e9),
+    "tpu7x": Chip(2307e12, 192 * 2**30, 7.38e12, 600e9),
+}
+
+EXAMPLES = "v4:2x2x1, v5e:2x2, v5e:16x16, v5p:4x4x4, v6e:16x16, tpu7x:2x2x1"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Devices to compile for. A chip may be two of them (v4's cores, the halves of a tpu7x)."""
+
+    name: str
+    chip: Chip
+    chips: int
+    devices: tuple[Any, ...]
+
+    @property
+    def devices_per_chip(self) -> int:
+        return len(self.devices) // self.chips
+
+
+def open_topology(name: str) -> Topology:
+    """The topology of a name such as `v5e:16x16` (kind of chip, chips along each axis of the network).
+
+    Raises:
+      UserError: libtpu is not installed, or there is no such topology.
+    """
+    kind, _, axes = name.partition(":")
+    if kind not in CHIPS:
+        raise UserError(f"--topology={name}: no such chip{nearest(kind, CHIPS)}; known names are like {EXAMPLES}")
+    if not re.fullmatch(r"\d{1,3}(x\d{1,3}){1,2}", axes):
+        raise UserError(f"--topology={name}: write chips along each axis, as in {EXAMPLES}")
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("stepjax plan needs libtpu, no TPU: pip install 'stepjax[plan]'")
+    # Without these libtpu asks a metadata server what machine this is, or takes a lock that is for chips.
+    for variable, value in {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_WORKER_ID": "0",
+        "TPU_STDERR_LOG_LEVEL": "3",
+        "TPU_MIN_LOG_LEVEL": "3",
+    }.items():
+        os.environ.setdefault(variable, value)
+    import jax
+    from jax.experimental import topologies
+
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name)
+    except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"--topology={name}: libtpu has no such topology ({reason}); try {EXAMPLES}") from None
+    chips = math.prod(int(n) for n in axes.split("x"))
+    return Topology(name, CHIPS[kind], chips, tuple(found.devices))

@@ -1,0 +1,254 @@
+"""What a compiled program costs a device: matrix FLOPs, HBM traffic, collectives, with loops as often as they turn.
+
+XLA's own `cost_analysis` counts the body of a loop once; here every loop's cost is multiplied by its trip count.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from stepjax.plan.hlo_text import Computation, Instruction, Module
+
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+
+_FREE = {
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota", "partition-id"),
+    *("copy-done", "async-done", "async-update", "opt-barrier", "replica-id", "domain"),
+}
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One kind of collective. `bytes`: what a device sends over links that connect `n` devices in a ring."""
+
+    count: float = 0.0
+    bytes: float = 0.0
+
+    def __add__(self, other: "Collective") -> "Collective":
+        return Collective(self.count + other.count, self.bytes + other.bytes)
+
+    def times(self, n: float) -> "Collective":
+        return Collective(self.count * n, self.bytes * n)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one device.
+
+    Attributes:
+      flops: of matrix products and convolutions, and of kernels that tell theirs.
+      bytes: read from and written to HBM.
+      collectives: by kind.
+      guessed: loops whose trip count was not known and was assumed.
+    """
+
+    flops: float = 0.0
+    bytes: float = 0.0
+    collectives: Mapping[str, Collective] = field(default_factory=dict)
+    guessed: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        kinds = {*self.collectives, *other.collectives}
+        none = Collective()
+        return Cost(
+            self.flops + other.flops,
+            self.bytes + other.bytes,
+            {k: self.collectives.get(k, none) + other.collectives.get(k, none) for k in sorted(kinds)},
+            self.guessed + other.guessed,
+        )
+
+    def times(self, n: float) -> "Cost":
+        scaled = {k: c.times(n) for k, c in self.collectives.items()}
+        return dataclasses.replace(self, flops=self.flops * n, bytes=self.bytes * n, collectives=scaled)
+
+    @property
+    def network_bytes(self) -> float:
+        return sum(c.bytes for c in self.collectives.values())
+
+
+def module_cost(module: Module, *, unknown_trips: int = 1) -> Cost:
+    """The cost of a run of the entry computation. A loop that ends by its data turns `unknown_trips` times."""
+    return _Walk(module, unknown_trips).of(module.entry)
+
+
+class _Walk:
+    def __init__(self, module: Module, unknown_trips: int):
+        self.module, self.unknown_trips = module, unknown_trips
+        self.found: dict[str, Cost] = {}
+        self.channels: set[str] = set()  # an asynchronous collective shows in several fusions, and happens once
+
+    def of(self, name: str) -> Cost:
+        if name not in self.found:
+            computation = self.module.computations[name]
+            total = Cost()
+            for instruction in computation.instructions.values():
+                total = total + self._one(computation, instruction)
+            self.found[name] = total
+        return self.found[name]
+
+    def _one(self, computation: Computation, i: Instruction) -> Cost:
+        if i.opcode == "while":
+            trips = trip_count(self.module, i)
+            body = self.of(i.called("body")[0])
+            return body.times(self.unknown_trips if trips is None else trips) + Cost(guessed=int(trips is None))
+        if i.opcode == "conditional":
+            branches = [self.of(n) for n in i.called("branch_computations", "true_computation", "false_computation")]
+            return max(branches, key=lambda c: (c.flops, c.bytes), default=Cost())
+        if i.opcode == "call":
+            return sum((self.of(n) for n in i.called("to_apply")), Cost())
+        kind = i.opcode.removesuffix("-start")
+        if kind in COLLECTIVES:
+            return self._collective(computation, i, kind)
+        if i.opcode in ("fusion", "async-start"):
+            inner = sum((self.of(n) for n in i.called("calls")), Cost())
+            return dataclasses.replace(inner, bytes=self._fusion_bytes(computation, i))
+        if i.opcode in _FREE or i.opcode.endswith("-done"):
+            return Cost()
+        flops = {"dot": dot_flops, "convolution": convolution_flops, "custom-call": _kernel_flops}.get(i.opcode)
+        return Cost(flops(computation, i) if flops else 0.0, _plain_bytes(computation, i))
+
+    def _collective(self, computation: Computation, i: Instruction, kind: str) -> Cost:
+        if channel := re.search(r"channel_id=(\d+)", i.attributes):
+            if channel[1] in self.channels:
+                return Cost()
+            self.channels.add(channel[1])
+        n = group_size(i.attributes)
+        sizes = [sum(a.bytes for a in computation.instructions[o].arrays) for o in i.operands]
+        sent = {
+            "all-gather": (n - 1) * sum(sizes),
+            "all-reduce": 2 * (n - 1) / n * sum(sizes),
+            "collective-permute": sum(sizes[:1]),
+        }.get(kind, (n - 1) / n * sum(sizes))
+        return Cost(0.0, _plain_bytes(computation, i), {kind: Collective(1, sent)})
+
+    def _fusion_bytes(self, outer: Computation, i: Instruction) -> float:
+        called = i.called("calls")
+        inner = self.module.computations[called[0]] if called else None
+        if inner is None:
+            return _plain_bytes(outer, i)
+        parameters = {p.raw_operands.strip(): p for p in inner.instructions.values() if p.opcode == "parameter"}
+        total = 0.0
+        for number, operand in enumerate(i.operands):
+            source = outer.instructions.get(operand)
+            if source is None or not source.bytes:
+                continue
+            inside = parameters.get(str(number))
+            touched = source.bytes if inside is None else _touched(inner, inside.name, source.bytes)
+            total += min(touched, source.bytes)
+        return total + min(i.bytes, _written(inner, inner.root, i.bytes))
+
+
+def _touched(inner: Computation, name: str, whole: float) -> float:
+    """How many bytes of a fusion's parameter are read: those of its slices where nothing else reads it."""
+    total = 0.0
+    for user in inner.users(name):
+        if user.opcode == "bitcast":
+            total += _touched(inner, user.name, whole)
+        elif user.opcode in ("dynamic-slice", "gather", "slice"):
+            total += sum(a.bytes for a in user.arrays)
+        elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
+            continue  # written in place
+        else:
+            return whole
+    return total
+
+
+def _written(inner: Computation, root: Instruction, whole: float) -> float:
+    """How many bytes of its result a fusion writes: the updated slice where the rest stays in place."""
+    if root.opcode == "bitcast" and root.operands:
+        return _written(inner, inner.instructions[root.operands[0]], whole)
+    if root.opcode == "tuple":
+        parts = [inner.instructions[o] for o in root.operands]
+        return sum(_written(inner, p, sum(a.bytes for a in p.arrays)) for p in parts)
+    if root.opcode == "dynamic-update-slice":
+        return sum(a.bytes for a in inner.instructions[root.operands[1]].arrays)
+    return whole
+
+
+def _plain_bytes(computation: Computation, i: Instruction) -> float:
+    """HBM bytes of an instruction that reads its operands and writes its result once."""
+    if i.opcode in ("dynamic-slice", "gather", "slice"):
+        return 2 * i.bytes
+    if i.opcode == "dynamic-update-slice":
+        return 2 * computation.instructions[i.operands[1]].bytes
+    if i.opcode == "copy-start":
+        return sum(computation.instructions[o].bytes for o in i.operands) + sum(
+            a.bytes for a in i.arrays[:1] if not a.near
+        )
+    read = sum(computation.instructions[o].bytes for o in i.operands if o in computation.instructions)
+    return read + i.bytes
+
+
+def trip_count(module: Module, loop: Instruction) -> int | None:
+    """How often a loop turns: as XLA notes it, else from a condition that is `counter < constant` alone."""
+    if noted := re.search(r'"?known_trip_count"?:\{"?n"?:"?(\d+)', loop.attributes):
+        return int(noted[1])
+    condition = module.computations[loop.called("condition")[0]]
+    root = condition.root
+    if root.opcode == "compare" and "direction=LT" in root.attributes:
+        limit = condition.instructions[root.operands[1]]
+        if limit.opcode == "constant" and limit.raw_operands.strip().lstrip("-").isdigit():
+            return int(limit.raw_operands)
+    if root.opcode == "fusion" and len(root.operands) == 2:  # the comparison alone, fused
+        inside = [module.computations[n].root for n in root.called("calls")]
+        limits = [condition.instructions[o] for o in root.operands if condition.instructions[o].opcode == "constant"]
+        told = [i.raw_operands.strip() for i in limits]
+        if inside and inside[0].opcode == "compare" and "direction=LT" in inside[0].attributes and len(told) == 1:
+            return int(told[0]) if told[0].isdigit() else None
+    return None
+
+
+def group_size(attributes: str) -> int:
+    """How many devices take part in a collective."""
+    if iota := re.search(r"replica_groups=\[(\d+),(\d+)\]", attributes):
+        return int(iota[2])
+    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", attributes):
+        return max(len(listed[1].split(",")), 1)
+    if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\] *\{([^}]*)\}", attributes):
+        sizes = {axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", mesh[1])}
+        # An axis may be there in part: 'axis':(stride)size.
+        parts = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", mesh[2])
+        return math.prod(int(part) if part else sizes[axis] for axis, part in parts)
+    return 2  # pairs of a permutation
+
+
+def dot_flops(computation: Computation, i: Instruction) -> float:
+    """2 × the elements of the result × the contracted length."""
+    lhs = computation.instructions[i.operands[0]].arrays[0].dims
+    contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", i.attributes)
+    dims = [int(d) for d in contracted[1].split(",") if d] if contracted else []
+    return 2.0 * math.prod(i.arrays[0].dims) * math.prod(lhs[d] for d in dims)
+
+
+def convolution_flops(computation: Computation, i: Instruction) -> float:
+    """2 × products of a convolution, those with padding and dilation's holes left out (a TPU multiplies so)."""
+    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", i.attributes)
+    assert labels is not None, i
+    lhs, rhs = (computation.instructions[o].arrays[0].dims for o in i.operands[:2])
+    out = i.arrays[0].dims
+    window = re.search(r"window=\{([^}]*)\}", i.attributes)
+    options = dict(w.split("=") for w in window[1].split()) if window else {}
+    total = 2.0 * rhs[labels[2].index("i")] * out[labels[3].index("b")] * out[labels[3].index("f")]
+    for d in range(len(labels[3]) - 2):
+
+        def each(name: str, default: int, d: int = d) -> int:
+            return int(options[name].split("x")[d]) if name in options else default
+
+        low = int(options["pad"].split("x")[d].split("_")[0]) if "pad" in options else 0
+        size = lhs[labels[1].index(str(d))]
+        dilated, holes = each("lhs_dilate", 1), each("rhs_dilate", 1)
+        valid = 0
+        for k in range(rhs[labels[2].index(str(d))]):
+            starts = (o * each("stride", 1) + k * holes - low for o in range(out[labels[3].index(str(d))]))
+            valid += sum(s % dilated == 0 and 0 <= s < (size - 1) * dilated + 1 for s in starts)
+        total *= valid
+    groups = re.search(r"batch_group_count=(\d+)", i.attributes)
+    return total / (int(groups[1]) if groups else 1)
+
+
+def _kernel_flops(computation: Computation, i: Instruction) -> float:
+    """What a kernel says of itself; 0 where it says nothing."""
+    told = re.search(r'"cost_estimate":\{"flops":"?(\d+)', i.attributes)
+    return float(told[1]) if told else 0.0

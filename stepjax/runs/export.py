@@ -1,0 +1,103 @@
+"""`stepjax export`: the policy of a work directory as a folder that Hugging Face transformers loads."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from stepjax.config import Config
+from stepjax.errors import UserError
+from stepjax.models.decoder import DecoderConfig
+from stepjax.models.definition import Params
+from stepjax.models.families import describe
+from stepjax.models.lora import LoRA, merge
+from stepjax.models.peft_adapter import save_adapter
+from stepjax.models.pretrained import PretrainedModel, save_pretrained
+from stepjax.options import from_dict
+from stepjax.parallel import put, replicated
+from stepjax.runs.setup import Run, open_run
+from stepjax.runs.stages import has_stage, no_stage, stage_params, starts_loaded
+from stepjax.runs.start import recall
+from stepjax.runs.workdir import CONFIG
+
+
+def export(config: Config, workdir: Path) -> Path:
+    """Writes `config.export.out`, made from the stage `config.export.stage` of a work directory, and returns it.
+
+    The work directory's own options say what the policy is; of `config` the export and the mesh alone count.
+    """
+    if not config.export.out:
+        raise UserError("name the folder to write: --config.export.out=DIR")
+    out = Path(config.export.out)
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
+    with open_run(_saved(config, workdir), workdir) as run:
+        stage = config.export.stage
+        if not has_stage(run, stage):
+            raise no_stage(run, stage)
+        seen = run.of_stage(stage)
+        params = stage_params(seen, stage, seen.policy, *(["policy"] if stage == "ppo" else []))
+        decoder = dataclasses.replace(seen.decoder, lora=None)
+        lora = seen.policy_lora
+        if config.export.adapter:
+            _write_adapter(run, out, params, lora, stage)
+            return out
+        if lora is not None:
+            params = merge(params, lora)
+        model = _described(run, decoder, params)
+        found = recall(run.workdir) or {}
+        save_pretrained(model, out, run.tokenizer, found.get("generation_config") or _generation(run))
+    return out
+
+
+def _write_adapter(run: Run, out: Path, params: Params, lora: LoRA | None, stage: str) -> None:
+    """The adapters alone, on the checkpoint that the run started from."""
+    if lora is None:
+        raise UserError(f"config.export.adapter: stage {stage} of {run.workdir} trained all parameters, not adapters")
+    if run.start is None or not ("sft" in run.config.lora.stages or starts_loaded(run, "sft")):
+        raise UserError(
+            "config.export.adapter: these adapters stand on weights that stage sft trained, which PEFT would not have; "
+            "export the whole policy instead"
+        )
+    save_adapter(out, params, lora, run.start.family, run.mesh, base=run.start.name)
+
+
+def _saved(config: Config, workdir: Path) -> Config:
+    path = workdir / CONFIG
+    try:
+        saved = from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); name a work directory with --workdir") from None
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error})") from None
+    return dataclasses.replace(saved, export=config.export, mesh=config.mesh)
+
+
+def _described(run: Run, decoder: DecoderConfig, params: Params) -> PretrainedModel:
+    """The model with the config.json that describes it: that of the checkpoint it started from, or a new one."""
+    if (found := recall(run.workdir)) is not None:
+        return PretrainedModel(decoder, found["config"], params, run.mesh)
+    if decoder.qk_norm and decoder.qkv_bias and not decoder.output_bias:
+        # The one family with norms and biases has a bias on the output too: 0.
+        zeros = put(jnp.zeros((decoder.layers, decoder.width), decoder.param_dtype), replicated(run.mesh))
+        layers = params["trunk"]["layers"] | {"output_bias": zeros}
+        params = params | {"trunk": params["trunk"] | {"layers": layers}}
+        decoder = dataclasses.replace(decoder, output_bias=True)
+    ids = {name: getattr(run.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    longest = run.config.ppo.prompt_tokens + run.config.ppo.max_new_tokens
+    positions = max(longest, run.config.sft.row_tokens, run.config.prm.row_tokens)
+    source = describe(decoder, positions=positions) | ids | {"vocab_size": len(run.tokenizer)}
+    return PretrainedModel(decoder, source, params, run.mesh)
+
+
+def _generation(run: Run) -> dict[str, Any]:
+    """How the policy was sampled in training."""
+    ids = {name: getattr(run.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return ids | {
+        "do_sample": True,
+        "temperature": run.config.ppo.temperature,
+        "top_k": 0,
+        "max_new_tokens": run.config.ppo.max_new_tokens,
+    }

@@ -1,0 +1,61 @@
+"""The programs of a PPO run, built from its surroundings alone: no parameter is read and no device computes."""
+
+from stepjax.learners.optimizers import make_optimizer
+from stepjax.learners.ppo import credit_program
+from stepjax.learners.score import score_program
+from stepjax.learners.update import abstract_ppo_state, update_program, updates_by_role
+from stepjax.programs import Program
+from stepjax.rewards.signals import check_signals
+from stepjax.rollout.generate import RolloutShape
+from stepjax.runs.public_prm import with_scores
+from stepjax.runs.responses import ResponseSampler
+from stepjax.runs.setup import Run
+
+
+class PPOPrograms:
+    """Rollout, score, credit and update of a run, and the shape of the state that goes through them.
+
+    Attributes:
+      rows: responses a round.
+      parts: the parameters of each role that are trained.
+      abstract_state: shapes, dtypes and shardings of what is trained.
+    """
+
+    def __init__(self, run: Run, *, prm: bool, public: bool = False):
+        """`prm`: the run's own process reward model scores the steps; `public`: another one does."""
+        options = run.config.ppo
+        check_signals(options.streams)
+        self.run, self.options = run, options
+        self.rows = options.prompts * options.samples
+        shape = RolloutShape(self.rows, options.prompt_tokens, options.max_new_tokens)
+        self.sampler = ResponseSampler(run, shape, options.temperature)
+        updates = updates_by_role(options)
+        self.optimizers = {
+            "policy": make_optimizer(options.policy, updates["policy"]),
+            "critic": make_optimizer(options.critic, updates["critic"]),
+        }
+        self.parts = {"policy": run.part("ppo", run.policy)}
+        if run.critic is not None:
+            self.parts["critic"] = run.part("ppo", run.critic)
+        self.abstract_state = abstract_ppo_state(
+            options, self.parts["policy"], self.parts.get("critic"), self.optimizers, run.mesh
+        )
+        self.score = score_program(
+            run.policy,
+            run.critic,
+            run.prm if prm else None,
+            run.splitter,
+            run.mesh,
+            self.sampler.program.outputs(),
+            temperature=options.temperature,
+        )
+        scored = self.score.outputs()
+        self.credit = credit_program(options, run.mesh, with_scores(scored) if public else scored)
+        self.update = update_program(
+            options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0], self.parts
+        )
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """In the order of a round."""
+        return self.sampler.program, self.score, self.credit, self.update

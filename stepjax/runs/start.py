@@ -1,0 +1,86 @@
+"""A run that starts from an open checkpoint (`config.model.path`): its shape, its weights, what exports need."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stepjax.config import Config, ModelOptions
+from stepjax.errors import UserError
+from stepjax.models.checkpoint_folder import CheckpointFolder, open_checkpoint, read_json_object
+from stepjax.models.definition import Definition, Params
+from stepjax.models.parts import Part, join, without_adapters
+from stepjax.models.peft_adapter import load_adapter
+from stepjax.models.pretrained import pretrained_params
+from stepjax.runs.base import SHAPE
+from stepjax.runs.json_file import write_json
+
+if TYPE_CHECKING:
+    from stepjax.runs.setup import Run
+
+SOURCE = "start.json"
+"""In a work directory: config.json and generation_config.json of the checkpoint that the run started from."""
+
+
+def open_start(config: Config) -> CheckpointFolder | None:
+    """The checkpoint of `config.model.path`; UserError where it cannot be had, or where options contradict it."""
+    if not config.model.path:
+        return None
+    plain = ModelOptions()
+    for name in SHAPE:
+        if name != "path" and getattr(config.model, name) != getattr(plain, name):
+            raise UserError(
+                f"config.model.{name}={getattr(config.model, name)}: the checkpoint of config.model.path has its own "
+                "shape; leave this option out"
+            )
+    start = open_checkpoint(config.model.path)
+    _ = start.decoder, start.tensors  # what is wrong with them is said now
+    return start
+
+
+def entries_of(tokenizer: Any, start: CheckpointFolder) -> int:
+    """Ids from this one on are none of the tokenizer's; UserError where the embedding lacks one that is."""
+    most = max(tokenizer.get_vocab().values()) + 1
+    rows = start.decoder.vocab
+    if most > rows:
+        raise UserError(
+            f"config.model.path={start.name}: the tokenizer has ids up to {most - 1}, the embedding only {rows} rows; "
+            "name the tokenizer that belongs to the checkpoint in config.tokenizer.path"
+        )
+    return most
+
+
+def remember(start: CheckpointFolder, workdir: Path) -> None:
+    """Writes what an export needs of the checkpoint besides the weights, once."""
+    path = workdir / SOURCE
+    if path.exists():
+        return
+    generation = start.path / "generation_config.json"
+    kept = {"generation_config": read_json_object(generation)} if generation.is_file() else {}
+    write_json(path, {"path": start.name, "config": dict(start.config), **kept})
+
+
+def recall(workdir: Path) -> dict[str, Any] | None:
+    """What `remember` wrote; None in a run from scratch."""
+    path = workdir / SOURCE
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path}: is no JSON; copy it from a backup, or start again in another --workdir") from None
+
+
+def start_params(run: "Run", definition: Definition) -> Params:
+    """The weights of the checkpoint in their shards; adapters, where the definition has some, are those of
+    `config.lora.path` or change nothing yet."""
+    assert run.start is not None
+    loaded = pretrained_params(run.start, dataclasses.replace(run.decoder, lora=None), run.mesh)
+    part = Part(definition, without_adapters)
+    if not part.rest_shapes:
+        return loaded
+    if run.config.lora.path:
+        lora = run.policy_lora
+        assert lora is not None
+        return join(loaded, load_adapter(run.config.lora.path, definition, lora, run.start.family, run.mesh))
+    return join(loaded, part.init_rest(run.key("adapters"), run.mesh))

@@ -1,0 +1,143 @@
+"""Process reward models as evaluation sees them: problems and steps in, P(step is right) out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from stepjax.data.packing import Example
+from stepjax.data.schema import LabelledSolution
+from stepjax.data.step_encoding import SolutionEncoder
+from stepjax.runs.classifier import StepClassifier
+from stepjax.runs.responses import Response
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import has_stage, no_stage, stage_params
+
+BAD = 0
+"""The place of "bad" among the classes; a neutral step is right [Lightman 2023]."""
+
+
+class StepScorer(Protocol):
+    """A process reward model, whatever it runs on."""
+
+    def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:
+        """P(right) of every step, float[S], of each solution; None for a solution that could not be read.
+
+        An array with a second axis, float[S, 3], holds P(bad), P(neutral) and P(good).
+        """
+        ...
+
+    def score_responses(self, responses: Sequence[Response]) -> list[np.ndarray | None]:
+        """`score` of responses that a policy of this run wrote: S is as many as each has texts of steps."""
+        ...
+
+    def told_left_out(self) -> list[str]:
+        """Sentences for people about what the latest call left out."""
+        ...
+
+
+class RunScorer:
+    """The process reward model of a run's own stage prm."""
+
+    def __init__(self, run: Run):
+        if not has_stage(run, "prm"):
+            raise no_stage(run, "prm")
+        self.run = run
+        self.params = stage_params(run, "prm", run.prm)
+        self.classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
+        self.encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run, problem))
+        self._told: list[str] = []
+
+    def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:
+        """float[S, 3] of each solution, as it is encoded for the training on records."""
+        lost: Counter[str] = Counter()
+        solutions = [
+            self.encoder(LabelledSolution(problem, tuple(some)), lost)
+            for problem, some in zip(problems, steps, strict=True)
+        ]
+        kept = [i for i, s in enumerate(solutions) if s is not None and len(s) <= self.classifier.width]
+        examples = []
+        for i in kept:
+            encoded = solutions[i]
+            assert encoded is not None
+            targets = np.full(len(encoded), -1, np.int32)
+            targets[encoded.ends[encoded.ends >= 0]] = 0
+            examples.append(Example(encoded.tokens, targets))
+        found: list[np.ndarray | None] = [None] * len(solutions)
+        for i, scores in zip(kept, self.classifier.at_targets(self.params, examples) if kept else [], strict=True):
+            ends = solutions[i].ends  # type: ignore[union-attr]
+            found[i] = scores[np.maximum(np.cumsum(ends >= 0) - 1, 0)]
+        wide = sum(s is not None for s in solutions) - len(kept)
+        self._told = [f"{n} {what}" for what, n in lost.items() if n]
+        if wide:
+            self._told.append(f"{wide} solutions were wider than prm.row_tokens={self.classifier.width} and not read")
+        return found
+
+    def score_responses(self, responses: Sequence[Response]) -> list[np.ndarray | None]:
+        """float[S, 3] of each response's steps, S as many as it has texts of steps."""
+        found = self.classifier.by_response(self.params, responses)
+        self._told = self.classifier.told_left_out()
+        ends = [self.run.splitter.split_host(r.tokens) for r in responses]
+        return [
+            None if p is None else spread(p, index, end, len(r.steps))
+            for p, (index, end), r in zip(found, ends, responses, strict=True)
+        ]
+
+    def told_left_out(self) -> list[str]:
+        """Sentences for people about what the latest call left out."""
+        return self._told
+
+
+class PublicScorer:
+    """A public process reward model, as `config.prm.path` names it."""
+
+    def __init__(self, run: Run):
+        from stepjax.runs.public_prm import load_public_prm  # with readers of checkpoints that few evaluations need
+
+        self.model = load_public_prm(run)
+        self._told: list[str] = []
+
+    def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:
+        """float[S, 3] of each solution."""
+        found = self.model.score(list(problems), [list(some) for some in steps])
+        self._told = self.model.told_left_out()
+        return found
+
+    def score_responses(self, responses: Sequence[Response]) -> list[np.ndarray | None]:
+        """float[S, 3] of each response's steps."""
+        return self.score([r.problem.text for r in responses], [r.steps for r in responses])
+
+    def told_left_out(self) -> list[str]:
+        """Sentences for people about what the latest call left out."""
+        return self._told
+
+
+def spread(scores: np.ndarray, index: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+    """Scores of the steps that have a token of their own, given to all `steps`: one without has the step's before it.
+
+    Args:
+      scores: float[k, ...], in the order of the True places of `end`.
+      index, end: int[n] and bool[n], the step of each token and the last token of each step.
+    """
+    own = index[end]
+    at = np.searchsorted(own, np.arange(steps), side="right") - 1
+    return scores[np.maximum(at, 0)] if len(scores) else np.zeros((steps, *scores.shape[1:]))
+
+
+def prompt_of(run: Run, problem: str) -> str:
+    """How the policy reads a problem's text; a text that ends in a line end is a prompt already."""
+    if problem.endswith("\n"):
+        return problem
+    template = run.config.task.jsonl.prompt if run.config.task.name == "jsonl" else "{problem}\n"
+    return template.replace("{problem}", problem)
+
+
+def p_right(scores: np.ndarray) -> np.ndarray:
+    """float[S] of what a scorer returned: of three classes, 1 − P(bad)."""
+    return scores if scores.ndim == 1 else np.clip(1.0 - scores[:, BAD], 0.0, 1.0)
+
+
+def make_scorer(run: Run) -> StepScorer:
+    """The process reward model that the options name: a public one (`config.prm.path`), else the run's own."""
+    return PublicScorer(run) if run.config.prm.path else RunScorer(run)

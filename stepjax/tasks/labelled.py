@@ -1,0 +1,69 @@
+"""The problems of a step-labelled dataset: its right solutions are demonstrations, its answers grade."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stepjax.data.dataset import Records, splits
+from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.errors import UserError
+from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.grading import grade
+
+_MOST_TEXTS = 20_000
+
+
+class LabelledProblems:
+    """One problem a record, in the dataset's order; a record with a wrong step or a wrong end demonstrates nothing.
+
+    Steps of single records are known, those of new responses are not: there is no judge.
+    """
+
+    name = "labelled"
+
+    def __init__(self, path: str, *, separator: str = "\n\n", prompt: str = "{problem}\n"):
+        """UserError where `path` is no dataset of records."""
+        if not path:
+            raise UserError("config.prm.data: task labelled takes its problems from there; name a dataset")
+        self.separator, self._path, self._prompt = separator, Path(path), prompt
+        self._splits = splits(path)
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        return _Problems(self, Records(self._path, split)) if split in self._splits else []
+
+    def texts(self) -> Iterator[str]:
+        """Texts to train a tokenizer on: problems and solutions, right or wrong, of the split train."""
+        records = Records(self._path, "train")
+        for i in range(min(len(records), _MOST_TEXTS)):
+            record = records[i * len(records) // min(len(records), _MOST_TEXTS)]
+            yield self.prompt(record.problem) + self.separator.join(record.steps)
+
+    def prompt(self, problem: str) -> str:
+        return self._prompt.replace("{problem}", problem)
+
+    def problem(self, record: LabelledSolution, name: str) -> Problem:
+        right = record.first_error in (None, NO_ERROR) and record.correct is not False
+        known = record.first_error == NO_ERROR or record.correct
+        solution = self.separator.join(step.strip() for step in record.steps) if right and known else None
+        return Problem(record.id or name, self.prompt(record.problem), record.answer, solution)
+
+    def grade(self, problem: Problem, response: str) -> bool:
+        return bool(problem.answer) and grade(response, problem.answer)
+
+    def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement] | None:
+        """None: nothing is known of the steps of a new response."""
+        return None
+
+
+class _Problems(Sequence[Problem]):
+    """Problems read as they are asked for."""
+
+    def __init__(self, task: LabelledProblems, records: Records):
+        self._task, self._records = task, records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        return self._task.problem(self._records[i], f"{self._records.split}/{i}")

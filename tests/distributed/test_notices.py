@@ -1,0 +1,97 @@
+"""What tells a run to stop: SIGTERM at any moment, and the metadata server's notices."""
+
+import http.server
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from stepjax.distributed.notices import on_google_cloud, read_notice, sigterm, watch_notices
+
+
+def test_sigterm_is_heard_by_a_thread_and_the_old_handler_comes_back():
+    before = signal.getsignal(signal.SIGTERM)
+    asked = []
+    with sigterm(asked.append):
+        os.kill(os.getpid(), signal.SIGTERM)
+        end = time.monotonic() + 5
+        while not asked and time.monotonic() < end:
+            time.sleep(0.01)
+    assert asked == ["SIGTERM"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_other_signals_are_left_alone():
+    asked, caught = [], []
+    old = signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))
+    try:
+        with sigterm(asked.append):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert caught and not asked
+
+
+def test_in_another_thread_nothing_is_changed():
+    found = []
+
+    def work():
+        with sigterm(lambda _: None):
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.fixture
+def metadata(monkeypatch):
+    """A metadata server; what it answers may be changed."""
+    answers = {"maintenance-event": "NONE", "preempted": "FALSE"}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.rsplit("/", 1)[-1]
+            flavor = self.headers.get("Metadata-Flavor") == "Google"
+            self.send_response(200 if name in answers and flavor else 404)
+            self.end_headers()
+            self.wfile.write(answers.get(name, "").encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{server.server_address[1]}")
+    yield answers
+    server.shutdown()
+    server.server_close()
+
+
+def test_notices_of_the_metadata_server(metadata):
+    assert on_google_cloud()
+    assert read_notice() is None
+    metadata["preempted"] = "TRUE"
+    assert read_notice() == "notice of preemption (TRUE)"
+    metadata["maintenance-event"] = "TERMINATE_ON_HOST_MAINTENANCE"
+    assert read_notice() == "notice of maintenance (TERMINATE_ON_HOST_MAINTENANCE)"
+    metadata["maintenance-event"] = "<html>" * 50
+    assert read_notice() == "notice of preemption (TRUE)", "a page is no notice"
+
+
+def test_a_notice_asks_to_stop(metadata):
+    heard, over = threading.Event(), threading.Event()
+    watch_notices(lambda _: heard.set(), over, seconds=0.05)
+    assert not heard.wait(0.3)
+    metadata["maintenance-event"] = "MIGRATE_ON_HOST_MAINTENANCE"
+    assert heard.wait(5)
+    over.set()
+
+
+def test_a_server_that_does_not_answer_is_no_notice(monkeypatch):
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")
+    assert read_notice(timeout=0.5) is None

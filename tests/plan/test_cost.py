@@ -1,0 +1,121 @@
+"""The walk over compiled text: loops as often as they turn, matrix products, collectives, kernels' own figures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stepjax.parallel import make_mesh, named_sharding
+from stepjax.plan.cost import group_size, module_cost
+from stepjax.plan.hlo_text import arrays_of, parse
+
+NESTED = """HloModule nested
+
+%inner (p: (s32[], f32[8,16])) -> (s32[], f32[8,16]) {
+  %p = (s32[], f32[8,16]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %x = f32[8,16]{1,0} get-tuple-element(%p), index=1
+  %w = f32[16,16]{1,0} constant({...})
+  %d = f32[8,16]{1,0} dot(%x, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %r = f32[8,16]{1,0} all-reduce(%d), channel_id=1, replica_groups=[2,4]<=[8], to_apply=%add
+  ROOT %t = (s32[], f32[8,16]{1,0}) tuple(%i, %r)
+}
+
+%small (q: (s32[], f32[8,16])) -> pred[] {
+  %q = (s32[], f32[8,16]{1,0}) parameter(0)
+  %j = s32[] get-tuple-element(%q), index=0
+  %n = s32[] constant(5)
+  ROOT %less = pred[] compare(%j, %n), direction=LT
+}
+
+%outer (s: (s32[], f32[8,16])) -> (s32[], f32[8,16]) {
+  %s = (s32[], f32[8,16]{1,0}) parameter(0)
+  ROOT %w1 = (s32[], f32[8,16]{1,0}) while(%s), condition=%small, body=%inner
+}
+
+%open (u: (s32[], f32[8,16])) -> pred[] {
+  %u = (s32[], f32[8,16]{1,0}) parameter(0)
+  ROOT %k = pred[] custom-call(%u), custom_call_target="ask"
+}
+
+ENTRY %main (a: (s32[], f32[8,16])) -> (s32[], f32[8,16]) {
+  %a = (s32[], f32[8,16]{1,0}) parameter(0)
+  %w2 = (s32[], f32[8,16]{1,0}) while(%a), condition=%small, body=%outer, backend_config={"known_trip_count":{"n":"3"}}
+  ROOT %w3 = (s32[], f32[8,16]{1,0}) while(%w2), condition=%open, body=%inner
+}
+"""
+
+
+def test_nested_loops_are_multiplied():
+    cost = module_cost(parse(NESTED), unknown_trips=7)
+    turns = 3 * 5 + 7
+    assert cost.flops == turns * 2 * 8 * 16 * 16
+    assert cost.collectives["all-reduce"].count == turns
+    assert cost.collectives["all-reduce"].bytes == pytest.approx(turns * 2 * 3 / 4 * 8 * 16 * 4)
+    assert cost.guessed == 1
+
+
+def test_a_layer_scan_compiled_on_the_cpu():
+    layers, rows, width = 6, 32, 64
+
+    def run(weights, x):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, weights)[0]
+
+    shapes = (
+        jax.ShapeDtypeStruct((layers, width, width), jnp.float32),
+        jax.ShapeDtypeStruct((rows, width), jnp.float32),
+    )
+    text = jax.jit(run).lower(*shapes).compile().as_text()
+    cost = module_cost(parse(text))
+    assert cost.flops == layers * 2 * rows * width * width
+    # Each layer's weights are read once, not all weights in each layer.
+    assert cost.bytes < 6 * layers * (width * width + 4 * rows * width) * 4
+    assert cost.guessed == 0
+
+
+def test_collectives_of_a_sharded_product():
+    mesh = make_mesh(1, 4, 1, devices=jax.devices()[:4])
+    x = jax.ShapeDtypeStruct((16, 32), jnp.float32, sharding=named_sharding(mesh, ("batch", None)))
+    compiled = jax.jit(lambda x: jnp.sum(x, axis=0), out_shardings=named_sharding(mesh, (None,))).lower(x).compile()
+    found = module_cost(parse(compiled.as_text())).collectives
+    assert found["all-reduce"].count == 1
+    assert found["all-reduce"].bytes == pytest.approx(2 * 3 / 4 * 32 * 4)
+
+
+@pytest.mark.parametrize(
+    "line, flops",
+    [
+        ("bf16[64,128] convolution(%l, %r), dim_labels=bf_io->bf", 2 * 64 * 32 * 128),
+        # A batched product as a TPU writes it: the batch is a spatial dimension that is not slid over.
+        (
+            "bf16[4,64,128] convolution(%l3, %r3), window={size=4 stride=3 pad=0_0 lhs_dilate=4}, "
+            "dim_labels=0bf_0io->0bf",
+            2 * 4 * 64 * 32 * 128,
+        ),
+    ],
+)
+def test_products_written_as_convolutions(line, flops):
+    text = f"""ENTRY %main () -> bf16[64,128] {{
+  %l = bf16[64,32] parameter(0)
+  %r = bf16[32,128] parameter(1)
+  %l3 = bf16[4,64,32] parameter(2)
+  %r3 = bf16[4,32,128] parameter(3)
+  ROOT %c = {line}
+}}
+"""
+    assert module_cost(parse(text)).flops == flops
+
+
+def test_types_and_groups():
+    found = arrays_of("(f32[2,3]{1,0:T(8,128)S(1)}, bf16[], s4[5], pred[7], token[])")
+    assert [(a.dtype, a.bytes, a.near) for a in found] == [
+        ("f32", 24, True),
+        ("bf16", 2, False),
+        ("s4", 2.5, False),
+        ("pred", 7, False),
+    ]
+    assert group_size("replica_groups=[8,32]<=[256]") == 32
+    assert group_size("replica_groups={{0,1,2},{3,4,5}}") == 3
+    assert group_size("replica_groups=mesh['axis_0'=4,'axis_1'=2] {'axis_0'}, use_global_device_ids=true") == 4
+    assert group_size("replica_groups=mesh['a'=8,'b'=3] {'a':(1)2,'b'}") == 6
+    assert np.isclose(module_cost(parse(NESTED)).flops, 16 * 2 * 8 * 16 * 16)
