@@ -106,13 +106,6 @@ def export(argv: list[str]) -> None:
     print(exported(config, workdir))
 
 
-def plan(argv: list[str]) -> None:
-    """memory, time and cost on TPUs, without one: --topology=v5e:16x16 [--mesh=1x256x1] [--sweep] [--json]"""
-    from stepjax.plan.command import plan as planned
-
-    planned(argv)
-
-
 def compare(argv: list[str]) -> None:
     """finished runs side by side, mean ± spread over seeds: compare RUN… [--markdown]"""
     from stepjax.runs.compare import as_markdown, as_text
@@ -152,7 +145,6 @@ COMMANDS: dict[str, Command] = {
     "eval": evaluate,
     "report": report,
     "export": export,
-    "plan": plan,
     "compare": compare,
     "data": data,
     "label": label,

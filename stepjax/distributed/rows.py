@@ -60,7 +60,7 @@ class HostRows:
             return jax.tree.map(self._local, tree)
 
     def _local(self, x: jax.Array) -> np.ndarray:
-        if x.is_fully_addressable:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable:
             return jax.device_get(x)[self.mine]
         found = np.zeros(x.shape, x.dtype)
         seen = np.zeros(x.shape, bool)

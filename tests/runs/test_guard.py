@@ -76,11 +76,11 @@ def test_supervised_training_compiles_nothing_after_its_first_checkpoint(
 ) -> None:
     config = tiny.with_options(tmp_path, **{"sft.updates": 10, "sft.log_every": 1, "sft.checkpoint_every": 3})
     assert stepjax("sft", config, tmp_path / "run") == stepjax("prm", config, tmp_path / "run") == 0
-    for stage, validation in (("sft", "jit(measure)"), ("prm", "jit(score)")):
+    for stage, validation in (("sft", ["jit(measure)"]), ("prm", ["jit(make)", "jit(score)"])):
         by_step = {step: names for (name, step), names in compiled_by_step.items() if name == stage}
         assert list(by_step) == [*range(1, 11), -1]
         assert by_step[1].count("jit(update)") == 1
-        assert by_step[3] == ["jit(finite)", validation]
+        assert by_step[3] == ["jit(finite)", *validation]  # of the PRM also the key of the held-out responses
         assert not any(names for step, names in by_step.items() if step not in (1, 3))
 
 

@@ -36,13 +36,13 @@ def test_rows_become_problems(write):
     ]
     task = JsonlProblems(write(rows), write([{"problem": "z", "answer": "0"}], "test.jsonl"))
     assert list(task.problems("train")) == [
-        Problem("train/0", "p{x}\n", r"\frac{1}{2}", "a\n\nb"),
-        Problem("train/1", "q\n", "42"),
-        Problem("train/2", "r\n", "0.5"),
-        Problem("train/3", "s\n", "1,000"),
-        Problem("train/4", "t\n", "x"),
+        Problem("train/0", "p{x}\n", r"\frac{1}{2}", "a\n\nb", question="p{x}"),
+        Problem("train/1", "q\n", "42", question="q"),
+        Problem("train/2", "r\n", "0.5", question="r"),
+        Problem("train/3", "s\n", "1,000", question="s"),
+        Problem("train/4", "t\n", "x", question="t"),
     ]
-    assert list(task.problems("test")) == [Problem("test/0", "z\n", "0")]
+    assert list(task.problems("test")) == [Problem("test/0", "z\n", "0", question="z")]
     assert task.separator == "\n\n"
     assert task.judge(task.problems("train")[0], ["a", "b"]) is None
 
