@@ -1,9 +1,9 @@
-"""GSM8K with a policy of Qwen2.5-0.5B's shape on four TPU v5e chips.
+"""GSM8K with a policy of Qwen2.5-0.5B's shape, meant for four accelerators; not tried on such a machine yet.
 
-    stepjax plan --config=gsm8k_qwen05b --topology=v5e:2x2
     stepjax quickstart --config=gsm8k_qwen05b:Qwen/Qwen2.5-0.5B --config.task.gsm8k=data/gsm8k --workdir=runs/qwen05b
 
-What follows the colon is a Hugging Face folder or hub name, where the policy starts; a plan needs the shape alone.
+What follows the colon is a Hugging Face folder or hub name, where the policy starts; without it the same shape
+starts from random parameters.
 """
 
 from stepjax.options import recipe, stream
