@@ -180,6 +180,7 @@ def generate_in_slots(
       tool: an environment that may write into the responses; its tokens have log-probability 0 and are `observed`.
       mesh: over whose batch axes slots, prompts and rows are divided; each device has a queue of its own.
     """
+    prompts, prompt_length, ids = (jnp.asarray(x) for x in (prompts, prompt_length, ids))
     count, width = prompts.shape
     total, devices = ids.shape[0], 1 if mesh is None else batch_devices(mesh)
     samples, rows, ring = total // count, total // devices, max(new_tokens - 1, 1)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from models.tiny import policy, policy_params
+from rollout.test_environment import rollout
 from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH
 
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
@@ -62,3 +63,21 @@ def test_responses_do_not_depend_on_the_slots_or_the_mesh(slots, shape):
         np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field), err_msg=field)
     np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-5)
     assert ours.prompt_width == WIDTH and ours.observed is None
+
+
+@pytest.mark.parametrize("slots", [3, 8])
+def test_an_environment_writes_the_same_into_slots(slots):
+    theirs, tool = rollout((1, 1, 1))
+
+    @jax.jit
+    def run(params):
+        return generate_in_slots(
+            policy().bind(params), PROMPTS, LENGTHS, jax.random.key(7), np.arange(8, dtype=np.int32), slots=slots,
+            new_tokens=NEW, eos=(EOS,), sampler=Sampler(1.0), tool=tool,
+        )  # fmt: skip
+
+    ours = jax.device_get(run(policy_params()))
+    assert theirs.observed.sum() > 6
+    for field in (*FIELDS, "observed"):
+        np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field), err_msg=field)
+    np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-5)
