@@ -76,6 +76,13 @@ class ModelOptions:
     unroll: int = option(
         1, "layers in one turn of the layer loop: more compile longer and, on a CPU, run faster", least=1
     )
+    cache_dtype: str = option(
+        "",
+        "keys and values that the rollout remembers: bfloat16, int8 (with a scale a token and head) or empty, those of "
+        "`dtype`",
+        choices=("", "bfloat16", "int8"),
+        resumable=True,
+    )
     remat: bool = option(False, "recompute a layer's activations in the backward pass")
     remat_policy: str = option(
         "full",
@@ -342,7 +349,27 @@ class PPOOptions:
     max_new_tokens: int = option(
         80, "longest response; a longer one is truncated (and bootstrapped, not terminated)", least=1
     )
+    slots: int = option(
+        0,
+        "responses that decode at once; one that ends makes room for the next of the round. 0: all of a round",
+        least=0,
+    )
+    prefill_rows: int = option(0, "prompts whose keys and values are computed at once; 0: all of a round", least=0)
+    halvings: int = option(
+        1,
+        "how often the slots (8 a device and fewer are left alone) are halved when no response waits and half of them are "
+        "empty; each makes the rollout longer to compile",
+        least=0,
+    )
     temperature: float = option(1.0, "sampling temperature; the learner divides its logits by it too", above=0)
+    top_k: int = option(0, "sampling: the k likeliest tokens alone (ties with the k-th too); 0: all", least=0)
+    top_p: float = option(
+        1.0, "sampling: the likeliest tokens alone, until they have this probability together; 1: all", above=0, most=1
+    )
+    min_p: float = option(
+        0.0, "sampling: tokens at least this share as likely as the likeliest one alone; 0: all", least=0, most=1
+    )
+    min_new_tokens: int = option(0, "tokens that a response has before it may end", least=0)
     environment: str = option(
         "",
         "what may write into a response: calculator (after `<<48/2=` it writes `24>>`); its tokens are not trained on",
@@ -351,6 +378,18 @@ class PPOOptions:
     reply_tokens: int = option(16, "longest reply of the environment, tokens; a longer one is not given", least=1)
     epochs: int = option(3, "passes over a round's responses", least=1)
     minibatches: int = option(4, "updates a pass", least=1)
+    row_tokens: int = option(
+        0,
+        "tokens of a packed row, in which responses stand side by side with their prompts; 0: prompt_tokens + "
+        "max_new_tokens, the least",
+        least=0,
+    )
+    micro_tokens: int = option(
+        0,
+        "tokens of a micro-batch on a device: what a pass of the score and update programs holds in memory (one packed "
+        "row is the least); 0: an eighth of what the responses could have",
+        least=0,
+    )
     loss: str = option("ppo", "ppo (clipped ratio) or reinforce (−A log π)", choices=("ppo", "reinforce"))
     reduce: str = option(
         "token",
@@ -452,6 +491,10 @@ class EvalOptions:
     problems: int = option(512, "held-out problems", least=1, resumable=True)
     split: str = option("test", "the split that they come from", resumable=True)
     temperature: float = option(1.0, "sampling temperature; 0: greedy", least=0, resumable=True)
+    top_k: int = option(0, "as ppo.top_k, where responses are measured", least=0, resumable=True)
+    top_p: float = option(1.0, "as ppo.top_p, where responses are measured", above=0, most=1, resumable=True)
+    min_p: float = option(0.0, "as ppo.min_p, where responses are measured", least=0, most=1, resumable=True)
+    min_new_tokens: int = option(0, "as ppo.min_new_tokens, where responses are measured", least=0, resumable=True)
     rows: int = option(128, "responses sampled at once", least=1, resumable=True)
     seed: int = option(0, "seed of the sampling, apart from the training's", least=0, below=2**31, resumable=True)
 
@@ -671,12 +714,47 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
+class BenchOptions:
+    """`stepjax bench`: what a run's programs take, with random parameters. 0: as the workload of the shape has it."""
+
+    shape: str = option(
+        "1m",
+        "model and workload: 1m, 30m, 0.5b (Qwen2.5-0.5B), or own (config.model and config.ppo as they are)",
+        choices=("1m", "30m", "0.5b", "own"),
+        resumable=True,
+    )
+    dtype: str = option("", "dtype of the computation; empty: float32", choices=("", *FLOATS), resumable=True)
+    mean_length: int = option(
+        0,
+        "mean tokens of a response before the cut at new_tokens, lengths being geometric; 0: all have new_tokens",
+        least=0,
+        resumable=True,
+    )
+    rows: int = option(0, "responses a round", least=0, resumable=True)
+    samples: int = option(0, "responses to each prompt", least=0, resumable=True)
+    slots: int = option(0, "responses that decode at once", least=0, resumable=True)
+    prompt_tokens: int = option(0, "tokens of each prompt", least=0, resumable=True)
+    new_tokens: int = option(0, "tokens of the longest response", least=0, resumable=True)
+    unroll: int = option(
+        0, "layers in one turn of the layer loop; 0: all, with shape own as in config.model", least=0, resumable=True
+    )
+    prm: bool = option(False, "a process reward model of the same shape scores the steps", resumable=True)
+    repeats: int = option(3, "timed runs after one that warms up; the figure is their median", least=1, resumable=True)
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run: `stepjax quickstart` goes through `stages` in order, the other commands do one of them."""
 
     seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
     stages: tuple[str, ...] = option(("sft", "prm", "ppo"), "stages of quickstart, in order")
     base: str = option("", "another run's work directory: its tokenizer and the stages that are not trained here")
+    profile: str = option(
+        "",
+        "START:STOP: the updates or rounds of each stage (from 1; STOP is left out) that are traced into "
+        "WORKDIR/profile, for TensorBoard, XProf or Perfetto; empty: none",
+        resumable=True,
+    )
     task: TaskOptions = section(TaskOptions, "where problems come from")
     tokenizer: TokenizerOptions = section(TokenizerOptions, "text to tokens")
     model: ModelOptions = section(ModelOptions, "shape of the decoder")
@@ -690,6 +768,7 @@ class Config:
     eval: EvalOptions = section(EvalOptions, "measuring before and after")
     data: DataOptions = section(DataOptions, "reading step-labelled files (stepjax data)")
     label: LabelOptions = section(LabelOptions, "step labels without people (stepjax label)")
+    bench: BenchOptions = section(BenchOptions, "timing the programs of a run (stepjax bench)")
 
 
 def options_of(cls: type, prefix: str = "") -> list[tuple[str, dataclasses.Field]]:

@@ -14,13 +14,16 @@ def option(
     least: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    most: float | None = None,
     choices: Sequence[str] = (),
 ) -> Any:
     """A documented field. A `resumable` one may differ when a work directory is continued.
 
-    `least`, `above` and `below` bound a number (x ≥ least, x > above, x < below); `choices` are all values of a text.
+    `least`, `above`, `below` and `most` bound a number (x ≥ least, x > above, x < below, x ≤ most); `choices` are all
+    values of a text.
     """
-    metadata = {"doc": doc, "resumable": resumable, "least": least, "above": above, "below": below, "choices": choices}
+    metadata: dict[str, Any] = {"doc": doc, "resumable": resumable, "choices": choices}
+    metadata |= {"least": least, "above": above, "below": below, "most": most}
     if isinstance(default, dict | list):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -39,6 +42,7 @@ def refusal(option: Field, value: Any) -> str | None:
         (known.get("least"), "at least", lambda x, b: x >= b),
         (known.get("above"), "above", lambda x, b: x > b),
         (known.get("below"), "below", lambda x, b: x < b),
+        (known.get("most"), "at most", lambda x, b: x <= b),
     ):
         if bound is not None and not holds(value, bound):
             return f"must be {words} {bound}, not {value}"

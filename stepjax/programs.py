@@ -33,11 +33,13 @@ class Program:
         inputs: tuple[Any, ...],
         donate: tuple[int, ...] = (),
         out_shardings: Any = None,
+        turns: int = 1,
     ):
         """`inputs`: one pytree of `jax.ShapeDtypeStruct` with shardings an argument. `donate`: indices of arguments
         whose buffers the outputs may take. `out_shardings`: a pytree prefix of the outputs' shardings (None: left
-        to the compiler)."""
+        to the compiler). `turns`: how often a loop in it that ends by its data turns at most, for the plan."""
         self.name = name
+        self.turns = turns
         self.mesh = mesh
         self.inputs = inputs
         self._out_shardings = out_shardings

@@ -140,6 +140,8 @@ def _split(tables: _Tables, tokens: Int[Array, "B T"], mask: Bool[Array, "B T"])
     maps = jnp.where(live, tables.next_state[:, tokens].astype(jnp.int32), identity)
     after = jax.lax.associative_scan(_compose, maps, axis=-1)[0]  # from the start state
     state = jnp.pad(after, ((0, 0), (1, 0)))[:, :-1]  # before the token
+    # The compiler for TPUs crashes where it fuses this scan with the sum below (libtpu 0.0.52, 128 tokens a row).
+    state, live, tokens = jax.lax.optimization_barrier((state, live, tokens))
     total = jnp.where(live, tables.opens_total[state, tokens].astype(jnp.int32), 0)
     opened = jnp.cumsum(total, axis=-1) - total + (live & tables.opens_first[state, tokens])
     return _with_ends(jnp.where(mask, jnp.maximum(opened - 1, 0), -1), mask)
@@ -223,6 +225,16 @@ class StepSplitter:
     def pending(self, state: Int[Array, " B"]) -> Bool[Array, " B"]:
         """True where a separator has ended a step and no byte of the next one has come."""
         return state == len(self._tables.next_state) - 1
+
+    def ends_step(self, state: Int[Array, " B"], tokens: Int[Array, " B"]) -> Bool[Array, " B"]:
+        """Whether a token, read in `state`, completes the separator behind a step that has begun.
+
+        The separator's last byte may be followed by others of the same token, the next step's even.
+        """
+        live, tokens = _live(self._tables, tokens, jnp.ones(tokens.shape, bool))
+        begun = state >= len(self._tables.next_state) - 1 - len(self.separator.encode())
+        opened = self._tables.opens_total[state, tokens] > jnp.where(begun, 0, 1)
+        return live & (opened | self.pending(self._tables.next_state[state, tokens]))
 
     def split_host(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """`split` of one response on the host: index int32[n] and end bool[n] of its tokens, without the device."""

@@ -31,6 +31,7 @@ class Trajectory:
       logprobs: float32[B, T], the sampler's log-probability of each response token.
       prompt_width: P, static.
       observed: bool[B, T], True on the response's tokens that an environment wrote; None: there are none.
+      plain_logprobs: float32[B, T], the sampler's model at temperature 1 without filters; None: not recorded.
       steps: step index and step end of each of the policy's own tokens.
       old_logprobs, ref_logprobs: float32[B, T], the learner's, before the update, and the reference policy's.
       entropy: float32[B, T], of the policy's distribution at each response token.
@@ -48,6 +49,7 @@ class Trajectory:
     logprobs: Float[Array, "B T"]
     prompt_width: int = dataclasses.field(metadata={"static": True})
     observed: Bool[Array, "B T"] | None = None
+    plain_logprobs: Float[Array, "B T"] | None = None
     steps: Steps | None = None
     old_logprobs: Float[Array, "B T"] | None = None
     ref_logprobs: Float[Array, "B T"] | None = None

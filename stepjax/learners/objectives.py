@@ -1,4 +1,8 @@
-"""What policy and critic minimise over a minibatch, with the figures that are logged of it."""
+"""What policy and critic minimise over a minibatch, with the figures that are logged of it.
+
+Both are plain sums over tokens of numbers that were divided beforehand (`share`, `each`): so is the sum over the
+micro-batches of a minibatch, however its responses are packed.
+"""
 
 from collections.abc import Sequence
 
@@ -7,10 +11,10 @@ from jaxtyping import Array
 
 from stepjax.config import PPOOptions
 from stepjax.credit.streams import Stream
-from stepjax.credit.whiten import masked_mean
 from stepjax.learners.losses import kl_estimate, ppo_clip, reinforce, value_loss
-from stepjax.learners.reduce import reduced_mean
-from stepjax.learners.score import response_logprobs, token_values
+from stepjax.learners.packing import PackedRows
+from stepjax.learners.reduce import token_shares
+from stepjax.learners.score import response_logprobs, values_before
 from stepjax.models import Definition, LanguageModel, ScoreModel
 from stepjax.models.definition import Params
 from stepjax.trajectory import Trajectory
@@ -18,59 +22,94 @@ from stepjax.trajectory import Trajectory
 Metrics = dict[str, Array]
 
 
+def objective_columns(
+    options: PPOOptions, streams: Sequence[Stream], rows: Trajectory, chosen: Array
+) -> dict[str, Array]:
+    """What the objectives read besides tokens, `[B, T]` each.
+
+    `share`: of each token in the mean over `options.reduce` of the minibatch of the rows `chosen`; `each`: the same,
+    over its tokens.
+    """
+    assert rows.old_logprobs is not None and rows.ref_logprobs is not None and rows.weight is not None
+    assert rows.steps is not None
+    mask, end = rows.mask, rows.steps.end
+    shares, _ = token_shares(mask, end, options.reduce)
+    inside = jnp.zeros(mask.shape[0], bool).at[chosen].set(True)[:, None]
+    _, units = token_shares(mask & inside, end, options.reduce)
+    tokens = jnp.sum(mask & inside, dtype=jnp.int32).astype(jnp.float32)
+    columns = {
+        "old_logprobs": rows.old_logprobs,
+        "ref_logprobs": rows.ref_logprobs,
+        "weight": rows.weight,
+        "share": shares / jnp.maximum(units, 1.0),
+        "each": mask / jnp.maximum(tokens, 1.0),
+    }
+    for i, stream in enumerate(streams):
+        if stream.critic:
+            assert rows.values is not None and rows.returns is not None
+            columns |= {f"values/{i}": rows.values[:, i], f"returns/{i}": rows.returns[:, i]}
+    return columns
+
+
+def _sum(x: Array, share: Array, mask: Array) -> Array:
+    return jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32) * jnp.where(mask, share, 0.0))
+
+
 def policy_objective(
     options: PPOOptions,
     policy: Definition[LanguageModel],
     params: Params,
-    batch: Trajectory,
+    batch: PackedRows,
     *,
     coefficient: Array | float,
 ) -> tuple[Array, Metrics]:
     """Mean over `options.reduce` of: policy loss + coefficient × divergence from the reference − entropy bonus."""
-    assert batch.old_logprobs is not None and batch.ref_logprobs is not None and batch.weight is not None
-    assert batch.steps is not None
-    mask, end = batch.mask, batch.steps.end
+    mask, share, each = batch.mask, batch.columns["share"], batch.columns["each"]
+    old, reference, weight = (batch.columns[name] for name in ("old_logprobs", "ref_logprobs", "weight"))
     logprobs, entropy = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
     losses, aux = ppo_clip(
         logprobs,
-        batch.old_logprobs,
-        batch.weight,
+        old,
+        weight,
         clip_low=options.clip_low,
         clip_high=options.clip_high,
         dual_clip=options.dual_clip or None,
         mask=mask,
     )
     if options.loss == "reinforce":  # the ratio is still watched
-        losses, aux["clipped"] = reinforce(logprobs, batch.weight, mask=mask), jnp.zeros_like(mask)
-    reference = kl_estimate(logprobs, batch.ref_logprobs, options.kl_kind, mask=mask)
+        losses, aux["clipped"] = reinforce(logprobs, weight, mask=mask), jnp.zeros_like(mask)
+    divergence = kl_estimate(logprobs, reference, options.kl_kind, mask=mask)
     metrics = {
-        "policy/loss": reduced_mean(losses, mask, end, options.reduce),
-        "policy/clip_fraction": masked_mean(aux["clipped"].astype(jnp.float32), mask),
+        "policy/loss": _sum(losses, share, mask),
+        "policy/clip_fraction": _sum(aux["clipped"], each, mask),
         "policy/ratio_max": jnp.max(jnp.where(mask, aux["ratio"], 0.0)),
-        "kl/update": masked_mean(kl_estimate(batch.old_logprobs, logprobs, "k3", mask=mask), mask),
+        "kl/update": _sum(kl_estimate(old, logprobs, "k3", mask=mask), each, mask),
     }
     if options.mean_ratio_guard:
-        metrics["policy/ratio_mean"] = masked_mean(aux["ratio"], mask)
-    losses = losses + coefficient * reference - options.entropy * entropy
-    return reduced_mean(losses, mask, end, options.reduce), metrics
+        metrics["policy/ratio_mean"] = _sum(aux["ratio"], each, mask)
+    return _sum(losses + coefficient * divergence - options.entropy * entropy, share, mask), metrics
 
 
 def critic_objective(
-    options: PPOOptions, streams: Sequence[Stream], critic: Definition[ScoreModel], params: Params, batch: Trajectory
+    options: PPOOptions, streams: Sequence[Stream], critic: Definition[ScoreModel], params: Params, batch: PackedRows
 ) -> tuple[Array, Metrics]:
     """Sum over the streams that have a critic of the mean value loss over tokens."""
-    assert batch.values is not None and batch.returns is not None
-    values, _ = token_values(critic.bind(params), batch)
+    values = values_before(critic.bind(params)(batch.tokens, batch.positions, batch.segments))
     total, metrics = jnp.zeros(()), {}
     for i, stream in enumerate(streams):
         if stream.critic:
             losses = value_loss(
-                values[:, i],
-                batch.values[:, i],
-                batch.returns[:, i],
+                values[..., i],
+                batch.columns[f"values/{i}"],
+                batch.columns[f"returns/{i}"],
                 clip=options.value_clip or None,
                 mask=batch.mask,
             )
-            metrics[f"value_loss/{stream.name}"] = masked_mean(losses, batch.mask)
+            metrics[f"value_loss/{stream.name}"] = _sum(losses, batch.columns["each"], batch.mask)
             total += metrics[f"value_loss/{stream.name}"]
     return total, metrics
+
+
+def joined(metrics: Metrics, more: Metrics) -> Metrics:
+    """Figures of two micro-batches as those of both: maxima of maxima, sums of shares."""
+    return {k: jnp.maximum(v, more[k]) if k.endswith("_max") else v + more[k] for k, v in metrics.items()}

@@ -1,15 +1,13 @@
 """From one loss a token to one number: the mean over tokens, over steps or over responses.
 
-Each gives a sum and a count over the whole (sharded) batch, to be divided once. With steps or responses as the unit, a
-token's share of the gradient shrinks with the length of what it belongs to.
+Each is a share a token and a count over the whole (sharded) batch, to be divided once. With steps or responses as the
+unit, a token's share of the gradient shrinks with the length of what it belongs to.
 """
 
 import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
-
-from stepjax.learners.losses import masked_sum_count
 
 
 def step_sizes(mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"]) -> Int[Array, "B T"]:
@@ -27,39 +25,41 @@ def step_sizes(mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"]) -> Int[Ar
     return jnp.where(mask, upto - before, 0)
 
 
-def reduced_sum_count(
-    x: Float[Array, "B T"], mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """(Σ over units of the mean of x over the unit's tokens, number of units), float32.
+def token_shares(
+    mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
+) -> tuple[Float[Array, "B T"], Float[Array, ""]]:
+    """What a token's loss is multiplied with, so that the sum is Σ over units of the unit's mean; how many units.
+
+    Divided by the count the shares add up to 1: a loss over any part of the tokens, packed in any way, is a plain sum.
 
     Args:
-      x: one number a token, `[B, T]`; not read outside of the mask.
       mask: True on tokens that count.
       step_end: True on each step's last token.
       unit: "token", "step" (of those that have tokens) or "sequence" (rows that have tokens).
+
+    Returns:
+      (float32[B, T], 0 outside of the mask; float32[]).
     """
-    if unit == "token":
-        return masked_sum_count(x, mask)
-    chex.assert_equal_shape([x, mask, step_end])
+    chex.assert_equal_shape([mask, step_end])
     chex.assert_type([mask, step_end], bool)
+    if unit == "token":
+        return mask.astype(jnp.float32), jnp.sum(mask, dtype=jnp.int32).astype(jnp.float32)
     if unit == "step":
         sizes = step_sizes(mask, step_end)
+        # The first token of each step, by the count of those that ended before it.
+        ended = jnp.pad(jnp.cumsum(mask & step_end, axis=1, dtype=jnp.int32), ((0, 0), (1, 0)))[:, :-1]
+        count = jnp.sum(jnp.max(jnp.where(mask, ended + 1, 0), axis=1), dtype=jnp.int32)
     elif unit == "sequence":
         sizes = jnp.where(mask, jnp.sum(mask, axis=1, keepdims=True, dtype=jnp.int32), 0)
+        count = jnp.sum(jnp.any(mask, axis=1), dtype=jnp.int32)
     else:
         raise ValueError(f'unit {unit!r}: must be "token", "step" or "sequence"')
-    total = jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32) / jnp.maximum(sizes, 1))
-    if unit == "sequence":
-        return total, jnp.sum(jnp.any(mask, axis=1), dtype=jnp.int32).astype(jnp.float32)
-    # The first token of each step, by the count of those that ended before it.
-    ended = jnp.pad(jnp.cumsum(mask & step_end, axis=1, dtype=jnp.int32), ((0, 0), (1, 0)))[:, :-1]
-    last = jnp.max(jnp.where(mask, ended + 1, 0), axis=1)
-    return total, jnp.sum(last, dtype=jnp.int32).astype(jnp.float32)
+    return jnp.where(mask, 1.0 / jnp.maximum(sizes, 1), 0.0), count.astype(jnp.float32)
 
 
 def reduced_mean(
     x: Float[Array, "B T"], mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
 ) -> Float[Array, ""]:
-    """`reduced_sum_count`, divided; 0 where there is nothing."""
-    total, count = reduced_sum_count(x, mask, step_end, unit)
-    return total / jnp.maximum(count, 1.0)
+    """The mean over units of the mean of x over the unit's tokens; 0 where there is nothing."""
+    shares, count = token_shares(mask, step_end, unit)
+    return jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32) * shares) / jnp.maximum(count, 1.0)

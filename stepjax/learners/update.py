@@ -16,13 +16,14 @@ from stepjax.errors import UserError
 from stepjax.learners.guards import has_guards, judge_minibatch
 from stepjax.learners.kl_control import adapted_coefficient
 from stepjax.learners.losses import kl_estimate
-from stepjax.learners.objectives import critic_objective, policy_objective
+from stepjax.learners.objectives import critic_objective, joined, objective_columns, policy_objective
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
+from stepjax.learners.packing import PackingShape, micro_batch, over_micro_batches, pack
 from stepjax.learners.ppo import Metrics, adaptive_weights, make_streams
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
 from stepjax.models.parts import Part, join
-from stepjax.parallel import batch_sharding, replicated
+from stepjax.parallel import batch_devices, batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.trajectory import Trajectory
 
@@ -54,6 +55,14 @@ def update_program(
             "(ppo.prompts × ppo.samples)"
         )
 
+    minibatch_rows = size // options.minibatches
+    shape = PackingShape.of(
+        minibatch_rows,
+        rows.tokens.shape[1],
+        row_tokens=options.row_tokens,
+        micro_tokens=options.micro_tokens,
+        devices=batch_devices(mesh),
+    )
     objectives: dict[str, Any] = {"policy": functools.partial(policy_objective, options, policy)}
     if critic is not None and not options.critic_frozen:
         objectives["critic"] = functools.partial(critic_objective, options, streams, critic)
@@ -66,17 +75,36 @@ def update_program(
 
         def minibatch(carry: tuple[State, Array], chosen: Array) -> tuple[tuple[State, Array], Metrics]:
             state, stopped = carry
-            batch = jax.tree.map(lambda x: x[chosen], rows)
-            gradients: dict[str, Params] = {}
-            metrics: Metrics = {}
-            for role, objective in objectives.items():
-                more = {"coefficient": coefficient} if role == "policy" else {}
-                if frozen:
-                    objective = _on_part(objective, frozen[0].get(role, {}))
-                (_, found), gradients[role] = jax.value_and_grad(objective, has_aux=True)(
-                    state[role]["params"], batch, **more
-                )
-                metrics |= found
+            packing = pack(rows, chosen, shape)
+            columns = objective_columns(options, streams, rows, chosen)
+
+            def descend(i: Array) -> tuple[dict[str, Params], Metrics]:
+                batch = micro_batch(rows, packing, i, columns)
+                gradients: dict[str, Params] = {}
+                metrics: Metrics = {}
+                for role, objective in objectives.items():
+                    more = {"coefficient": coefficient} if role == "policy" else {}
+                    if frozen:
+                        objective = _on_part(objective, frozen[0].get(role, {}))
+                    (_, found), gradients[role] = jax.value_and_grad(objective, has_aux=True)(
+                        state[role]["params"], batch, **more
+                    )
+                    metrics |= found
+                return gradients, metrics
+
+            def add(i: Array, so_far: Any) -> Any:
+                gradients, metrics = descend(i)
+                total = jax.tree.map(lambda x, y: x + y.astype(x.dtype), so_far[0], gradients)
+                return total, joined(so_far[1], metrics)
+
+            nothing = jax.tree.map(
+                lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(descend, jnp.zeros((), jnp.int32))
+            )
+            gradients, metrics = over_micro_batches(packing, add, nothing)
+            gradients = {
+                role: jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, state[role]["params"])
+                for role, gradient in gradients.items()
+            }
             idle: dict[str, Array] = {}  # when a role stays as it is; a role that never does is not in it
             if has_guards(options):
                 stopped, skipped = judge_minibatch(
@@ -135,7 +163,15 @@ def update_program(
     if rest := {role: part.abstract_rest(mesh) for role, part in parts.items() if part.rest_shapes}:
         inputs += (rest,)
     shardings = jax.tree.map(lambda x: x.sharding, like)
-    return Program("update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, whole))
+    return Program(
+        "update",
+        update,
+        mesh=mesh,
+        inputs=inputs,
+        donate=(0,),
+        out_shardings=(shardings, whole),
+        turns=shape.turns(minibatch_rows),
+    )
 
 
 def _on_part(objective: Any, frozen: Params) -> Any:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from stepjax.models.attention import Cache, empty_cache
+from stepjax.models.cache import Cache, KeyValues, empty_cache
 from stepjax.models.definition import param
 from stepjax.models.lora import LoRA, add_adapters, low_rank
 from stepjax.models.rope import Angles, Rope, RopeScaling, rotate
@@ -47,6 +47,7 @@ class DecoderConfig:
       attention: how a whole row attends to itself: xla, splash (TPU) or cudnn (NVIDIA GPU).
       remat, remat_policy: recompute a layer's activations in the backward pass; which of them are kept all the same.
       unroll: layers in one turn of the layer loop.
+      cache_dtype: of cached keys and values: bfloat16, int8 (with a scale a token and head) or None, `dtype`.
       lora: low-rank adapters on the projections.
     """
 
@@ -66,6 +67,7 @@ class DecoderConfig:
     param_dtype: Any = jnp.float32
     remat: bool = False
     unroll: int = 1
+    cache_dtype: Any = None
     entries: int | None = None
     rope_scaling: RopeScaling | None = None
     local_rope: Rope | None = None
@@ -224,12 +226,19 @@ class Block:
         return constrain(x, "batch", "time", "width")
 
 
+LayerWeights = tuple[dict[str, jax.Array], ...]
+
+
+def layer_weights(layers: Layers) -> dict[str, jax.Array]:
+    """The layers' stacked parameters by name."""
+    _, state = nnx.split(layers, nnx.Param)
+    return {str(path[-1]): variable[...] for path, variable in nnx.to_flat_state(state)}
+
+
 def scan_layers(config: DecoderConfig, layers: Layers, step: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> Any:
     """Runs `step(carry, (weights, index, kind))` over the layers' stacked parameters."""
-    _, state = nnx.split(layers, nnx.Param)
-    weights = {str(path[-1]): variable[...] for path, variable in nnx.to_flat_state(state)}
     body = jax.checkpoint(step, policy=REMAT_POLICIES[config.remat_policy]) if config.remat else step
-    each = (weights, jnp.arange(config.layers), layer_kinds(config))
+    each = (layer_weights(layers), jnp.arange(config.layers), layer_kinds(config))
     return jax.lax.scan(body, carry, each, unroll=min(config.unroll, config.layers))[0]
 
 
@@ -280,7 +289,18 @@ class Trunk(nnx.Module):
 
     def empty_cache(self, rows: int, slots: int) -> Cache:
         c = self.config
-        return empty_cache(c.layers, rows, c.kv_heads, slots, c.head_dim, c.dtype)
+        dtype, unrolled = c.cache_dtype or c.dtype, c.unroll >= c.layers
+        return empty_cache(c.layers, rows, c.kv_heads, slots, c.head_dim, dtype, unrolled)
+
+    def split_weights(self) -> LayerWeights | None:
+        """Each layer's weights, where the layer loop is unrolled (else None).
+
+        A loop over `extend` takes them apart before it begins, not in each of its turns.
+        """
+        if self.config.unroll < self.config.layers:
+            return None
+        stacked = layer_weights(self.layers)
+        return tuple({name: w[i] for name, w in stacked.items()} for i in range(self.config.layers))
 
     def extend(
         self,
@@ -290,11 +310,12 @@ class Trunk(nnx.Module):
         cache: Cache,
         *,
         fresh: bool = False,
+        weights: LayerWeights | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache]:
         """Hidden states of tokens that continue the cache, and the cache with them.
 
         With `fresh` the cache is known to be empty (a prefill): the tokens then attend among themselves only, and
-        no time is spent on empty slots.
+        no time is spent on empty slots. `weights`: those of `split_weights`, made before a loop.
         """
         at = cache.index
         cache = dataclasses.replace(
@@ -304,17 +325,30 @@ class Trunk(nnx.Module):
         )
         sight = Sight(self.config, positions, segments, None if fresh else (cache.positions, cache.segments))
 
-        def step(carry: Any, layer: tuple[dict[str, jax.Array], jax.Array, Kind]) -> tuple[Any, None]:
-            x, keys, values = carry
-            weights, i, kind = layer
+        def one(
+            x: jax.Array, stored: KeyValues, weights: dict[str, jax.Array], kind: Kind, layer: jax.Array | None
+        ) -> tuple[jax.Array, KeyValues]:
             block = Block(self.config, weights)
             q, k, v = block.project(x, sight.angles(kind))
-            keys = jax.lax.dynamic_update_slice(keys, k[None], (i, 0, 0, at, 0))
-            values = jax.lax.dynamic_update_slice(values, v[None], (i, 0, 0, at, 0))
-            if not fresh:
-                k, v = (jax.lax.dynamic_index_in_dim(a, i, keepdims=False) for a in (keys, values))
-            return (block.finish(x, sight.attend(q, k, v, kind)), keys, values), None
+            stored = stored.write(k, v, at, layer)
+            if fresh:
+                return block.finish(x, sight.attend(q, k, v, kind)), stored
+            # What is written is settled before it is read: fused into the read, it would copy the whole cache.
+            stored = jax.lax.optimization_barrier(stored)
+            seen = stored if layer is None else stored.of(layer)
+            return block.finish(x, sight.look_back(q, seen, kind)), stored
 
-        x, keys, values = scan_layers(self.config, self.layers, step, (self._embed(tokens), cache.keys, cache.values))
-        cache = dataclasses.replace(cache, keys=keys, values=values, index=at + tokens.shape[1])
-        return self._last_norm(x), cache
+        def step(carry: Any, layer: tuple[dict[str, jax.Array], jax.Array, Kind]) -> tuple[Any, None]:
+            weights, i, kind = layer
+            return one(*carry, weights, kind, i), None
+
+        x, stored = self._embed(tokens), cache.layers
+        if isinstance(stored, KeyValues):
+            x, stored = scan_layers(self.config, self.layers, step, (x, stored))
+        else:
+            found, kinds = [], layer_kinds(self.config)
+            for i, (of_layer, own) in enumerate(zip(stored, weights or self.split_weights() or (), strict=True)):
+                x, of_layer = one(x, of_layer, own, jax.tree.map(lambda k, i=i: k[i], kinds), None)
+                found.append(of_layer)
+            stored = tuple(found)
+        return self._last_norm(x), dataclasses.replace(cache, layers=stored, index=at + tokens.shape[1])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from stepjax.models.attention import attend, causal_bias
+from stepjax.models.cache import KeyValues, attend_to_cache
 from stepjax.models.cudnn import cudnn_attention
 from stepjax.models.rope import Angles
 from stepjax.models.splash import splash_attention
@@ -87,13 +88,21 @@ class Sight:
         if self.how == "splash":
             rules = [self._splash(window) for window in self.windows]
             return rules[0](q, k, v) if len(rules) == 1 else jax.lax.switch(kind["rule"], rules, q, k, v)
-        bias = self._bias
-        if len(self.windows) > 1:
-            assert self._distance is not None
-            bias = jnp.where(self._distance < kind["window"], bias, -1e30)
+        bias = self._bias_of(kind)
         if self.how == "cudnn":
             return cudnn_attention(q, k, v, bias > -1.0, scale=c.query_scale)
         return attend(q, k, v, bias, scale=c.query_scale, cap=c.attention_cap)
+
+    def look_back(self, q: Float[Array, "B H T D"], stored: KeyValues, kind: Kind) -> Float[Array, "B H T D"]:
+        """The same, where the keys are the slots of a cache."""
+        c = self.config
+        return attend_to_cache(q, stored, self._bias_of(kind), scale=c.query_scale, cap=c.attention_cap)
+
+    def _bias_of(self, kind: Kind) -> Float[Array, "B T S"]:
+        if len(self.windows) == 1:
+            return self._bias
+        assert self._distance is not None
+        return jnp.where(self._distance < kind["window"], self._bias, -1e30)
 
     def _splash(self, window: int):
         def look(q: Array, k: Array, v: Array) -> Array:

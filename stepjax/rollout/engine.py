@@ -3,7 +3,8 @@
 Lengths of reasoning are heavy-tailed: a batch that waits for its slowest row spends most of its time on rows that ended
 long ago. Here prompts are prefilled first, each once for all of its samples, into a pool. Then one loop decodes
 `slots` rows; the slot of a row that ends takes the next row of the queue in the same step, so that a response of n
-tokens holds a slot for exactly n steps. Nothing of that crosses to the host.
+tokens holds a slot for exactly n steps. When the queue is empty and half of the slots are, the others go on in half as
+many slots, and so on. Nothing of that crosses to the host.
 
 All slots write their next key and value in the same column, which goes round in a ring behind the prompts' columns: a
 response never outlives a turn of the ring, and what earlier rows left there is told apart by its segment, 0. So a step
@@ -12,147 +13,66 @@ writes one slice, whatever rows began when.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from stepjax.models import LanguageModel
-from stepjax.models.attention import Cache
+from stepjax.models.cache import Cache
 from stepjax.parallel import RULES, batch_devices, constrain
 from stepjax.rollout.environment import HostTool, Replies
+from stepjax.rollout.noise import fold_in
+from stepjax.rollout.prefill import prefill
+from stepjax.rollout.record import Log, Occupancy, collect
 from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.slots import Pool, Queue, Slots, refill, shrunk, wanted
+from stepjax.rollout.stops import Stops
 from stepjax.trajectory import Trajectory
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Pool:
-    """Prefilled prompts. Q prompts of width P.
+class Decoding:
+    """How rows are decoded; all of it is fixed when the program is compiled.
 
     Attributes:
-      hidden: [Q, D], the state that predicts each prompt's first response token.
-      keys, values: [layers, Q, kv_heads, P, head_dim].
-      positions, segments: int32[Q, P], as in `Cache`.
+      new_tokens: W, tokens of the longest response.
+      slots: rows that decode at once; a multiple of the devices along the batch.
+      eos: the ids that end a response; one of them is its last token.
+      sampler: how a token is drawn.
+      tool: an environment that may write into the responses; its tokens have log-probability 0 and are `observed`.
+      stops: what else ends a response.
+      prefill_rows: prompts that are prefilled at once; 0: all.
+      halvings: how often the slots may be halved when the queue is empty. Each makes the program longer to compile.
+      fewest: slots a device that are not halved.
+      plain: record the log-probabilities at temperature 1 without filters, too.
     """
 
-    hidden: jax.Array
-    keys: jax.Array
-    values: jax.Array
-    positions: jax.Array
-    segments: jax.Array
+    new_tokens: int
+    slots: int
+    eos: tuple[int, ...]
+    sampler: Sampler
+    tool: HostTool | None = None
+    stops: Stops | None = None
+    prefill_rows: int = 0
+    halvings: int = 1
+    fewest: int = 8
+    plain: bool = False
 
+    def sizes(self, devices: int) -> list[int]:
+        """The number of slots, and what it is halved to."""
+        found = [self.slots // devices]
+        for _ in range(self.halvings):
+            if found[-1] > self.fewest:
+                found.append(-(-found[-1] // 2))
+        return [size * devices for size in found]
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Slots:
-    """What decodes. S slots; rows are numbered within the devices of their slot.
-
-    Attributes:
-      row: int32[S], the row in each slot; the number of rows where there is none.
-      id: int32[S], the number that names its random key.
-      time: int32[S], tokens that it has so far.
-      prompt_length: int32[S].
-      next: int32[devices], the first row that waits.
-      hidden: [S, D], the state that predicts the next token.
-      cache: keys and values, prompts in front, the ring behind.
-    """
-
-    row: jax.Array
-    id: jax.Array
-    time: jax.Array
-    prompt_length: jax.Array
-    next: jax.Array
-    hidden: jax.Array
-    cache: Cache
-
-
-def prefill(model: LanguageModel, prompts: Int[Array, "Q P"], prompt_length: Int[Array, " Q"]) -> Pool:
-    """All prompts at once; they are padded on the left."""
-    count, width = prompts.shape
-    columns = jnp.arange(width, dtype=jnp.int32)[None] - (width - prompt_length[:, None])
-    positions, segments = jnp.maximum(columns, 0), (columns >= 0).astype(jnp.int32)
-    cache = model.trunk.empty_cache(count, width)
-    hidden, cache = model.trunk.extend(prompts, positions, segments, cache, fresh=True)
-    return Pool(hidden[:, -1], cache.keys, cache.values, positions, segments)
-
-
-def refill(slots: Slots, pool: Pool, ids: Int[Array, " N"], ended: Bool[Array, " S"], *, samples: int) -> Slots:
-    """Gives each slot that ended the next row of the queue; what is here of slots, prompts and rows is one device's.
-
-    A loop over the slots that take a row: each copies one prompt's keys and values in place.
-    """
-    rows, width = ids.shape[0], pool.positions.shape[1]
-    rank = jnp.cumsum(ended) - 1
-    taken = jnp.where(ended, jnp.minimum(slots.next[0] + rank, rows), rows).astype(jnp.int32)
-    takes = taken < rows
-    order = jnp.argsort(jnp.where(takes, rank, ended.shape[0]))  # slots that take a row go first
-    row = jnp.where(ended, taken, slots.row)
-    known = jnp.minimum(row, rows - 1)
-
-    def take(carry: Any) -> Any:
-        i, hidden, cache = carry
-        slot = order[i]
-        prompt = row[slot] // samples
-
-        def put(into: Array, given: Array, axis: int = 0) -> Array:
-            piece = jax.lax.dynamic_index_in_dim(given, prompt, axis)
-            return jax.lax.dynamic_update_slice(into, piece, [slot if a == axis else 0 for a in range(into.ndim)])
-
-        nothing = jnp.zeros((1, cache.segments.shape[1] - width), jnp.int32)
-        cache = dataclasses.replace(
-            cache,
-            keys=put(cache.keys, pool.keys, 1),
-            values=put(cache.values, pool.values, 1),
-            positions=put(cache.positions, pool.positions),
-            segments=jax.lax.dynamic_update_slice(put(cache.segments, pool.segments), nothing, (slot, width)),
-        )
-        return i + 1, put(hidden, pool.hidden), cache
-
-    count = jnp.sum(takes)
-    start = (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
-    _, hidden, cache = jax.lax.while_loop(lambda carry: carry[0] < count, take, start)
-    return Slots(
-        row=row,
-        id=ids[known],
-        time=jnp.where(ended, 0, slots.time),
-        prompt_length=pool.positions[known // samples, -1] + 1,
-        next=jnp.minimum(slots.next + jnp.sum(ended, dtype=jnp.int32), rows),
-        hidden=hidden,
-        cache=cache,
-    )
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Log:
-    """What each slot did in each step, `[steps, S]`.
-
-    Attributes:
-      place: int32, row × new_tokens + the token's number in it; the number of places where there was no row.
-      tokens: int32.
-      logprobs: float32.
-      observed: bool, written by the environment.
-    """
-
-    place: jax.Array
-    tokens: jax.Array
-    logprobs: jax.Array
-    observed: jax.Array
-
-
-def collect(log: Log, *, rows: int, new_tokens: int) -> dict[str, Array]:
-    """One device's log as rows, each `[N, W]`; `written` is True where a row has a token."""
-
-    def rowwise(values: Array) -> Array:
-        flat = jnp.zeros(rows * new_tokens, values.dtype)
-        return flat.at[log.place.ravel()].set(values.ravel(), mode="drop").reshape(rows, new_tokens)
-
-    written = rowwise(jnp.ones(log.place.shape, bool))
-    return {n: rowwise(getattr(log, n)) for n in ("tokens", "logprobs", "observed")} | {"written": written}
+    def steps(self, rows: int) -> int:
+        """The steps that `rows` rows take at most: after each W of them every slot has ended a row."""
+        return -(-rows // self.slots) * self.new_tokens
 
 
 def generate_in_slots(
@@ -161,113 +81,160 @@ def generate_in_slots(
     prompt_length: Int[Array, " Q"],
     key: PRNGKeyArray,
     ids: Int[Array, " N"],
+    decoding: Decoding,
     *,
-    slots: int,
-    new_tokens: int,
-    eos: Sequence[int],
-    sampler: Sampler,
-    tool: HostTool | None = None,
+    prompt_of: Int[Array, " N"] | None = None,
+    limits: Int[Array, " N"] | None = None,
     mesh: Mesh | None = None,
-) -> Trajectory:
-    """Samples N = Q × samples responses, those to one prompt in consecutive rows (pure, meant for jit).
+) -> tuple[Trajectory, Occupancy]:
+    """Samples N responses (pure, meant for jit, but for the questions put to a tool).
 
     Args:
-      prompts: padded on the left, so that every prompt ends in the last column.
+      prompts: padded on the left, so that every prompt ends in the last column; length 0: none.
       ids: a number a row that names its random key: token t of a row uses `fold_in(fold_in(key, id), t)`.
-      slots: rows that decode at once; a multiple of the devices along the batch.
-      new_tokens: W, tokens of the longest response.
-      eos: the ids that end a response; one of them is its last token.
-      tool: an environment that may write into the responses; its tokens have log-probability 0 and are `observed`.
-      mesh: over whose batch axes slots, prompts and rows are divided; each device has a queue of its own.
+      prompt_of: the prompt of each row; None: N / Q consecutive rows share one.
+      limits: tokens of each response at most; None: W. Rows with limit 0 are left empty and cost nothing; they stand
+        behind the others.
+      mesh: over whose batch axes slots, prompts and rows are divided; each device has a queue of its own, and the
+        prompts of its rows.
     """
+    d = decoding
     prompts, prompt_length, ids = (jnp.asarray(x) for x in (prompts, prompt_length, ids))
     count, width = prompts.shape
     total, devices = ids.shape[0], 1 if mesh is None else batch_devices(mesh)
-    samples, rows, ring = total // count, total // devices, max(new_tokens - 1, 1)
-    assert samples * count == total and count % devices == 0 and slots % devices == 0, (total, count, slots, devices)
-    steps = -(-rows * devices // slots) * new_tokens  # after each W of them every slot has ended a row
-    idle, nowhere = rows, rows * new_tokens
+    if prompt_of is None:
+        prompt_of = jnp.arange(total, dtype=jnp.int32) // (total // count)
+    if limits is None:
+        limits = jnp.full(total, d.new_tokens, jnp.int32)
+    chunk = d.prefill_rows or count
+    assert not any(n % devices for n in (count, total, d.slots, chunk)) and count % chunk == 0, (total, count, d.slots)
+    rows, ring = total // devices, max(d.new_tokens - 1, 1)
+    idle, nowhere = rows, rows * d.new_tokens
+    limits = jnp.minimum(limits, d.new_tokens)
+    queue = Queue(jnp.asarray(prompt_of) % (count // devices), ids, limits)
+    pool = prefill(model, prompts, prompt_length, devices=devices, chunk=chunk)
+    state = _empty_slots(model, d.slots, width + ring, devices, idle=idle)
+    slots_at, pool_at = _row_axes(state, 0), _row_axes(pool, 1)
+    queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
+    fill = _on_each_device(refill, mesh, (slots_at, pool_at, queue_at, 0), slots_at)
+    waiting_on = _on_each_device(lambda s, q: s.next < wanted(q), mesh, (slots_at, queue_at), 0)
+    state = fill(state, pool, queue, jnp.ones(d.slots, bool))
+    weights = model.trunk.split_weights()
+    reply = None if d.tool is None else Replies.none(d.slots, d.new_tokens, d.tool.reply_tokens)
 
-    pool = prefill(model, prompts, prompt_length)
-    nothing = jnp.zeros(slots, jnp.int32)
-    state = Slots(
-        row=jnp.full(slots, idle, jnp.int32),
-        id=nothing,
-        time=nothing,
-        prompt_length=nothing,
-        next=jnp.zeros(devices, jnp.int32),
-        hidden=jnp.zeros((slots, pool.hidden.shape[1]), pool.hidden.dtype),
-        cache=model.trunk.empty_cache(slots, width + ring),
-    )
-    # A key-value array has its layers before its rows.
-    cache_at = Cache(keys=1, values=1, positions=0, segments=0, index=None)  # type: ignore[arg-type]
-    slots_at = Slots(row=0, id=0, time=0, prompt_length=0, next=0, hidden=0, cache=cache_at)  # type: ignore[arg-type]
-    pool_at = Pool(hidden=0, keys=1, values=1, positions=0, segments=0)  # type: ignore[arg-type]
-    fill = _on_each_device(functools.partial(refill, samples=samples), mesh, (slots_at, pool_at, 0, 0), slots_at)
-    state = fill(state, pool, ids, jnp.ones(slots, bool))
-    log = Log(
-        place=jnp.full((steps, slots), nowhere, jnp.int32),
-        tokens=jnp.zeros((steps, slots), jnp.int32),
-        logprobs=jnp.zeros((steps, slots), jnp.float32),
-        observed=jnp.zeros((steps, slots), bool),
-    )
-    reply = None if tool is None else Replies.none(slots, new_tokens, tool.reply_tokens)
-
-    def unfinished(carry: Any) -> jax.Array:
-        t, state, *_ = carry
-        return (t < steps) & jnp.any(state.row < idle)
-
-    def step(carry: Any) -> Any:
-        t, state, log, reply = carry
+    def step(t: Array, state: Slots, reply: Replies | None) -> tuple[Slots, Replies | None, Log]:
         live = state.row < idle
         logits = constrain(model.logits(state.hidden), "batch", "vocab")
-        keys = jax.vmap(lambda i, n: jax.random.fold_in(jax.random.fold_in(key, i), n))(state.id, state.time)
-        token, logprob = sampler(keys, logits)
+        keys = fold_in(fold_in(key, state.id), state.time)
+        token, logprob = d.sampler(keys, logits, time=state.time, eos=d.eos)
         own = live
         if reply is not None:
             own = live & (reply.left == 0)
             token = jnp.where(own, token, reply.waiting[:, 0])
         token = jnp.where(live, token, 0)
-        ends = own & jnp.isin(token, jnp.asarray(eos, jnp.int32))
-        ended = ends | (live & (state.time + 1 == new_tokens))
-        log = jax.tree.map(
-            lambda into, new: jax.lax.dynamic_update_slice(into, new[None].astype(into.dtype), (t, 0)),
-            log,
-            Log(
-                place=jnp.where(live, state.row * new_tokens + state.time, nowhere),
-                tokens=token,
-                logprobs=jnp.where(own, logprob, 0.0),
-                observed=live & ~own,
-            ),
+        stopped = own & jnp.isin(token, jnp.asarray(d.eos, jnp.int32))
+        automaton = state.stop
+        if d.stops is not None:
+            automaton, hit = d.stops.advance(state.stop, token)
+            stopped |= own & hit
+        ended = stopped | (live & (state.time + 1 >= state.limit))
+        line = Log(
+            place=jnp.where(live, state.row * d.new_tokens + state.time, nowhere),
+            tokens=token,
+            logprobs=jnp.where(own, logprob, 0.0),
+            observed=live & ~own,
+            stopped=stopped,
+            plain=jnp.where(own, d.sampler.plain_logprobs(logits, token), 0.0) if d.plain else None,
         )
         if reply is not None:
-            assert tool is not None
-            reply = reply.after(tool, mesh, token, state.time, own & ~ended, ended)
+            assert d.tool is not None
+            reply = reply.after(d.tool, mesh, token, state.time, own & ~ended, ended)
         cache = dataclasses.replace(state.cache, index=width + t % ring)
         position = state.prompt_length + state.time
-        hidden, cache = model.trunk.extend(token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache)
-        state = dataclasses.replace(state, time=state.time + live, hidden=hidden[:, 0], cache=cache)
-        return t + 1, fill(state, pool, ids, ended), log, reply
+        hidden, cache = model.trunk.extend(
+            token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache, weights=weights
+        )
+        state = dataclasses.replace(state, time=state.time + live, stop=automaton, hidden=hidden[:, 0], cache=cache)
+        return fill(state, pool, queue, ended), reply, line
 
-    log = jax.lax.while_loop(unfinished, step, (jnp.zeros((), jnp.int32), state, log, reply))[2]
-    log_at = Log(place=1, tokens=1, logprobs=1, observed=1)  # type: ignore[arg-type]
-    columns = dict.fromkeys(("tokens", "logprobs", "observed", "written"), 0)
-    gather = functools.partial(collect, rows=rows, new_tokens=new_tokens)
-    found = _on_each_device(gather, mesh, (log_at,), columns)(log)
-    ended = found["written"] & ~found["observed"] & jnp.isin(found["tokens"], jnp.asarray(eos, jnp.int32))
+    sizes, logs = d.sizes(devices), []
+    t, occupancy = jnp.zeros((), jnp.int32), Occupancy.none()
+    for number, size in enumerate(sizes):
+        least = sizes[number + 1] if number + 1 < len(sizes) else 0
+        if number:
+            give_up = functools.partial(shrunk, size=size // devices, idle=idle)
+            state, kept = _on_each_device(give_up, mesh, (slots_at,), (slots_at, 0))(state)
+            if reply is not None:
+                take = _on_each_device(lambda r, k: jax.tree.map(lambda x: x[k], r), mesh, (0, 0), 0)
+                reply = take(reply, kept)
+        first = t
+
+        def unfinished(carry: Any, least: int = least) -> Array:
+            _, state, _, _, _ = carry
+            live = jnp.sum((state.row < idle).reshape(devices, -1), axis=1)
+            return jnp.any(live > least // devices) | jnp.any(waiting_on(state, queue))
+
+        def turn(carry: Any, first: Array = first) -> Any:
+            t, state, log, reply, occupancy = carry
+            occupancy = occupancy.after(state.row < idle, jnp.any(waiting_on(state, queue)))
+            state, reply, line = step(t, state, reply)
+            return t + 1, state, log.write(t - first, line), reply, occupancy
+
+        log = Log.empty(d.new_tokens if number else d.steps(total), size, nowhere, plain=d.plain)
+        t, state, log, reply, occupancy = jax.lax.while_loop(unfinished, turn, (t, state, log, reply, occupancy))
+        logs.append(log)
+    found = _gather(tuple(logs), mesh, rows=rows, new_tokens=d.new_tokens)
 
     def behind_prompt(x: Array) -> Array:
         return jnp.pad(x, ((0, 0), (width, 0)))
 
-    return Trajectory(
-        tokens=jnp.concatenate([jnp.repeat(prompts, samples, axis=0), found["tokens"]], axis=1),
-        prompt_length=jnp.repeat(prompt_length, samples),
+    own_prompt = _on_each_device(lambda x, q: x[q.prompt], mesh, (0, queue_at), 0)
+    trajectory = Trajectory(
+        tokens=jnp.concatenate([own_prompt(prompts, queue), found["tokens"]], axis=1),
+        prompt_length=own_prompt(prompt_length, queue),
         response_length=jnp.sum(found["written"], axis=1, dtype=jnp.int32),
-        finished=jnp.any(ended, axis=1),
+        finished=jnp.any(found["stopped"], axis=1),
         logprobs=behind_prompt(found["logprobs"]),
         prompt_width=width,
-        observed=None if tool is None else behind_prompt(found["observed"]),
+        observed=None if d.tool is None else behind_prompt(found["observed"]),
+        plain_logprobs=behind_prompt(found["plain"]) if d.plain else None,
     )
+    return trajectory, occupancy
+
+
+def _empty_slots(model: LanguageModel, slots: int, columns: int, devices: int, *, idle: int) -> Slots:
+    nothing = jnp.zeros(slots, jnp.int32)
+    config = model.trunk.config
+    return Slots(
+        row=jnp.full(slots, idle, jnp.int32),
+        id=nothing,
+        limit=nothing,
+        time=nothing,
+        prompt_length=nothing,
+        stop=nothing,
+        next=jnp.zeros(devices, jnp.int32),
+        hidden=jnp.zeros((slots, config.width), config.dtype),
+        cache=model.trunk.empty_cache(slots, columns),
+    )
+
+
+def _row_axes(tree: Any, leading: int) -> Any:
+    """Which dimension of slots or of a pool holds the rows; None where there is none."""
+    inner = leading + (0 if isinstance(tree.layers if isinstance(tree, Pool) else tree.cache.layers, tuple) else 1)
+    if isinstance(tree, Pool):
+        layers = jax.tree.map(lambda _: inner, tree.layers)
+        return Pool(hidden=leading, layers=layers, positions=leading, segments=leading)  # type: ignore[arg-type]
+    layers = jax.tree.map(lambda _: inner, tree.cache.layers)
+    cache = Cache(layers=layers, positions=leading, segments=leading, index=None)  # type: ignore[arg-type]
+    by_row = {f.name: leading for f in dataclasses.fields(tree)} | {"cache": cache}
+    return Slots(**by_row)
+
+
+def _gather(logs: tuple[Log, ...], mesh: Mesh | None, *, rows: int, new_tokens: int) -> dict[str, Array]:
+    names = ["written", "observed", "stopped", "tokens", "logprobs"] + (["plain"] if logs[0].plain is not None else [])
+    given = jax.tree.map(lambda _: 1, logs)
+    gather = functools.partial(collect, rows=rows, new_tokens=new_tokens)
+    return _on_each_device(gather, mesh, (given,), dict.fromkeys(names, 0))(logs)
 
 
 def _on_each_device(function: Callable[..., Any], mesh: Mesh | None, inputs: Any, outputs: Any) -> Callable[..., Any]:

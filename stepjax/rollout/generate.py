@@ -1,7 +1,6 @@
-"""The rollout: prompts prefilled at once, then one jitted loop that decodes until every row has ended."""
+"""The rollout program: the slot engine, compiled for given sizes."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +9,14 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding, constrain, replicated
+from stepjax.parallel import batch_devices, batch_sharding, replicated
 from stepjax.programs import Program, abstract
+from stepjax.rollout.engine import Decoding, generate_in_slots
 from stepjax.rollout.environment import HostTool
-from stepjax.rollout.sampling import Sampler, row_keys
+from stepjax.rollout.record import Occupancy
+from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.slots import Queue
+from stepjax.rollout.stops import Stops
 from stepjax.trajectory import Trajectory
 
 
@@ -22,92 +25,51 @@ class RolloutShape:
     """Sizes that a rollout is compiled for.
 
     Attributes:
-      rows: responses at once.
+      rows: responses, at most.
       prompt_width: tokens of the widest prompt.
       new_tokens: tokens of the longest response, its end-of-text token included.
+      samples: consecutive rows that have the same prompt; it is prefilled once for all of them.
+      slots: responses that decode at once; 0: all of them.
+      prefill_rows: prompts that are prefilled at once; 0: all of them.
+      halvings: how often the slots are halved once no row waits.
     """
 
     rows: int
     prompt_width: int
     new_tokens: int
+    samples: int = 1
+    slots: int = 0
+    prefill_rows: int = 0
+    halvings: int = 1
+
+    @classmethod
+    def of_many(cls, total: int, at_once: int, prompt_width: int, new_tokens: int, devices: int) -> "RolloutShape":
+        """For `total` responses with prompts of their own, `at_once` of which decode together."""
+        rows = -(-min(total, 4 * at_once) // devices) * devices
+        return cls(rows, prompt_width, new_tokens, slots=at_once, prefill_rows=at_once)
 
 
-def generate(
-    model: LanguageModel,
-    prompts: Int[Array, "B P"],
-    prompt_length: Int[Array, " B"],
-    keys: PRNGKeyArray,
-    *,
-    new_tokens: int,
-    eos: int,
-    sampler: Sampler,
-    tool: HostTool | None = None,
-    mesh: Mesh | None = None,
-) -> Trajectory:
-    """Samples a response a row (pure, meant for jit, but for the questions put to a tool).
+@dataclass(frozen=True)
+class DeviceSizes:
+    """A `RolloutShape` on one of the devices along the batch: its rows, the places of its prompts, how many of these
+    are prefilled at once, and its slots."""
 
-    Args:
-      prompts: padded on the left, so that every prompt ends in the last column.
-      keys: one a row; token t of a row uses `fold_in(key, t)`.
-      eos: the id that ends a response and is its last token.
-      tool: an environment that may write into the responses; its tokens have log-probability 0 and are `observed`.
-      mesh: over which a tool's questions are divided.
-    """
-    b, width = prompts.shape
-    total = width + new_tokens
-    start = Trajectory(
-        tokens=jnp.pad(prompts, ((0, 0), (0, new_tokens))),
-        prompt_length=prompt_length,
-        response_length=jnp.zeros(b, jnp.int32),
-        finished=jnp.zeros(b, bool),
-        logprobs=jnp.zeros((b, total), jnp.float32),
-        prompt_width=width,
-        observed=None if tool is None else jnp.zeros((b, total), bool),
-    )
-    queue = () if tool is None else (jnp.zeros((b, tool.reply_tokens), jnp.int32), jnp.zeros(b, jnp.int32))
-    positions, segments = start.positions[:, :width], start.segments[:, :width]
-    # The last sampled token is never read again: it needs no slot.
-    cache = model.trunk.empty_cache(b, total - 1 if new_tokens > 1 else total)
-    hidden, cache = model.trunk.extend(prompts, positions, segments, cache, fresh=True)
+    rows: int
+    prompts: int
+    chunk: int
+    slots: int
 
-    def unfinished(carry: Any) -> jax.Array:
-        t, rows, *_ = carry
-        return (t < new_tokens) & ~jnp.all(rows.finished)
 
-    def step(carry: Any) -> Any:
-        t, rows, hidden, cache, queue = carry
-        live = ~rows.finished
-        own = live
-        logits = constrain(model.logits(hidden), "batch", "vocab")
-        token, logprob = sampler(jax.vmap(jax.random.fold_in, (0, None))(keys, t), logits)
-        if tool is not None:
-            replies, left = queue
-            own = live & (left == 0)
-            token = jnp.where(own, token, replies[:, 0])
-            queue = jnp.roll(replies, -1, axis=1), jnp.maximum(left - 1, 0)
-        token = jnp.where(live, token, 0)
-        at = width + t
-        rows = Trajectory(
-            tokens=jax.lax.dynamic_update_slice(rows.tokens, token[:, None], (0, at)),
-            prompt_length=prompt_length,
-            response_length=rows.response_length + live,
-            finished=rows.finished | (token == eos) & own,
-            logprobs=jax.lax.dynamic_update_slice(rows.logprobs, jnp.where(own, logprob, 0.0)[:, None], (0, at)),
-            prompt_width=width,
-            observed=None
-            if rows.observed is None
-            else jax.lax.dynamic_update_slice(rows.observed, (live & ~own)[:, None], (0, at)),
-        )
-        if tool is not None:
-            asked = own & tool.may_ask(token)
-            replies, counts = tool.ask(mesh, rows.tokens[:, width:], rows.response_length, asked)
-            queue = jnp.where(asked[:, None], replies, queue[0]), jnp.where(asked, counts, queue[1])
-        position = prompt_length + t
-        hidden, cache = model.trunk.extend(token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache)
-        return t + 1, rows, hidden[:, 0], cache, queue
-
-    carry = (jnp.zeros((), jnp.int32), start, hidden[:, -1], cache, queue)
-    return jax.lax.while_loop(unfinished, step, carry)[1]
+def on_device(shape: RolloutShape, devices: int) -> DeviceSizes:
+    """What is not divisible is rounded up. ValueError where the rows are not."""
+    rows, rest = divmod(shape.rows, devices)
+    if rest or not rows:
+        raise ValueError(f"{shape.rows} rows cannot be divided among {devices} devices")
+    # Rows that share a prompt may be cut apart at a device's first and last row.
+    prompts = rows // shape.samples if rows % shape.samples == 0 else min(rows, rows // shape.samples + 2)
+    chunk = min(-(-shape.prefill_rows // devices) or prompts, prompts)
+    slots = min(-(-shape.slots // devices) or rows, rows)
+    return DeviceSizes(rows, -(-prompts // chunk) * chunk, chunk, slots)
 
 
 def rollout_program(
@@ -115,27 +77,50 @@ def rollout_program(
     mesh: Mesh,
     shape: RolloutShape,
     *,
-    eos: int,
+    eos: int | tuple[int, ...],
     sampler: Sampler,
     tool: HostTool | None = None,
+    stops: Stops | None = None,
+    plain: bool = False,
 ) -> Program:
-    """`(params, prompts [B, P], prompt_length [B], key [], row_ids [B]) -> Trajectory`.
+    """`(params, prompts [Q, P], prompt_length [Q], key [], queue [N]) -> (Trajectory, Occupancy)`.
 
-    Row i's tokens depend on `key`, `row_ids[i]` and its prompt alone.
+    A row's tokens depend on `key`, its number `queue.id`, its prompt and its limit alone. Every device has the prompts
+    of its own rows (`on_device` says how many), and `queue.prompt` counts from the device's first one. `plain`: also
+    record log-probabilities at temperature 1 without filters.
     """
+    devices = batch_devices(mesh)
+    each = on_device(shape, devices)
+    decoding = Decoding(
+        new_tokens=shape.new_tokens,
+        slots=each.slots * devices,
+        eos=(eos,) if isinstance(eos, int) else eos,
+        sampler=sampler,
+        tool=tool,
+        stops=stops,
+        prefill_rows=each.chunk * devices,
+        halvings=shape.halvings,
+        plain=plain,
+    )
 
     def rollout(
         params: Params,
-        prompts: Int[Array, "B P"],
-        prompt_length: Int[Array, " B"],
+        prompts: Int[Array, "Q P"],
+        prompt_length: Int[Array, " Q"],
         key: PRNGKeyArray,
-        ids: Int[Array, " B"],
-    ) -> Trajectory:
+        queue: Queue,
+    ) -> tuple[Trajectory, Occupancy]:
         model = definition.bind(params)
-        keys = row_keys(key, ids)
-        size = shape.new_tokens
-        return generate(
-            model, prompts, prompt_length, keys, new_tokens=size, eos=eos, sampler=sampler, tool=tool, mesh=mesh
+        return generate_in_slots(
+            model,
+            prompts,
+            prompt_length,
+            key,
+            queue.id,
+            decoding,
+            prompt_of=queue.prompt,
+            limits=queue.limit,
+            mesh=mesh,
         )
 
     rows = batch_sharding(mesh)
@@ -145,9 +130,11 @@ def rollout_program(
 
     inputs = (
         abstract(definition.shapes, definition.shardings(mesh)),
-        ints(shape.rows, shape.prompt_width),
-        ints(shape.rows),
+        ints(each.prompts * devices, shape.prompt_width),
+        ints(each.prompts * devices),
         abstract(jax.eval_shape(lambda: jax.random.key(0)), replicated(mesh)),
-        ints(shape.rows),
+        Queue(*(ints(shape.rows) for _ in range(3))),
     )
-    return Program("rollout", rollout, mesh=mesh, inputs=inputs, out_shardings=rows)
+    turns = max(decoding.steps(shape.rows), 1)
+    out = (rows, replicated(mesh))
+    return Program("rollout", rollout, mesh=mesh, inputs=inputs, out_shardings=out, turns=turns)

@@ -10,6 +10,7 @@ from stepjax.learners.ppo import check_groups, make_streams
 from stepjax.models.lora import MODULES
 from stepjax.parallel import batch_devices
 from stepjax.rewards.signals import check_signals
+from stepjax.runs.profile import profiled_steps
 
 
 def check_options(config: Config, mesh: Mesh) -> None:
@@ -33,6 +34,12 @@ def check_options(config: Config, mesh: Mesh) -> None:
             f"config.ppo.minibatches: {ppo.minibatches} does not divide the {responses} responses of a round "
             "(ppo.prompts × ppo.samples)"
         )
+    if ppo.min_new_tokens >= ppo.max_new_tokens:
+        raise UserError(
+            f"config.ppo.min_new_tokens: {ppo.min_new_tokens} leaves no room for an end in max_new_tokens="
+            f"{ppo.max_new_tokens}"
+        )
+    profiled_steps(config.profile)
     check_prm(config.prm)
     check_lora(config)
     check_public_prm(config.prm, ppo.streams)

@@ -7,7 +7,9 @@ import jax
 import numpy as np
 
 from stepjax.data.encoding import Prompts
+from stepjax.parallel import batch_devices
 from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.sampling import Sampler
 from stepjax.runs.progress import progress
 from stepjax.runs.responses import Response, ResponseSampler
 from stepjax.runs.setup import Run
@@ -35,7 +37,9 @@ def prefix_values(
             prompts.tokens.append([*response.prompt, *np.asarray(response.tokens)[np.asarray(index) <= k].tolist()])
     options = run.config
     width = -(-max(map(len, prompts.tokens), default=8) // 8) * 8
-    sampler = ResponseSampler(run, RolloutShape(options.eval.rows, width, options.ppo.max_new_tokens), 1.0)
+    total, at_once = len(starts) * completions, options.eval.rows
+    shape = RolloutShape.of_many(total, at_once, width, options.ppo.max_new_tokens, batch_devices(run.mesh))
+    sampler = ResponseSampler(run, shape, Sampler(1.0))
     rows = [i for i in range(len(starts)) for _ in range(completions)]
     with progress(label, len(rows), "completions") as bar:
         completed = sampler.many(params, prompts, rows, key, bar)

@@ -11,7 +11,7 @@ from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.json_file import MEASURES, read_json, write_json
 from stepjax.runs.progress import progress, say, table
-from stepjax.runs.responses import Response, ResponseSampler, measure
+from stepjax.runs.responses import Response, ResponseSampler, eval_sampler, measure
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, stage_params, starts_loaded
 
@@ -40,9 +40,9 @@ def evaluate(run: Run) -> dict[str, Any]:
     chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
     prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
     devices = batch_devices(run.mesh)
-    rows = min(options.rows, -(-len(prompts.problems) // devices) * devices)
-    shape = RolloutShape(rows, ppo.prompt_tokens, ppo.max_new_tokens)
-    sampler = ResponseSampler(run, shape, options.temperature)
+    count = len(prompts.problems)
+    shape = RolloutShape.of_many(count, options.rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+    sampler = ResponseSampler(run, shape, eval_sampler(options))
     key = key_on(run.mesh, options.seed)
     policies = [(s, k) for s, k in (("sft", ()), ("ppo", ("policy",))) if has_stage(run, s)]
     found: dict[str, Any] = {

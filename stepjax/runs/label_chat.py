@@ -9,6 +9,7 @@ from stepjax.data.encoding import Prompts, encode
 from stepjax.labels.judge import Reply
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.sampling import Sampler
 from stepjax.runs.responses import ResponseSampler
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
@@ -28,7 +29,7 @@ class PolicyChat:
         self.rows = -(-min(options.rows, 32) // devices) * devices
         self.width = options.judge.prompt_tokens
         shape = RolloutShape(self.rows, self.width, options.judge.answer_tokens)
-        self._sampler = ResponseSampler(run, shape, options.judge.temperature)
+        self._sampler = ResponseSampler(run, shape, Sampler(options.judge.temperature))
         self._key = key_on(run.mesh, options.seed, 22)
         self._asked = self.cut = 0
 
@@ -52,12 +53,11 @@ class PolicyChat:
         return encode(tokenizer, question + "\n")
 
     def _batch(self, ids: list[list[int]]) -> list[Reply]:
-        rows = np.minimum(np.arange(self.rows), len(ids) - 1)
         prompts = Prompts([Problem("", "", "")] * len(ids), ids, 0)
-        numbers = self._asked + np.arange(self.rows)
+        numbers = self._asked + np.arange(len(ids))
         self._asked += self.rows
         with only_asked_transfers():
-            trajectory = self._sampler(self.params, prompts, rows, self._key, numbers)
+            trajectory = self._sampler(self.params, prompts, range(len(ids)), self._key, numbers)
             tokens, lengths = fetch((trajectory.tokens, trajectory.response_length))
         width = trajectory.prompt_width
         written = [tokens[i, width : width + lengths[i]].tolist() for i in range(len(ids))]

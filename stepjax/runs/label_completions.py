@@ -12,6 +12,7 @@ from stepjax.data.tokenizers import load_tokenizer
 from stepjax.labels.solution import Completion, Prefix, Request
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.sampling import Sampler
 from stepjax.runs.responses import ResponseSampler, grade_responses
 from stepjax.runs.setup import Run
 
@@ -25,6 +26,7 @@ class Completer:
     on what it is sampled beside, nor on whether labelling was interrupted.
 
     Attributes:
+      rows: completions that decode together; `at_once`: those of one run of the program.
       sampled: tokens sampled so far.
       rollouts: runs of the compiled program.
     """
@@ -35,7 +37,9 @@ class Completer:
         self.longest = ppo.max_new_tokens
         self.rows = -(-rows // devices) * devices
         width = ppo.prompt_tokens + ppo.max_new_tokens
-        self._sampler = ResponseSampler(run, RolloutShape(self.rows, width, ppo.max_new_tokens), temperature)
+        self.at_once = 4 * self.rows
+        shape = RolloutShape(self.at_once, width, ppo.max_new_tokens, slots=self.rows, prefill_rows=self.rows)
+        self._sampler = ResponseSampler(run, shape, Sampler(temperature))
         self._key = key_on(run.mesh, seed, 21)
         self.sampled = self.rollouts = 0
 
@@ -43,34 +47,36 @@ class Completer:
         """All completions of all requests; responses longer than `ppo.max_new_tokens` in all count as cut off."""
         return complete(self, requests)
 
-    def rollout(self, prefixes: Sequence[Prefix], ids: np.ndarray) -> list[tuple[tuple[int, ...], bool]]:
-        """Tokens of a completion of each prefix, and whether it ended by itself; at most `rows` prefixes."""
-        tokens = [[*p.prompt, *p.tokens] for p in prefixes]
-        rows = np.minimum(np.arange(self.rows), len(prefixes) - 1)
-        ids = np.pad(ids, (0, self.rows - len(ids)))
-        prompts = Prompts([p.problem for p in prefixes], tokens, 0)
+    def rollout(
+        self, prefixes: Sequence[Prefix], rows: Sequence[int], ids: np.ndarray
+    ) -> list[tuple[tuple[int, ...], bool]]:
+        """Tokens of a completion of prefix `rows[i]` for each i (`at_once` at most), and whether it ended by itself."""
+        prompts = Prompts([p.problem for p in prefixes], [[*p.prompt, *p.tokens] for p in prefixes], 0)
+        limits = np.array([max(self.longest - len(prefixes[row].tokens), 1) for row in rows])
         with only_asked_transfers():
-            trajectory = self._sampler(self.params, prompts, rows, self._key, ids)
+            trajectory = self._sampler(self.params, prompts, rows, self._key, ids, limits)
             found, lengths, finished = fetch((trajectory.tokens, trajectory.response_length, trajectory.finished))
         width = trajectory.prompt_width
         self.rollouts += 1
-        self.sampled += int(lengths[: len(prefixes)].sum())
-        return [(tuple(found[i, width : width + lengths[i]].tolist()), bool(finished[i])) for i in range(len(prefixes))]
+        self.sampled += int(lengths[: len(rows)].sum())
+        return [(tuple(found[i, width : width + lengths[i]].tolist()), bool(finished[i])) for i in range(len(rows))]
 
 
 def complete(completer: Completer, requests: Sequence[Request]) -> list[list[Completion]]:
     """Completions of requests, in order: the one place where labelling meets the rollout.
 
-    Prefixes of like length share a rollout, since what is left of a response is about as long in all of them.
+    Prefixes of like length share a rollout, and each of them is prefilled once for all of its completions there.
     """
     rows = [(i, request.first + j) for i, request in enumerate(requests) for j in range(request.count)]
     rows.sort(key=lambda row: len(requests[row[0]].prefix.tokens))
     numbers = [number_of(request.prefix) for request in requests]
     sampled: list[tuple[tuple[int, ...], bool]] = []
-    for at in range(0, len(rows), completer.rows):
-        chosen = rows[at : at + completer.rows]
+    for at in range(0, len(rows), completer.at_once):
+        chosen = rows[at : at + completer.at_once]
         ids = np.array([(numbers[i] + j) % _IDS for i, j in chosen], np.int64)
-        sampled += completer.rollout([requests[i].prefix for i, _ in chosen], ids)
+        asked = list(dict.fromkeys(i for i, _ in chosen))
+        place = {i: at for at, i in enumerate(asked)}
+        sampled += completer.rollout([requests[i].prefix for i in asked], [place[i] for i, _ in chosen], ids)
     run, problems, texts, ended = completer.run, [], [], []
     for (i, _), (tokens, finished) in zip(rows, sampled, strict=True):
         prefix = requests[i].prefix

@@ -19,6 +19,7 @@ from stepjax.errors import UserError
 from stepjax.labels.solution import Completion, Prefix, Solution
 from stepjax.parallel import batch_devices, is_main_process, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.sampling import Sampler
 from stepjax.runs.array_store import agree
 from stepjax.runs.progress import progress, say
 from stepjax.runs.responses import Response, ResponseSampler, grade_responses
@@ -66,9 +67,9 @@ def sampled_records(run: Run) -> list[LabelledSolution]:
         prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
         rows = [i for i in range(len(prompts.problems)) for _ in range(options.samples)]
         devices = batch_devices(run.mesh)
-        shape = RolloutShape(-(-options.rows // devices) * devices, ppo.prompt_tokens, ppo.max_new_tokens)
+        shape = RolloutShape.of_many(len(rows), options.rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
         params = stage_params(run, options.solver, run.policy, *(("policy",) if options.solver == "ppo" else ()))
-        sampler = ResponseSampler(run, shape, options.temperature)
+        sampler = ResponseSampler(run, shape, Sampler(options.temperature))
         with progress("Solutions", len(rows), "solutions") as bar, only_asked_transfers():
             found = sampler.many(params, prompts, rows, key_on(run.mesh, options.seed, 20), bar)
         if is_main_process():

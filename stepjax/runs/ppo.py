@@ -29,12 +29,14 @@ from stepjax.runs.hack_monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.host_signals import HostJudges
 from stepjax.runs.metrics import Metrics
 from stepjax.runs.ppo_programs import PPOPrograms
+from stepjax.runs.profile import Profile
 from stepjax.runs.progress import progress, say
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
 from stepjax.runs.responses import Response, measure, read_own_responses, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state, device_scalar
 from stepjax.runs.stages import has_stage, stage_params
+from stepjax.runs.throughput import PPORates
 from stepjax.trajectory import Trajectory
 
 
@@ -166,7 +168,8 @@ class Clock:
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
+        with jax.profiler.TraceAnnotation(phase):
+            yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
@@ -209,15 +212,20 @@ def train_ppo(run: Run) -> Params:
             progress("PPO", options.iterations, "rounds", done) as bar,
             only_asked_transfers(),
             stopping.current.region(done) as stop,
+            Profile(run.config.profile, run.workdir, "ppo") as profile,
         ):
             metrics.resume(done)
+            rates = PPORates(ppo, prm=ppo.prm is not None)
             alarms = Alarms(options.alarm, options.alarm_rounds)
             for logged in metrics.logged():
                 alarms.observe(logged)
             for step in range(done + 1, options.iterations + 1):
                 clock = Clock()
                 activity.now(f"PPO round {step}")
-                state, line, rows, responses = ppo.iterate(state, prompts, order(step - 1), step, clock)
+                began = time.perf_counter()
+                with profile.step(step):
+                    state, line, rows, responses = ppo.iterate(state, prompts, order(step - 1), step, clock)
+                line |= rates.of_round(responses, time.perf_counter() - began)
                 check_finite(line, "PPO", step)
                 alarm = alarms.observe(line)
                 for sentence in alarm:

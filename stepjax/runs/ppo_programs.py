@@ -8,7 +8,7 @@ from stepjax.programs import Program
 from stepjax.rewards.signals import check_signals
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.public_prm import with_scores
-from stepjax.runs.responses import ResponseSampler
+from stepjax.runs.responses import ResponseSampler, ppo_sampler
 from stepjax.runs.setup import Run
 
 
@@ -27,8 +27,16 @@ class PPOPrograms:
         check_signals(options.streams)
         self.run, self.options = run, options
         self.rows = options.prompts * options.samples
-        shape = RolloutShape(self.rows, options.prompt_tokens, options.max_new_tokens)
-        self.sampler = ResponseSampler(run, shape, options.temperature)
+        shape = RolloutShape(
+            self.rows,
+            options.prompt_tokens,
+            options.max_new_tokens,
+            samples=options.samples,
+            slots=options.slots,
+            prefill_rows=options.prefill_rows,
+            halvings=options.halvings,
+        )
+        self.sampler = ResponseSampler(run, shape, ppo_sampler(options))
         updates = updates_by_role(options)
         self.optimizers = {
             "policy": make_optimizer(options.policy, updates["policy"]),
@@ -46,8 +54,10 @@ class PPOPrograms:
             run.prm if prm else None,
             run.splitter,
             run.mesh,
-            self.sampler.program.outputs(),
+            self.sampler.program.outputs()[0],
             temperature=options.temperature,
+            row_tokens=options.row_tokens,
+            micro_tokens=options.micro_tokens,
         )
         scored = self.score.outputs()
         self.credit = credit_program(options, run.mesh, with_scores(scored) if public else scored)

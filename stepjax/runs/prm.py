@@ -15,11 +15,12 @@ from stepjax.data.packing import Example, PackedBatches
 from stepjax.errors import UserError
 from stepjax.learners.supervised import prm_sums, reader_sums
 from stepjax.models.definition import Params
+from stepjax.parallel import batch_devices
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.prm_data import train_on_records
 from stepjax.runs.progress import progress, say
-from stepjax.runs.responses import Response, ResponseSampler, read_response
+from stepjax.runs.responses import Response, ResponseSampler, ppo_sampler, read_response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
 from stepjax.runs.supervised import train
@@ -35,8 +36,9 @@ def train_prm(run: Run) -> Params:
         return train_on_records(run)
     options, ppo = run.config.prm, run.config.ppo
     sft = stage_params(run, "sft", run.policy)
-    shape = RolloutShape(run.config.eval.rows, ppo.prompt_tokens, ppo.max_new_tokens)
-    sampler = ResponseSampler(run, shape, ppo.temperature)
+    at_once, devices = run.config.eval.rows, batch_devices(run.mesh)
+    shape = RolloutShape.of_many(4 * at_once, at_once, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+    sampler = ResponseSampler(run, shape, ppo_sampler(ppo))
     held_out: list[Response] = []
     classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)
 

@@ -23,8 +23,9 @@ from stepjax.errors import UserError
 from stepjax.learners.soft_labels import soft_sums
 from stepjax.measures.best_of_n import best_of_n_report
 from stepjax.measures.step_scores import ScoredSolution, step_score_report
-from stepjax.parallel import key_on
+from stepjax.parallel import batch_devices, key_on
 from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.sampling import Sampler
 from stepjax.runs.classifier import StepClassifier
 from stepjax.runs.continuations import count_completions, prefix_values
 from stepjax.runs.evaluate_best_of_n import make_pools
@@ -109,9 +110,12 @@ def sample(run: Run, policy: Any, split: str, problems: int, *, each: int, fold:
     some = run.task.problems(split)
     chosen = [some[i] for i in range(min(problems, len(some)))]
     prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
-    shape = RolloutShape(run.config.eval.rows, ppo.prompt_tokens, ppo.max_new_tokens)
     rows = [i for i in range(len(prompts.problems)) for _ in range(each)]
-    return ResponseSampler(run, shape, 1.0).many(policy, prompts, rows, key_on(run.mesh, run.config.seed, 12, fold))
+    at_once, devices = run.config.eval.rows, batch_devices(run.mesh)
+    shape = RolloutShape.of_many(len(rows), at_once, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+    return ResponseSampler(run, shape, Sampler(1.0)).many(
+        policy, prompts, rows, key_on(run.mesh, run.config.seed, 12, fold)
+    )
 
 
 def label_figures(responses: Sequence[Response], values: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from stepjax.config import EvalOptions, PPOOptions
 from stepjax.data.encoding import Prompts
 from stepjax.distributed.rows import HostRows
-from stepjax.parallel import batch_sharding, put
+from stepjax.parallel import batch_devices, batch_sharding, put
 from stepjax.programs import Program
 from stepjax.rollout.environment import Environment, HostTool
-from stepjax.rollout.generate import RolloutShape, rollout_program
+from stepjax.rollout.generate import RolloutShape, on_device, rollout_program
+from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.slots import Queue
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem, StepJudgement, Task
 from stepjax.tasks.calculator import Calculator
@@ -48,23 +51,36 @@ class Response:
 
 
 class ResponseSampler:
-    """The rollout program of one size, fed with problems and random keys."""
+    """The rollout program of one size, fed with problems and random keys.
 
-    def __init__(self, run: Run, shape: RolloutShape, temperature: float):
+    Attributes:
+      occupancy: how well the last call used its slots, on the device; None before the first call.
+    """
+
+    def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler, *, plain: bool = False):
         self.run = run
         self.shape = shape
-        sampler = Sampler(temperature)
         self.program: Program = rollout_program(
-            run.policy, run.mesh, shape, eos=run.eos, sampler=sampler, tool=environment_tool(run)
+            run.policy, run.mesh, shape, eos=run.ends, sampler=sampler, tool=environment_tool(run), plain=plain
         )
+        self.occupancy: Occupancy | None = None
 
     def __call__(
-        self, params: Any, prompts: Prompts, rows: Sequence[int] | np.ndarray, key: jax.Array, ids: np.ndarray
+        self,
+        params: Any,
+        prompts: Prompts,
+        rows: Sequence[int] | np.ndarray,
+        key: jax.Array,
+        ids: np.ndarray,
+        limits: np.ndarray | None = None,
     ) -> Trajectory:
-        """Responses to prompts `rows` (exactly `shape.rows` of them), on the device. `ids` name the random keys."""
-        tokens, lengths = prompts.batch(rows, self.shape.prompt_width)
-        placed = put((tokens, lengths, ids.astype(np.int32)), batch_sharding(self.run.mesh))
-        return self.program(params, placed[0], placed[1], key, placed[2])
+        """A response to each of prompts `rows`, `shape.rows` at most, on the device; the trajectory's other rows are
+        empty. `ids` name the random keys; `limits`: the longest of each response, where it is not `shape.new_tokens`.
+        """
+        inputs = request(prompts, rows, ids, limits, self.shape, batch_devices(self.run.mesh))
+        tokens, lengths, queue = put(inputs, batch_sharding(self.run.mesh))
+        trajectory, self.occupancy = self.program(params, tokens, lengths, key, queue)
+        return trajectory
 
     def many(
         self, params: Any, prompts: Prompts, rows: Sequence[int], key: jax.Array, bar: Any = None
@@ -74,13 +90,51 @@ class ResponseSampler:
         size = self.shape.rows
         for first in range(0, len(rows), size):
             chosen = list(rows[first : first + size])
-            padded = chosen + [chosen[-1]] * (size - len(chosen))
-            trajectory = self(params, prompts, padded, key, np.arange(first, first + size))
-            problems = [prompts.problems[r] for r in padded]
+            trajectory = self(params, prompts, chosen, key, np.arange(first, first + len(chosen)))
+            problems = [prompts.problems[r] for r in chosen + [chosen[-1]] * (size - len(chosen))]
             found += read_responses(self.run, problems, trajectory)[: len(chosen)]
             if bar is not None:
                 bar.advance(len(chosen))
         return found
+
+
+def request(
+    prompts: Prompts,
+    rows: Sequence[int] | np.ndarray,
+    ids: np.ndarray,
+    limits: np.ndarray | None,
+    shape: RolloutShape,
+    devices: int,
+) -> tuple[np.ndarray, np.ndarray, Queue]:
+    """What the rollout program is asked: each device's prompts once, short ones first, and the rows to sample."""
+    each, count = on_device(shape, devices), len(rows)
+    if count > shape.rows:
+        raise ValueError(f"{count} rows, but the rollout is compiled for {shape.rows}")
+    tokens = np.zeros((devices * each.prompts, shape.prompt_width), np.int32)
+    lengths = np.zeros(devices * each.prompts, np.int32)
+    queue = Queue(*(np.zeros(shape.rows, np.int32) for _ in range(3)))
+    queue.id[:count] = ids
+    queue.limit[:count] = shape.new_tokens if limits is None else limits
+    for device in range(devices):
+        own = slice(device * each.rows, min((device + 1) * each.rows, count))
+        different = sorted(set(np.asarray(rows[own]).tolist()), key=lambda r: (len(prompts.tokens[r]), r))
+        if not different:
+            continue
+        at = device * each.prompts + np.arange(len(different))
+        tokens[at], lengths[at] = prompts.batch(different, shape.prompt_width)
+        place = {row: i for i, row in enumerate(different)}
+        queue.prompt[own] = [place[row] for row in np.asarray(rows[own]).tolist()]
+    return tokens, lengths, queue
+
+
+def ppo_sampler(options: PPOOptions) -> Sampler:
+    """How responses are drawn in training."""
+    return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
+
+
+def eval_sampler(options: EvalOptions) -> Sampler:
+    """How responses are drawn to be measured."""
+    return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
 
 
 def environment_tool(run: Run) -> HostTool | None:

@@ -5,7 +5,7 @@ from stepjax.errors import UserError
 from stepjax.parallel import batch_devices, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.progress import progress
-from stepjax.runs.responses import Response, ResponseSampler
+from stepjax.runs.responses import Response, ResponseSampler, eval_sampler
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, stage_params
 
@@ -22,8 +22,8 @@ def sample_problems(run: Run, stage: str, *, each: int) -> list[Response]:
     prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
     rows = [i for i in range(len(prompts.problems)) for _ in range(each)]
     devices = batch_devices(run.mesh)
-    shape = RolloutShape(min(options.rows, -(-len(rows) // devices) * devices), ppo.prompt_tokens, ppo.max_new_tokens)
-    sampler = ResponseSampler(run, shape, options.temperature)
+    shape = RolloutShape.of_many(len(rows), options.rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+    sampler = ResponseSampler(run, shape, eval_sampler(options))
     params = stage_params(run, stage, run.policy, *(("policy",) if stage == "ppo" else ()))
     key = key_on(run.mesh, options.seed)
     with progress("Responses", len(rows), "responses") as bar, only_asked_transfers():

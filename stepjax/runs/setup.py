@@ -60,7 +60,13 @@ class Run:
 
     @property
     def eos(self) -> int:
-        return int(self.tokenizer.eos_token_id)
+        return self.ends[0]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end a response."""
+        told = self.tokenizer.eos_token_id
+        return (int(told),) if isinstance(told, int) else tuple(int(i) for i in told)
 
     @functools.cached_property
     def policy(self) -> Definition[LanguageModel]:
@@ -141,6 +147,7 @@ def decoder_config(
     if options.heads % options.kv_heads:
         raise UserError(f"config.model: heads={options.heads} must be a multiple of kv_heads={options.kv_heads}")
     changes: dict[str, Any] = {name: dtypes[getattr(options, name)] for name in ("dtype", "param_dtype")}
+    changes["cache_dtype"] = jnp.dtype(options.cache_dtype) if options.cache_dtype else None
     changes |= {name: getattr(options, name) for name in ("unroll", "remat", "remat_policy")}
     if start is not None:
         return dataclasses.replace(start.decoder, vocab=vocab, entries=entries, **changes)

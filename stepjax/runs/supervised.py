@@ -20,9 +20,11 @@ from stepjax.models.parts import join
 from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put
 from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.metrics import Metrics
+from stepjax.runs.profile import Profile
 from stepjax.runs.progress import progress, say
 from stepjax.runs.setup import Run, check_finite, check_state
 from stepjax.runs.stages import frozen_params
+from stepjax.runs.throughput import UpdateRates
 
 
 def train(
@@ -77,17 +79,23 @@ def train(
             progress(label, options.updates, start=done) as bar,
             only_asked_transfers(),
             stopping.current.region(done) as stop,
+            Profile(run.config.profile, run.workdir, stage) as profile,
         ):
             metrics.resume(done)
+            rates = UpdateRates(run, definition, options.rows * options.row_tokens)
             for step in range(done + 1, options.updates + 1):
                 activity.now(f"{label} update {step}")
-                state, figures = program(state, put(next(data), sharding), *([frozen] if frozen else []))
+                with profile.step(step) as traced:
+                    state, figures = program(state, put(next(data), sharding), *([frozen] if frozen else []))
+                    traced.append(figures)
+                rates.begin(step)
                 last = step == options.updates
                 ending = not last and stop.at(step)
                 saving = last or step % options.checkpoint_every == 0
                 if saving or step % options.log_every == 0:
                     line = {k: float(np.asarray(v)) for k, v in fetch(figures).items()}
                     check_finite(line, label, step)
+                    line |= rates.at(step)
                     if saving:
                         check_state(finite, state, label, step)
                         line |= {f"valid/{k}": v for k, v in valid(join(state["params"], frozen)).items()}
@@ -98,6 +106,7 @@ def train(
                         check_state(finite, state, label, step)
                     metrics.sync()
                     checkpoints.save(step, state, {"step": step, "data": data.state()})
+                    rates.skip()
                 checkpoints.raise_failed()
                 if ending:
                     checkpoints.wait()

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from learners.padded import token_values
 from models.tiny import CONFIG, policy, policy_params, scorer, scorer_params
 
 from stepjax.config import PPOOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.learners.optimizers import abstract_state, init_state
 from stepjax.learners.ppo import credit_program, make_streams
-from stepjax.learners.score import response_logprobs, token_values
+from stepjax.learners.score import response_logprobs
 from stepjax.learners.update import update_program
 from stepjax.parallel import batch_sharding, fetch, make_mesh, put, replicated
 from stepjax.programs import abstract

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stepjax.learners.reduce import reduced_mean, reduced_sum_count, step_sizes
+from stepjax.learners.reduce import reduced_mean, step_sizes, token_shares
 from stepjax.parallel import batch_sharding, make_mesh, put
 
 B, T = 8, 7
@@ -35,7 +35,11 @@ def units(mask, end, unit):
 
 @functools.cache
 def reduce(unit):
-    return jax.jit(functools.partial(reduced_sum_count, unit=unit))
+    def sum_count(x, mask, end):
+        shares, count = token_shares(mask, end, unit)
+        return jnp.sum(jnp.where(mask, x, 0) * shares), count
+
+    return jax.jit(sum_count)
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -1,17 +1,21 @@
 """The slot engine: the same responses as all rows in lockstep, in as few steps as the queue allows."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.tiny import policy, policy_params
+from models.tiny import CONFIG, policy, policy_params
+from rollout.lockstep import generate
 from rollout.test_environment import rollout
-from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH
+from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH, learner_logprobs
 
+import stepjax.rollout.prefill as prefilling
+from stepjax.models import Definition, LanguageModel
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
-from stepjax.rollout.engine import generate_in_slots
-from stepjax.rollout.generate import generate
+from stepjax.rollout.engine import Decoding, generate_in_slots
 from stepjax.rollout.sampling import Sampler, row_keys
 
 SAMPLES = 3
@@ -25,10 +29,8 @@ def in_slots(slots: int, shape: tuple[int, int, int] | None = None, temperature:
 
     @jax.jit
     def run(params, prompts, lengths, key, ids):
-        return generate_in_slots(
-            policy().bind(params), prompts, lengths, key, ids, slots=slots, new_tokens=NEW, eos=(EOS,),
-            sampler=Sampler(temperature), mesh=mesh,
-        )  # fmt: skip
+        how = Decoding(NEW, slots, (EOS,), Sampler(temperature), halvings=2, fewest=1)
+        return generate_in_slots(policy().bind(params), prompts, lengths, key, ids, how, mesh=mesh)[0]
 
     params, given, key = policy_params(), (PROMPTS, LENGTHS), jax.random.key(7)
     ids = IDS
@@ -71,13 +73,129 @@ def test_an_environment_writes_the_same_into_slots(slots):
 
     @jax.jit
     def run(params):
-        return generate_in_slots(
-            policy().bind(params), PROMPTS, LENGTHS, jax.random.key(7), np.arange(8, dtype=np.int32), slots=slots,
-            new_tokens=NEW, eos=(EOS,), sampler=Sampler(1.0), tool=tool,
-        )  # fmt: skip
+        how = Decoding(NEW, slots, (EOS,), Sampler(1.0), tool, halvings=2, fewest=1)
+        ids = np.arange(8, dtype=np.int32)
+        return generate_in_slots(policy().bind(params), PROMPTS, LENGTHS, jax.random.key(7), ids, how)[0]
 
     ours = jax.device_get(run(policy_params()))
     assert theirs.observed.sum() > 6
     for field in (*FIELDS, "observed"):
         np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field), err_msg=field)
     np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-5)
+
+
+def engine(how: Decoding, definition=None, **more):
+    @jax.jit
+    def run(params):
+        model = (definition or policy()).bind(params)
+        return generate_in_slots(model, PROMPTS, LENGTHS, jax.random.key(7), IDS, how, **more)
+
+    return jax.device_get(run(policy_params()))
+
+
+def same(ours, theirs, rows=slice(None), atol=1e-5):
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(ours, field)[rows], getattr(theirs, field)[rows], err_msg=field)
+    np.testing.assert_allclose(ours.logprobs[rows], theirs.logprobs[rows], atol=atol)
+
+
+@pytest.mark.parametrize("chunk, widths", [(2, (3, 6)), (4, (2, 4, 6)), (8, (6,))])
+def test_prompts_prefilled_in_chunks_and_buckets_give_the_same(chunk, widths, monkeypatch):
+    monkeypatch.setattr(prefilling, "bucket_widths", lambda width: widths)
+    found, _ = engine(Decoding(NEW, 5, (EOS,), Sampler(1.0), prefill_rows=chunk))
+    same(found, in_lockstep())
+
+
+def test_layers_taken_apart_give_the_same():
+    whole = dataclasses.replace(CONFIG, unroll=CONFIG.layers)
+    found, _ = engine(Decoding(NEW, 5, (EOS,), Sampler(1.0)), Definition(lambda rngs: LanguageModel(whole, rngs)))
+    same(found, in_lockstep())
+
+
+def test_rows_may_share_prompts_in_any_way_and_have_limits_of_their_own():
+    """Rows with limit 0 are not sampled, and nothing of them shows."""
+    theirs = in_lockstep()
+    order = np.random.default_rng(0).permutation(24)
+    limits = np.where(np.arange(24) < 15, np.random.default_rng(1).integers(1, NEW + 1, 24), 0)
+    ids, prompt_of = IDS[order], (order // SAMPLES).astype(np.int32)
+
+    @jax.jit
+    def run(params):
+        how = Decoding(NEW, 4, (EOS,), Sampler(1.0))
+        return generate_in_slots(
+            policy().bind(params), PROMPTS, LENGTHS, jax.random.key(7), ids, how, prompt_of=prompt_of, limits=limits
+        )
+
+    ours, occupancy = jax.device_get(run(policy_params()))
+    lengths = np.minimum(theirs.response_length[order], limits)
+    np.testing.assert_array_equal(ours.response_length, lengths)
+    for i, row in enumerate(order):
+        span = slice(WIDTH, WIDTH + lengths[i])
+        np.testing.assert_array_equal(ours.tokens[i, span], theirs.tokens[row, span])
+        assert ours.finished[i] == (
+            theirs.finished[row] and lengths[i] == theirs.response_length[row] and limits[i] > 0
+        )
+    assert not ours.tokens[15:, WIDTH:].any() and not ours.finished[15:].any()
+    assert occupancy.busy == occupancy.offered > 0
+    assert occupancy.total >= lengths.sum()
+
+
+def test_a_slot_is_never_idle_while_rows_wait():
+    found, occupancy = engine(Decoding(NEW, 5, (EOS,), Sampler(1.0), halvings=0))
+    assert occupancy.busy == occupancy.offered > 5
+    assert occupancy.total == 5 * occupancy.steps
+    # As many steps as a queue with five servers takes.
+    free = [0] * 5
+    for length in found.response_length:
+        first = free.index(min(free))
+        free[first] += length
+    assert occupancy.steps == max(free)
+    _, halved = engine(Decoding(NEW, 8, (EOS,), Sampler(1.0), halvings=3, fewest=1))
+    assert halved.total < 8 * halved.steps
+
+
+class EndsAt:
+    """Stops a response after as many tokens as the bound says, by counting."""
+
+    def __init__(self, bound: int):
+        self.bound = bound
+
+    def advance(self, state, tokens):
+        return state + 1, state + 1 == self.bound
+
+
+def test_an_automaton_ends_responses_and_starts_anew_with_each():
+    theirs = in_lockstep()
+    found, _ = engine(Decoding(NEW, 5, (EOS,), Sampler(1.0), stops=EndsAt(3)))
+    np.testing.assert_array_equal(found.response_length, np.minimum(theirs.response_length, 3))
+    assert found.finished.all()
+    np.testing.assert_array_equal(found.tokens[:, WIDTH : WIDTH + 1], theirs.tokens[:, WIDTH : WIDTH + 1])
+
+
+def test_several_ends_and_a_least_length():
+    ends = (EOS, 7, 9)
+    found, _ = engine(Decoding(NEW, 5, ends, Sampler(1.0, min_tokens=4)))
+    assert (found.finished.any() and found.response_length.min() > 4) or not found.finished.all()
+    for row in range(24):
+        response = found.tokens[row, WIDTH : WIDTH + found.response_length[row]].tolist()
+        assert not set(response[:4]) & set(ends)
+        assert bool(found.finished[row]) == (response[-1] in ends)
+
+
+def test_plain_logprobs_are_those_of_the_model_itself():
+    found, _ = engine(Decoding(NEW, 5, (EOS,), Sampler(0.7, top_k=5), plain=True))
+    wanted = learner_logprobs(policy_params(), found.tokens, found.positions, found.segments)
+    mask = np.asarray(found.mask)[:, 1:]
+    np.testing.assert_allclose(found.plain_logprobs[:, 1:][mask], wanted[mask], atol=1e-4)
+    assert np.abs(found.plain_logprobs - found.logprobs).max() > 0.05
+
+
+@pytest.mark.parametrize("dtype, bound", [("bfloat16", 0.03), ("int8", 0.08)])
+@pytest.mark.parametrize("unroll", [1, 2])
+def test_a_narrow_cache_is_near_the_full_one(dtype, bound, unroll):
+    config = dataclasses.replace(CONFIG, cache_dtype=jnp.dtype(dtype), unroll=unroll)
+    found, _ = engine(Decoding(NEW, 5, (EOS,), Sampler(1.0)), Definition(lambda rngs: LanguageModel(config, rngs)))
+    wanted = learner_logprobs(policy_params(), found.tokens, found.positions, found.segments)
+    mask = np.asarray(found.mask)[:, 1:]
+    gap = np.abs(found.logprobs[:, 1:] - wanted)[mask]
+    assert 1e-7 < gap.max() < bound

@@ -8,13 +8,14 @@ import jax
 import numpy as np
 import pytest
 from models.tiny import CONFIG, policy, policy_params
-from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH, learner_logprobs
+from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH, as_int32, learner_logprobs
 
 from stepjax.errors import UserError
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
 from stepjax.rollout.environment import HostTool
 from stepjax.rollout.generate import RolloutShape, rollout_program
 from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.slots import Queue
 from stepjax.trajectory import Trajectory
 
 # Token i is the letter chr(60 + i); 3, the end of text, has no bytes.
@@ -45,8 +46,9 @@ def rollout(mesh_shape: tuple[int, int, int], size: int = 3):
     made = rollout_program(policy(), mesh, RolloutShape(8, WIDTH, NEW), eos=EOS, sampler=Sampler(1.0), tool=tool)
     params = jax.device_put(policy_params(), policy().shardings(mesh))
     key = jax.device_put(jax.random.key(7), replicated(mesh))
-    placed = put((PROMPTS, LENGTHS, np.arange(8, dtype=np.int32)), batch_sharding(mesh))
-    return jax.device_get(made(params, placed[0], placed[1], key, placed[2])), tool
+    queue = as_int32(Queue(np.arange(8), np.arange(8), np.full(8, NEW)))
+    placed = put((PROMPTS, LENGTHS, queue), batch_sharding(mesh))
+    return jax.device_get(made(params, placed[0], placed[1], key, placed[2])[0]), tool
 
 
 def expected(rows: Trajectory, row: int, asks: np.ndarray) -> list[bool]:

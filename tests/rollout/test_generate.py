@@ -10,6 +10,7 @@ from models.tiny import CONFIG, policy, policy_params
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
 from stepjax.rollout.generate import RolloutShape, rollout_program
 from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.slots import Queue
 
 EOS, WIDTH, NEW = 3, 6, 12
 RNG = np.random.default_rng(0)
@@ -31,8 +32,13 @@ def sample(rows, mesh_shape=(1, 1, 1), temperature=1.0):
     params = jax.device_put(policy_params(), policy().shardings(made.mesh))
     key = jax.device_put(jax.random.key(7), replicated(made.mesh))
     rows = np.asarray(rows)
-    placed = put((PROMPTS[rows], LENGTHS[rows], rows.astype(np.int32)), batch_sharding(made.mesh))
-    return jax.device_get(made(params, placed[0], placed[1], key, placed[2]))
+    queue = Queue(np.arange(len(rows)), rows, np.full(len(rows), NEW))
+    placed = put((PROMPTS[rows], LENGTHS[rows], as_int32(queue)), batch_sharding(made.mesh))
+    return jax.device_get(made(params, placed[0], placed[1], key, placed[2])[0])
+
+
+def as_int32(tree):
+    return jax.tree.map(lambda x: np.asarray(x, np.int32), tree)
 
 
 @jax.jit

@@ -88,6 +88,8 @@ def test_values_are_shares_of_right_completions(monkeypatch):
             return found
 
     monkeypatch.setattr(continuations, "ResponseSampler", Scripted)
+    monkeypatch.setattr(continuations, "batch_devices", lambda mesh: 1)
+    monkeypatch.setattr(RUN, "mesh", None, raising=False)
     some = [WRONG, RIGHT, CUT]
     values = prefix_values(RUN, {}, some, jax.random.key(0), completions=4)
     assert [v.tolist() for v in values] == [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 1.0], [0.5, 0.5]]

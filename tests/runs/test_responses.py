@@ -12,6 +12,7 @@ from stepjax.config import Config
 from stepjax.data.encoding import Prompts
 from stepjax.parallel import make_mesh
 from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.sampling import Sampler
 from stepjax.runs.responses import (
     Response,
     ResponseSampler,
@@ -168,15 +169,17 @@ def test_any_number_of_prompts_in_batches_of_one_size(count):
     """Every prompt has one response, under its own key, however the last batch is filled up."""
     problems = [dataclasses.replace(PROBLEM, id=f"test/{i}") for i in range(8)]
     prompts = Prompts(problems, [[20 + i] for i in range(8)], 0)
-    sampler = ResponseSampler(RUN, RolloutShape(4, 3, 2), 1.0)
+    sampler = ResponseSampler(RUN, RolloutShape(4, 3, 2), Sampler(1.0))
     calls = []
 
-    def program(params, tokens, lengths, key, ids):
+    def program(params, tokens, lengths, key, queue):
+        tokens, lengths = np.asarray(tokens)[queue.prompt], np.asarray(lengths)[queue.prompt]
         assert tokens.shape == (4, 3) and lengths.tolist() == [1] * 4 and params == "params"
-        calls.append(ids.tolist())
+        wanted = np.asarray(queue.limit) > 0
+        calls.append(np.asarray(queue.id)[wanted].tolist())
         answers = np.stack([tokens[:, -1], np.full(4, 2)], axis=1)
         both = np.concatenate([tokens, answers], axis=1)
-        return Trajectory(both, lengths, np.full(4, 2), np.ones(4, bool), np.zeros((4, 5)), prompt_width=3)
+        return Trajectory(both, lengths, 2 * wanted, wanted, np.zeros((4, 5)), prompt_width=3), None
 
     sampler.program = program
     bar = SimpleNamespace(done=0)
@@ -185,5 +188,5 @@ def test_any_number_of_prompts_in_batches_of_one_size(count):
     found = sampler.many("params", prompts, chosen, jax.random.key(0), bar)
     assert [r.problem.id for r in found] == [f"test/{i}" for i in chosen]
     assert [r.tokens for r in found] == [[20 + i, 2] for i in chosen]
-    assert calls == [list(range(first, first + 4)) for first in range(0, count, 4)]
+    assert calls == [list(range(first, min(first + 4, count))) for first in range(0, count, 4)]
     assert bar.done == count

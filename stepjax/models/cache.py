@@ -1,0 +1,133 @@
+"""The key-value cache of a decode loop, and attention of new tokens to it.
+
+Keys stand with their slots last and values with their features last: both products of a decode step then run along
+contiguous memory. Where the layers of a pass are unrolled, each has arrays of its own, so that nothing is copied to get
+at one layer; where they are scanned, they are stacked.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from stepjax.models.attention import grouped_attention
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KeyValues:
+    """Keys and values of S slots, of one layer or (with a leading axis) of all.
+
+    Attributes:
+      keys: [B, kv_heads, head_dim, S].
+      values: [B, kv_heads, S, head_dim].
+      key_scales, value_scales: float32[B, kv_heads, S], what int8 keys and values are multiplied with, one number a
+        token and head; None: keys and values are plain.
+    """
+
+    keys: Array
+    values: Array
+    key_scales: Array | None = None
+    value_scales: Array | None = None
+
+    def write(
+        self, k: Float[Array, "B K T D"], v: Float[Array, "B K T D"], at: Array, layer: Array | None = None
+    ) -> "KeyValues":
+        """With the keys and values of T tokens in the slots from `at` on; `layer`: of stacked ones, which."""
+        key_scales = value_scales = None
+        if self.key_scales is not None:
+            (k, key_scales), (v, value_scales) = quantised(k), quantised(v)
+
+        def put(into: Array | None, new: Array | None, axis: int) -> Any:
+            if into is None or new is None:
+                return None
+            start: list[Any] = [0] * new.ndim
+            start[axis] = at
+            if layer is not None:
+                new, start = new[None], [layer, *start]
+            return jax.lax.dynamic_update_slice(into, new.astype(into.dtype), start)
+
+        return KeyValues(
+            put(self.keys, k.swapaxes(2, 3), 3),
+            put(self.values, v, 2),
+            put(self.key_scales, key_scales, 2),
+            put(self.value_scales, value_scales, 2),
+        )
+
+    def of(self, layer: Array) -> "KeyValues":
+        """Those of one layer, of stacked ones."""
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, layer, keepdims=False), self)
+
+
+def quantised(x: Float[Array, "*rest D"]) -> tuple[Int[Array, "*rest D"], Float[Array, "*rest"]]:
+    """int8 numbers and the scale that they are to be multiplied with: the largest of each D becomes ±127."""
+    x = x.astype(jnp.float32)
+    scale = jnp.maximum(jnp.max(jnp.abs(x), axis=-1), 1e-30) / 127
+    return jnp.round(x / scale[..., None]).astype(jnp.int8), scale
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """The tokens so far; every row writes its next token in the same slot.
+
+    Attributes:
+      layers: the keys and values, stacked, or a tuple with those of each layer.
+      positions: int32[B, S], position of the token in a slot.
+      segments: int32[B, S], 0 where the slot holds nothing (also left padding), else the token's segment.
+      index: int32[], the next slot to write.
+    """
+
+    layers: KeyValues | tuple[KeyValues, ...]
+    positions: Int[Array, "B S"]
+    segments: Int[Array, "B S"]
+    index: Int[Array, ""]
+
+    @property
+    def row_axis(self) -> int:
+        """The dimension of the rows in the keys and values."""
+        return 1 if isinstance(self.layers, KeyValues) else 0
+
+
+def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int, dtype: Any, unrolled: bool) -> Cache:
+    """`dtype`: of keys and values; int8 ones are kept with their scales."""
+    narrow = jnp.dtype(dtype) == jnp.int8
+
+    # One zeros a field: a shared array could not be donated twice.
+    def one(*leading: int) -> KeyValues:
+        keys, values = (*leading, rows, kv_heads, head_dim, slots), (*leading, rows, kv_heads, slots, head_dim)
+        scales = [jnp.zeros((*leading, rows, kv_heads, slots), jnp.float32) if narrow else None for _ in range(2)]
+        return KeyValues(jnp.zeros(keys, dtype), jnp.zeros(values, dtype), *scales)
+
+    return Cache(
+        layers=tuple(one() for _ in range(layers)) if unrolled else one(layers),
+        positions=jnp.zeros((rows, slots), jnp.int32),
+        segments=jnp.zeros((rows, slots), jnp.int32),
+        index=jnp.zeros((), jnp.int32),
+    )
+
+
+def attend_to_cache(
+    queries: Float[Array, "B H T D"],
+    stored: KeyValues,
+    bias: Float[Array, "B T S"],
+    *,
+    scale: float | None = None,
+    cap: float = 0.0,
+) -> Float[Array, "B H T D"]:
+    """`attention.attend`, to one layer's cache."""
+    dtype = queries.dtype
+
+    def score(q: Array) -> Array:
+        found = jnp.einsum("bktd,bkds->bkts", q, stored.keys.astype(dtype), preferred_element_type=jnp.float32)
+        return found if stored.key_scales is None else found * stored.key_scales[:, :, None]
+
+    def mix(weights: Array) -> Array:
+        if stored.value_scales is not None:
+            weights = weights * stored.value_scales[:, :, None]
+        values = stored.values.astype(dtype)
+        return jnp.einsum("bkts,bksd->bktd", weights.astype(dtype), values, preferred_element_type=jnp.float32)
+
+    return grouped_attention(queries, stored.keys.shape[1], bias, score, mix, scale=scale, cap=cap)

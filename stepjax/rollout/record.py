@@ -1,0 +1,100 @@
+"""What the engine's slots did, step by step, and the rows that it adds up to."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """What each slot did in each step, `[steps, S]`.
+
+    Attributes:
+      place: int32, row × new_tokens + the token's number in it; the number of places where there was no row.
+      tokens: int32.
+      logprobs: float32, under the distribution that the token was drawn from.
+      observed: bool, written by the environment.
+      stopped: bool, the response ended by itself with this token.
+      plain: float32, the log-probability at temperature 1 without filters; None: not asked for.
+    """
+
+    place: Array
+    tokens: Array
+    logprobs: Array
+    observed: Array
+    stopped: Array
+    plain: Array | None = None
+
+    @classmethod
+    def empty(cls, steps: int, slots: int, nowhere: int, *, plain: bool) -> "Log":
+        def zeros(dtype: Any) -> Array:
+            return jnp.zeros((steps, slots), dtype)
+
+        return cls(
+            place=jnp.full((steps, slots), nowhere, jnp.int32),
+            tokens=zeros(jnp.int32),
+            logprobs=zeros(jnp.float32),
+            observed=zeros(bool),
+            stopped=zeros(bool),
+            plain=zeros(jnp.float32) if plain else None,
+        )
+
+    def write(self, step: Array, line: "Log") -> "Log":
+        """With `line`, `[S]` each, as that of a step."""
+
+        def put(into: Array, new: Array) -> Array:
+            return jax.lax.dynamic_update_slice(into, new[None].astype(into.dtype), (step, 0))
+
+        return jax.tree.map(put, self, line)
+
+
+def collect(logs: tuple[Log, ...], *, rows: int, new_tokens: int) -> dict[str, Array]:
+    """One device's logs as rows, each `[N, W]`; `written` is True where a row has a token."""
+
+    def rowwise(name: str, dtype: Any) -> Array:
+        flat = jnp.zeros(rows * new_tokens, dtype)
+        for log in logs:
+            values = jnp.ones(log.place.shape, bool) if name == "written" else getattr(log, name)
+            flat = flat.at[log.place.ravel()].set(values.ravel(), mode="drop")
+        return flat.reshape(rows, new_tokens)
+
+    found = {name: rowwise(name, bool) for name in ("written", "observed", "stopped")}
+    found |= {"tokens": rowwise("tokens", jnp.int32), "logprobs": rowwise("logprobs", jnp.float32)}
+    if logs[0].plain is not None:
+        found["plain"] = rowwise("plain", jnp.float32)
+    return found
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Occupancy:
+    """How well the slots were used; int32[] each, counted in slots × steps.
+
+    Attributes:
+      busy, offered: with a row in them, and all of them, as long as rows waited.
+      steps: all steps of the loop.
+      total: all slots in all steps.
+    """
+
+    busy: Array
+    offered: Array
+    steps: Array
+    total: Array
+
+    @classmethod
+    def none(cls) -> "Occupancy":
+        return cls(*(jnp.zeros((), jnp.int32) for _ in range(4)))
+
+    def after(self, live: Array, waiting: Array) -> "Occupancy":
+        """After one more step; `live`: bool[S]; `waiting`: whether any row waits."""
+        slots = live.shape[0]
+        return Occupancy(
+            self.busy + jnp.where(waiting, jnp.sum(live, dtype=jnp.int32), 0),
+            self.offered + jnp.where(waiting, slots, 0),
+            self.steps + 1,
+            self.total + slots,
+        )

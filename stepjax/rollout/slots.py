@@ -1,0 +1,149 @@
+"""The slots of the engine: what decodes, how a finished row makes room for the next, how slots are given up.
+
+All functions see what one device holds of slots, prompts and rows: nothing here crosses the mesh.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from stepjax.models.cache import Cache, KeyValues
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Prefilled prompts: n chunks of c prompts of width P.
+
+    Attributes:
+      hidden: [n, c, D], the state that predicts each prompt's first response token.
+      layers: keys and values as in `Cache`, a chunk first.
+      positions, segments: int32[n, c, P], as in `Cache`.
+    """
+
+    hidden: Array
+    layers: KeyValues | tuple[KeyValues, ...]
+    positions: Array
+    segments: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Queue:
+    """The N rows to be sampled. Those that are wanted (with a limit above 0) stand before the others.
+
+    Attributes:
+      prompt: int32[N], the place of the row's prompt in the pool.
+      id: int32[N], the number that names the row's random key.
+      limit: int32[N], tokens that it has at most.
+    """
+
+    prompt: Array
+    id: Array
+    limit: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """What decodes. S slots; rows are numbered within the devices of their slot.
+
+    Attributes:
+      row: int32[S], the row in each slot; the number of rows where there is none.
+      id, limit: int32[S], the row's, as in `Queue`.
+      time: int32[S], tokens that it has so far.
+      prompt_length: int32[S].
+      stop: int32[S], the state of the automaton that may stop it.
+      next: int32[devices], the first row that waits.
+      hidden: [S, D], the state that predicts the next token.
+      cache: keys and values, prompts in front, the ring behind.
+    """
+
+    row: Array
+    id: Array
+    limit: Array
+    time: Array
+    prompt_length: Array
+    stop: Array
+    next: Array
+    hidden: Array
+    cache: Cache
+
+
+def wanted(queue: Queue) -> Int[Array, ""]:
+    """The number of rows that are to be sampled."""
+    return jnp.sum(queue.limit > 0, dtype=jnp.int32)
+
+
+def refill(slots: Slots, pool: Pool, queue: Queue, ended: Bool[Array, " S"]) -> Slots:
+    """Gives each slot that ended the next row of the queue.
+
+    A loop over the slots that take a row: each copies one prompt's keys and values in place.
+    """
+    rows, size, width = queue.id.shape[0], pool.positions.shape[1], pool.positions.shape[2]
+    rank = jnp.cumsum(ended) - 1
+    taken = slots.next[0] + rank
+    takes = ended & (taken < wanted(queue))
+    row = jnp.where(takes, taken, jnp.where(ended, rows, slots.row)).astype(jnp.int32)
+    order = jnp.argsort(jnp.where(takes, rank, ended.shape[0]))  # slots that take a row go first
+    known = jnp.minimum(row, rows - 1)
+    prompt = queue.prompt[known]
+    axis = slots.cache.row_axis
+
+    def take(carry: Any) -> Any:
+        i, hidden, cache = carry
+        slot = order[i]
+        chunk, place = prompt[slot] // size, prompt[slot] % size
+
+        def put(into: Array, given: Array, axis: int = 0) -> Array:
+            start = [chunk, *(place if a == axis else 0 for a in range(into.ndim))]
+            piece = jax.lax.dynamic_slice(
+                given, start, (1, *(1 if a == axis else n for a, n in enumerate(given.shape[1:])))
+            )[0]
+            return jax.lax.dynamic_update_slice(into, piece, [slot if a == axis else 0 for a in range(into.ndim)])
+
+        nothing = jnp.zeros((1, cache.segments.shape[1] - width), jnp.int32)
+        cache = dataclasses.replace(
+            cache,
+            layers=jax.tree.map(lambda into, given: put(into, given, axis), cache.layers, pool.layers),
+            positions=put(cache.positions, pool.positions),
+            segments=jax.lax.dynamic_update_slice(put(cache.segments, pool.segments), nothing, (slot, width)),
+        )
+        return i + 1, put(hidden, pool.hidden), cache
+
+    count = jnp.sum(takes)
+    start = (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
+    _, hidden, cache = jax.lax.while_loop(lambda carry: carry[0] < count, take, start)
+    return Slots(
+        row=row,
+        id=queue.id[known],
+        limit=queue.limit[known],
+        time=jnp.where(ended, 0, slots.time),
+        prompt_length=pool.positions[prompt // size, prompt % size, -1] + 1,
+        stop=jnp.where(ended, 0, slots.stop),
+        next=slots.next + jnp.sum(takes, dtype=jnp.int32),
+        hidden=hidden,
+        cache=cache,
+    )
+
+
+def shrunk(slots: Slots, size: int, *, idle: int) -> tuple[Slots, Int[Array, " s"]]:
+    """The slots that decode, `size` at most, in `size` slots, and where they were; `idle`: the row of an empty one."""
+    kept = jnp.argsort(slots.row >= idle, stable=True)[:size].astype(jnp.int32)
+
+    def rows(x: Array, axis: int = 0) -> Array:
+        return jnp.take(x, kept, axis=axis)
+
+    cache = slots.cache
+    cache = dataclasses.replace(
+        cache,
+        layers=jax.tree.map(lambda x: rows(x, cache.row_axis), cache.layers),
+        positions=rows(cache.positions),
+        segments=rows(cache.segments),
+    )
+    whole = {"next": slots.next, "cache": cache}
+    by_row = {f.name: rows(getattr(slots, f.name)) for f in dataclasses.fields(slots) if f.name not in whole}
+    return Slots(**by_row, **whole), kept
