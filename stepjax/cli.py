@@ -93,6 +93,13 @@ def label(argv: list[str]) -> None:
     run_label(config, workdir or Path("runs") / "quickstart")
 
 
+def plan(argv: list[str]) -> None:
+    """what a run needs and costs on a TPU topology, without a TPU (--topology=v5e:16x16)"""
+    from stepjax.plan.command import plan as planned
+
+    planned(argv)
+
+
 def export(argv: list[str]) -> None:
     """write the trained policy as a Hugging Face folder (--config.export.out=DIR)"""
     from stepjax.options import parse
@@ -104,6 +111,13 @@ def export(argv: list[str]) -> None:
     from stepjax.runs.export import export as exported
 
     print(exported(config, workdir))
+
+
+def bench(argv: list[str]) -> None:
+    """time the programs of a run on known shapes: bench rollout|score|credit|update|iteration [--json] [--profile]"""
+    from stepjax.bench.command import bench as benched
+
+    benched(argv)
 
 
 def compare(argv: list[str]) -> None:
@@ -144,8 +158,10 @@ COMMANDS: dict[str, Command] = {
     "ppo": ppo,
     "eval": evaluate,
     "report": report,
+    "plan": plan,
     "export": export,
     "compare": compare,
+    "bench": bench,
     "data": data,
     "label": label,
 }

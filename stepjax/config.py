@@ -353,16 +353,42 @@ class PPOOptions:
         0,
         "responses that decode at once; one that ends makes room for the next of the round. 0: all of a round",
         least=0,
+        resumable=True,
     )
-    prefill_rows: int = option(0, "prompts whose keys and values are computed at once; 0: all of a round", least=0)
+    prefill_rows: int = option(
+        0, "prompts whose keys and values are computed at once; 0: all of a round", least=0, resumable=True
+    )
     halvings: int = option(
         1,
-        "how often the slots (8 a device and fewer are left alone) are halved when no response waits and half of them are "
-        "empty; each makes the rollout longer to compile",
+        "how often the slots (8 a device and fewer are left alone) are halved when no response waits and half of them "
+        "are empty; each makes the rollout longer to compile",
+        least=0,
+        resumable=True,
+    )
+    waves: int = option(
+        1,
+        "rollouts that a round's responses are divided among: the host judges one while the next decodes",
+        least=1,
+        resumable=True,
+    )
+    stale: bool = option(
+        False,
+        "start each rollout before the update of the round before it, with parameters that are one update old, so that "
+        "judging and grading cost no time; give it an importance_cap",
+    )
+    importance_cap: float = option(
+        0.0,
+        "a token's weight is multiplied with its probability under the learner's policy over that under which it was "
+        "sampled, at most this (truncated importance sampling); 0: no such factor",
         least=0,
     )
     temperature: float = option(1.0, "sampling temperature; the learner divides its logits by it too", above=0)
-    top_k: int = option(0, "sampling: the k likeliest tokens alone (ties with the k-th too); 0: all", least=0)
+    top_k: int = option(
+        0,
+        "sampling: the k likeliest tokens alone (ties with the k-th too); 0: all. What filters leave out the learner "
+        "still counts in its own log-probabilities: `mismatch/mean` tells by how much the two differ",
+        least=0,
+    )
     top_p: float = option(
         1.0, "sampling: the likeliest tokens alone, until they have this probability together; 1: all", above=0, most=1
     )
@@ -383,12 +409,14 @@ class PPOOptions:
         "tokens of a packed row, in which responses stand side by side with their prompts; 0: prompt_tokens + "
         "max_new_tokens, the least",
         least=0,
+        resumable=True,
     )
     micro_tokens: int = option(
         0,
         "tokens of a micro-batch on a device: what a pass of the score and update programs holds in memory (one packed "
         "row is the least); 0: an eighth of what the responses could have",
         least=0,
+        resumable=True,
     )
     loss: str = option("ppo", "ppo (clipped ratio) or reinforce (−A log π)", choices=("ppo", "reinforce"))
     reduce: str = option(

@@ -15,7 +15,7 @@ from stepjax.credit.estimators import COMPARING
 from stepjax.credit.streams import Credit, Stream, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
 from stepjax.errors import UserError
-from stepjax.learners.losses import kl_estimate
+from stepjax.learners.losses import LOG_RATIO_LIMIT, kl_estimate
 from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
@@ -106,6 +106,12 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
         )
         metrics = _describe(rows, streams, rewards) | _describe_credit(streams, found, values.swapaxes(0, 1), mask)
         metrics |= {name: x for name, x in host.items() if name.startswith("weight/")}
+        weight = found.weight
+        if options.importance_cap:
+            factor, capped = importance(rows, options.importance_cap)
+            weight = weight * factor
+            metrics["importance/mean"] = masked_mean(factor, mask)
+            metrics["importance/capped"] = masked_mean(capped.astype(jnp.float32), mask)
         rows = dataclasses.replace(
             rows,
             values=values,
@@ -113,7 +119,7 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
             rewards=rewards,
             advantages=found.advantages.swapaxes(0, 1),
             returns=found.returns.swapaxes(0, 1),
-            weight=found.weight,
+            weight=weight,
         )
         return rows, metrics
 
@@ -125,6 +131,17 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
     }
     inputs = (abstract(rows, by_row), abstract_host_signals(options.streams, b, t, by_row) | weights)
     return Program("credit", credit, mesh=mesh, inputs=inputs, out_shardings=(by_row, replicated(mesh)))
+
+
+def importance(rows: Trajectory, cap: float) -> tuple[Array, Array]:
+    """min(π_learner / π_sampler, cap) of each response token, and whether it was cut [Ionides 2008]; 1 elsewhere.
+
+    It is not 1 where the rollout is older than the learner's policy, where its arithmetic differs (another precision,
+    an int8 cache), or where its filters raised the probabilities of what they left.
+    """
+    assert rows.old_logprobs is not None
+    ratio = jnp.exp(jnp.clip(rows.old_logprobs - rows.logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+    return jnp.where(rows.mask, jnp.minimum(ratio, cap), 1.0), rows.mask & (ratio > cap)
 
 
 def _describe_credit(streams: list[Stream], found: Credit, values: Array, mask: Array) -> Metrics:

@@ -51,6 +51,8 @@ def _leaves(axes: Mapping[str, Any], shapes: Params) -> Iterator[tuple[tuple[str
 
 def _tied_tables(shapes: Params) -> int:
     """Entries of the embeddings that stand for an output matrix: those of models with a trunk and nothing on it."""
-    parts = {name: value for name, value in shapes.items() if isinstance(value, Mapping)}
-    own = math.prod(shapes["trunk"]["embedding"].shape) if set(shapes) == {"trunk"} else 0
-    return own + sum(_tied_tables(part) for name, part in parts.items() if name != "trunk")
+    total = math.prod(shapes["trunk"]["embedding"].shape) if set(shapes) == {"trunk"} else 0
+    for name, part in shapes.items():
+        if isinstance(part, dict) and name != "trunk":
+            total += _tied_tables(part)
+    return total

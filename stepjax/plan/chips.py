@@ -4,6 +4,7 @@ import importlib.util
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,22 +15,30 @@ from stepjax.options import nearest
 @dataclass(frozen=True)
 class Chip:
     """Of one chip: `flops` bfloat16 a second, HBM bytes and bytes a second, `network` bytes a second that all of its
-    links together send (half of what the maker calls bidirectional bandwidth)."""
+    links together send (half of what the maker calls bidirectional bandwidth).
+
+    `kinds`: what JAX calls a device of it (`jax.Device.device_kind`).
+    """
 
     flops: float
     hbm_bytes: float
     hbm: float
     network: float
+    kinds: tuple[str, ...] = ()
 
 
-# cloud.google.com/tpu/docs: the pages of v4, v5e, v5p, v6e and TPU7x, table "Key chip specifications".
+# docs.cloud.google.com/tpu/docs, the pages of v4, v5e, v5p, v6e and TPU7x, "Key chip specifications"; the links of v4,
+# which have no figure there: 6 of 45 GB/s [jax-ml.github.io/scaling-book, "How to Think About TPUs"].
 CHIPS = {
-    "v4": Chip(275e12, 32 * 2**30, 1.2e12, 300e9),
-    "v5e": Chip(197e12, 16 * 2**30, 0.8e12, 200e9),
-    "v5p": Chip(459e12, 95 * 2**30, 2.765e12, 600e9),
-    "v6e": Chip(918e12, 32 * 2**30, 1.6e12, 400e9),
-    "tpu7x": Chip(2307e12, 192 * 2**30, 7.38e12, 600e9),
+    "v4": Chip(275e12, 32 * 2**30, 1.2e12, 270e9, ("TPU v4",)),
+    "v5e": Chip(197e12, 16 * 2**30, 0.819e12, 200e9, ("TPU v5 lite", "TPU v5e")),
+    "v5p": Chip(459e12, 95 * 2**30, 2.765e12, 600e9, ("TPU v5", "TPU v5p")),
+    "v6e": Chip(918e12, 32 * 2**30, 1.64e12, 400e9, ("TPU v6 lite", "TPU v6e")),
+    "tpu7x": Chip(2307e12, 192 * 2**30, 7.38e12, 600e9, ("TPU7x", "TPU v7x")),
 }
+
+# Makers' data sheets: dense bfloat16.
+GPUS = {"NVIDIA B200": 2250e12, "NVIDIA H200": 989e12, "NVIDIA H100 80GB HBM3": 989e12, "NVIDIA A100": 312e12}
 
 EXAMPLES = "v4:2x2x1, v5e:2x2, v5e:16x16, v5p:4x4x4, v6e:16x16, tpu7x:2x2x1"
 
@@ -46,6 +55,21 @@ class Topology:
     @property
     def devices_per_chip(self) -> int:
         return len(self.devices) // self.chips
+
+
+def peak_flops(devices: Iterable[Any]) -> float | None:
+    """bfloat16 FLOPs a second of the devices together; None where one is of no known kind, as a CPU is."""
+    kinds = {kind: chip.flops for chip in CHIPS.values() for kind in chip.kinds}
+    chips: dict[Any, float] = {}
+    for i, device in enumerate(devices):
+        kind = device.device_kind
+        flops = kinds.get(kind) or next((f for name, f in GPUS.items() if kind.startswith(name)), None)
+        if flops is None:
+            return None
+        # Two devices of one chip have the same place in the network.
+        place = getattr(device, "coords", None)
+        chips[i if place is None else (getattr(device, "slice_index", 0), *place)] = flops
+    return sum(chips.values())
 
 
 def open_topology(name: str) -> Topology:
@@ -71,7 +95,8 @@ def open_topology(name: str) -> Topology:
         "TPU_STDERR_LOG_LEVEL": "3",
         "TPU_MIN_LOG_LEVEL": "3",
     }.items():
-        os.environ.setdefault(variable, value)
+        if os.environ.get(variable, "WARNING").startswith("WARNING"):  # what JAX leaves there when it finds no TPU
+            os.environ[variable] = value
     import jax
     from jax.experimental import topologies
 

@@ -1,20 +1,28 @@
-"""The command line of `stepjax plan`: options, the table for people, JSON for scripts, the sweep."""
+"""`stepjax plan`: its options, one plan or a sweep over meshes and batch sizes, JSON for scripts."""
 
 import dataclasses
 import json
 import os
 import re
 import sys
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from stepjax.config import Config
 from stepjax.errors import UserError
-from stepjax.options import parse
-from stepjax.plan.chips import EXAMPLES, open_topology
+from stepjax.options import nearest, parse
+from stepjax.plan.chips import EXAMPLES, Topology, open_topology
+
+if TYPE_CHECKING:
+    from stepjax.plan.report import Plan
+
+Sizes = tuple[int, int, int]
+
+OPTIONS = ("topology", "mesh", "programs", "json", "sweep")
 
 
 def plan(argv: list[str]) -> None:
-    """Prints the plan (or with `--sweep` one line a mesh and batch size); see `stepjax plan --help`."""
+    """Prints the plan of a config, or with `--sweep` one line a mesh and batch size, the best first."""
     own, rest = _own(argv)
     config, _, more = parse(rest, "quickstart")
     if more:
@@ -27,22 +35,77 @@ def plan(argv: list[str]) -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")
-    from stepjax.plan.report import make_plan
+    from stepjax.plan.tables import print_plan, print_sweep
 
     only = tuple(p for p in own.get("programs", "").split(",") if p)
-    sizes = _sizes(own["mesh"]) if "mesh" in own else (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     if "sweep" in own:
-        found = _sweep(config, topology, only)
+        if "mesh" in own:
+            raise UserError("--mesh: a sweep goes over the meshes itself; leave one of --mesh and --sweep out")
+        found = sweep(config, topology, only)
         if "json" in own:
-            _print_json([p.as_json() for p in found])
+            _print_json([{"prompts": prompts, **made.as_json()} for prompts, made in found])
         else:
-            _sweep_table(found)
+            print_sweep(found)
         return
-    made = make_plan(config, topology, sizes, only)
+    sizes = _sizes(own["mesh"]) if "mesh" in own else (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    made = plan_run(config, topology, sizes, only)
     if "json" in own:
         _print_json(made.as_json())
     else:
-        _table(made)
+        print_plan(made, config)
+
+
+def plan_run(config: Config, topology: Topology, sizes: Sizes, only: Sequence[str] = ()) -> "Plan":
+    """Compiles the programs of the config's stages (those named in `only`, if any) on a mesh `(data, fsdp, tensor)`.
+
+    UserError where the mesh does not take all devices of the topology, or the config does not fit the mesh.
+    """
+    from stepjax.parallel import make_mesh
+    from stepjax.plan.report import make_plan
+    from stepjax.plan.worker import Job, planned_apart
+
+    mesh = make_mesh(*sizes, devices=topology.devices)
+    shape = {str(axis): size for axis, size in mesh.shape.items()}
+    name = " × ".join(f"{axis} {size}" for axis, size in shape.items())
+    job = Job(config, topology.name, sizes, tuple(only))
+    programs = planned_apart(job, lambda program: _say(f"{topology.name}, mesh {name}: compiling {program}"))
+    return make_plan(config, topology.name, topology.chip, topology.chips, shape, programs, whole=not only)
+
+
+def sweep(config: Config, topology: Topology, only: Sequence[str] = ()) -> list[tuple[int, "Plan"]]:
+    """Prompts a round and plan, of every mesh and batch size that divides: those that fit first, then the fastest."""
+    found: list[tuple[int, Any]] = []
+    refused: list[str] = []
+    for sized, sizes in _candidates(config, len(topology.devices)):
+        try:
+            found.append((sized.ppo.prompts, plan_run(sized, topology, sizes, only)))
+        except UserError as error:
+            refused.append(str(error))
+            _say(f"mesh {sizes}, {sized.ppo.prompts} prompts: {error}")
+    if not found:
+        raise UserError(f"--sweep: none of the meshes takes this config; the last refusal: {refused[-1]}")
+
+    def order(x: tuple[int, Any]) -> tuple[bool, float, float]:
+        seconds = sum(p.seconds or 0.0 for p in x[1].programs)
+        return x[1].fits is not True, -(x[1].tokens_per_second or 0.0), seconds / x[0]
+
+    return sorted(found, key=order)
+
+
+def _candidates(config: Config, devices: int) -> Iterator[tuple[Config, Sizes]]:
+    """Half, the same and twice the prompts, on meshes of all splits of the devices into fsdp and tensor, the latter up
+    to 16 and a divisor of the heads; and data-parallel ones, where parameters are not divided."""
+    heads = config.model.heads
+    tensors = [t for t in (1, 2, 4, 8, 16) if devices % t == 0 and (bool(config.model.path) or heads % t == 0)]
+    meshes = [(1, devices // t, t) for t in tensors] + [(devices, 1, 1)]
+    for prompts in (config.ppo.prompts // 2, config.ppo.prompts, config.ppo.prompts * 2):
+        if prompts:
+            sized = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, prompts=prompts))
+            yield from ((sized, sizes) for sizes in meshes)
+
+
+def _say(line: str) -> None:
+    print(f"stepjax: {line}", file=sys.stderr, flush=True)
 
 
 def _print_json(value: Any) -> None:
@@ -58,108 +121,18 @@ def _own(argv: list[str]) -> tuple[dict[str, str], list[str]]:
             own[match[1]] = match[2]
         elif argument in ("--json", "--sweep"):
             own[argument[2:]] = "yes"
-        else:
+        elif argument.startswith("--config") or not argument.startswith("--"):
             rest.append(argument)
+        else:
+            name = argument[2:].partition("=")[0]
+            if name in OPTIONS:
+                raise UserError(f"{argument}: write --topology=NAME, --mesh=DATAxFSDPxTENSOR, --programs=A,B, --json")
+            raise UserError(f"{argument}: no such option{nearest(name, (*OPTIONS, 'config'))}")
     return own, rest
 
 
-def _sizes(text: str) -> tuple[int, int, int]:
+def _sizes(text: str) -> Sizes:
     match = re.fullmatch(r"(-?\d{1,6})[x,](-?\d{1,6})[x,](-?\d{1,6})", text)
     if not match:
         raise UserError(f"--mesh={text}: write devices along data, fsdp and tensor, as in 1x32x8")
     return int(match[1]), int(match[2]), int(match[3])
-
-
-def _sweep(config: Config, topology: Any, only: tuple[str, ...]) -> list[Any]:
-    """Plans of the meshes and batch sizes that fit the config's divisions: those that fit first, then the fastest."""
-    from stepjax.plan.report import make_plan
-
-    found, refused = [], ""
-    count = len(topology.devices)
-    tensors = [t for t in (1, 2, 4, 8, 16) if count % t == 0 and config.model.heads % t == 0]
-    for scale in (1, 2):
-        sized = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, prompts=config.ppo.prompts * scale))
-        for tensor in tensors:
-            try:
-                made = make_plan(sized, topology, (1, count // tensor, tensor), only)
-            except UserError as error:
-                refused = str(error)
-                continue
-            found.append(dataclasses.replace(made, mesh={**made.mesh, "prompts": sized.ppo.prompts}))
-            print(f"stepjax: planned {made.mesh}", file=sys.stderr, flush=True)
-    if not found:
-        raise UserError(f"--sweep: no mesh divides this config's rows; the last refusal: {refused}")
-
-    def order(p: Any) -> tuple[bool, float]:
-        return not p.fits, -(p.tokens_per_second or 0.0)
-
-    return sorted(found, key=order)
-
-
-def _gib(x: float | None) -> str | None:
-    return None if x is None else f"{x / 2**30:.2f}"
-
-
-def _table(made: Any) -> None:
-    from stepjax.runs.progress import table
-
-    mesh = " × ".join(f"{axis} {size}" for axis, size in made.mesh.items())
-    columns = ("program", "HBM GiB", "args", "temp", "beside", "TFLOP", "GB", "sent GB", "bound", "seconds")
-    rows = [
-        (
-            p.name,
-            _gib(p.hbm_bytes_per_chip),
-            _gib(p.arguments),
-            _gib(p.temporaries),
-            _gib(p.beside),
-            f"{p.flops_per_chip / 1e12:.4g}",
-            f"{p.bytes_per_chip / 1e9:.4g}",
-            f"{sum(c['bytes'] for c in p.collectives.values()) / 1e9:.4g}",
-            p.bound,
-            None if p.seconds is None else f"{p.seconds:.3g}",
-        )
-        for p in made.programs
-    ]
-    table(f"{made.topology}, {made.chips} chips of {made.hbm / 2**30:g} GiB, mesh {mesh}; a chip, a run", columns, rows)
-    sent = [
-        (p.name, kind, f"{c['count']:g}", f"{c['bytes'] / 1e9:.4g}")
-        for p in made.programs
-        for kind, c in p.collectives.items()
-    ]
-    if sent:
-        table("collectives, a chip", ("program", "kind", "count", "sent GB"), sent)
-    for assumption in made.assumptions:
-        print(f"assumed: {assumption}")
-    for p in made.programs:
-        if not p.fits:
-            print(f"{p.name} does not fit; its largest buffers:")
-            for size, name in p.largest:
-                print(f"  {size / 2**30:8.2f} GiB  {name}")
-    if made.fits:
-        print("verdict: it fits", end="")
-    else:
-        print(
-            "verdict: it does not fit. More fsdp or tensor devices divide parameters and moments; fewer rows a device "
-            "(more ppo.minibatches, smaller rows), model.remat and model.dtype=bfloat16 shrink temporaries",
-            end="",
-        )
-    speed = "" if made.tokens_per_second is None else f"; {made.tokens_per_second:,.0f} tokens a second"
-    hours = "" if made.chip_hours is None else f"; {made.chip_hours:,.1f} chip-hours in all"
-    print(speed + hours)
-
-
-def _sweep_table(found: list[Any]) -> None:
-    from stepjax.runs.progress import table
-
-    rows = [
-        (
-            *(str(size) for size in p.mesh.values()),
-            "yes" if p.fits else "no",
-            _gib(max(x.hbm_bytes_per_chip for x in p.programs)),
-            None if p.tokens_per_second is None else f"{p.tokens_per_second:.0f}",
-            None if p.chip_hours is None else f"{p.chip_hours:.1f}",
-        )
-        for p in found
-    ]
-    columns = ("data", "fsdp", "tensor", "prompts", "fits", "HBM GiB", "tokens/s", "chip-hours")
-    table(f"{found[0].topology}: meshes and batch sizes, best first", columns, rows)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stepjax.plan.hlo_text import Computation, Instruction, Module
+from stepjax.plan.kernels import kernel_flops
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 
@@ -42,12 +43,14 @@ class Cost:
       bytes: read from and written to HBM.
       collectives: by kind.
       guessed: loops whose trip count was not known and was assumed.
+      opaque: kernels whose FLOPs are not known, and are left out.
     """
 
     flops: float = 0.0
     bytes: float = 0.0
     collectives: Mapping[str, Collective] = field(default_factory=dict)
     guessed: int = 0
+    opaque: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
         kinds = {*self.collectives, *other.collectives}
@@ -57,6 +60,7 @@ class Cost:
             self.bytes + other.bytes,
             {k: self.collectives.get(k, none) + other.collectives.get(k, none) for k in sorted(kinds)},
             self.guessed + other.guessed,
+            self.opaque + other.opaque,
         )
 
     def times(self, n: float) -> "Cost":
@@ -68,25 +72,39 @@ class Cost:
         return sum(c.bytes for c in self.collectives.values())
 
 
-def module_cost(module: Module, *, unknown_trips: int = 1) -> Cost:
-    """The cost of a run of the entry computation. A loop that ends by its data turns `unknown_trips` times."""
-    return _Walk(module, unknown_trips).of(module.entry)
+def module_cost(module: Module, *, unknown_trips: int = 1, in_turn: bool = False) -> Cost:
+    """The cost of a run of the entry computation.
+
+    A loop that ends by its data turns `unknown_trips` times. `in_turn`: the entry's loops of that kind share these
+    turns, the one carrying on where the other ended; the dearest is taken to turn them all.
+    """
+    return _Walk(module, unknown_trips, in_turn).of(module.entry)
 
 
 class _Walk:
-    def __init__(self, module: Module, unknown_trips: int):
-        self.module, self.unknown_trips = module, unknown_trips
+    def __init__(self, module: Module, unknown_trips: int, in_turn: bool = False):
+        self.module, self.unknown_trips, self.in_turn = module, unknown_trips, in_turn
         self.found: dict[str, Cost] = {}
         self.channels: set[str] = set()  # an asynchronous collective shows in several fusions, and happens once
 
     def of(self, name: str) -> Cost:
         if name not in self.found:
             computation = self.module.computations[name]
-            total = Cost()
+            total, sharing = Cost(), []
             for instruction in computation.instructions.values():
-                total = total + self._one(computation, instruction)
+                cost = self._one(computation, instruction)
+                if self.in_turn and name == self.module.entry and self._open_loop(instruction):
+                    sharing.append(cost)
+                else:
+                    total = total + cost
+            if sharing:
+                dearest = max(sharing, key=lambda c: (c.flops, c.bytes))
+                total = total + dataclasses.replace(dearest, guessed=sum(c.guessed for c in sharing))
             self.found[name] = total
         return self.found[name]
+
+    def _open_loop(self, i: Instruction) -> bool:
+        return i.opcode == "while" and trip_count(self.module, i) is None
 
     def _one(self, computation: Computation, i: Instruction) -> Cost:
         if i.opcode == "while":
@@ -106,8 +124,9 @@ class _Walk:
             return dataclasses.replace(inner, bytes=self._fusion_bytes(computation, i))
         if i.opcode in _FREE or i.opcode.endswith("-done"):
             return Cost()
-        flops = {"dot": dot_flops, "convolution": convolution_flops, "custom-call": _kernel_flops}.get(i.opcode)
-        return Cost(flops(computation, i) if flops else 0.0, _plain_bytes(computation, i))
+        flops = {"dot": dot_flops, "convolution": convolution_flops, "custom-call": kernel_flops}.get(i.opcode)
+        found = flops(computation, i) if flops else 0.0
+        return Cost(found or 0.0, _plain_bytes(computation, i), opaque=int(found is None))
 
     def _collective(self, computation: Computation, i: Instruction, kind: str) -> Cost:
         if channel := re.search(r"channel_id=(\d+)", i.attributes):
@@ -173,6 +192,9 @@ def _plain_bytes(computation: Computation, i: Instruction) -> float:
         return 2 * i.bytes
     if i.opcode == "dynamic-update-slice":
         return 2 * computation.instructions[i.operands[1]].bytes
+    if i.opcode in ("slice-start", "dynamic-slice-start"):  # (operand, slice, …): in the background
+        read, written = i.arrays[1].bytes * (not i.arrays[0].near), i.arrays[1].bytes * (not i.arrays[1].near)
+        return read + written
     if i.opcode == "copy-start":
         return sum(computation.instructions[o].bytes for o in i.operands) + sum(
             a.bytes for a in i.arrays[:1] if not a.near
@@ -246,9 +268,3 @@ def convolution_flops(computation: Computation, i: Instruction) -> float:
         total *= valid
     groups = re.search(r"batch_group_count=(\d+)", i.attributes)
     return total / (int(groups[1]) if groups else 1)
-
-
-def _kernel_flops(computation: Computation, i: Instruction) -> float:
-    """What a kernel says of itself; 0 where it says nothing."""
-    told = re.search(r'"cost_estimate":\{"flops":"?(\d+)', i.attributes)
-    return float(told[1]) if told else 0.0

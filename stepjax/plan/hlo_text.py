@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 _ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^{}]*\})?")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_END = re.compile(r'^\}(, execution_thread="[^"]*")?\s*$')
 _REFERENCE = re.compile(r"%([\w.\-]+)")
 _BITS = re.compile(r"(?:bf|[fsuc])(\d+)")
 
@@ -72,18 +73,31 @@ def parse(text: str) -> Module:
     """Reads `compiled.as_text()`. ValueError where there is no entry computation."""
     computations: dict[str, Computation] = {}
     entry, current = "", None
-    for line in text.splitlines():
+    for line in _whole_lines(text):
         if current is None:
             if header := _HEADER.match(line.strip()) if not line.startswith(" ") else None:
                 current = computations[header[2]] = Computation(header[2])
                 entry = header[2] if header[1] else entry
-        elif line.strip() == "}" or line.startswith("}"):
+        elif _END.match(line):
             current = None
         elif (found := _instruction(line)) is not None:
             current.instructions[found.name] = found
     if not entry:
         raise ValueError("no entry computation in the HLO text")
     return Module(computations, entry)
+
+
+def _whole_lines(text: str) -> list[str]:
+    """Lines, those that an attribute breaks (a kernel's notes) made one again: instructions alone are indented."""
+    lines: list[str] = []
+    inside = False  # of a computation
+    for line in text.splitlines():
+        if inside and not _END.match(line) and not line.startswith("  "):
+            lines[-1] += " " + line
+            continue
+        inside = line.startswith("  ") or line.rstrip().endswith("{")
+        lines.append(line)
+    return lines
 
 
 def _instruction(line: str) -> Instruction | None:

@@ -1,16 +1,19 @@
 """A run's surroundings for planning: its models and step splitter, without data, tokenizer files or devices."""
 
 import dataclasses
+import functools
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
 from stepjax.config import Config
 from stepjax.errors import UserError
 from stepjax.learners.optimizers import make_optimizer
-from stepjax.learners.supervised import prm_sums, sft_sums, train_program
+from stepjax.learners.supervised import prm_sums, reader_sums, sft_sums, train_program
 from stepjax.programs import Program
 from stepjax.rewards.signals import reads_prm
 from stepjax.runs.check import check_options
@@ -56,15 +59,21 @@ class Planned:
 
     Attributes:
       runs: how often the whole run executes it.
-      beside: what lies on the devices while it runs, besides its arguments (abstract arrays).
-      turns: how often a loop that ends by its data turns at most.
+      beside: bytes on a device of the parameters and moments that the run holds while the program runs, less those
+        among its arguments; below 0 where arguments share buffers (adapters on one base).
+      in_turn: of its loops that end by their data, one carries on where the other ended.
     """
 
     program: Program
     stage: str
     runs: int
-    beside: Any = ()
-    turns: int = 1
+    beside: float = 0.0
+    in_turn: bool = False
+
+    @property
+    def turns(self) -> int:
+        """How often its loops that end by their data turn at most."""
+        return self.program.turns
 
 
 def planned_programs(run: Run) -> list[Planned]:
@@ -72,9 +81,9 @@ def planned_programs(run: Run) -> list[Planned]:
     config, found = run.config, []
     for stage, definition, options, sums in (
         ("sft", run.policy, config.sft, sft_sums),
-        ("prm", run.prm, config.prm, prm_sums),
+        ("prm", run.prm, config.prm, _prm_sums(config)),
     ):
-        if stage not in config.stages or (stage == "prm" and (config.prm.path or config.prm.reader_layers)):
+        if stage not in config.stages or (stage == "prm" and config.prm.path):
             continue
         optimizer = make_optimizer(options.optimizer, options.updates)
         program = train_program(
@@ -93,25 +102,48 @@ def planned_programs(run: Run) -> list[Planned]:
     return found
 
 
+def _prm_sums(config: Config) -> Any:
+    options = config.prm
+    more: dict[str, Any] = {"objective": options.objective} if options.data else {}
+    if options.reader_layers:
+        return functools.partial(reader_sums, lm_loss=options.lm_loss, **more)
+    return functools.partial(prm_sums, **more)
+
+
 def _ppo(run: Run) -> list[Planned]:
     options = run.config.ppo
     public = bool(run.config.prm.path)
     prm = not public and any(reads_prm(s) for s in options.streams.values())
     ppo = PPOPrograms(run, prm=prm, public=public)
-    policy, reference, critic, prm_params, rows = ppo.score.inputs
+    policy, reference, critic, prm_params = ppo.score.inputs[:4]
     state = ppo.abstract_state
-    moments = {
-        role: part["optimizer"] for role, part in state.items() if isinstance(part, dict) and "optimizer" in part
+    # Where adapters are trained, the roles' other parameters are the reference's own.
+    held = resident_bytes((state, reference, prm_params))
+    given = {
+        ppo.sampler.program: (policy,),
+        ppo.score: (policy, reference, critic, prm_params),
+        ppo.credit: (),
+        ppo.update: (ppo.update.inputs[0], ppo.update.inputs[4:] if _is_adapted(ppo) else ()),
     }
-    scored = ppo.credit.inputs[0]
-    beside = {
-        "rollout": (critic, moments, reference, prm_params),
-        "score": (moments,),
-        "credit": (policy, critic, moments, reference, prm_params),
-        "update": (reference, prm_params),
-    }
-    del rows, scored
     return [
-        Planned(program, "ppo", options.iterations, beside[program.name], options.max_new_tokens)
+        Planned(
+            program,
+            "ppo",
+            options.iterations,
+            held - resident_bytes(given[program]),
+            in_turn=program is ppo.sampler.program,
+        )
         for program in ppo.programs
     ]
+
+
+def _is_adapted(ppo: PPOPrograms) -> bool:
+    return any(part.rest_shapes for part in ppo.parts.values())
+
+
+def resident_bytes(tree: Any) -> float:
+    """Bytes on one device of abstract arrays with shardings."""
+    total = 0.0
+    for leaf in jax.tree.leaves(tree):
+        total += math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    return total

@@ -34,6 +34,13 @@ def check_options(config: Config, mesh: Mesh) -> None:
             f"config.ppo.minibatches: {ppo.minibatches} does not divide the {responses} responses of a round "
             "(ppo.prompts × ppo.samples)"
         )
+    if responses % (ppo.waves * batch_devices(mesh)):
+        raise UserError(
+            f"config.ppo.waves: {ppo.waves} waves on {batch_devices(mesh)} devices do not divide the {responses} "
+            "responses of a round (ppo.prompts × ppo.samples)"
+        )
+    if ppo.stale and not ppo.importance_cap:
+        raise UserError("config.ppo.importance_cap: stale rollouts need one; 2 is usual")
     if ppo.min_new_tokens >= ppo.max_new_tokens:
         raise UserError(
             f"config.ppo.min_new_tokens: {ppo.min_new_tokens} leaves no room for an end in max_new_tokens="

@@ -29,10 +29,11 @@ from stepjax.runs.hack_monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.host_signals import HostJudges
 from stepjax.runs.metrics import Metrics
 from stepjax.runs.ppo_programs import PPOPrograms
+from stepjax.runs.ppo_sampling import Waves, occupancy_of
 from stepjax.runs.profile import Profile
 from stepjax.runs.progress import progress, say
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
-from stepjax.runs.responses import Response, measure, read_own_responses, share_responses
+from stepjax.runs.responses import Response, measure, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state, device_scalar
 from stepjax.runs.stages import has_stage, stage_params
@@ -47,6 +48,7 @@ class PPO(PPOPrograms):
         """`prm`: parameters of the run's own process reward model; `public`: another one in its place."""
         super().__init__(run, prm=prm is not None, public=public is not None)
         self.reference, self.prm, self.public = reference, prm, public
+        self.ahead: dict[int, Waves] = {}  # rollouts that were started a round before their own
         self.told = False  # of responses that the public model could not read
         self.hosts = HostRows(run.mesh, self.rows)
         self.judges = HostJudges(self.options.streams)
@@ -100,23 +102,35 @@ class PPO(PPOPrograms):
         """All parameters of a role: those that are trained and those that stand still."""
         return join(state[role]["params"], self.frozen.get(role, {}))
 
+    def sample(self, policy: Params, prompts: Prompts, chosen: np.ndarray, iteration: int) -> Waves:
+        """Starts a round's rollout. `chosen`: the prompt of each of the `rows` responses."""
+        # The row number holds the iteration: no two responses of a run share a random key.
+        ids = np.arange(self.rows) + iteration * self.rows
+        return self.round.start(policy, prompts, chosen, self.rollout_key, ids)
+
     def iterate(
-        self, state: State, prompts: Prompts, chosen: np.ndarray, iteration: int, clock: "Clock"
+        self,
+        state: State,
+        prompts: Prompts,
+        chosen: np.ndarray,
+        iteration: int,
+        clock: "Clock",
+        following: np.ndarray | None = None,
     ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
-        """One round. `chosen`: the prompt of each of the `rows` responses. Returns the host's figures, too."""
+        """One round. `chosen`: the prompt of each of the `rows` responses; `following`: those of the next round, where
+        its rollout is to start before this round's update. Returns the host's figures, too."""
         run, mesh = self.run, self.run.mesh
+        policy = self.whole(state, "policy")
         with clock("rollout"):
-            # The row number holds the iteration: no two responses of a run share a random key.
-            ids = np.arange(self.rows) + iteration * self.rows
-            policy = self.whole(state, "policy")
-            rows = self.sampler(policy, prompts, chosen, self.rollout_key, ids)
-            jax.block_until_ready(rows.tokens)
+            waves = self.ahead.pop(iteration, None) or self.sample(policy, prompts, chosen, iteration)
+            rows = self.round.whole(waves)
         critic = self.whole(state, "critic") if "critic" in state else {}
-        # The score program runs while the host reads and judges the texts.
+        # The devices go on with the score program, and the next rollout, while the host reads and judges the texts.
         scored = self.score(policy, self.reference, critic, self.prm or {}, rows)
-        with clock("judge"):
-            problems = [prompts.problems[c] for c in chosen]
-            own = read_own_responses(run, self.hosts, problems, rows)
+        if following is not None:
+            self.ahead[iteration + 1] = self.sample(policy, prompts, following, iteration + 1)
+        problems = [prompts.problems[c] for c in chosen]
+        own = self.round.read(problems, waves, lambda: clock("rollout"), lambda: clock("judge"))
         with clock("score"):
             assert scored.steps is not None
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
@@ -138,7 +152,7 @@ class PPO(PPOPrograms):
             credited, described = self.credit(scored, self.hosts.put(host) | weights)
             frozen = [self.frozen] if self.frozen else []
             state, updated = self.update(state, credited, self.update_key, device_scalar(iteration, mesh), *frozen)
-            figures = fetch({**described, **updated})
+            figures = fetch({**described, **updated}) | occupancy_of(waves)
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread
         watched = monitors(responses, notes=self.notes)
@@ -224,7 +238,9 @@ def train_ppo(run: Run) -> Params:
                 activity.now(f"PPO round {step}")
                 began = time.perf_counter()
                 with profile.step(step):
-                    state, line, rows, responses = ppo.iterate(state, prompts, order(step - 1), step, clock)
+                    state, line, rows, responses = ppo.iterate(
+                        state, prompts, order(step - 1), step, clock, order(step) if runs_ahead(options, step) else None
+                    )
                 line |= rates.of_round(responses, time.perf_counter() - began)
                 check_finite(line, "PPO", step)
                 alarm = alarms.observe(line)
@@ -248,6 +264,12 @@ def train_ppo(run: Run) -> Params:
                 bar.advance(1, **_shown(line, options))
             checkpoints.wait()
         return ppo.whole(state, "policy")
+
+
+def runs_ahead(options: PPOOptions, step: int) -> bool:
+    """Whether the rollout after a round starts before the round's update; not where a checkpoint is due, so that a run
+    that is continued there samples what it would have sampled."""
+    return options.stale and step < options.iterations and step % options.checkpoint_every != 0
 
 
 def _shown(line: dict[str, float], options: PPOOptions) -> dict[str, float]:

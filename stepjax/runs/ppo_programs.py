@@ -7,6 +7,7 @@ from stepjax.learners.update import abstract_ppo_state, update_program, updates_
 from stepjax.programs import Program
 from stepjax.rewards.signals import check_signals
 from stepjax.rollout.generate import RolloutShape
+from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores
 from stepjax.runs.responses import ResponseSampler, ppo_sampler
 from stepjax.runs.setup import Run
@@ -28,7 +29,7 @@ class PPOPrograms:
         self.run, self.options = run, options
         self.rows = options.prompts * options.samples
         shape = RolloutShape(
-            self.rows,
+            self.rows // options.waves,
             options.prompt_tokens,
             options.max_new_tokens,
             samples=options.samples,
@@ -37,6 +38,7 @@ class PPOPrograms:
             halvings=options.halvings,
         )
         self.sampler = ResponseSampler(run, shape, ppo_sampler(options))
+        self.round = RoundSampler(run, self.sampler, options.waves)
         updates = updates_by_role(options)
         self.optimizers = {
             "policy": make_optimizer(options.policy, updates["policy"]),
@@ -54,7 +56,7 @@ class PPOPrograms:
             run.prm if prm else None,
             run.splitter,
             run.mesh,
-            self.sampler.program.outputs()[0],
+            self.round.outputs,
             temperature=options.temperature,
             row_tokens=options.row_tokens,
             micro_tokens=options.micro_tokens,

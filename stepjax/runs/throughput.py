@@ -1,4 +1,4 @@
-"""How fast a run goes, for its metrics: tokens a second, the model's FLOPs a second, and their share of the chips' peak.
+"""How fast a run goes: tokens a second, the model's FLOPs a second, and their share of the chips' peak.
 
 `rate/model_tflops` counts what the mathematics needs (`models/flops.py`), not what is recomputed, so that
 `rate/mfu`, its share of the devices' peak in bfloat16, can be compared between settings. Devices of unknown peak (a

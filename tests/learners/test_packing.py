@@ -15,7 +15,17 @@ from learners.test_ppo import MESHES, OPTIONS, B, T, credit_of, mesh, scored
 from learners.test_update import update
 from models.tiny import policy, policy_params, reader, reader_params, scorer, scorer_params
 
-from stepjax.learners.packing import PackingShape, first_fit, micro_batch, pack, unpacked
+from stepjax.learners.objectives import critic_objective, objective_columns, policy_objective
+from stepjax.learners.packing import (
+    PackedRows,
+    PackingShape,
+    first_fit,
+    micro_batch,
+    over_micro_batches,
+    pack,
+    unpacked,
+)
+from stepjax.learners.ppo import make_streams
 from stepjax.learners.score import response_logprobs, score_program
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.steps import StepSplitter
@@ -149,13 +159,20 @@ def test_a_reader_reads_packed_rows_as_padded_ones():
     np.testing.assert_allclose(found.prm, np.where(found.steps.end[..., None], wanted, 0), atol=2e-5)
 
 
-@pytest.mark.parametrize("reduce", ["token", "step", "sequence"])
-def test_an_update_does_not_depend_on_how_it_is_packed(reduce):
+@pytest.mark.parametrize(
+    "reduce, sizes",
+    [
+        ("token", [(0, 1), (0, 4 * T), (3 * T + 2, 0)]),
+        ("step", [(0, 1), (3 * T + 2, 0)]),
+        ("sequence", [(0, 1), (3 * T + 2, 0)]),
+    ],
+)
+def test_an_update_does_not_depend_on_how_it_is_packed(reduce, sizes):
     options = dataclasses.replace(OPTIONS, epochs=1, reduce=reduce, mean_ratio_guard=100.0)
     rows = credit_of(False)[1]
     found = [
         update(dataclasses.replace(options, row_tokens=row_tokens, micro_tokens=micro_tokens), rows)
-        for row_tokens, micro_tokens in ((0, 1), (0, 4 * T), (3 * T + 2, 0))
+        for row_tokens, micro_tokens in sizes
     ]
     for other in found[1:]:
         for a, b in zip(jax.tree.leaves(other[0]), jax.tree.leaves(found[0][0]), strict=True):
@@ -194,3 +211,33 @@ def test_only_small_columns_cross_the_mesh(shape):
     for dims in ([int(n) for n in found.split(",") if n] for found in gathered):
         weights = shape[1] > 1 and 32 in dims and T not in dims  # 32: the model's width
         assert weights or int(np.prod(dims)) <= 4 * B * T, dims
+
+
+@pytest.mark.parametrize("width, each", [(T, 3), (3 * T + 2, 1)])
+def test_packed_gradients_are_those_of_padded_rows(width, each):
+    """Policy and critic, summed over micro-batches, against one pass over rows with all of their padding."""
+    rows, shape = credit_of(False)[1], PackingShape(width, each)
+    streams = make_streams(OPTIONS.streams)
+
+    def both(params, batch):
+        own = policy_objective(OPTIONS, policy(), params["policy"], batch, coefficient=0.3)[0]
+        return own + critic_objective(OPTIONS, streams, scorer(), params["critic"], batch)[0]
+
+    @jax.jit
+    def gradients(params, rows):
+        columns = objective_columns(OPTIONS, streams, rows, jnp.arange(B))
+        packing = pack(rows, jnp.arange(B), shape)
+        padded = PackedRows(rows.tokens, rows.positions, rows.segments, rows.mask, columns)
+
+        def add(i, total):
+            found = jax.grad(both)(params, micro_batch(rows, packing, i, columns))
+            return jax.tree.map(jnp.add, total, found)
+
+        packed = over_micro_batches(packing, add, jax.tree.map(jnp.zeros_like, params))
+        return packed, jax.grad(both)(params, padded)
+
+    packed, padded = fetch(gradients({"policy": policy_params(), "critic": scorer_params()}, rows))
+    for a, b in zip(jax.tree.leaves(packed), jax.tree.leaves(padded), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5, rtol=0)
+    for role in packed:
+        assert max(np.abs(x).max() for x in jax.tree.leaves(packed[role])) > 1e-3

@@ -119,3 +119,82 @@ def test_types_and_groups():
     assert group_size("replica_groups=mesh['axis_0'=4,'axis_1'=2] {'axis_0'}, use_global_device_ids=true") == 4
     assert group_size("replica_groups=mesh['a'=8,'b'=3] {'a':(1)2,'b'}") == 6
     assert np.isclose(module_cost(parse(NESTED)).flops, 16 * 2 * 8 * 16 * 16)
+
+
+# Two blocks of queries, two of keys; an attribute that breaks the line, as a kernel's notes do.
+KERNEL = """HloModule kernel
+
+ENTRY %main (g: s8[1,2,2], q: bf16[3,4,256,64], k: bf16[3,2,256,64]) -> bf16[3,4,256,64] {{
+  %g = s8[1,2,2] parameter(0)
+  %q = bf16[3,4,256,64] parameter(1)
+  %k = bf16[3,2,256,64] parameter(2)
+  %{name}.1 = bf16[3,4,256,64] custom-call(%g, %g, %q, %k, %k), custom_call_target="tpu_custom_call", {notes}
+  %n = bf16[3,4,256,64] negate(%{name}.1)
+  ROOT %d = bf16[3,4,256,256] dot(%n, %k), lhs_contracting_dims={{3}}, rhs_contracting_dims={{3}}
+}}
+"""
+BLOCKS = (
+    'frontend_attributes={kernel_metadata={\n"xprof":"{\\"block_q{x}\\": 128, \\"block_kv{x}\\": 128}"\n}}, metadata={}'
+)
+DOT = 2 * 3 * 4 * 256 * 256 * 64
+
+
+@pytest.mark.parametrize(
+    "name, suffix, products",
+    [
+        ("splash_mha_fwd_segmented", "", 2),
+        ("splash_mha_dq_segmented", "_dq", 3),
+        ("splash_mha_dkv_segmented", "_dkv", 4),
+    ],
+)
+def test_splash_attention_counts_the_blocks_that_it_computes(name, suffix, products):
+    cost = module_cost(parse(KERNEL.format(name=name, notes=BLOCKS.replace("{x}", suffix))))
+    # Three of the four blocks are not wholly above the diagonal. What follows the broken lines is read, too.
+    assert cost.flops - DOT == products * 2 * 3 * 4 * 64 * 3 * 128 * 128
+    assert cost.opaque == 0
+
+
+def test_other_kernels_tell_their_flops_or_are_reported():
+    told = 'backend_config={"custom_call_config":{"cost_estimate":{"flops":"12345"}}}'
+    cost = module_cost(parse(KERNEL.format(name="mine", notes=told)))
+    assert (cost.flops - DOT, cost.opaque) == (12345, 0)
+    silent = module_cost(parse(KERNEL.format(name="mine", notes="metadata={}")))
+    assert (silent.flops, silent.opaque) == (DOT, 1)
+
+
+def test_loops_in_turn_share_their_turns():
+    last = "  ROOT %w4 = (s32[], f32[8,16]{1,0}) while(%w3), condition=%open, body=%inner\n}\n"
+    text = NESTED.replace("ROOT %w3 =", "%w3 =").rstrip().removesuffix("}") + last
+    one = 2 * 8 * 16 * 16
+    assert module_cost(parse(text), unknown_trips=7).flops == (15 + 7 + 7) * one
+    shared = module_cost(parse(text), unknown_trips=7, in_turn=True)
+    assert shared.flops == (15 + 7) * one and shared.guessed == 2
+
+
+def test_slices_move_what_they_take():
+    text = """ENTRY %main (x: f32[8,1024]) -> f32[1,1024] {
+  %x = f32[8,1024] parameter(0)
+  %s = (f32[8,1024], f32[1,1024]{1,0:S(1)}, u32[]) slice-start(%x), slice={[0:1], [0:1024]}
+  %d = f32[1,1024]{1,0:S(1)} slice-done(%s)
+  ROOT %c = f32[1,1024] copy(%d)
+}
+"""
+    assert module_cost(parse(text)).bytes == 4096 + 4096, "read once into fast memory, written once from there"
+
+
+def test_a_computation_of_another_core():
+    text = """HloModule other
+
+%there (p: f32[64]) -> f32[256] {
+  %p = f32[64] parameter(0)
+  ROOT %g = f32[256] all-gather(%p), channel_id=9, replica_groups=[1,4]<=[4], dimensions={0}
+}, execution_thread="sparsecore"
+
+ENTRY %main (x: f32[64]) -> f32[256] {
+  %x = f32[64] parameter(0)
+  %s = ((f32[64]), f32[256]) async-start(%x), async_execution_thread="sparsecore", calls=%there
+  ROOT %d = f32[256] async-done(%s)
+}
+"""
+    found = module_cost(parse(text)).collectives["all-gather"]
+    assert (found.count, found.bytes) == (1, 3 * 64 * 4)

@@ -1,0 +1,1 @@
+"""`stepjax bench`: what each program of a run takes, against what the machine can do."""

@@ -1,0 +1,91 @@
+"""The command line of `stepjax bench`: a program, options, a table for people or JSON lines for scripts."""
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+from stepjax.config import BenchOptions, Config
+from stepjax.errors import UserError
+from stepjax.options import nearest, parse
+
+PROGRAMS = ("rollout", "score", "credit", "update", "iteration")
+
+
+def bench(argv: list[str]) -> None:
+    """Times a program of a run; see `stepjax bench --help`."""
+    program, argv = _program(argv)
+    flags = {a for a in argv if a in ("--json", "--profile")}
+    # The short spelling of this command's own options, where no section has the name.
+    own = {f.name for f in dataclasses.fields(BenchOptions)} - {f.name for f in dataclasses.fields(Config)}
+    own.add("prm")  # `--config.prm=…` names no option of the section
+    short = re.compile(rf"--config\.({'|'.join(sorted(own))})=")
+    config, _, rest = parse([short.sub(r"--config.bench.\1=", a) for a in argv if a not in flags], "quickstart")
+    if rest:
+        raise UserError(f"what is {rest[0]!r}? Options are written --config.name=value")
+    from stepjax.bench.measure import measure
+
+    lines = measure(config, program, profiled="--profile" in flags)
+    if "--json" in flags:
+        for line in lines:
+            print(json.dumps(line, allow_nan=False), flush=True)
+    else:
+        show_tables(lines)
+
+
+def _program(argv: list[str]) -> tuple[str, list[str]]:
+    name = argv[0] if argv else ""
+    if name in PROGRAMS:
+        return name, argv[1:]
+    if not name or name.startswith("-"):
+        raise UserError(f"name what is timed: stepjax bench {'|'.join(PROGRAMS)}")
+    raise UserError(f"no program {name!r}{nearest(name, PROGRAMS)}")
+
+
+def show_tables(lines: list[dict[str, Any]]) -> None:
+    """Repeats, figures and costs (as `measure` returns them) for people."""
+    from stepjax.runs.progress import table
+
+    *repeats, last = lines
+    table(
+        f"{last['program']}, shape {last['shape']}",
+        ("repeat", "seconds", "useful tokens", "tokens/s"),
+        [
+            (str(x["repeat"]), _seconds(x["seconds"]), str(x["useful_tokens"]), x["tokens_per_second"])
+            for x in [*repeats, last]
+        ],
+    )
+    table("what it takes", ("figure", "value"), [(name, value) for name, value in _figures(last) if value is not None])
+    for name, costs in last.get("profile", {}).items():
+        table(
+            f"largest costs of {name}",
+            ("operation", "seconds", "share", "times"),
+            [(c["name"], c["seconds"], f"{c['share']:.0%}", str(c["count"])) for c in costs],
+        )
+
+
+def _seconds(seconds: Any) -> str:
+    if isinstance(seconds, dict):
+        return ", ".join(f"{phase} {s:.4g}" for phase, s in seconds.items())
+    return f"{seconds:.4g}"
+
+
+def _figures(x: dict[str, Any]) -> list[tuple[str, str | None]]:
+    def gigabytes(value: float | None) -> str | None:
+        return None if value is None else f"{value / 1e9:.3g} GB"
+
+    slots, prefill = x.get("slot_occupancy"), x.get("prefill_seconds")
+    return [
+        ("useful GFLOP/s", f"{x['flops_per_second'] / 1e9:.4g} of {x['matrix_flops'] / 1e9:.4g} "
+         f"({x['flops_share']:.0%} of a matrix product's)"),
+        ("least GB/s", f"{x['bytes_per_second'] / 1e9:.4g} of {x['copy_bandwidth'] / 1e9:.4g} "
+         f"({x['bytes_share']:.0%} of a copy's)"),
+        ("compiled in", _seconds(x["compile_seconds"]) + " s"),
+        ("program's memory", gigabytes(x["program_bytes"])),
+        ("process's peak memory", gigabytes(x["resident_bytes"])),
+        ("device's peak memory", gigabytes(x["device_bytes"])),
+        ("slots in use while rows wait", None if slots is None else f"{slots:.0%}"),
+        ("slots in use to the end", None if "slots" not in x else f"{x['slot_occupancy_whole']:.0%}"),
+        ("prefill", None if prefill is None else f"{prefill:.4g} s, {x['prefill_ratio']:.3g} × of one sample's"),
+        ("useful share of a padded batch", f"{x['useful_share']:.0%}"),
+    ]  # fmt: skip

@@ -1,0 +1,52 @@
+"""What the machine can do, measured in the same process: the rate of a large matrix product and that of a copy."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+LONG_ENOUGH = 0.05
+"""Seconds from which a call is long against the cost of starting it."""
+
+
+def matrix_flops(mesh: Mesh, dtype: Any, *, largest: int = 16_384) -> float:
+    """FLOP/s of the fastest square matrix product of this dtype, all devices of the mesh together.
+
+    One product a device, of float32 in JAX's default precision, as in the programs.
+    """
+    return _fastest(mesh, dtype, lambda n: (n, n), lambda x: x @ x, lambda n: 2.0 * n**3, 512, largest)
+
+
+def copy_bandwidth(mesh: Mesh, *, largest: int = 2**28) -> float:
+    """Bytes a second that are read and written by the fastest copy of a float32 array, all devices together."""
+    return _fastest(mesh, jnp.float32, lambda n: (n,), lambda x: x + 1.0, lambda n: 8.0 * n, 2**22, largest)
+
+
+def _fastest(
+    mesh: Mesh,
+    dtype: Any,
+    dims: Callable[[int], tuple[int, ...]],
+    function: Callable[[jax.Array], jax.Array],
+    work: Callable[[int], float],
+    size: int,
+    largest: int,
+) -> float:
+    """Work a second of the best of a few calls, at the least size that is large enough to measure."""
+    sharding = NamedSharding(mesh, PartitionSpec(tuple(mesh.axis_names)))
+    while True:
+        shape = (mesh.size, *dims(size))
+        with jax.set_mesh(mesh):
+            x = jax.jit(lambda shape=shape: jnp.full(shape, 1 / shape[-1], dtype), out_shardings=sharding)()
+            # The result takes the argument's place: no new memory has to be had from the system.
+            call = jax.jit(jax.vmap(function), out_shardings=sharding, donate_argnums=0)
+        seconds = []
+        for _ in range(10):
+            start = time.perf_counter()
+            x = jax.block_until_ready(call(x))
+            seconds.append(time.perf_counter() - start)
+        if min(seconds) >= LONG_ENOUGH or 2 * size > largest:
+            return work(size) * mesh.size / min(seconds)
+        size *= 2

@@ -1,0 +1,114 @@
+"""Models and workloads of known shape, so that other software can be timed on the same.
+
+All are decoders as Qwen2's (biases on query, key and value, an output embedding of its own) with random parameters.
+A rollout draws 64 prompts of 32 tokens, decodes 16 rows at once and cuts them at 256 new tokens; a round of training
+has 32 responses (8 of the larger models) of at most 128 tokens. With random parameters each token is about equally
+likely, so that the number of ids that end a response decides how long it becomes, and lengths are geometric: as skewed
+as those of real reasoning.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from stepjax.config import BenchOptions, Config, PPOOptions, StreamOptions
+from stepjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder; `rows` are the responses of a round of training."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mlp: int
+    vocab: int
+    rows: int
+
+
+SHAPES = {
+    "1m": Shape(layers=4, width=128, heads=4, kv_heads=2, head_dim=32, mlp=512, vocab=512, rows=32),
+    "30m": Shape(layers=8, width=512, heads=8, kv_heads=4, head_dim=64, mlp=2048, vocab=4096, rows=8),
+    "0.5b": Shape(layers=24, width=896, heads=14, kv_heads=2, head_dim=64, mlp=4864, vocab=151936, rows=8),
+}
+
+ROLLOUT_ROWS, SLOTS, PROMPT_TOKENS = 64, 16, 32
+ROLLOUT_TOKENS, TRAINED_TOKENS = 256, 128
+
+NEVER = -1
+"""An id that no token has: a response that only it could end has the full length."""
+
+FIRST_END = 3
+"""Ids from here on end responses of geometric lengths."""
+
+
+def end_ids(vocab: int, mean_length: int) -> tuple[int, ...]:
+    """As many ids as end a response of equally likely tokens after `mean_length` on average; 0: none does."""
+    if not mean_length:
+        return (NEVER,)
+    return tuple(range(FIRST_END, FIRST_END + max(1, round(vocab / mean_length))))
+
+
+def bench_config(config: Config, program: str) -> Config:
+    """The config of the run whose programs are timed: that of the options' shape, or with shape `own` the config's.
+
+    Everything that the shape does not say (remat, kernels, the mesh, the token budget …) stays as it is.
+    UserError where the workload does not hold together.
+    """
+    options = config.bench
+    model, ppo = config.model, config.ppo
+    if options.shape != "own":
+        shape = SHAPES[options.shape]
+        sizes = dataclasses.asdict(shape)
+        del sizes["rows"]
+        model = dataclasses.replace(
+            model,
+            **sizes,
+            path="",
+            rope_theta=10_000.0,
+            qkv_bias=True,
+            qk_norm=False,
+            tied=False,
+            dtype="float32",
+            unroll=shape.layers,
+        )
+        ppo = dataclasses.replace(
+            ppo,
+            **_workload(shape, program),
+            epochs=1,
+            minibatches=1,
+            streams={"bench": StreamOptions(signal="prm" if options.prm else "outcome")},
+        )
+    model = dataclasses.replace(model, dtype=options.dtype or model.dtype, unroll=options.unroll or model.unroll)
+    return dataclasses.replace(config, base="", model=model, ppo=_changed(ppo, options))
+
+
+def _workload(shape: Shape, program: str) -> dict[str, Any]:
+    rollout = program == "rollout"
+    return {
+        "prompts": ROLLOUT_ROWS if rollout else shape.rows,
+        "samples": 1,
+        "prompt_tokens": PROMPT_TOKENS,
+        "max_new_tokens": ROLLOUT_TOKENS if rollout else TRAINED_TOKENS,
+        "min_new_tokens": 0,
+        "slots": SLOTS,
+    }
+
+
+def _changed(ppo: PPOOptions, options: BenchOptions) -> PPOOptions:
+    """The workload with what the command line says of it."""
+    samples = options.samples or ppo.samples
+    rows = options.rows or ppo.prompts * ppo.samples
+    if rows % samples:
+        raise UserError(f"config.bench.samples: {samples} responses a prompt do not divide {rows} responses a round")
+    return dataclasses.replace(
+        ppo,
+        prompts=rows // samples,
+        samples=samples,
+        prompt_tokens=options.prompt_tokens or ppo.prompt_tokens,
+        max_new_tokens=options.new_tokens or ppo.max_new_tokens,
+        slots=options.slots or ppo.slots,
+    )

@@ -1,0 +1,36 @@
+"""Matrix FLOPs of kernels, which the compiler does not look into: as they tell themselves, or by their name."""
+
+import math
+import re
+
+from stepjax.plan.hlo_text import Computation, Instruction
+
+SPLASH = {"splash_mha_fwd": 2, "splash_mqa_fwd": 2, "dq": 3, "dkv": 4}
+"""Products of queries × keys × head size in each kernel of splash attention: q·k and weights · v forward; q·k, the
+gradient of the weights and that of the queries; q·k again, the gradients of weights, keys and values."""
+
+
+def kernel_flops(computation: Computation, i: Instruction) -> float | None:
+    """FLOPs of a custom call; None where it is a kernel of which nothing is known."""
+    if told := re.search(r'"cost_estimate":\\?\{\\?"flops\\?":\\?"?(\d+)', i.attributes):
+        return float(told[1])
+    if i.name.startswith("splash_m"):
+        return _splash(computation, i)
+    return None if '"tpu_custom_call"' in i.attributes else 0.0
+
+
+def _splash(computation: Computation, i: Instruction) -> float | None:
+    """Those of the blocks that the causal mask, or a window's narrower grid, lets the kernel compute."""
+    operands = [computation.instructions[o].arrays[0] for o in i.operands if o in computation.instructions]
+    wide = [a.dims for a in operands if a.dtype in ("f32", "bf16", "f16") and len(a.dims) in (3, 4)]
+    grid = operands[0].dims if operands else ()
+    blocks = [re.search(rf'\b{name}(?:_dq|_dkv)?\\?": (\d+)', i.attributes) for name in ("block_q", "block_kv")]
+    if len(wide) < 2 or len(grid) != 3 or None in blocks:
+        return None
+    *batch, queries, size = wide[0]
+    keys = wide[1][-2]
+    block_q, block_kv = (int(b[1]) for b in blocks if b is not None)
+    causal = sum(min(-(-(at + block_q) // block_kv), keys // block_kv) for at in range(0, queries, block_q))
+    computed = min(causal, grid[1] * grid[2])
+    products = next((n for name, n in SPLASH.items() if name in i.name), 2)
+    return 2.0 * products * math.prod(batch) * size * computed * block_q * block_kv

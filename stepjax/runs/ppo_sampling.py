@@ -1,0 +1,99 @@
+"""A round's responses: sampled in waves, so that the host judges one while the next decodes."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from stepjax.data.encoding import Prompts
+from stepjax.distributed.rows import HostRows
+from stepjax.models.definition import Params
+from stepjax.parallel import RULES, batch_devices, batch_sharding, fetch
+from stepjax.programs import Program, abstract
+from stepjax.rollout.record import Occupancy
+from stepjax.runs.responses import Response, ResponseSampler, read_own_responses
+from stepjax.runs.setup import Run
+from stepjax.tasks.base import Problem
+from stepjax.trajectory import Trajectory
+
+Waves = list[tuple[Trajectory, Occupancy]]
+
+
+class RoundSampler:
+    """Samples a round in waves of equal size and puts them together again.
+
+    Of each device's rows the first ones are in the first wave, and so on: a row stays on its device, and with the
+    process that reads it.
+
+    Attributes:
+      rows: responses of a round.
+    """
+
+    def __init__(self, run: Run, sampler: ResponseSampler, waves: int):
+        self.run, self.sampler, self.waves = run, sampler, waves
+        self.rows = sampler.shape.rows * waves
+        by_device = np.arange(self.rows).reshape(batch_devices(run.mesh), waves, -1)
+        self._members = [by_device[:, wave].reshape(-1) for wave in range(waves)]
+        self._hosts = HostRows(run.mesh, sampler.shape.rows)
+        self.join = None if waves == 1 else join_program(run.mesh, sampler.program.outputs()[0], waves)
+
+    @property
+    def outputs(self) -> Trajectory:
+        """Shapes and shardings of a round's trajectory."""
+        return self.sampler.program.outputs()[0] if self.join is None else self.join.outputs()
+
+    def start(self, params: Params, prompts: Prompts, chosen: np.ndarray, key: jax.Array, ids: np.ndarray) -> Waves:
+        """Hands all waves to the devices; returns before they are done."""
+        found: Waves = []
+        for rows in self._members:
+            trajectory = self.sampler(params, prompts, chosen[rows], key, ids[rows])
+            assert self.sampler.occupancy is not None
+            found.append((trajectory, self.sampler.occupancy))
+        return found
+
+    def whole(self, waves: Waves) -> Trajectory:
+        """The round's trajectory, in the order of its rows."""
+        return waves[0][0] if self.join is None else self.join(*(trajectory for trajectory, _ in waves))
+
+    def read(self, problems: Sequence[Problem], waves: Waves, waiting: Any, judging: Any) -> list[Response]:
+        """This process's responses in the order of their rows, judged as the waves come in.
+
+        `waiting()` and `judging()` give the contexts in which the host waits for a wave and reads it.
+        """
+        found: dict[int, Response] = {}
+        for rows, (trajectory, _) in zip(self._members, waves, strict=True):
+            with _entered(waiting):
+                jax.block_until_ready(trajectory.tokens)
+            with _entered(judging):
+                own = read_own_responses(self.run, self._hosts, [problems[row] for row in rows], trajectory)
+            found |= dict(zip(rows[self._hosts.mine].tolist(), own, strict=True))
+        return [found[row] for row in sorted(found)]
+
+
+def _entered(make: Any) -> AbstractContextManager[Any]:
+    return make()
+
+
+def occupancy_of(waves: Waves) -> dict[str, float]:
+    """How a round used its slots: the share that had a row while rows waited, and the steps that it took."""
+    each: list[Occupancy] = fetch([occupancy for _, occupancy in waves])
+    busy, offered, steps = (sum(int(getattr(o, name)) for o in each) for name in ("busy", "offered", "steps"))
+    return {"rollout/occupancy": busy / offered if offered else 1.0, "rollout/steps": float(steps)}
+
+
+def join_program(mesh: Mesh, wave: Trajectory, waves: int) -> Program:
+    """`(wave, wave, …) -> trajectory`: on each device the rows of the first wave, then those of the second, …"""
+    rows = PartitionSpec(RULES["batch"])
+
+    def together(*parts: Trajectory) -> Trajectory:
+        return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+    def join(*parts: Trajectory) -> Trajectory:
+        return jax.shard_map(together, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)(*parts)
+
+    sharding = batch_sharding(mesh)
+    return Program("join", join, mesh=mesh, inputs=(abstract(wave, sharding),) * waves, out_shardings=sharding)

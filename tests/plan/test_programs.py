@@ -1,0 +1,122 @@
+"""What the plan counts of a run's own programs, against arithmetic; and what their compiled text must not hold."""
+
+import math
+
+import jax
+import pytest
+from plan.planned import LAYERS, NEW, PROMPT, ROWS, VOCAB, Compiled, compile_programs, config_of
+
+from stepjax.models.flops import TRAINING, forward_flops
+from stepjax.parallel import make_mesh
+from stepjax.plan.surroundings import planned_programs, planned_run, resident_bytes
+
+DEVICES, SFT_ROWS, SFT_WIDTH = 8, 8, 256
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    config = config_of(tmp_path_factory.mktemp("plan"))
+    return compile_programs(config, jax.devices()[:DEVICES], "sft_update", "update")
+
+
+def check_training_flops(run, found: dict[str, Compiled], *, attended: float, within: float) -> None:
+    """Updates against 6 × parameters × tokens + attention. `attended`: the share of a row's token pairs that the
+    attention computes: XLA's all of them, a kernel's blocks about half."""
+    pairs = SFT_ROWS * SFT_WIDTH**2 * attended
+    sft = TRAINING * forward_flops(run.policy, tokens=SFT_ROWS * SFT_WIDTH, pairs=pairs)
+    assert found["sft_update"].cost.flops * DEVICES == pytest.approx(sft, rel=within)
+    width = PROMPT + NEW
+    update = sum(
+        TRAINING * forward_flops(role, tokens=ROWS * width, pairs=ROWS * width**2 * attended)
+        for role in (run.policy, run.critic)
+    )
+    assert found["update"].cost.flops * DEVICES == pytest.approx(update, rel=within)
+
+
+def check_state_bytes(found: dict[str, Compiled]) -> None:
+    """Arguments are the parameters, two moments and the rows: the compiler's figure against arithmetic."""
+    for name in ("sft_update", "update"):
+        state, *rows = found[name].planned.program.inputs
+        roles = [r for r in state.values() if isinstance(r, dict)] if name == "update" else [state]
+        params = sum(resident_bytes(r["params"]) for r in roles)
+        assert resident_bytes(state) == pytest.approx(3 * params, rel=0.02), "AdamW's two moments"
+        size = found[name].memory.argument_size_in_bytes
+        # An argument that is not read is left out.
+        assert resident_bytes(state) * 0.98 < size < (resident_bytes(state) + resident_bytes(rows)) * 1.02
+
+
+def check_nothing_gathered(run, found: dict[str, Compiled]) -> None:
+    """No collective makes more than one layer of a parameter whole, and no [B, T, V] exists, not even a device's part
+    of it. The number of layers is none of the other sizes."""
+    tensor = run.mesh.shape["tensor"]
+    for name, tokens in (("sft_update", SFT_ROWS * SFT_WIDTH), ("update", ROWS // 2 * (PROMPT + NEW))):
+        turns = found[name].planned.turns if name == "update" else 1
+        logits = tokens * VOCAB / DEVICES / turns
+        gathers, widest = 0, 0
+        for computation in found[name].module.computations.values():
+            for i in computation.instructions.values():
+                for a in i.arrays:
+                    if i.opcode.startswith("all-gather"):
+                        gathers += 1
+                        assert LAYERS not in a.dims, (name, i.name, a)
+                    if {VOCAB, VOCAB // tensor} & set(a.dims):
+                        widest = max(widest, math.prod(a.dims))
+        assert gathers, "a test that sees no gather proves nothing"
+        assert 0 < widest < logits, (name, widest, logits)
+
+
+def test_flops_of_updates_are_those_of_arithmetic(planned):
+    check_training_flops(*planned, attended=1.0, within=0.1)
+    found = planned[1]
+    assert found["update"].cost.guessed == 1 and found["update"].planned.turns > 1, "the loop over micro-batches"
+    assert found["sft_update"].cost.guessed == 0
+
+
+def test_state_takes_the_bytes_of_arithmetic(planned):
+    check_state_bytes(planned[1])
+
+
+def test_neither_whole_parameters_nor_logits_are_gathered(planned):
+    check_nothing_gathered(*planned)
+
+
+def test_what_lies_beside_a_program(planned):
+    """A program's arguments and what lies beside it are always the same whole: all that a run holds."""
+    found = planned[1]
+    update = found["update"].planned
+    state = resident_bytes(update.program.inputs[0])
+    policy = resident_bytes(update.program.inputs[0]["policy"]["params"])
+    score_model = resident_bytes(update.program.inputs[0]["critic"]["params"])
+    # Beside the update: the reference policy, and the process reward model.
+    assert update.beside == pytest.approx(policy + score_model, rel=0.01)
+    assert update.beside < state
+
+
+def test_adapters_share_their_base(tmp_path):
+    """With adapters the policy's and critic's other parameters are the reference's own: they lie there once."""
+    config = config_of(tmp_path, "lora.rank=4", "lora.stages=('ppo',)")
+    run = planned_run(config, make_mesh(2, 2, 2, devices=jax.devices()[:DEVICES]))
+    found = {p.program.name: p for p in planned_programs(run) if p.stage == "ppo"}
+    policy, reference, critic, prm = (resident_bytes(x) for x in found["score"].program.inputs[:4])
+    state, frozen = (resident_bytes(found["update"].program.inputs[i]) for i in (0, 4))
+    held = state + reference + prm
+    assert found["credit"].beside == held
+    assert found["score"].beside == held - (policy + reference + critic + prm) < 0
+    assert found["update"].beside == held - state - frozen
+    assert held < policy + reference + prm, "trained adapters and their moments are smaller than a base"
+
+
+@pytest.mark.slow
+def test_programs_compiled_for_a_tpu(tmp_path):
+    pytest.importorskip("libtpu")
+    from stepjax.plan.chips import open_topology
+
+    config = config_of(tmp_path, "model.dtype=bfloat16", "model.remat=True")
+    run, found = compile_programs(config, open_topology("v5e:4x2").devices, "sft_update", "update")
+    assert run.decoder.attention == "splash"
+    # With remat a layer's forward pass is done twice: 8 for 6 × parameters × tokens, and whole blocks of attention.
+    forward = forward_flops(run.policy, tokens=SFT_ROWS * SFT_WIDTH, pairs=SFT_ROWS * SFT_WIDTH**2)
+    assert 3 * forward * 0.9 < found["sft_update"].cost.flops * DEVICES < 4.7 * forward
+    assert found["sft_update"].cost.opaque == 0
+    check_state_bytes(found)
+    check_nothing_gathered(run, found)

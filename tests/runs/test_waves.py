@@ -1,0 +1,78 @@
+"""Rollouts in waves, in slots and a round ahead: what may change the numbers and what may not."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from runs.tiny_run import TinyRun, assert_same_run, lines, stepjax
+
+from stepjax.options import parse
+
+BASE = ("--config.ppo.iterations=3", "--config.ppo.checkpoint_every=3")
+
+
+def ppo(tiny: TinyRun, workdir: Path, *options: str) -> list[dict]:
+    if not workdir.exists():
+        tiny.copy(workdir, without=("ppo",))
+    assert stepjax("ppo", tiny.config, workdir, *options) == 0
+    return lines(workdir, "ppo")
+
+
+@pytest.fixture(scope="module")
+def plain(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    return ppo(tiny, tmp_path_factory.mktemp("waves") / "plain", *BASE)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--config.ppo.waves=2", "--config.mesh.data=4"),
+        ("--config.ppo.slots=3", "--config.ppo.prefill_rows=4", "--config.ppo.waves=2"),
+        ("--config.ppo.slots=8", "--config.mesh.data=8", "--config.ppo.micro_tokens=1", "--config.ppo.row_tokens=200"),
+    ],
+)
+def test_waves_slots_and_packing_change_no_number(tiny, plain, tmp_path, options):
+    found = ppo(tiny, tmp_path / "run", *BASE, *options)
+    for ours, theirs in zip(plain, found, strict=True):
+        for name in ("true/accuracy", "length/tokens", "kl/reference", "policy/loss", "grad_norm/policy", "entropy"):
+            assert theirs[name] == pytest.approx(ours[name], rel=1e-3, abs=1e-6), name
+        assert theirs["rollout/occupancy"] > 0.9 and theirs["rollout/steps"] > 0
+
+
+def stale(tiny: TinyRun, folder: Path) -> tuple[Path, Path]:
+    """A config file with stale rollouts, and a work directory that was started with it."""
+    changes = {"ppo.stale": True, "ppo.importance_cap": 2.0, "ppo.iterations": 4, "ppo.checkpoint_every": 2}
+    folder.mkdir()
+    config = tiny.with_options(folder, **changes)
+    workdir = tiny.copy(folder / "run", without=("ppo",))
+    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    return config, workdir
+
+
+def test_stale_rollouts_are_weighted_and_a_continued_run_is_the_whole_one(tiny, plain, tmp_path):
+    config, whole = stale(tiny, tmp_path / "stale")
+    assert stepjax("ppo", config, whole) == 0
+    found = lines(whole, "ppo")
+    # The second rollout was drawn before the first update, which the learner has left since; the third, after a
+    # checkpoint, was not.
+    assert found[0]["mismatch/mean"] < 1e-4 < found[1]["mismatch/mean"] and found[2]["mismatch/mean"] < 1e-4
+    assert found[3]["mismatch/mean"] > 1e-4
+    assert found[0]["importance/mean"] == pytest.approx(1, abs=1e-4)
+    assert found[1]["importance/mean"] != pytest.approx(1, abs=1e-5)
+    assert 0 <= found[1]["importance/capped"] < 0.5
+    parts = tmp_path / "parts"
+    shutil.copytree(whole, parts)
+    shutil.rmtree(parts / "checkpoints" / "ppo" / "4")
+    assert stepjax("ppo", config, parts) == 0
+    assert_same_run(parts, whole, ["ppo"])
+
+
+@pytest.mark.parametrize(
+    "changes, said", [({"ppo.waves": 3}, "config.ppo.waves"), ({"ppo.stale": True}, "config.ppo.importance_cap")]
+)
+def test_what_cannot_be_is_said(tiny, tmp_path, changes, said, capsys):
+    config = tiny.with_options(tmp_path, **changes)
+    assert stepjax("ppo", config, tmp_path / "run") == 2
+    assert said in capsys.readouterr().err
