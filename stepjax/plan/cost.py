@@ -209,17 +209,33 @@ def trip_count(module: Module, loop: Instruction) -> int | None:
         return int(noted[1])
     condition = module.computations[loop.called("condition")[0]]
     root = condition.root
-    if root.opcode == "compare" and "direction=LT" in root.attributes:
-        limit = condition.instructions[root.operands[1]]
-        if limit.opcode == "constant" and limit.raw_operands.strip().lstrip("-").isdigit():
-            return int(limit.raw_operands)
-    if root.opcode == "fusion" and len(root.operands) == 2:  # the comparison alone, fused
-        inside = [module.computations[n].root for n in root.called("calls")]
-        limits = [condition.instructions[o] for o in root.operands if condition.instructions[o].opcode == "constant"]
-        told = [i.raw_operands.strip() for i in limits]
-        if inside and inside[0].opcode == "compare" and "direction=LT" in inside[0].attributes and len(told) == 1:
-            return int(told[0]) if told[0].isdigit() else None
-    return None
+    compare = root
+    if root.opcode == "fusion" and root.called("calls"):  # the comparison alone, fused
+        compare = module.computations[root.called("calls")[0]].root
+    if compare.opcode != "compare" or "direction=LT" not in compare.attributes or len(root.operands) != 2:
+        return None
+    told = [n for n in (_constant(condition, o) for o in root.operands) if n is not None]
+    counters = [condition.instructions[o] for o in root.operands if _constant(condition, o) is None]
+    if len(told) != 1 or len(counters) != 1:
+        return None
+    return -(-told[0] // _stride(module, loop, counters[0]))
+
+
+def _stride(module: Module, loop: Instruction, counter: Instruction) -> int:
+    """By how much a turn raises the counter: more than 1 where the compiler unrolled the loop."""
+    index = re.search(r"index=(\d+)", counter.attributes)
+    body = module.computations[loop.called("body")[0]]
+    if index is None or int(index[1]) >= len(body.root.operands):
+        return 1
+    new = body.instructions[body.root.operands[int(index[1])]]
+    steps = [n for n in (_constant(body, o) for o in new.operands) if n is not None] if new.opcode == "add" else []
+    return steps[0] if len(steps) == 1 and steps[0] > 0 else 1
+
+
+def _constant(computation: Computation, name: str) -> int | None:
+    found = computation.instructions.get(name)
+    text = "" if found is None else found.raw_operands.strip()
+    return int(text) if found is not None and found.opcode == "constant" and text.isdigit() else None
 
 
 def group_size(attributes: str) -> int:

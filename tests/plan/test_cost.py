@@ -198,3 +198,12 @@ ENTRY %main (x: f32[64]) -> f32[256] {
 """
     found = module_cost(parse(text)).collectives["all-gather"]
     assert (found.count, found.bytes) == (1, 3 * 64 * 4)
+
+
+def test_an_unrolled_loop_turns_less_often():
+    text = NESTED.replace(
+        "ROOT %t = (s32[], f32[8,16]{1,0}) tuple(%i, %r)",
+        "%two = s32[] constant(2)\n  %next = s32[] add(%i, %two)\n  ROOT %t = (s32[], f32[8,16]{1,0}) tuple(%next, %r)",
+    )
+    # `counter < 5` by steps of 2: three turns, in each of the outer loop's three.
+    assert module_cost(parse(text), unknown_trips=7).flops == (3 * 3 + 7) * 2 * 8 * 16 * 16

@@ -1,11 +1,14 @@
 """Traces of some steps of a stage, and the rates in its metrics."""
 
+import json
+import shutil
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs.tiny_run import stepjax
 
 from stepjax.errors import UserError
 from stepjax.plan.chips import CHIPS, peak_flops
@@ -81,3 +84,24 @@ def test_rates_of_updates(monkeypatch):
     assert found["rate/mfu"] == pytest.approx(6 * 16 * 50 / 197e12)
     rates.skip()
     assert rates.at(5)["rate/tokens"] == pytest.approx(200)
+
+
+def test_a_run_tells_its_rates_and_traces_a_round(tiny, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(tiny.workdir, workdir)
+    more = ("--config.ppo.iterations=14", "--config.profile=14:15")
+    assert stepjax("ppo", tiny.config, workdir, *more) == 0
+    assert len(traces(workdir / "profile" / "ppo")) == 1
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    ppo = [row for row in rows if row["stage"] == "ppo"]
+    # Nothing is said of the first round of a process, in which programs are compiled.
+    assert [("rate/tokens" in row) for row in ppo] == [row["step"] not in (1, 13) for row in ppo]
+    last = ppo[-1]
+    assert last["rate/tokens"] > 0 and "rate/mfu" not in last, "a CPU has no peak in the table"
+    assert {"rollout", "score", "update", "judge"} <= set(last["seconds"])
+    # A forward pass of policy (3), critic and reward model, and 2 passes of training of both, over at least the
+    # response's tokens; some tens of thousands of parameters.
+    needed = last["rate/model_tflops"] * 1e12 / last["rate/tokens"]
+    assert 2 * 17 * 10_000 < needed < 2 * 17 * 10 * 40_000
+    sft = [row for row in rows if row["stage"] == "sft"]
+    assert all(row["rate/tokens"] > 0 and row["rate/model_tflops"] > 0 for row in sft[1:])
