@@ -84,7 +84,7 @@ def score_program(
 
         packed = buffers(jax.eval_shape(read, jnp.zeros((), jnp.int32)), packing)
         packed = over_micro_batches(packing, lambda i, found: put_at(found, i, read(i)), packed)
-        found = {name: unpacked(x, packing, rows) for name, x in packed.items()}
+        found: dict[str, Any] = {name: unpacked(x, packing, rows) for name, x in packed.items()}
         found = {name: constrain(x, "batch", "time", *[None] * (x.ndim - 2)) for name, x in found.items()}
         if critic is not None:
             after = found.pop("after")

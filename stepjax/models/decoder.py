@@ -339,8 +339,8 @@ class Trunk(nnx.Module):
             return block.finish(x, sight.look_back(q, seen, kind)), stored
 
         def step(carry: Any, layer: tuple[dict[str, jax.Array], jax.Array, Kind]) -> tuple[Any, None]:
-            weights, i, kind = layer
-            return one(*carry, weights, kind, i), None
+            (x, stored), (weights, i, kind) = carry, layer
+            return one(x, stored, weights, kind, i), None
 
         x, stored = self._embed(tokens), cache.layers
         if isinstance(stored, KeyValues):

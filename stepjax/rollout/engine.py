@@ -226,8 +226,8 @@ def _row_axes(tree: Any, leading: int) -> Any:
         return Pool(hidden=leading, layers=layers, positions=leading, segments=leading)  # type: ignore[arg-type]
     layers = jax.tree.map(lambda _: inner, tree.cache.layers)
     cache = Cache(layers=layers, positions=leading, segments=leading, index=None)  # type: ignore[arg-type]
-    by_row = {f.name: leading for f in dataclasses.fields(tree)} | {"cache": cache}
-    return Slots(**by_row)
+    axes: dict[str, Any] = {f.name: leading for f in dataclasses.fields(tree)} | {"cache": cache}
+    return Slots(**axes)
 
 
 def _gather(logs: tuple[Log, ...], mesh: Mesh | None, *, rows: int, new_tokens: int) -> dict[str, Array]:

@@ -133,7 +133,7 @@ def rollout_program(
         ints(each.prompts * devices, shape.prompt_width),
         ints(each.prompts * devices),
         abstract(jax.eval_shape(lambda: jax.random.key(0)), replicated(mesh)),
-        Queue(*(ints(shape.rows) for _ in range(3))),
+        Queue(ints(shape.rows), ints(shape.rows), ints(shape.rows)),  # type: ignore[arg-type]
     )
     turns = max(decoding.steps(shape.rows), 1)
     out = (rows, replicated(mesh))

@@ -46,7 +46,7 @@ def fold_in(keys: PRNGKeyArray, numbers: Array) -> PRNGKeyArray:
 def gumbel(keys: PRNGKeyArray, size: int) -> Float[Array, "B V"]:
     """`jax.random.gumbel(key, (size,))` of each key, float32."""
     words = _words(keys)
-    if words is None or not jax.config.jax_threefry_partitionable:
+    if words is None or not jax.config.values["jax_threefry_partitionable"]:
         return jax.vmap(lambda key: jax.random.gumbel(key, (size,)))(keys)
     k0, k1 = (word[:, None] for word in words)
     first, second = _threefry(k0, k1, jnp.zeros((), jnp.uint32), jnp.arange(size, dtype=jnp.uint32)[None])

@@ -144,6 +144,6 @@ def shrunk(slots: Slots, size: int, *, idle: int) -> tuple[Slots, Int[Array, " s
         positions=rows(cache.positions),
         segments=rows(cache.segments),
     )
-    whole = {"next": slots.next, "cache": cache}
-    by_row = {f.name: rows(getattr(slots, f.name)) for f in dataclasses.fields(slots) if f.name not in whole}
-    return Slots(**by_row, **whole), kept
+    names = ("row", "id", "limit", "time", "prompt_length", "stop", "hidden")
+    by_row: dict[str, Any] = {name: rows(getattr(slots, name)) for name in names}
+    return dataclasses.replace(slots, cache=cache, **by_row), kept

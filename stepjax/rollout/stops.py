@@ -40,7 +40,7 @@ class StopStrings:
         lengths = np.array([len(content) for content in token_bytes])
         for position in range(int(lengths.max(initial=0))):
             longer = np.flatnonzero(lengths > position)
-            byte = np.array([token_bytes[i][position] for i in longer])
+            byte = np.array([token_bytes[i][position] for i in longer.tolist()])
             state[:, longer] = states[state[:, longer], byte]
             hit[:, longer] |= complete[state[:, longer]]
         self._next, self._hit = state, hit

@@ -69,7 +69,7 @@ class RoundSampler:
             with _entered(waiting):
                 jax.block_until_ready(trajectory.tokens)
             with _entered(judging):
-                own = read_own_responses(self.run, self._hosts, [problems[row] for row in rows], trajectory)
+                own = read_own_responses(self.run, self._hosts, [problems[row] for row in rows.tolist()], trajectory)
             found |= dict(zip(rows[self._hosts.mine].tolist(), own, strict=True))
         return [found[row] for row in sorted(found)]
 

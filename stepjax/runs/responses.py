@@ -112,9 +112,9 @@ def request(
         raise ValueError(f"{count} rows, but the rollout is compiled for {shape.rows}")
     tokens = np.zeros((devices * each.prompts, shape.prompt_width), np.int32)
     lengths = np.zeros(devices * each.prompts, np.int32)
-    queue = Queue(*(np.zeros(shape.rows, np.int32) for _ in range(3)))
-    queue.id[:count] = ids
-    queue.limit[:count] = shape.new_tokens if limits is None else limits
+    place_of, numbers, longest = (np.zeros(shape.rows, np.int32) for _ in range(3))
+    numbers[:count] = ids
+    longest[:count] = shape.new_tokens if limits is None else limits
     for device in range(devices):
         own = slice(device * each.rows, min((device + 1) * each.rows, count))
         different = sorted(set(np.asarray(rows[own]).tolist()), key=lambda r: (len(prompts.tokens[r]), r))
@@ -123,7 +123,8 @@ def request(
         at = device * each.prompts + np.arange(len(different))
         tokens[at], lengths[at] = prompts.batch(different, shape.prompt_width)
         place = {row: i for i, row in enumerate(different)}
-        queue.prompt[own] = [place[row] for row in np.asarray(rows[own]).tolist()]
+        place_of[own] = [place[row] for row in np.asarray(rows[own]).tolist()]
+    queue = Queue(place_of, numbers, longest)  # type: ignore[arg-type]
     return tokens, lengths, queue
 
 
