@@ -360,8 +360,15 @@ class PPOOptions:
     )
     halvings: int = option(
         1,
-        "how often the slots (8 a device and fewer are left alone) are halved when no response waits and half of them "
+        "how often the slots (8 a device and fewer are left alone, 2 at last) are halved when no response waits and half of them "
         "are empty; each makes the rollout longer to compile",
+        least=0,
+        resumable=True,
+    )
+    growths: int = option(
+        0,
+        "how often the cache of keys and values is doubled until it has room for the longest response: until then each "
+        "step reads so much less; each makes the rollout longer to compile",
         least=0,
         resumable=True,
     )

@@ -22,7 +22,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from stepjax.models import LanguageModel
-from stepjax.models.cache import Cache
+from stepjax.models.cache import Cache, grown
 from stepjax.parallel import RULES, batch_devices, constrain
 from stepjax.rollout.environment import HostTool, Replies
 from stepjax.rollout.noise import fold_in
@@ -47,7 +47,9 @@ class Decoding:
       stops: what else ends a response.
       prefill_rows: prompts that are prefilled at once; 0: all.
       halvings: how often the slots may be halved when the queue is empty. Each makes the program longer to compile.
-      fewest: slots a device that are not halved.
+      fewest: slots a device that are not halved at all; more than these are, down to two.
+      growths: how often the cache is doubled until it has room for the longest response; as long as none is longer, a
+        step looks at so much less. Each makes the program longer to compile.
       plain: record the log-probabilities at temperature 1 without filters, too.
     """
 
@@ -60,15 +62,21 @@ class Decoding:
     prefill_rows: int = 0
     halvings: int = 1
     fewest: int = 8
+    growths: int = 0
     plain: bool = False
 
     def sizes(self, devices: int) -> list[int]:
         """The number of slots, and what it is halved to."""
         found = [self.slots // devices]
         for _ in range(self.halvings):
-            if found[-1] > self.fewest:
+            if found[-1] > (self.fewest if len(found) == 1 else 2):
                 found.append(-(-found[-1] // 2))
         return [size * devices for size in found]
+
+    def rings(self) -> list[int]:
+        """The columns behind the prompts: those at first, and what they are doubled to."""
+        whole = max(self.new_tokens - 1, 1)
+        return sorted({-(-whole >> (self.growths - i)) if i < self.growths else whole for i in range(self.growths + 1)})
 
     def steps(self, rows: int) -> int:
         """The steps that `rows` rows take at most: after each W of them every slot has ended a row."""
@@ -108,12 +116,13 @@ def generate_in_slots(
         limits = jnp.full(total, d.new_tokens, jnp.int32)
     chunk = d.prefill_rows or count
     assert not any(n % devices for n in (count, total, d.slots, chunk)) and count % chunk == 0, (total, count, d.slots)
-    rows, ring = total // devices, max(d.new_tokens - 1, 1)
+    rows, rings = total // devices, d.rings()
+    ring = rings[-1]
     idle, nowhere = rows, rows * d.new_tokens
     limits = jnp.minimum(limits, d.new_tokens)
     queue = Queue(jnp.asarray(prompt_of) % (count // devices), ids, limits)
     pool = prefill(model, prompts, prompt_length, devices=devices, chunk=chunk)
-    state = _empty_slots(model, d.slots, width + ring, devices, idle=idle)
+    state = _empty_slots(model, d.slots, width + rings[0], devices, idle=idle)
     slots_at, pool_at = _row_axes(state, 0), _row_axes(pool, 1)
     queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
     fill = _on_each_device(refill, mesh, (slots_at, pool_at, queue_at, 0), slots_at)
@@ -170,9 +179,11 @@ def generate_in_slots(
         first = t
 
         def unfinished(carry: Any, least: int = least) -> Array:
-            _, state, _, _, _ = carry
+            t, state, *_ = carry
             live = jnp.sum((state.row < idle).reshape(devices, -1), axis=1)
-            return jnp.any(live > least // devices) | jnp.any(waiting_on(state, queue))
+            goes_on = jnp.any(live > least // devices) | jnp.any(waiting_on(state, queue))
+            columns = state.cache.segments.shape[1] - width
+            return goes_on if columns == ring else goes_on & (t < columns)
 
         def turn(carry: Any, first: Array = first) -> Any:
             t, state, log, reply, occupancy = carry
@@ -181,7 +192,11 @@ def generate_in_slots(
             return t + 1, state, log.write(t - first, line), reply, occupancy
 
         log = Log.empty(d.new_tokens if number else d.steps(total), size, nowhere, plain=d.plain)
-        t, state, log, reply, occupancy = jax.lax.while_loop(unfinished, turn, (t, state, log, reply, occupancy))
+        carry = t, state, log, reply, occupancy
+        for columns in rings if number == 0 else [ring]:
+            carry = (carry[0], dataclasses.replace(carry[1], cache=grown(carry[1].cache, width + columns)), *carry[2:])
+            carry = jax.lax.while_loop(unfinished, turn, carry)
+        t, state, log, reply, occupancy = carry
         logs.append(log)
     found = _gather(tuple(logs), mesh, rows=rows, new_tokens=d.new_tokens)
 

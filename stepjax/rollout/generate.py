@@ -32,6 +32,7 @@ class RolloutShape:
       slots: responses that decode at once; 0: all of them.
       prefill_rows: prompts that are prefilled at once; 0: all of them.
       halvings: how often the slots are halved once no row waits.
+      growths: how often the cache is doubled until it has room for the longest response.
     """
 
     rows: int
@@ -41,6 +42,7 @@ class RolloutShape:
     slots: int = 0
     prefill_rows: int = 0
     halvings: int = 1
+    growths: int = 0
 
     @classmethod
     def of_many(cls, total: int, at_once: int, prompt_width: int, new_tokens: int, devices: int) -> "RolloutShape":
@@ -100,6 +102,7 @@ def rollout_program(
         stops=stops,
         prefill_rows=each.chunk * devices,
         halvings=shape.halvings,
+        growths=shape.growths,
         plain=plain,
     )
 

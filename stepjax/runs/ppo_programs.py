@@ -36,6 +36,7 @@ class PPOPrograms:
             slots=options.slots,
             prefill_rows=options.prefill_rows,
             halvings=options.halvings,
+            growths=options.growths,
         )
         self.sampler = ResponseSampler(run, shape, ppo_sampler(options))
         self.round = RoundSampler(run, self.sampler, options.waves)

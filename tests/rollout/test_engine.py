@@ -106,10 +106,20 @@ def test_prompts_prefilled_in_chunks_and_buckets_give_the_same(chunk, widths, mo
     same(found, in_lockstep())
 
 
-def test_layers_taken_apart_give_the_same():
+@pytest.mark.parametrize("growths", [0, 2])
+def test_layers_taken_apart_and_a_growing_cache_give_the_same(growths):
     whole = dataclasses.replace(CONFIG, unroll=CONFIG.layers)
-    found, _ = engine(Decoding(NEW, 5, (EOS,), Sampler(1.0)), Definition(lambda rngs: LanguageModel(whole, rngs)))
+    how = Decoding(NEW, 5, (EOS,), Sampler(1.0), growths=growths)
+    found, _ = engine(how, Definition(lambda rngs: LanguageModel(whole, rngs)))
     same(found, in_lockstep())
+
+
+def test_a_stacked_cache_grows_too_and_ends_before_it_is_whole():
+    how = Decoding(NEW, 24, (EOS,), Sampler(1.0), growths=3, halvings=1)
+    assert how.rings() == [2, 3, 6, NEW - 1] and how.sizes(1) == [24, 12]
+    found, occupancy = engine(how)
+    same(found, in_lockstep())
+    assert occupancy.steps == found.response_length.max()
 
 
 def test_rows_may_share_prompts_in_any_way_and_have_limits_of_their_own():
