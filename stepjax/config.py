@@ -360,8 +360,8 @@ class PPOOptions:
     )
     halvings: int = option(
         1,
-        "how often the slots (8 a device and fewer are left alone, 2 at last) are halved when no response waits and half"
-        " of them are empty; each makes the rollout longer to compile",
+        "how often the slots are halved (not 8 a device and fewer; 2 are the least) when no response waits and half of "
+        "them are empty; each makes the rollout longer to compile",
         least=0,
         resumable=True,
     )
