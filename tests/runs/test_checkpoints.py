@@ -337,9 +337,10 @@ def test_sigkill_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
     )
     assert parent.stdin and parent.stdout
     like = {f"w{i}": jax.ShapeDtypeStruct((8, 3000), jnp.float32) for i in range(6)}
-    last, in_the_middle = 0, 0
+    last, in_the_middle, round_ = 0, 0, 0
     try:
-        for round_ in range(10):
+        # How often a kill hits a save depends on the machine: as many rounds as it takes, and not for ever.
+        while round_ < 10 or (in_the_middle < 4 and round_ < 60):
             parent.stdin.write("go\n")
             child = int(parent.stdout.readline())
             assert parent.stdout.readline() == "saving\n"
@@ -358,6 +359,7 @@ def test_sigkill_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
                     assert all((np.asarray(x) == whole).all() for x in state.values())
             assert not notices
             last = step
+            round_ += 1
         assert last > 10 and in_the_middle > 3
     finally:
         parent.kill()

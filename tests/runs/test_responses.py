@@ -135,7 +135,7 @@ RUN = SimpleNamespace(
     ),
     policy=policy(),
     mesh=make_mesh(1, 1, 1),
-    eos=2,
+    ends=(2,),
 )
 
 
