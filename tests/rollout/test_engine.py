@@ -12,6 +12,7 @@ from rollout.lockstep import generate
 from rollout.test_environment import rollout
 from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH, learner_logprobs
 
+import stepjax.models.decoder as decoder
 import stepjax.rollout.prefill as prefilling
 from stepjax.models import Definition, LanguageModel
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
@@ -106,8 +107,10 @@ def test_prompts_prefilled_in_chunks_and_buckets_give_the_same(chunk, widths, mo
     same(found, in_lockstep())
 
 
-@pytest.mark.parametrize("growths", [0, 2])
-def test_layers_taken_apart_and_a_growing_cache_give_the_same(growths):
+@pytest.mark.parametrize("growths, streamed", [(0, 8 * 2**20), (2, 0)])
+def test_layers_taken_apart_and_a_growing_cache_give_the_same(growths, streamed, monkeypatch):
+    """Whether the layers' weights are small, or many enough to be turned."""
+    monkeypatch.setattr(decoder, "_STREAMED", streamed)
     whole = dataclasses.replace(CONFIG, unroll=CONFIG.layers)
     how = Decoding(NEW, 5, (EOS,), Sampler(1.0), growths=growths)
     found, _ = engine(how, Definition(lambda rngs: LanguageModel(whole, rngs)))
