@@ -163,8 +163,8 @@ def test_a_reader_reads_packed_rows_as_padded_ones():
     "reduce, sizes",
     [
         ("token", [(0, 1), (0, 4 * T), (3 * T + 2, 0)]),
-        ("step", [(0, 1), (3 * T + 2, 0)]),
-        ("sequence", [(0, 1), (3 * T + 2, 0)]),
+        pytest.param("step", [(0, 1), (3 * T + 2, 0)], marks=pytest.mark.slow),
+        pytest.param("sequence", [(0, 1), (3 * T + 2, 0)], marks=pytest.mark.slow),
     ],
 )
 def test_an_update_does_not_depend_on_how_it_is_packed(reduce, sizes):

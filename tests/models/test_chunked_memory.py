@@ -21,6 +21,8 @@ OPTIONS = PPOOptions(
     prompts=ROWS,
     epochs=1,
     minibatches=1,
+    row_tokens=PROMPT + RESPONSE,
+    micro_tokens=ROWS * (PROMPT + RESPONSE),
     streams={"process": StreamOptions(signal="verifier", critic=False)},
 )
 
@@ -67,11 +69,12 @@ def peak(monkeypatch, chunk):
 
 @pytest.mark.slow
 def test_chunks_keep_the_logits_small(monkeypatch, capsys):
-    logits = ROWS * RESPONSE * VOCAB * 4
-    chunked, whole = peak(monkeypatch, 128), peak(monkeypatch, RESPONSE)
+    width = PROMPT + RESPONSE
+    logits = ROWS * width * VOCAB * 4
+    chunked, whole = peak(monkeypatch, 128), peak(monkeypatch, width)
     with capsys.disabled():
         print(
-            f"\na PPO update of {ROWS} × {RESPONSE} tokens, vocabulary {VOCAB}: {chunked / 1e9:.2f} GB in chunks "
+            f"\na PPO update of {ROWS} × {width} tokens, vocabulary {VOCAB}: {chunked / 1e9:.2f} GB in chunks "
             f"of 128 positions, {whole / 1e9:.2f} GB at once (logits alone {logits / 1e9:.2f} GB)"
         )
     assert whole > 2 * logits, "the measure sees the logits and their gradient"

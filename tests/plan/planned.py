@@ -22,7 +22,7 @@ def get_config():
     config = recipe()
     config.model.vocab = {VOCAB}
     config.model.layers = {LAYERS}
-    config.model.width = 64
+    config.model.width = 96
     config.model.heads = 4
     config.model.kv_heads = 2
     config.model.head_dim = 32
