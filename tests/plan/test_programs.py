@@ -16,7 +16,7 @@ DEVICES, SFT_ROWS, SFT_WIDTH = 8, 8, 256
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     config = config_of(tmp_path_factory.mktemp("plan"))
-    return compile_programs(config, jax.devices()[:DEVICES], "sft_update", "update")
+    return compile_programs(config, jax.devices()[:DEVICES], "sft_update", "score", "update")
 
 
 def check_training_flops(run, found: dict[str, Compiled], *, attended: float, within: float) -> None:
@@ -50,8 +50,10 @@ def check_nothing_gathered(run, found: dict[str, Compiled]) -> None:
     of it. The number of layers and the width are none of the other sizes: what has both a vocabulary and a width is the
     embedding, or pieces of it."""
     tensor, width = run.mesh.shape["tensor"], run.decoder.width
-    for name, tokens in (("sft_update", SFT_ROWS * SFT_WIDTH), ("update", ROWS // 2 * (PROMPT + NEW))):
-        turns = found[name].planned.turns if name == "update" else 1
+    width_of_rows = PROMPT + NEW
+    tokens_of = {"sft_update": SFT_ROWS * SFT_WIDTH, "score": ROWS * width_of_rows, "update": ROWS // 2 * width_of_rows}
+    for name, tokens in tokens_of.items():
+        turns = found[name].planned.turns if name != "sft_update" else 1
         logits = tokens * VOCAB / DEVICES / turns
         gathers, widest = 0, 0
         for computation in found[name].module.computations.values():
@@ -116,7 +118,7 @@ def test_programs_compiled_for_a_tpu(tmp_path):
     # Sizes of whole tiles, so that bytes are those of arithmetic.
     sizes = ("model.width=768", "model.mlp=1024", "model.head_dim=128", "model.tied=True")
     config = config_of(tmp_path, "model.dtype=bfloat16", "model.remat=True", *sizes)
-    run, found = compile_programs(config, open_topology("v5e:4x2").devices, "sft_update", "update")
+    run, found = compile_programs(config, open_topology("v5e:4x2").devices, "sft_update", "score", "update")
     assert run.decoder.attention == "splash"
     # With remat a layer's forward pass is done twice: 8 for 6 × parameters × tokens, and whole blocks of attention.
     forward = forward_flops(run.policy, tokens=SFT_ROWS * SFT_WIDTH, pairs=SFT_ROWS * SFT_WIDTH**2)
