@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import functools
 import os
 import re
 import sys
@@ -167,58 +166,40 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def _usage() -> str:
-    title = f"stepjax {__version__}: step-level PPO on process reward models"
-    lines = [title, "", "usage: stepjax COMMAND [options]", ""]
-    lines += [f"  {name:<12}{(command.__doc__ or '').strip()}" for name, command in COMMANDS.items()]
-    lines += [
-        "",
-        "  --config=FILE.py            the recipe (default: quickstart; also the name of one that comes with stepjax)",
-        "  --config.ppo.epochs=2       change one option; `stepjax options` lists all of them",
-        "  --workdir=DIR               where the run lives (default: runs/quickstart); the same command continues it",
-    ]
-    return "\n".join(lines)
-
-
-def _options() -> str:
-    from stepjax.config import Config, StreamOptions, options_of
-
-    lines = []
-    for name, field in options_of(Config):
-        default = functools.reduce(getattr, name.split("."), Config())
-        if isinstance(default, dict):
-            lines.append(f"--config.{name}.NAME\n      {field.metadata['doc']}:")
-            options = options_of(StreamOptions, f"{name}.NAME.")
-            lines += [f"--config.{n}={f.default!r}\n      {f.metadata['doc']}" for n, f in options]
-        else:
-            lines.append(f"--config.{name}={default!r}\n      {field.metadata['doc']}")
-    return "\n".join(lines)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; 0 on success, 2 with one line on a mistake of the user's."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_usage())
+        from stepjax.command_help import usage
+
+        print(usage(COMMANDS))
         return 0 if argv else 2
     if argv[0] in ("--version", "version"):
         print(__version__)
-        return 0
-    if argv[0] == "options" or "--help" in argv:
-        print(_options())
         return 0
     name = argv[0]
     # Transformers is used for its tokenizers alone: no advice about missing PyTorch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
-        if name not in COMMANDS:
+        if name not in COMMANDS and name != "options":
             from stepjax.options import nearest
 
             raise UserError(f"no command {name!r}{nearest(name, COMMANDS)}")
-        COMMANDS[name](argv[1:])
+        _run(name, argv[1:])
     except (Exception, KeyboardInterrupt) as error:
         return _failed(error)
     return 0
+
+
+def _run(name: str, argv: list[str]) -> None:
+    if name == "options" or "--help" in argv or "-h" in argv:
+        from stepjax.command_help import command_help, options
+
+        told = [a for a in argv if a not in ("--help", "-h")]
+        _no_more(told[1:] if name == "options" else [])
+        print(options(*told) if name == "options" else command_help(name, COMMANDS[name]))
+    else:
+        COMMANDS[name](argv)
 
 
 def _failed(error: BaseException) -> int:
