@@ -122,6 +122,12 @@ class MeshOptions:
     data: int = option(-1, "devices along the batch (-1: all that the other axes leave)", resumable=True)
     fsdp: int = option(1, "devices along the batch over which parameters are also sharded", resumable=True)
     tensor: int = option(1, "devices along heads, MLP and vocabulary", resumable=True)
+    gather_to_decode: bool = option(
+        True,
+        "a rollout gathers the policy's parameters over fsdp once, in the dtype of the computation, and keeps that "
+        "copy until it ends; without, it gathers them at every step",
+        resumable=True,
+    )
 
 
 @dataclass(frozen=True)

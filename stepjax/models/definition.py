@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from stepjax.parallel import named_sharding
+from stepjax.parallel import constrain, named_sharding
 
 M = TypeVar("M", bound=nnx.Module)
 Params = dict[str, Any]
@@ -73,6 +73,18 @@ class Definition(Generic[M]):
 
     def shardings(self, mesh: Mesh) -> Params:
         return jax.tree.map(lambda s, a: named_sharding(mesh, a, s.shape), self.shapes, self.axes)
+
+    def gathered(self, params: Params, dtype: Any) -> Params:
+        """The parameters in `dtype` (norms as they are), no longer divided over fsdp; for use inside `jax.jit`.
+
+        For many passes in a row: one copy is made before them, in place of one in each.
+        """
+
+        def whole(path: tuple[Any, ...], x: jax.Array, axes: tuple[str, ...]) -> jax.Array:
+            x = x if path[-1].key.endswith("norm") else x.astype(dtype)
+            return constrain(x, *(None if axis == "embed" else axis for axis in axes))
+
+        return jax.tree_util.tree_map_with_path(whole, params, self.axes)
 
     def sharded_init(self, key: jax.Array, mesh: Mesh, **given: Params) -> Params:
         """Fresh parameters, each made in its own shard; `given` sub-trees (a trained trunk, say) take their place.

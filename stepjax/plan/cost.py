@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from stepjax.plan.hlo_text import Computation, Instruction, Module
 from stepjax.plan.kernels import kernel_flops
+from stepjax.plan.traffic import fusion_bytes, plain_bytes
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 
@@ -75,8 +76,9 @@ class Cost:
 def module_cost(module: Module, *, unknown_trips: int = 1, in_turn: bool = False) -> Cost:
     """The cost of a run of the entry computation.
 
-    A loop that ends by its data turns `unknown_trips` times. `in_turn`: the entry's loops of that kind share these
-    turns, the one carrying on where the other ended; the dearest is taken to turn them all.
+    A loop that ends by its data turns `unknown_trips` times, and one inside such a loop once a turn. `in_turn`: the
+    entry's loops of that kind share these turns, the one carrying on where the other ended; the dearest is taken to
+    turn them all.
     """
     return _Walk(module, unknown_trips, in_turn).of(module.entry)
 
@@ -85,6 +87,7 @@ class _Walk:
     def __init__(self, module: Module, unknown_trips: int, in_turn: bool = False):
         self.module, self.unknown_trips, self.in_turn = module, unknown_trips, in_turn
         self.found: dict[str, Cost] = {}
+        self.inside = False  # the body of a loop that ends by its data
         self.channels: set[str] = set()  # an asynchronous collective shows in several fusions, and happens once
 
     def of(self, name: str) -> Cost:
@@ -109,8 +112,13 @@ class _Walk:
     def _one(self, computation: Computation, i: Instruction) -> Cost:
         if i.opcode == "while":
             trips = trip_count(self.module, i)
+            outer, guessed = self.inside, trips is None
+            if trips is None:
+                trips = 1 if outer else self.unknown_trips
+            self.inside = outer or guessed
             body = self.of(i.called("body")[0])
-            return body.times(self.unknown_trips if trips is None else trips) + Cost(guessed=int(trips is None))
+            self.inside = outer
+            return body.times(trips) + Cost(guessed=int(guessed))
         if i.opcode == "conditional":
             branches = [self.of(n) for n in i.called("branch_computations", "true_computation", "false_computation")]
             return max(branches, key=lambda c: (c.flops, c.bytes), default=Cost())
@@ -121,12 +129,12 @@ class _Walk:
             return self._collective(computation, i, kind)
         if i.opcode in ("fusion", "async-start"):
             inner = sum((self.of(n) for n in i.called("calls")), Cost())
-            return dataclasses.replace(inner, bytes=self._fusion_bytes(computation, i))
+            return dataclasses.replace(inner, bytes=fusion_bytes(self.module, computation, i))
         if i.opcode in _FREE or i.opcode.endswith("-done"):
             return Cost()
         flops = {"dot": dot_flops, "convolution": convolution_flops, "custom-call": kernel_flops}.get(i.opcode)
         found = flops(computation, i) if flops else 0.0
-        return Cost(found or 0.0, _plain_bytes(computation, i), opaque=int(found is None))
+        return Cost(found or 0.0, plain_bytes(computation, i), opaque=int(found is None))
 
     def _collective(self, computation: Computation, i: Instruction, kind: str) -> Cost:
         if channel := re.search(r"channel_id=(\d+)", i.attributes):
@@ -140,67 +148,7 @@ class _Walk:
             "all-reduce": 2 * (n - 1) / n * sum(sizes),
             "collective-permute": sum(sizes[:1]),
         }.get(kind, (n - 1) / n * sum(sizes))
-        return Cost(0.0, _plain_bytes(computation, i), {kind: Collective(1, sent)})
-
-    def _fusion_bytes(self, outer: Computation, i: Instruction) -> float:
-        called = i.called("calls")
-        inner = self.module.computations[called[0]] if called else None
-        if inner is None:
-            return _plain_bytes(outer, i)
-        parameters = {p.raw_operands.strip(): p for p in inner.instructions.values() if p.opcode == "parameter"}
-        total = 0.0
-        for number, operand in enumerate(i.operands):
-            source = outer.instructions.get(operand)
-            if source is None or not source.bytes:
-                continue
-            inside = parameters.get(str(number))
-            touched = source.bytes if inside is None else _touched(inner, inside.name, source.bytes)
-            total += min(touched, source.bytes)
-        return total + min(i.bytes, _written(inner, inner.root, i.bytes))
-
-
-def _touched(inner: Computation, name: str, whole: float) -> float:
-    """How many bytes of a fusion's parameter are read: those of its slices where nothing else reads it."""
-    total = 0.0
-    for user in inner.users(name):
-        if user.opcode == "bitcast":
-            total += _touched(inner, user.name, whole)
-        elif user.opcode in ("dynamic-slice", "gather", "slice"):
-            total += sum(a.bytes for a in user.arrays)
-        elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
-            continue  # written in place
-        else:
-            return whole
-    return total
-
-
-def _written(inner: Computation, root: Instruction, whole: float) -> float:
-    """How many bytes of its result a fusion writes: the updated slice where the rest stays in place."""
-    if root.opcode == "bitcast" and root.operands:
-        return _written(inner, inner.instructions[root.operands[0]], whole)
-    if root.opcode == "tuple":
-        parts = [inner.instructions[o] for o in root.operands]
-        return sum(_written(inner, p, sum(a.bytes for a in p.arrays)) for p in parts)
-    if root.opcode == "dynamic-update-slice":
-        return sum(a.bytes for a in inner.instructions[root.operands[1]].arrays)
-    return whole
-
-
-def _plain_bytes(computation: Computation, i: Instruction) -> float:
-    """HBM bytes of an instruction that reads its operands and writes its result once."""
-    if i.opcode in ("dynamic-slice", "gather", "slice"):
-        return 2 * i.bytes
-    if i.opcode == "dynamic-update-slice":
-        return 2 * computation.instructions[i.operands[1]].bytes
-    if i.opcode in ("slice-start", "dynamic-slice-start"):  # (operand, slice, …): in the background
-        read, written = i.arrays[1].bytes * (not i.arrays[0].near), i.arrays[1].bytes * (not i.arrays[1].near)
-        return read + written
-    if i.opcode == "copy-start":
-        return sum(computation.instructions[o].bytes for o in i.operands) + sum(
-            a.bytes for a in i.arrays[:1] if not a.near
-        )
-    read = sum(computation.instructions[o].bytes for o in i.operands if o in computation.instructions)
-    return read + i.bytes
+        return Cost(0.0, plain_bytes(computation, i), {kind: Collective(1, sent)})
 
 
 def trip_count(module: Module, loop: Instruction) -> int | None:

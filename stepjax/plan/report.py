@@ -77,7 +77,8 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
     for p in programs:
         if p.guessed_loops:
             loops = "a loop that ends" if p.guessed_loops == 1 else f"{p.guessed_loops} loops that end"
-            found.append(f"{p.name}: {loops} by the data, counted with {p.turns} turns, the most there can be")
+            inside = " (once a turn inside another)" if p.guessed_loops > 1 else ""
+            found.append(f"{p.name}: {loops} by the data, counted with {p.turns} turns{inside}, the most there can be")
         if p.opaque_kernels:
             found.append(f"{p.name}: {p.opaque_kernels} kernels say nothing of their FLOPs and count for none")
     return found
@@ -114,6 +115,8 @@ def _smaller_work(config: Config, program: str) -> list[str]:
     if program == "rollout":
         slots = config.ppo.slots or config.ppo.prompts * config.ppo.samples
         found.append(f"fewer responses at once: ppo.slots={slots // 2}; model.cache_dtype=int8 halves the cache")
+        if config.mesh.gather_to_decode and config.mesh.fsdp != 1:
+            found.append("mesh.gather_to_decode=False keeps no copy of the policy's parameters, and is slower")
     elif program in ("sft_update", "prm_update"):
         section = program.removesuffix("_update")
         found.append(f"fewer rows an update: {section}.rows={getattr(config, section).rows // 2 or 1}")

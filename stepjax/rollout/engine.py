@@ -29,7 +29,7 @@ from stepjax.rollout.noise import fold_in
 from stepjax.rollout.prefill import prefill
 from stepjax.rollout.record import Log, Occupancy, collect
 from stepjax.rollout.sampling import Sampler
-from stepjax.rollout.slots import Pool, Queue, Slots, refill, shrunk, wanted
+from stepjax.rollout.slots import Pool, Queue, Slots, refill, retire, shrunk, wanted
 from stepjax.rollout.stops import Stops
 from stepjax.trajectory import Trajectory
 
@@ -131,7 +131,7 @@ def generate_in_slots(
     weights = model.trunk.split_weights()
     reply = None if d.tool is None else Replies.none(d.slots, d.new_tokens, d.tool.reply_tokens)
 
-    def step(t: Array, state: Slots, reply: Replies | None) -> tuple[Slots, Replies | None, Log]:
+    def step(t: Array, state: Slots, reply: Replies | None, waits: bool) -> tuple[Slots, Replies | None, Log]:
         live = state.row < idle
         logits = constrain(model.logits(state.hidden), "batch", "vocab")
         keys = fold_in(fold_in(key, state.id), state.time)
@@ -164,7 +164,8 @@ def generate_in_slots(
             token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache, weights=weights
         )
         state = dataclasses.replace(state, time=state.time + live, stop=automaton, hidden=hidden[:, 0], cache=cache)
-        return fill(state, pool, queue, ended), reply, line
+        state = fill(state, pool, queue, ended) if waits else retire(state, ended, idle=idle)
+        return state, reply, line
 
     sizes, logs = d.sizes(devices), []
     t, occupancy = jnp.zeros((), jnp.int32), Occupancy.none()
@@ -176,7 +177,8 @@ def generate_in_slots(
             if reply is not None:
                 take = _on_each_device(lambda r, k: jax.tree.map(lambda x: x[k], r), mesh, (0, 0), 0)
                 reply = take(reply, kept)
-        first = t
+        # Slots are halved when no row waits any more; and none does from the start where each has a slot.
+        first, waits = t, number == 0 and total > d.slots
 
         def unfinished(carry: Any, least: int = least) -> Array:
             t, state, *_ = carry
@@ -185,10 +187,10 @@ def generate_in_slots(
             columns = state.cache.segments.shape[1] - width
             return goes_on if columns == ring else goes_on & (t < columns)
 
-        def turn(carry: Any, first: Array = first) -> Any:
+        def turn(carry: Any, first: Array = first, waits: bool = waits) -> Any:
             t, state, log, reply, occupancy = carry
             occupancy = occupancy.after(state.row < idle, jnp.any(waiting_on(state, queue)))
-            state, reply, line = step(t, state, reply)
+            state, reply, line = step(t, state, reply, waits)
             return t + 1, state, log.write(t - first, line), reply, occupancy
 
         log = Log.empty(d.new_tokens if number else d.steps(total), size, nowhere, plain=d.plain)

@@ -84,12 +84,14 @@ def rollout_program(
     tool: HostTool | None = None,
     stops: Stops | None = None,
     plain: bool = False,
+    gather: bool = True,
 ) -> Program:
     """`(params, prompts [Q, P], prompt_length [Q], key [], queue [N]) -> (Trajectory, Occupancy)`.
 
     A row's tokens depend on `key`, its number `queue.id`, its prompt and its limit alone. Every device has the prompts
     of its own rows (`on_device` says how many), and `queue.prompt` counts from the device's first one. `plain`: also
-    record log-probabilities at temperature 1 without filters.
+    record log-probabilities at temperature 1 without filters. `gather`: the parameters are gathered over fsdp once, not
+    at every step.
     """
     devices = batch_devices(mesh)
     each = on_device(shape, devices)
@@ -114,6 +116,8 @@ def rollout_program(
         queue: Queue,
     ) -> tuple[Trajectory, Occupancy]:
         model = definition.bind(params)
+        if gather:
+            model = definition.bind(definition.gathered(params, model.trunk.config.dtype))
         return generate_in_slots(
             model,
             prompts,

@@ -116,7 +116,12 @@ def refill(slots: Slots, pool: Pool, queue: Queue, ended: Bool[Array, " S"]) -> 
 
     count = jnp.sum(takes)
     start = (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
-    _, hidden, cache = jax.lax.while_loop(lambda carry: carry[0] < count, take, start)
+
+    def take_all() -> tuple[Array, Cache]:
+        return jax.lax.while_loop(lambda carry: carry[0] < count, take, start)[1:]
+
+    # An accelerator may keep the rows elsewhere in memory for this loop, and copy the cache: not where no row is taken.
+    hidden, cache = jax.lax.cond(count > 0, take_all, lambda: start[1:])
     return Slots(
         row=row,
         id=queue.id[known],
@@ -128,6 +133,11 @@ def refill(slots: Slots, pool: Pool, queue: Queue, ended: Bool[Array, " S"]) -> 
         hidden=hidden,
         cache=cache,
     )
+
+
+def retire(slots: Slots, ended: Bool[Array, " S"], *, idle: int) -> Slots:
+    """Empties each slot that ended, where no row waits; `idle`: the row of an empty one."""
+    return dataclasses.replace(slots, row=jnp.where(ended, idle, slots.row))
 
 
 def shrunk(slots: Slots, size: int, *, idle: int) -> tuple[Slots, Int[Array, " s"]]:

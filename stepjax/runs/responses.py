@@ -61,7 +61,14 @@ class ResponseSampler:
         self.run = run
         self.shape = shape
         self.program: Program = rollout_program(
-            run.policy, run.mesh, shape, eos=run.ends, sampler=sampler, tool=environment_tool(run), plain=plain
+            run.policy,
+            run.mesh,
+            shape,
+            eos=run.ends,
+            sampler=sampler,
+            tool=environment_tool(run),
+            plain=plain,
+            gather=run.config.mesh.gather_to_decode,
         )
         self.occupancy: Occupancy | None = None
 

@@ -55,6 +55,56 @@ def test_nested_loops_are_multiplied():
     assert cost.guessed == 1
 
 
+def test_a_loop_that_ends_by_its_data_turns_once_inside_another():
+    text = NESTED.replace("while(%s), condition=%small, body=%inner", "while(%s), condition=%open, body=%inner")
+    text = text.replace(
+        'condition=%small, body=%outer, backend_config={"known_trip_count":{"n":"3"}}', "condition=%open, body=%outer"
+    )
+    cost = module_cost(parse(text), unknown_trips=7)
+    assert cost.flops == (7 * 1 + 7) * 2 * 8 * 16 * 16 and cost.guessed == 3
+
+
+SLICED = """HloModule sliced
+
+%slice (w: f32[4,16,16], i: s32[]) -> f32[16,16] {
+  %w = f32[4,16,16]{2,1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  %cut = f32[1,16,16]{2,1,0} dynamic-slice(%w, %i, %zero, %zero), dynamic_slice_sizes={1,16,16}
+  ROOT %flat = f32[16,16]{1,0} bitcast(%cut)
+}
+
+%view (t: f32[16,32]) -> f32[16,32] {
+  %t = f32[16,32]{1,0} parameter(0)
+  ROOT %b = f32[16,32]{1,0} bitcast(%t)
+}
+
+%multiply (x: f32[8,16], ws: f32[4,16,16], at: s32[], table: f32[16,32]) -> f32[8,32] {
+  %x = f32[8,16]{1,0} parameter(0)
+  %ws = f32[4,16,16]{2,1,0} parameter(1)
+  %at = s32[] parameter(2)
+  %table = f32[16,32]{1,0} parameter(3)
+  %one = f32[16,16]{1,0} fusion(%ws, %at), kind=kLoop, calls=%slice
+  %d = f32[8,16]{1,0} dot(%x, %one), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %seen = f32[16,32]{1,0} fusion(%table), kind=kLoop, calls=%view
+  ROOT %e = f32[8,32]{1,0} dot(%d, %seen), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+ENTRY %main (x0: f32[8,16], w0: f32[4,16,16], i0: s32[], t0: f32[16,32]) -> f32[8,32] {
+  %x0 = f32[8,16]{1,0} parameter(0)
+  %w0 = f32[4,16,16]{2,1,0} parameter(1)
+  %i0 = s32[] parameter(2)
+  %t0 = f32[16,32]{1,0} parameter(3)
+  ROOT %f = f32[8,32]{1,0} fusion(%x0, %w0, %i0, %t0), kind=kOutput, calls=%multiply
+}
+"""
+
+
+def test_fusions_inside_a_fusion_read_their_slices_and_what_reads_their_views():
+    read = 8 * 16 + 16 * 16 + 1 + 16 * 32  # x, one of four matrices, its number, the table
+    assert module_cost(parse(SLICED)).bytes == (read + 8 * 32) * 4
+
+
 def test_a_layer_scan_compiled_on_the_cpu():
     layers, rows, width = 6, 32, 64
 

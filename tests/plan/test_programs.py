@@ -8,6 +8,7 @@ from plan.planned import LAYERS, NEW, PROMPT, ROWS, VOCAB, Compiled, compile_pro
 
 from stepjax.models.flops import TRAINING, forward_flops
 from stepjax.parallel import make_mesh
+from stepjax.plan.cost import module_cost
 from stepjax.plan.surroundings import planned_programs, planned_run, resident_bytes
 
 DEVICES, SFT_ROWS, SFT_WIDTH = 8, 8, 256
@@ -82,6 +83,24 @@ def test_state_takes_the_bytes_of_arithmetic(planned):
 
 def test_neither_whole_parameters_nor_logits_are_gathered(planned):
     check_nothing_gathered(*planned)
+
+
+def test_a_rollout_gathers_parameters_once(tmp_path):
+    """What a step of the decode loop sends grows with the steps; parameters, gathered before it, do not."""
+    sent = {}
+    for gather in (True, False):
+        config = config_of(tmp_path, f"mesh.gather_to_decode={gather}")
+        run, found = compile_programs(config, jax.devices()[:DEVICES], "rollout")
+        whole, once = (
+            module_cost(found["rollout"].module, unknown_trips=turns, in_turn=True).collectives["all-gather"].bytes
+            for turns in (NEW, 0)
+        )
+        sent[gather] = (whole - once) / NEW, once
+    layers = sum(leaf.size for leaf in jax.tree.leaves(run.policy.shapes["trunk"]["layers"]))
+    tensor, fsdp = run.mesh.shape["tensor"], run.mesh.shape["fsdp"]
+    of_others = layers * 4 / tensor * (fsdp - 1) / fsdp
+    assert sent[False][0] > 0.9 * of_others, "the layers, at every step"
+    assert sent[True][0] < 0.1 * of_others and sent[True][1] > 0.9 * of_others, "once"
 
 
 def test_what_lies_beside_a_program(planned):

@@ -21,14 +21,14 @@ for _row, _n in enumerate(LENGTHS):
 
 
 @functools.cache
-def program(rows: int, mesh_shape: tuple[int, int, int], temperature: float):
+def program(rows: int, mesh_shape: tuple[int, int, int], temperature: float, gather: bool = True):
     mesh = make_mesh(*mesh_shape, devices=jax.devices()[: int(np.prod(mesh_shape))])
     shape = RolloutShape(rows, WIDTH, NEW)
-    return rollout_program(policy(), mesh, shape, eos=EOS, sampler=Sampler(temperature))
+    return rollout_program(policy(), mesh, shape, eos=EOS, sampler=Sampler(temperature), gather=gather)
 
 
-def sample(rows, mesh_shape=(1, 1, 1), temperature=1.0):
-    made = program(len(rows), mesh_shape, temperature)
+def sample(rows, mesh_shape=(1, 1, 1), temperature=1.0, gather=True):
+    made = program(len(rows), mesh_shape, temperature, gather)
     params = jax.device_put(policy_params(), policy().shardings(made.mesh))
     key = jax.device_put(jax.random.key(7), replicated(made.mesh))
     rows = np.asarray(rows)
@@ -75,6 +75,9 @@ def test_a_row_depends_neither_on_its_batch_nor_on_the_mesh():
         np.testing.assert_array_equal(some.tokens[at], whole.tokens[row])
     for mesh_shape in ((8, 1, 1), (1, 4, 2)):
         np.testing.assert_array_equal(sample(range(8), mesh_shape).tokens, whole.tokens)
+    each_step = sample(range(8), (1, 4, 2), gather=False)
+    np.testing.assert_array_equal(each_step.tokens, whole.tokens)
+    np.testing.assert_allclose(each_step.logprobs, whole.logprobs, atol=1e-5)
 
 
 def test_greedy_takes_the_likeliest_token():
