@@ -138,10 +138,13 @@ FORKS = """
 import os, sys, time
 from stepjax.runs.workdir import open_workdir
 with open_workdir(sys.argv[1], {"seed": 1}):
+    said, say = os.pipe()
     worker = os.fork()
     if worker == 0:
+        os.write(say, b".")
         time.sleep(60)
         os._exit(0)
+    os.read(said, 1)  # the worker has come as far as its own code
     print(worker, flush=True)
     os.kill(os.getpid(), 9)
 """
