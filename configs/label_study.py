@@ -4,7 +4,7 @@ Cost: some minutes on one CPU core.
 
     stepjax quickstart --config.seed=1 --workdir=runs/seed1
     stepjax sft --config=quickstart --config.seed=1 --config.sft.updates=900 --workdir=runs/weak
-    python -m stepjax.runs.label_study --config.base=runs/seed1 --workdir=runs/label_study \\
+    python -m stepjax.studies.label_study --config.base=runs/seed1 --workdir=runs/label_study \\
         weak=runs/weak:sft middle=runs/seed1:sft strong=runs/seed1:ppo
 
 The solutions are the base's SFT policy's, `label.problems` × `label.samples` of them; `label.most` is the largest N.

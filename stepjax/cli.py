@@ -52,7 +52,7 @@ def quickstart(argv: list[str]) -> None:
 def report(argv: list[str]) -> None:
     """write report.html of a work directory"""
     from stepjax.options import parse
-    from stepjax.runs.report import write_report
+    from stepjax.report.page import write_report
 
     _, workdir, rest = parse(argv, "quickstart")
     _no_more(rest)
@@ -71,7 +71,7 @@ def data(argv: list[str]) -> None:
     short = re.compile(rf"--config\.({'|'.join(sorted(own))})=")
     config, _, rest = parse([short.sub(r"--config.data.\1=", a) for a in argv], "quickstart")
     _no_more(rest)
-    from stepjax.runs.data import convert
+    from stepjax.data.command import convert
 
     convert(config.data)
 
@@ -87,7 +87,7 @@ def label(argv: list[str]) -> None:
     short = re.compile(rf"--config\.((?:{own})=|(?:judge|omega)\.)")
     config, workdir, rest = parse([short.sub(r"--config.label.\1", a) for a in argv], "quickstart")
     _no_more(rest)
-    from stepjax.runs.label import run_label
+    from stepjax.labels.command import run_label
 
     run_label(config, workdir or Path("runs") / "quickstart")
 
@@ -121,9 +121,9 @@ def bench(argv: list[str]) -> None:
 
 def compare(argv: list[str]) -> None:
     """finished runs side by side, mean ± spread over seeds: compare RUN… [--markdown]"""
-    from stepjax.runs.compare import as_markdown, as_text
-    from stepjax.runs.compare import compare as compared
-    from stepjax.runs.progress import table
+    from stepjax.console.progress import table
+    from stepjax.report.compare import as_markdown, as_text
+    from stepjax.report.compare import compare as compared
 
     folders = [Path(a) for a in argv if not a.startswith("-")]
     _no_more([a for a in argv if a.startswith("-") and a != "--markdown"])
@@ -138,7 +138,7 @@ def compare(argv: list[str]) -> None:
 
 def _stages(argv: list[str], stages: Sequence[str] | None) -> None:
     from stepjax.options import parse
-    from stepjax.runs.pipeline import run_stages
+    from stepjax.pipeline import run_stages
 
     config, workdir, rest = parse(argv, "quickstart")
     _no_more(rest)

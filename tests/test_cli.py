@@ -114,7 +114,7 @@ def test_a_report_of_no_run_is_a_mistake(capsys, tmp_path):
 )
 def test_commands_run_their_stages(monkeypatch, capsys, command, stages):
     calls = []
-    monkeypatch.setattr("stepjax.runs.pipeline.run_stages", lambda *args: calls.append(args))
+    monkeypatch.setattr("stepjax.pipeline.run_stages", lambda *args: calls.append(args))
     assert said(capsys, command, "--config.seed=7", "--workdir=there")[0] == 0
     ((config, workdir, chosen),) = calls
     assert (config.seed, workdir, chosen) == (7, Path("there"), stages)
@@ -122,7 +122,7 @@ def test_commands_run_their_stages(monkeypatch, capsys, command, stages):
 
 def test_the_work_directory_has_a_default(monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr("stepjax.runs.pipeline.run_stages", lambda *args: calls.append(args))
+    monkeypatch.setattr("stepjax.pipeline.run_stages", lambda *args: calls.append(args))
     assert said(capsys, "sft")[0] == 0
     assert calls[0][1] == Path("runs") / "quickstart"
 

@@ -18,7 +18,6 @@ from stepjax.bench.parameters import Parameters
 from stepjax.bench.shapes import end_ids
 from stepjax.bench.work import Work
 from stepjax.config import Config
-from stepjax.data.encoding import Prompts
 from stepjax.parallel import batch_devices, fetch, key_on
 from stepjax.plan.surroundings import planned_run
 from stepjax.programs import Program
@@ -26,6 +25,7 @@ from stepjax.rewards.signals import reads_prm
 from stepjax.rollout.generate import on_device
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.setup import device_scalar
+from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
 
 

@@ -44,7 +44,7 @@ def _program(argv: list[str]) -> tuple[str, list[str]]:
 
 def show_tables(lines: list[dict[str, Any]]) -> None:
     """Repeats, figures and costs (as `measure` returns them) for people."""
-    from stepjax.runs.progress import table
+    from stepjax.console.progress import table
 
     *repeats, last = lines
     table(

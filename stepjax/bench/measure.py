@@ -15,8 +15,8 @@ from stepjax.bench.machine import copy_bandwidth, matrix_flops
 from stepjax.bench.profile import profile
 from stepjax.bench.shapes import bench_config
 from stepjax.config import Config
+from stepjax.console.progress import progress
 from stepjax.parallel import make_mesh
-from stepjax.runs.progress import progress
 
 
 def measure(config: Config, program: str, *, profiled: bool = False) -> list[dict[str, Any]]:

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stepjax.chips import EXAMPLES, Topology, open_topology
 from stepjax.config import Config
 from stepjax.errors import UserError
 from stepjax.options import nearest, parse
-from stepjax.plan.chips import EXAMPLES, Topology, open_topology
 
 if TYPE_CHECKING:
     from stepjax.plan.report import Plan

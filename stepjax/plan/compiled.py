@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from stepjax.plan.chips import Topology
+from stepjax.chips import Topology
 from stepjax.plan.cost import Cost, module_cost
 from stepjax.plan.hlo_text import Module, parse
 from stepjax.plan.surroundings import Planned, resident_bytes

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from stepjax.chips import Chip
 from stepjax.config import Config
-from stepjax.plan.chips import Chip
 from stepjax.plan.compiled import REACHED, USABLE, ProgramPlan
 
 

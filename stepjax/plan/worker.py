@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def _work(job: Job, tell: Callable[..., None]) -> None:
-    from stepjax.plan.chips import open_topology
+    from stepjax.chips import open_topology
 
     topology = open_topology(job.topology)
     import jax

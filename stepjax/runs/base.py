@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stepjax.config import Config
 from stepjax.errors import UserError
-from stepjax.runs.workdir import CONFIG
+from stepjax.workdir.folder import CONFIG
 
 SHAPE = ("path", "layers", "width", "heads", "kv_heads", "head_dim", "mlp", "qkv_bias", "qk_norm", "tied", "rope_theta")
 """The options of the model on which its parameters' shapes or meaning depend."""

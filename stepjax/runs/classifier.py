@@ -7,7 +7,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from stepjax.data.encoding import labelled_steps
 from stepjax.data.packing import Example, pack_all
 from stepjax.learners.supervised import Batch, abstract_batch
 from stepjax.models.definition import Params
@@ -15,6 +14,7 @@ from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.programs import Program, abstract
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import PRM_CLASSES, Run
+from stepjax.tasks.encoding import labelled_steps
 
 
 class StepClassifier:

@@ -20,7 +20,7 @@ from stepjax.parallel import put, replicated
 from stepjax.runs.setup import Run, open_run
 from stepjax.runs.stages import has_stage, no_stage, stage_params, starts_loaded
 from stepjax.runs.start import recall
-from stepjax.runs.workdir import CONFIG
+from stepjax.workdir.folder import CONFIG
 
 
 def export(config: Config, workdir: Path) -> Path:

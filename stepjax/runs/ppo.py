@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from stepjax.config import PPOOptions
-from stepjax.data.encoding import Prompts, fitting_prompts
+from stepjax.console.progress import progress, say
 from stepjax.distributed import stop as stopping
-from stepjax.distributed.rows import HostRows
 from stepjax.distributed.watch import activity
 from stepjax.errors import Stopped
+from stepjax.host_rows import HostRows
 from stepjax.learners.finite import finite_program
 from stepjax.learners.optimizers import State, init_state
 from stepjax.learners.ppo import adaptive_weights, value_heads
@@ -23,22 +23,22 @@ from stepjax.models.parts import join
 from stepjax.parallel import fetch, only_asked_transfers, put, replicated
 from stepjax.rewards.public_prm import PublicPRM, placed
 from stepjax.rewards.signals import reads_prm
-from stepjax.runs.checkpoints import Checkpoints
-from stepjax.runs.hack_alarms import PREFIX, Alarms
-from stepjax.runs.hack_monitors import has_notes, monitors, proxy_gap
+from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostJudges
-from stepjax.runs.metrics import Metrics
+from stepjax.runs.monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import Waves, occupancy_of
 from stepjax.runs.profile import Profile
-from stepjax.runs.progress import progress, say
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
 from stepjax.runs.responses import Response, measure, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state, device_scalar
 from stepjax.runs.stages import has_stage, stage_params
 from stepjax.runs.throughput import PPORates
+from stepjax.tasks.encoding import Prompts, fitting_prompts
 from stepjax.trajectory import Trajectory
+from stepjax.workdir.checkpoints import Checkpoints
+from stepjax.workdir.metrics import Metrics
 
 
 class PPO(PPOPrograms):

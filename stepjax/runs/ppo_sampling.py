@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from stepjax.data.encoding import Prompts
-from stepjax.distributed.rows import HostRows
+from stepjax.host_rows import HostRows
 from stepjax.models.definition import Params
 from stepjax.parallel import RULES, batch_devices, batch_sharding, fetch
 from stepjax.programs import Program, abstract
@@ -18,6 +17,7 @@ from stepjax.rollout.record import Occupancy
 from stepjax.runs.responses import Response, ResponseSampler, read_own_responses
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
+from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
 
 Waves = list[tuple[Trajectory, Occupancy]]

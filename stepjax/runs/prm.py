@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from stepjax.data.encoding import encode, fitting_prompts, labelled_steps
+from stepjax.console.progress import progress, say
 from stepjax.data.packing import Example, PackedBatches
 from stepjax.errors import UserError
 from stepjax.learners.supervised import prm_sums, reader_sums
@@ -19,11 +19,11 @@ from stepjax.parallel import batch_devices
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.prm_data import train_on_records
-from stepjax.runs.progress import progress, say
 from stepjax.runs.responses import Response, ResponseSampler, ppo_sampler, read_response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
 from stepjax.runs.supervised import train
+from stepjax.tasks.encoding import encode, fitting_prompts, labelled_steps
 
 
 def train_prm(run: Run) -> Params:

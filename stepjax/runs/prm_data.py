@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from stepjax.console.progress import say, table
 from stepjax.data.packing import Example, PackedBatches
 from stepjax.data.step_encoding import SolutionEncoder, labelled, step_targets
 from stepjax.errors import UserError
+from stepjax.evaluation.scorer import prompt_of
 from stepjax.learners.optimizers import head_first, make_optimizer
 from stepjax.learners.supervised import prm_sums, reader_sums
 from stepjax.models.definition import Params
 from stepjax.parallel import is_main_process
 from stepjax.runs.classifier import StepClassifier
-from stepjax.runs.json_file import write_json
 from stepjax.runs.prm_held_out import HeldOut, held_out_report
 from stepjax.runs.prm_records import Divided, by_step, held_out_solutions
-from stepjax.runs.progress import say, table
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
-from stepjax.runs.step_scorer import prompt_of
 from stepjax.runs.supervised import train
+from stepjax.workdir.json_file import write_json
 
 FIGURES = "prm.json"
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from stepjax.console.progress import say
 from stepjax.data.dataset import Records, splits
 from stepjax.data.step_encoding import SolutionEncoder, step_targets
 from stepjax.errors import UserError
 from stepjax.runs.prm_held_out import HeldOut
-from stepjax.runs.progress import say
 from stepjax.runs.setup import Run
 
 

@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from stepjax.config import EvalOptions, PPOOptions
-from stepjax.data.encoding import Prompts
-from stepjax.distributed.rows import HostRows
+from stepjax.host_rows import HostRows
 from stepjax.parallel import batch_devices, batch_sharding, put
 from stepjax.programs import Program
 from stepjax.rollout.environment import Environment, HostTool
@@ -21,6 +20,7 @@ from stepjax.rollout.slots import Queue
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem, StepJudgement, Task
 from stepjax.tasks.calculator import Calculator
+from stepjax.tasks.encoding import Prompts
 from stepjax.tasks.gsm8k import trivial_calculations
 from stepjax.trajectory import Trajectory
 

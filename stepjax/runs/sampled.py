@@ -1,13 +1,13 @@
 """Responses of a stage's policy to held-out problems, for evaluation."""
 
-from stepjax.data.encoding import fitting_prompts
+from stepjax.console.progress import progress
 from stepjax.errors import UserError
 from stepjax.parallel import batch_devices, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
-from stepjax.runs.progress import progress
 from stepjax.runs.responses import Response, ResponseSampler, eval_sampler
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, stage_params
+from stepjax.tasks.encoding import fitting_prompts
 
 
 def sample_problems(run: Run, stage: str, *, each: int) -> list[Response]:

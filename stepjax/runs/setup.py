@@ -26,13 +26,13 @@ from stepjax.models.parts import Part, adapters_and_heads, without_adapters
 from stepjax.options import nearest
 from stepjax.parallel import fetch, is_main_process, key_on, make_mesh, put, replicated
 from stepjax.programs import Program
-from stepjax.runs.array_store import agree
 from stepjax.runs.base import SHAPE, check_base
 from stepjax.runs.check import check_options
 from stepjax.runs.start import SOURCE, entries_of, open_start, remember
-from stepjax.runs.workdir import CONFIG, open_workdir
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
+from stepjax.workdir.array_store import agree
+from stepjax.workdir.folder import CONFIG, open_workdir
 
 PRM_CLASSES = ("bad", "neutral", "good")
 """The order of the process reward model's three outputs; a rating r of −1, 0, +1 is class r + 1."""

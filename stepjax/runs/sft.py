@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from stepjax.data.encoding import demonstration
 from stepjax.data.packing import Example, PackedBatches, pack_all
 from stepjax.learners.supervised import sft_sums, valid_program
 from stepjax.models.definition import Params
@@ -10,6 +9,7 @@ from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.runs.setup import Run
 from stepjax.runs.start import start_params
 from stepjax.runs.supervised import train
+from stepjax.tasks.encoding import demonstration
 
 VALID_EXAMPLES = 512
 

@@ -11,10 +11,10 @@ from stepjax.models.definition import Params
 from stepjax.models.parts import join
 from stepjax.programs import abstract
 from stepjax.rewards.signals import reads_prm
-from stepjax.runs.checkpoints import Checkpoints
 from stepjax.runs.setup import Run
 from stepjax.runs.start import start_params
-from stepjax.runs.workdir import CONFIG
+from stepjax.workdir.checkpoints import Checkpoints
+from stepjax.workdir.folder import CONFIG
 
 NEED_NO_POLICY = ("labels", "processbench", "prmbench")
 """Kinds of evaluation that sample no response."""

@@ -13,7 +13,7 @@ from stepjax.models.parts import Part, join, without_adapters
 from stepjax.models.peft_adapter import load_adapter
 from stepjax.models.pretrained import pretrained_params
 from stepjax.runs.base import SHAPE
-from stepjax.runs.json_file import write_json
+from stepjax.workdir.json_file import write_json
 
 if TYPE_CHECKING:
     from stepjax.runs.setup import Run

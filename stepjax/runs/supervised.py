@@ -7,6 +7,7 @@ import numpy as np
 import optax
 
 from stepjax.config import PRMOptions, SFTOptions
+from stepjax.console.progress import progress, say
 from stepjax.data.packing import PackedBatches
 from stepjax.distributed import stop as stopping
 from stepjax.distributed.watch import activity
@@ -18,13 +19,12 @@ from stepjax.models import Definition
 from stepjax.models.definition import Params
 from stepjax.models.parts import join
 from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put
-from stepjax.runs.checkpoints import Checkpoints
-from stepjax.runs.metrics import Metrics
 from stepjax.runs.profile import Profile
-from stepjax.runs.progress import progress, say
 from stepjax.runs.setup import Run, check_finite, check_state
 from stepjax.runs.stages import frozen_params
 from stepjax.runs.throughput import UpdateRates
+from stepjax.workdir.checkpoints import Checkpoints
+from stepjax.workdir.metrics import Metrics
 
 
 def train(

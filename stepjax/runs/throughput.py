@@ -8,9 +8,9 @@ CPU) have no `rate/mfu`.
 import time
 from collections.abc import Sequence
 
+from stepjax.chips import peak_flops
 from stepjax.models.definition import Definition
 from stepjax.models.flops import TRAINING, forward_flops
-from stepjax.plan.chips import peak_flops
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run

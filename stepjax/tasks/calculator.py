@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from stepjax.tasks.arithmetic import ExpressionError, evaluate
+from stepjax.answers.arithmetic import ExpressionError, evaluate
 
 MOST_DIGITS = 12
 _OPEN_NOTE = re.compile(r"<<([^<>=\n]*)=\Z")

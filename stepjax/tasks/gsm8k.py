@@ -6,11 +6,11 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
+from stepjax.answers.arithmetic import NUMBER, ExpressionError, changes_nothing, evaluate
+from stepjax.answers.grading import final_answer, grade
 from stepjax.data.jsonl import read_jsonl
 from stepjax.errors import UserError
-from stepjax.tasks.arithmetic import NUMBER, ExpressionError, changes_nothing, evaluate
 from stepjax.tasks.base import Problem, StepJudgement
-from stepjax.tasks.grading import final_answer, grade
 
 _NOTE = re.compile(r"<<([^<>]*)>>")  # no "<" inside: a run of unclosed marks is then scanned only once
 _VALUE = re.compile(rf"\s*-?(?:{NUMBER})(?:/(?:{NUMBER})|%)?\s*")
@@ -24,7 +24,7 @@ def check_calculations(step: str) -> int:
     A note holds where its value is the exact result, or the result rounded or cut to the decimals written, of which
     there must be at least one, and two significant digits: 10/3 may be 3.33 or 3.3, not 3; 2/3 may be 0.67 or 0.66,
     not 0.7; 1/300 may not be 0.00. A note that is unclosed, unopened, not of the form expr=value, or that
-    `stepjax.tasks.arithmetic` cannot evaluate does not hold.
+    `stepjax.answers.arithmetic` cannot evaluate does not hold.
     """
     notes = _NOTE.findall(step)
     rest = _NOTE.sub("", step)

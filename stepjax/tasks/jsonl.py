@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from stepjax.answers.grading import final_answer, grade, grade_many, group_answers
 from stepjax.data.jsonl import FieldType, read_jsonl
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepJudgement
-from stepjax.tasks.grading import final_answer, grade, grade_many, group_answers
 
 _SLOT = "{problem}"
 _VALID_SHARE = 8  # one in so many of the training file's problems belongs to the split valid

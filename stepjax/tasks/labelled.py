@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from stepjax.answers.grading import grade
 from stepjax.data.dataset import Records, splits
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepJudgement
-from stepjax.tasks.grading import grade
 
 _MOST_TEXTS = 20_000
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from stepjax.cli import main
 from stepjax.config import DataOptions
+from stepjax.data.command import convert
 from stepjax.data.dataset import Records, splits
 from stepjax.data.dataset_writer import DatasetWriter
 from stepjax.data.features import from_row
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.data.statistics import Lengths, Statistics
 from stepjax.errors import UserError
-from stepjax.runs.data import convert
 
 HERE = Path(__file__).parent
 

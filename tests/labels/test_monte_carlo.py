@@ -5,9 +5,9 @@ from labels.chains import Script, chain, demonstrations, run_alone, solution, te
 from stepjax.labels.drive import drive
 from stepjax.labels.intervals import wilson
 from stepjax.labels.monte_carlo import Completions, advances, monte_carlo
-from stepjax.labels.remembered import Remembered
 from stepjax.labels.solution import Cost, Request
-from stepjax.runs.chain_completer import ChainCompleter
+from stepjax.studies.chain_completer import ChainCompleter
+from stepjax.studies.remembered import Remembered
 from stepjax.tasks.base import Problem
 
 PROBLEM = Problem("test/0", "a=1;b=a+1;c=b+1;?c\n", "3")

@@ -9,7 +9,7 @@ from stepjax.data.schema import LabelledSolution
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.omegaprm import Tree, TreeSearch, omegaprm
 from stepjax.labels.solution import Completion, Cost, Solution
-from stepjax.runs.chain_completer import ChainCompleter
+from stepjax.studies.chain_completer import ChainCompleter
 from stepjax.tasks.base import Problem
 
 PROBLEM = Problem("p", "a=1;b=a+1;?b\n", "2")

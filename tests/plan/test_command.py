@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from plan.planned import config_of
 
+from stepjax.chips import CHIPS, Topology
 from stepjax.cli import main
 from stepjax.plan import command
-from stepjax.plan.chips import CHIPS, Topology
 from stepjax.plan.compiled import ProgramPlan, seconds_of
 from stepjax.plan.cost import Collective, Cost
 from stepjax.plan.report import advice, make_plan

@@ -132,7 +132,7 @@ def test_adapters_share_their_base(tmp_path):
 @pytest.mark.slow
 def test_programs_compiled_for_a_tpu(tmp_path):
     pytest.importorskip("libtpu")
-    from stepjax.plan.chips import open_topology
+    from stepjax.chips import open_topology
 
     # Sizes of whole tiles, so that bytes are those of arithmetic.
     sizes = ("model.width=768", "model.mlp=1024", "model.head_dim=128", "model.tied=True")

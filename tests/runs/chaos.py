@@ -22,7 +22,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stepjax.runs.checkpoint_format import MANIFEST, newest_whole, read_manifest, steps
+from stepjax.workdir.checkpoint_format import MANIFEST, newest_whole, read_manifest, steps
 
 Start = Callable[[str], subprocess.Popen]
 """Starts the run in its work directory, with a prelude of Python code."""

@@ -12,7 +12,7 @@ import pytest
 from runs.tiny_run import TinyRun, stepjax
 
 from stepjax.parallel import fetch, make_mesh, only_asked_transfers, put, replicated
-from stepjax.runs.metrics import Metrics
+from stepjax.workdir.metrics import Metrics
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"  # also where it is read from the cache
 

@@ -9,7 +9,7 @@ import pytest
 from runs.tiny_run import OPTIONS, TinyRun, arrays, assert_same_run, lines, stepjax, write_config
 
 from stepjax.options import parse
-from stepjax.runs.metrics import Metrics
+from stepjax.workdir.metrics import Metrics
 
 CHANGES = {
     "task.register_chain.step_limit": True,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from runs.tiny_run import stepjax
 
+from stepjax.chips import CHIPS, peak_flops
 from stepjax.errors import UserError
-from stepjax.plan.chips import CHIPS, peak_flops
 from stepjax.runs.profile import Profile, profiled_steps
 from stepjax.runs.throughput import UpdateRates
 

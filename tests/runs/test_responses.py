@@ -9,7 +9,6 @@ import pytest
 from models.tiny import policy
 
 from stepjax.config import Config
-from stepjax.data.encoding import Prompts
 from stepjax.parallel import make_mesh
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
@@ -23,6 +22,7 @@ from stepjax.runs.responses import (
     read_responses,
 )
 from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
 
 PROBLEM = Problem("test/0", "p", "1")

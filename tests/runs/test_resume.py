@@ -9,7 +9,7 @@ from runs.tiny_run import TinyRun, assert_same_run, kill_when, lines, start, ste
 
 SLOW_DISK = """
 import time
-from stepjax.runs import checkpoint_format as f
+from stepjax.workdir import checkpoint_format as f
 whole = f.write_manifest
 def write_manifest(*args):
     time.sleep(0.4)

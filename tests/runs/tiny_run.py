@@ -18,8 +18,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from stepjax.cli import main
-from stepjax.runs.array_store import read_arrays
-from stepjax.runs.checkpoint_format import newest_whole, read_manifest
+from stepjax.workdir.array_store import read_arrays
+from stepjax.workdir.checkpoint_format import newest_whole, read_manifest
 
 OPTIONS: dict[str, Any] = {
     "task.register_chain.modulus": 5,

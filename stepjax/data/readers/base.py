@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from stepjax.answers.latex import clean, exact_number
 from stepjax.config import DataOptions
 from stepjax.data.schema import NO_ERROR, LabelledSolution
-from stepjax.tasks.latex import clean, exact_number
 
 
 class RowError(ValueError):

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stepjax.answers.grading import final_answer
 from stepjax.data.readers.base import Context, Found, RowError, text
 from stepjax.data.schema import NO_ERROR, LabelledSolution
-from stepjax.tasks.grading import final_answer
 
 
 def gsm8k(row: Mapping[str, Any], context: Context) -> Iterator[Found]:

@@ -1,0 +1,115 @@
+"""Stage eval: the policies of a work directory on held-out problems, before and after."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from stepjax.console.progress import progress, say, table
+from stepjax.parallel import batch_devices, key_on, only_asked_transfers
+from stepjax.rollout.generate import RolloutShape
+from stepjax.runs.classifier import StepClassifier, classification_report
+from stepjax.runs.responses import Response, ResponseSampler, eval_sampler, measure
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import has_stage, stage_params, starts_loaded
+from stepjax.tasks.encoding import fitting_prompts
+from stepjax.workdir.json_file import MEASURES, read_json, write_json
+
+ROWS = (
+    ("accuracy", "right answers", "%"),
+    ("trace_error", "right answers with a wrong step (trace error)", "%"),
+    ("good", "good steps", "%"),
+    ("neutral", "neutral steps", "%"),
+    ("bad", "bad steps", "%"),
+    ("holds", "calculations that hold", "%"),
+    ("calculation", "steps with a calculation", "%"),
+    ("trivial", "calculations that work nothing out, <<1=1>>", "%"),
+    ("repeated", "repeated steps", "%"),
+    ("limit_kept", "stated step limits kept", "%"),
+    ("steps", "steps a response", ""),
+    ("tokens", "tokens a response", ""),
+    ("truncated", "truncated responses", "%"),
+)
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """Samples held-out problems from each stage's policy, prints the table, writes eval.json."""
+    options, ppo = run.config.eval, run.config.ppo
+    start = time.perf_counter()
+    problems = run.task.problems(options.split)
+    chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
+    prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
+    devices = batch_devices(run.mesh)
+    count = len(prompts.problems)
+    shape = RolloutShape.of_many(count, options.rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+    sampler = ResponseSampler(run, shape, eval_sampler(options))
+    key = key_on(run.mesh, options.seed)
+    policies = [(s, k) for s, k in (("sft", ()), ("ppo", ("policy",))) if has_stage(run, s)]
+    found: dict[str, Any] = {
+        "problems": len(prompts.problems),
+        "left_out": prompts.left_out,
+        "temperature": options.temperature,
+        "split": options.split,
+        "seed": options.seed,
+        "rows": {},
+        "prm": {},
+        "notes": [],
+    }
+    if starts_loaded(run, "sft"):
+        found["loaded"] = run.config.model.path
+    responses: dict[str, list[Response]] = {}
+    count = len(policies) * len(prompts.problems)
+    with progress("Evaluation", count, "responses") as bar, only_asked_transfers():
+        for stage, keys in policies:
+            params = stage_params(run, stage, run.policy, *keys)
+            responses[stage] = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
+            figures: dict[str, Any] = measure(responses[stage])
+            figures["accuracy_interval"] = list(wilson(figures["accuracy"], len(responses[stage])))
+            found["rows"][stage] = figures
+    trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it
+    if trained and responses and next(iter(responses.values()))[0].judgements is not None:
+        prm = stage_params(run, "prm", run.prm)
+        classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
+        for stage, answered in responses.items():
+            found["prm"][stage] = classification_report(*classifier(prm, answered))
+            found["notes"] += [f"{stage}: {sentence}." for sentence in classifier.told_left_out()]
+    found["seconds"] = round(time.perf_counter() - start, 2)
+    path = run.workdir / "eval.json"
+    kept = read_json(path).get(MEASURES)  # what the other kinds of evaluation found
+    write_json(path, found | ({MEASURES: kept} if kept else {}))
+    show(found)
+    return found
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95% score interval of a share of n [Wilson 1927]."""
+    if n == 0:
+        return 0.0, 1.0
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    spread = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return float(max(centre - spread, 0.0)), float(min(centre + spread, 1.0))
+
+
+def show(found: dict[str, Any]) -> None:
+    """The table before and after, for people."""
+    stages = list(found["rows"])
+    names = {"sft": "as loaded" if "loaded" in found else "after SFT", "ppo": "after step-level PPO"}
+    lines = []
+    for key, label, unit in ROWS:
+        values = [found["rows"][s].get(key) for s in stages]
+        if any(v is not None for v in values):
+            lines.append([label, *(_shown(v, unit) for v in values)])
+    for stage in stages:
+        if stage in found["prm"]:
+            f1 = found["prm"][stage]["macro_f1"]
+            lines.append([f"PRM macro-F1 on its steps ({stage})", *(f"{f1:.3f}" if s == stage else "" for s in stages)])
+    where = f"{found['problems']} {found['split']} problems, temperature {found['temperature']:g}"
+    table(where, ["", *(names.get(s, s) for s in stages)], lines)
+    for note in found.get("notes", []):
+        say(note)
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.1f}"

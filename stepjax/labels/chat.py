@@ -1,0 +1,65 @@
+"""A policy of a run as the model that a judge's questions are put to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stepjax.labels.judge import Reply
+from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
+from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.sampling import Sampler
+from stepjax.runs.responses import ResponseSampler
+from stepjax.runs.setup import Run
+from stepjax.tasks.base import Problem
+from stepjax.tasks.encoding import Prompts, encode
+
+
+class PolicyChat:
+    """Replies to questions in batches of one compiled size, by the tokenizer's chat template where it has one.
+
+    Attributes:
+      rows: questions at once.
+      cut: how many questions were too wide and were refused.
+    """
+
+    def __init__(self, run: Run, params: Any):
+        options, devices = run.config.label, batch_devices(run.mesh)
+        self.run, self.params = run, params
+        self.rows = -(-min(options.rows, 32) // devices) * devices
+        self.width = options.judge.prompt_tokens
+        shape = RolloutShape(self.rows, self.width, options.judge.answer_tokens)
+        self._sampler = ResponseSampler(run, shape, Sampler(options.judge.temperature))
+        self._key = key_on(run.mesh, options.seed, 22)
+        self._asked = self.cut = 0
+
+    def __call__(self, questions: Sequence[str]) -> list[Reply]:
+        ids = [self._encode(question) for question in questions]
+        fits = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= self.width]
+        self.cut += len(ids) - len(fits)
+        found = [Reply("", refused=f"the question is wider than {self.width} tokens")] * len(ids)
+        for first in range(0, len(fits), self.rows):
+            chosen = fits[first : first + self.rows]
+            for i, reply in zip(chosen, self._batch([ids[i] for i in chosen]), strict=True):
+                found[i] = reply
+        return found
+
+    def _encode(self, question: str) -> list[int]:
+        tokenizer = self.run.tokenizer
+        if getattr(tokenizer, "chat_template", None):
+            turns = [{"role": "user", "content": question}]
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return encode(tokenizer, text)
+        return encode(tokenizer, question + "\n")
+
+    def _batch(self, ids: list[list[int]]) -> list[Reply]:
+        prompts = Prompts([Problem("", "", "")] * len(ids), ids, 0)
+        numbers = self._asked + np.arange(len(ids))
+        self._asked += self.rows
+        with only_asked_transfers():
+            trajectory = self._sampler(self.params, prompts, range(len(ids)), self._key, numbers)
+            tokens, lengths = fetch((trajectory.tokens, trajectory.response_length))
+        width = trajectory.prompt_width
+        written = [tokens[i, width : width + lengths[i]].tolist() for i in range(len(ids))]
+        texts = [self.run.tokenizer.decode(row, skip_special_tokens=True) for row in written]
+        return [Reply(t, len(p), len(w)) for t, p, w in zip(texts, ids, written, strict=True)]

@@ -1,0 +1,199 @@
+"""Solutions to label: read from files, or sampled by a stage's policy and kept, so that all labellers see the same."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepjax.console.progress import progress, say
+from stepjax.data.dataset import Records
+from stepjax.data.schema import LabelledSolution, line
+from stepjax.data.step_encoding import SolutionEncoder
+from stepjax.errors import UserError
+from stepjax.evaluation.scorer import prompt_of
+from stepjax.labels.solution import Completion, Prefix, Solution
+from stepjax.parallel import batch_devices, is_main_process, key_on, only_asked_transfers
+from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.sampling import Sampler
+from stepjax.runs.responses import Response, ResponseSampler, grade_responses
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import stage_params
+from stepjax.tasks.base import Problem
+from stepjax.tasks.encoding import fitting_prompts
+from stepjax.workdir.array_store import agree
+
+
+def read_solutions(paths: str, where: str) -> list[LabelledSolution]:
+    """The records of JSONL files or of folders that `stepjax data` wrote (commas between); `where` names the option.
+
+    UserError where a row is no record (file:line), or where there is none at all.
+    """
+    names = [path for part in paths.split(",") if (path := part.strip())]
+    found = [record for name in names for record in Records(name)]
+    if not found:
+        raise UserError(f"{where}={paths}: there is no solution in it")
+    return found
+
+
+def named_records(paths: str) -> list[LabelledSolution]:
+    """The records of `config.label.data`, each with a name of its own."""
+    records, names = [], Counter[str]()
+    for record in read_solutions(paths, "config.label.data"):
+        name = record.id or hashlib.sha256("\0".join((record.problem, *record.steps)).encode()).hexdigest()[:16]
+        names[name] += 1
+        records.append(replace(record, id=name if names[name] == 1 else f"{name}#{names[name]}"))
+    return records
+
+
+def sampled_records(run: Run) -> list[LabelledSolution]:
+    """`label.samples` responses to each of `label.problems` problems; sampled once, then read from the work directory.
+
+    A record holds the tokens that were sampled (`extra["tokens"]`), so that its prefixes are never encoded anew.
+    """
+    options, ppo = run.config.label, run.config.ppo
+    names = ("solver", "split", "problems", "samples", "temperature", "seed")
+    made_with = {name: getattr(options, name) for name in names}
+    digest = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:8]
+    path = run.workdir / "labels" / f"solutions-{digest}.jsonl"
+    if not agree(int(path.exists())):
+        problems = run.task.problems(options.split)
+        chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
+        prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
+        rows = [i for i in range(len(prompts.problems)) for _ in range(options.samples)]
+        devices = batch_devices(run.mesh)
+        shape = RolloutShape.of_many(len(rows), options.rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+        params = stage_params(run, options.solver, run.policy, *(("policy",) if options.solver == "ppo" else ()))
+        sampler = ResponseSampler(run, shape, Sampler(options.temperature))
+        with progress("Solutions", len(rows), "solutions") as bar, only_asked_transfers():
+            found = sampler.many(params, prompts, rows, key_on(run.mesh, options.seed, 20), bar)
+        if is_main_process():
+            names_of = [f"{r.problem.id}/{i % options.samples}" for i, r in enumerate(found)]
+            records = [record_of(run, r, name) for r, name in zip(found, names_of, strict=True) if r.steps]
+            _write(path, records)
+        agree(0)
+    return read_solutions(str(path), "config.label.data")
+
+
+def _write(path: Path, records: Sequence[LabelledSolution]) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "w", encoding="utf-8", errors="replace") as file:
+            file.writelines(line(record) for record in records)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def record_of(run: Run, response: Response, name: str) -> LabelledSolution:
+    """A sampled response as a record without labels."""
+    extra: dict[str, Any] = {"prompt_tokens": list(response.prompt), "tokens": list(response.tokens)}
+    if not response.finished:
+        extra["unfinished"] = True
+    return LabelledSolution(
+        problem=response.problem.prompt,
+        steps=tuple(step.strip() for step in response.steps),
+        answer=response.problem.answer,
+        correct=response.correct,
+        source=run.task.name,
+        id=name,
+        group=response.problem.prompt,
+        extra=extra,
+    )
+
+
+def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:
+    """Records in tokens; those that cannot be completed are left out, and how many is said, by reason."""
+    ppo, lost = run.config.ppo, Counter[str]()
+    encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run, problem))
+    found = []
+    for record in records:
+        solution = _sampled(run, record) or _encoded(run, record, encoder, lost)
+        if solution is None:
+            continue
+        if len(solution.prompt) > ppo.prompt_tokens:
+            lost[f"solutions whose prompt is wider than config.ppo.prompt_tokens={ppo.prompt_tokens}"] += 1
+        elif len(solution.tokens) > ppo.max_new_tokens:
+            lost[f"solutions longer than config.ppo.max_new_tokens={ppo.max_new_tokens}"] += 1
+        elif not record.answer:
+            lost["solutions whose right answer is not given"] += 1
+        else:
+            found.append(solution)
+    for reason, count in sorted(lost.items()):
+        if count:
+            say(f"{reason}: {count}")
+    if not found:
+        raise UserError("config.label.data: no solution in it can be labelled by completions")
+    return _graded(run, found)
+
+
+def _sampled(run: Run, record: LabelledSolution) -> Solution | None:
+    """The tokens that the record itself holds, where they are this tokenizer's and say what its steps say."""
+    prompt, tokens = record.extra.get("prompt_tokens"), record.extra.get("tokens")
+    known = range(len(run.tokenizer))
+    for ids in (prompt, tokens):
+        if not isinstance(ids, list) or not ids or not all(type(i) is int and i in known for i in ids):
+            return None
+    assert isinstance(prompt, list) and isinstance(tokens, list)
+    if [text.strip() for text in run.splitter.texts(tokens)] != [step.strip() for step in record.steps]:
+        return None
+    return _solution(run, record, prompt, tokens, run.splitter.split_host(tokens)[0])
+
+
+def _encoded(run: Run, record: LabelledSolution, encoder: SolutionEncoder, lost: Counter[str]) -> Solution | None:
+    encoded = encoder(record, lost)
+    if encoded is None:
+        return None
+    prompt, tokens = encoded.tokens[: encoded.prompt].tolist(), encoded.tokens[encoded.prompt :].tolist()
+    return _solution(run, record, prompt, tokens, encoded.step[encoded.prompt :])
+
+
+def _solution(
+    run: Run, record: LabelledSolution, prompt: Sequence[int], tokens: Sequence[int], step: np.ndarray
+) -> Solution:
+    finished = bool(len(tokens)) and tokens[-1] == run.eos
+    problem = Problem(record.id, prompt_of(run, record.problem), record.answer)
+    return Solution(record, problem, tuple(prompt), tuple(tokens), step, finished, finished and bool(record.correct))
+
+
+def _graded(run: Run, found: list[Solution]) -> list[Solution]:
+    """The same, with whether each ends in the right answer, where its record does not say."""
+    open_ones = [i for i, s in enumerate(found) if s.finished and s.record.correct is None]
+    texts = [run.tokenizer.decode(found[i].tokens, skip_special_tokens=True) for i in open_ones]
+    for i, right in zip(
+        open_ones, grade_responses(run.task, [found[i].problem for i in open_ones], texts), strict=True
+    ):
+        found[i] = replace(found[i], correct=bool(right))
+    return found
+
+
+def as_solution(run: Run, prefix: Prefix, completion: Completion, name: str) -> Solution:
+    """A prefix with its completion as a solution of its own."""
+    tokens = [*prefix.tokens, *completion.tokens]
+    record = LabelledSolution(
+        problem=prefix.problem.prompt,
+        steps=tuple(text.strip() for text in run.splitter.texts(tokens)),
+        answer=prefix.problem.answer,
+        correct=completion.correct,
+        source=run.task.name,
+        id=name,
+        group=prefix.problem.prompt,
+        extra={"prompt_tokens": list(prefix.prompt), "tokens": tokens},
+    )
+    return Solution(
+        record,
+        prefix.problem,
+        prefix.prompt,
+        tuple(tokens),
+        run.splitter.split_host(tokens)[0],
+        completion.finished,
+        completion.correct,
+    )

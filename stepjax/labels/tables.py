@@ -1,0 +1,49 @@
+"""What `stepjax label` prints at its end."""
+
+from pathlib import Path
+from typing import Any
+
+from stepjax.config import LabelOptions
+from stepjax.console.progress import say, table
+from stepjax.labels.file import LabelFile
+
+
+def show_labels(file: LabelFile, options: LabelOptions, *, seconds: float) -> None:
+    """How many solutions are labelled, and what that cost."""
+    count = max(len(file.done), 1)
+    what = "questions" if options.method == "judge" else "completions"
+    rows: list[list[Any]] = [
+        ["solutions", len(file.done), None],
+        [what, file.cost.completions, file.cost.completions / count],
+        ["tokens written", file.cost.tokens, file.cost.tokens / count],
+    ]
+    if file.cost.read:
+        rows.append(["tokens read", file.cost.read, file.cost.read / count])
+    if file.money:
+        rows.append(["cost", file.money, file.money / count])
+    if options.method == "judge":
+        rows.append(["not labelled", file.unlabelled, file.unlabelled / count])
+    table(f"Labels by {options.method}, {seconds:.0f} s", ["", "in all", "a solution"], rows)
+    say(str(file.path))
+
+
+def show_agreement(figures: dict[str, Any], out: Path) -> None:
+    """How far two labellers agree."""
+    names = ("bad", "neutral", "good")
+    rows = [[f"first: {name}", *counts] for name, counts in zip(names, figures["confusion"], strict=True)]
+    table("Steps by both labels", ["", *(f"second: {name}" for name in names)], rows)
+    words = {
+        "solutions": "solutions in both",
+        "both_labelled": "steps that both label",
+        "kept": "labels kept",
+        "kept_share": "share kept",
+        "agreement_two": "same (wrong or not)",
+        "kappa_two": "κ (wrong or not)",
+        "agreement_three": "same (three classes)",
+        "kappa_three": "κ (three classes)",
+        "first_error_same": "same first error",
+        "only_first_wrong": "wrong by the first alone",
+        "only_second_wrong": "wrong by the second alone",
+    }
+    table("Agreement", ["", ""], [[word, figures[name]] for name, word in words.items()])
+    say(str(out))

@@ -1,0 +1,62 @@
+"""Stages in order: what `stepjax quickstart` and the single-stage commands run."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from stepjax.config import Config
+from stepjax.console.progress import say
+from stepjax.distributed.session import session
+from stepjax.distributed.watch import activity
+from stepjax.errors import UserError
+from stepjax.evaluation.best_of_n import measure_best_of_n
+from stepjax.evaluation.labels import measure_labels
+from stepjax.evaluation.policies import evaluate
+from stepjax.evaluation.prm import measure_prm, measure_prmbench, measure_processbench
+from stepjax.hacks.battery import run_battery
+from stepjax.options import nearest
+from stepjax.parallel import is_main_process
+from stepjax.report.page import write_report
+from stepjax.runs.ppo import train_ppo
+from stepjax.runs.prm import train_prm
+from stepjax.runs.setup import Run, open_run
+from stepjax.runs.sft import train_sft
+from stepjax.runs.stages import check_stages
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """Stage eval: what `config.eval.kind` names."""
+    return KINDS[run.config.eval.kind](run)
+
+
+KINDS: dict[str, Callable[[Run], dict[str, Any]]] = {
+    "policies": evaluate,
+    "hacks": run_battery,
+    "labels": measure_labels,
+    "prm": measure_prm,
+    "processbench": measure_processbench,
+    "prmbench": measure_prmbench,
+    "best_of_n": measure_best_of_n,
+}
+
+
+STAGES: dict[str, Callable[[Run], Any]] = {"sft": train_sft, "prm": train_prm, "ppo": train_ppo, "eval": measure}
+
+
+def run_stages(config: Config, workdir: Path, stages: Sequence[str] | None = None) -> None:
+    """Runs stages in a work directory; by default those of the config, then the evaluation; always the report."""
+    chosen = [*config.stages, "eval"] if stages is None else list(stages)
+    for stage in chosen:
+        if stage not in STAGES:
+            raise UserError(f"config.stages: no stage {stage!r}{nearest(stage, STAGES)}")
+    start = time.perf_counter()
+    with session(config.distributed), open_run(config, workdir) as run:
+        check_stages(run, chosen)
+        for stage in chosen:
+            activity.now(f"stage {stage}")
+            STAGES[stage](run)
+        activity.now("the report")
+        if is_main_process():
+            path = write_report(run.workdir)
+            say(f"{path} (all in {time.perf_counter() - start:.0f} s)")

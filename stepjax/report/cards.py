@@ -1,0 +1,142 @@
+"""One response as a card of the report: its steps, who rated them how, what they earned and what they were credited."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from stepjax.report.text import figure, marked, number
+
+MAX_STEPS = 40  # a response
+MARKS = {-1: "bad", 0: "neutral", 1: "good"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A signed number: its words, and its length in percent of the longest bar of its stream."""
+
+    text: str
+    length: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+      text: as markup, escaped.
+      tone: −4 (bad) … 4 (good), or None: nobody rated the step.
+      mark: "good", "neutral", "bad", or "": the verdict that the tone stands for.
+      source: who gave it: "model" (the reward model), "exact" (rating), "reward", or "".
+      prm: P(bad), P(neutral), P(good), or None.
+      exact: the exact rating in a word, or "".
+      streams: (name, reward, advantage) a reward stream.
+      tokens: in words, or "".
+    """
+
+    text: Markup
+    tone: int | None
+    mark: str
+    source: str
+    prm: tuple[float, float, float] | None
+    exact: str
+    streams: list[tuple[str, Bar | None, Bar | None]]
+    tokens: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One response. `correct` is None where it was not graded."""
+
+    problem: str
+    prompt: Markup
+    answer: Markup
+    correct: bool | None
+    truncated: bool
+    steps: list[Step]
+    more_steps: int
+    text: Markup  # the response as one text, where it has no steps
+
+
+def _steps(sample: dict[str, Any]) -> list[dict[str, Any]]:
+    steps = sample.get("steps")
+    return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+
+
+def _numbers(step: dict[str, Any], kind: str) -> dict[str, float]:
+    """The streams of "rewards" or "advantage" that have a value."""
+    values = step.get(kind)
+    items = values.items() if isinstance(values, dict) else ()
+    return {name: n for name, value in items if (n := number(value)) is not None}
+
+
+def longest_bars(samples: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
+    """The largest size a (kind, stream): bars of one stream can be compared over all cards."""
+    longest: dict[tuple[str, str], float] = {}
+    for sample in samples:
+        for step in _steps(sample)[:MAX_STEPS]:
+            for kind in ("rewards", "advantage"):
+                for name, value in _numbers(step, kind).items():
+                    longest[kind, name] = max(longest.get((kind, name), 0.0), abs(value))
+    return longest
+
+
+def make_card(sample: dict[str, Any], longest: dict[tuple[str, str], float]) -> Card:
+    """The card of one line of samples.jsonl. `longest`: the full length of each bar, from `longest_bars`."""
+    steps, correct = _steps(sample), sample.get("correct")
+    return Card(
+        problem=str(sample.get("problem", "")),
+        prompt=marked(_text(sample.get("prompt"))),
+        answer=marked(_text(sample.get("answer")), 400),
+        correct=correct if isinstance(correct, bool) else None,
+        truncated=sample.get("truncated") is True,
+        steps=[_step(step, longest) for step in steps[:MAX_STEPS]],
+        more_steps=max(0, len(steps) - MAX_STEPS),
+        text=marked("" if steps else _text(sample.get("response"))),
+    )
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _step(step: dict[str, Any], longest: dict[tuple[str, str], float]) -> Step:
+    rewards, advantages = _numbers(step, "rewards"), _numbers(step, "advantage")
+    prm, rating = _probabilities(step.get("prm")), number(step.get("rating"))
+    exact = MARKS.get(int(rating), "") if rating is not None else ""
+    score, mark, source = None, "", ""
+    if prm is not None:
+        score, mark, source = prm[2] - prm[0], MARKS[prm.index(max(prm)) - 1], "model"
+    elif exact:
+        score, mark, source = float(rating or 0), exact, "exact"
+    elif rewards:
+        score = sum(rewards.values()) / (sum(longest["rewards", name] for name in rewards) or 1.0)
+        mark, source = MARKS[(score > 0.05) - (score < -0.05)], "reward"
+    tokens = number(step.get("tokens"))
+    return Step(
+        text=marked(_text(step.get("text"))),
+        tone=None if score is None else round(4 * max(-1.0, min(1.0, score))),
+        mark=mark,
+        source=source,
+        prm=prm,
+        exact=exact,
+        streams=[
+            (name, _bar(rewards, name, longest["rewards", name]) if name in rewards else None,
+             _bar(advantages, name, longest["advantage", name]) if name in advantages else None)
+            for name in dict.fromkeys([*rewards, *advantages])
+        ],
+        tokens="" if tokens is None else figure(tokens) + (" token" if tokens == 1 else " tokens"),
+    )  # fmt: skip
+
+
+def _bar(values: dict[str, float], name: str, longest: float) -> Bar:
+    value = values[name]
+    text = figure(value)
+    return Bar(("+" if value > 0 else "") + text, 100 * value / longest if longest else 0.0)
+
+
+def _probabilities(value: Any) -> tuple[float, float, float] | None:
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    bad, neutral, good = (number(v) for v in value)
+    return None if bad is None or neutral is None or good is None else (bad, neutral, good)

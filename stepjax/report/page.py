@@ -1,0 +1,148 @@
+"""The report of a run: one self-contained HTML file from what a work directory holds.
+
+Model text is untrusted: the template escapes all it prints, odd characters are spelled out, and the page's own policy
+allows no script but the one it came with and no network at all. The same files give the same report.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import stepjax
+from stepjax.errors import UserError
+from stepjax.report.curves import curves
+from stepjax.report.gaming import detect_gaming
+from stepjax.report.hacks import examples, payments
+from stepjax.report.measures import measures
+from stepjax.report.read import RunFiles, flatten, read_run
+from stepjax.report.samples import pick
+from stepjax.report.text import figure, number, title, visible
+from stepjax.report.verdict import before_after, verdict
+from stepjax.workdir.json_file import MEASURES
+
+__all__ = ["detect_gaming", "write_report"]
+
+CLASSES = ("bad", "neutral", "good")
+MAX_ALARMS = 8
+
+
+def write_report(workdir: Path) -> Path:
+    """Writes `report.html` into a work directory and gives its path.
+
+    UserError where the folder is no work directory or cannot be written. The file appears whole or not at all.
+    """
+    workdir = Path(workdir)
+    page = render(read_run(workdir))
+    path = workdir / "report.html"
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(page.encode("utf-8"))
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+    return path
+
+
+def render(run: RunFiles) -> str:
+    """The page of a run."""
+    # `finalize` spells out odd characters wherever the template prints a value; escaping comes after it.
+    environment = jinja2.Environment(
+        autoescape=True, finalize=visible, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    package = files("stepjax.report")
+    script = package.joinpath("page.js").read_text(encoding="utf-8")
+    iterations = pick(run.samples)
+    shown = sum(len(iteration.cards) for iteration in iterations)
+    return environment.from_string(package.joinpath("page.html.j2").read_text(encoding="utf-8")).render(
+        name=run.name,
+        facts=_facts(run.metrics),
+        verdict=verdict(run.metrics, run.evaluation),
+        gaming=detect_gaming(run.metrics, run.evaluation),
+        table=before_after(run.evaluation),
+        conditions=_conditions(run.evaluation),
+        notes=[*_evaluation_notes(run.evaluation), *_alarms(run.metrics), *run.notes],
+        groups=curves(run.metrics),
+        confusions=_confusions(run.evaluation),
+        payments=payments(run.hacks),
+        measures=measures(run.evaluation.get(MEASURES)),
+        edit_examples=examples(run.hacks),
+        iterations=iterations,
+        samples_shown=shown,
+        samples_left_out=len(run.samples) - shown,
+        options=[(name, _option(value)) for name, value in sorted(flatten(run.config, ".").items())],
+        version=stepjax.__version__,
+        figure=figure,
+        style=Markup(package.joinpath("page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _facts(metrics: list[dict[str, Any]]) -> list[str]:
+    """How far each stage went: "PPO: 300 iterations" (its last step)."""
+    last: dict[str, int] = {}
+    for record in metrics:
+        last[record["stage"]] = max(record["step"], last.get(record["stage"], 0))
+    return [f"{title(s)}: {last[s]:,} {'iterations' if s == 'ppo' else 'updates'}" for s in last if s]
+
+
+def _conditions(evaluation: dict[str, Any]) -> str:
+    """How the figures of the table were measured."""
+    parts = []
+    if (problems := number(evaluation.get("problems"))) is not None:
+        split = evaluation.get("split")
+        parts.append(f"{problems:,.0f} problems" + (f" of the {split} split" if isinstance(split, str) else ""))
+    for key, words in (("temperature", "temperature {}"), ("seed", "seed {}"), ("seconds", "in {} seconds")):
+        if (value := number(evaluation.get(key))) is not None:
+            parts.append(words.format(figure(value) if key != "seed" else f"{value:.0f}"))
+    return ", ".join(parts)
+
+
+def _evaluation_notes(evaluation: dict[str, Any]) -> list[str]:
+    notes = evaluation.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def _alarms(metrics: list[dict[str, Any]]) -> list[str]:
+    """The last alarms that the monitors of gaming gave during PPO."""
+    told = [(r["step"], r["hack/alarm"]) for r in metrics if isinstance(r.get("hack/alarm"), list)]
+    sentences = [f"Alarm at iteration {step}: {sentence}." for step, found in told for sentence in found]
+    return sentences[-MAX_ALARMS:]
+
+
+def _confusions(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """How the reward model judged each stage's steps: counts by exact rating (rows) and its own class (columns)."""
+    tables = []
+    stages = evaluation.get("prm")
+    for stage, row in stages.items() if isinstance(stages, dict) else ():
+        if not isinstance(row, dict):
+            continue
+        by_class = row["f1"] if isinstance(row.get("f1"), dict) else {}
+        scores = [("Macro F1", number(row.get("macro_f1"))), ("Accuracy", number(row.get("accuracy")))]
+        scores += [(f"F1 {name}", number(by_class.get(name))) for name in CLASSES]
+        counts, rows = row.get("confusion"), []
+        if isinstance(counts, list) and len(counts) == 3 and all(isinstance(r, list) and len(r) == 3 for r in counts):
+            for name, line in zip(CLASSES, counts, strict=True):
+                values = [number(v) or 0.0 for v in line]
+                total = sum(values)
+                rows.append((name, [(figure(v), v / total if total > 0 else None) for v in values]))
+        known = [(words, f"{score:.3f}") for words, score in scores if score is not None]
+        if rows or known:
+            steps = number(row.get("steps"))
+            tables.append(
+                {"stage": title(stage), "scores": known, "rows": rows, "steps": "" if steps is None else figure(steps)}
+            )
+    return tables
+
+
+def _option(value: Any) -> str:
+    """An option's value: text as it is, the rest as config.json writes it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,48 @@
+"""The study of labels on longer chains: demonstrations of eight operations, completers whose strength is set."""
+
+import dataclasses
+from typing import Any
+
+from stepjax.data.schema import LabelledSolution
+from stepjax.labels.solution import Solution
+from stepjax.runs.setup import Run
+from stepjax.studies.chain_completer import ChainCompleter
+from stepjax.tasks.encoding import encode
+from stepjax.tasks.register_chain import RegisterChain, RegisterChainConfig
+
+OPERATIONS = 8
+SOLUTIONS = 200
+ERRORS = {"weak": 0.2, "middle": 0.05, "strong": 0.01}
+"""Chance that a completer's derivation is false."""
+
+
+def chain_study(run: Run, most: int) -> dict[str, Any]:
+    """Figures by completer, as `label_study.study`, of noisy demonstrations whose errors are never taken back."""
+    from stepjax.studies.label_study import judge, study
+
+    noise = {"false": 0.08, "repair": 0.0, "leap": 0.0, "restate": 0.1, "unneeded": 0.0}
+    world = RegisterChainConfig(operations=(OPERATIONS, OPERATIONS), distractors=(0, 0), **noise)  # type: ignore[arg-type]
+    task = RegisterChain(world)
+    problems = task.problems("test")
+    solutions = []
+    for i in range(SOLUTIONS):
+        problem = problems[i]
+        assert problem.solution is not None
+        tokens = (*encode(run.tokenizer, problem.solution), run.eos)
+        right = task.grade(problem, problem.solution)
+        record = LabelledSolution(problem.prompt, tuple(problem.solution.split("\n")), id=problem.id, correct=right)
+        prompt = tuple(encode(run.tokenizer, problem.prompt))
+        step = run.splitter.split_host(tokens)[0]
+        solutions.append(Solution(record, problem, prompt, tokens, step, True, right))
+    judged = judge(dataclasses.replace(run, task=task), solutions)
+    found: dict[str, Any] = {
+        "operations": OPERATIONS,
+        "steps": sum(s.steps for s in solutions) / len(solutions),
+        "solutions": len(judged),
+        "wrong": sum(j.first_error >= 0 for j in judged),
+        "completers": {},
+    }
+    for name, error in ERRORS.items():
+        completer = ChainCompleter(task, run.tokenizer, error=error, seed=run.config.label.seed)
+        found["completers"][name] = {"is": {"error": error}, **study(judged, completer, most)}
+    return found

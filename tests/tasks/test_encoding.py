@@ -1,0 +1,96 @@
+"""Problems to tokens: which positions learn what."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from stepjax.errors import UserError
+from stepjax.tasks.base import Problem
+from stepjax.tasks.encoding import demonstration, encode, fitting_prompts, labelled_steps
+
+
+class Letters:
+    """A tokenizer of one id a character, a = 10; it would begin every text with 1 if it were let."""
+
+    eos_token_id = 2
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return [1] * add_special_tokens + [ord(c) - ord("a") + 10 for c in text]
+
+
+TOKENIZER = Letters()
+PROBLEM = Problem("train/0", prompt="abc", answer="e", solution="de")
+
+
+def test_encode_adds_nothing():
+    assert encode(TOKENIZER, "ab") == [10, 11] and encode(TOKENIZER, "") == []
+
+
+def test_a_demonstration_teaches_the_solution_and_its_end():
+    example = demonstration(TOKENIZER, PROBLEM)
+    #                 a   b   c   d   e  end
+    assert example.tokens.tolist() == [10, 11, 12, 13, 14, 2]
+    assert example.targets.tolist() == [-1, -1, 13, 14, 2, -1]
+    assert example.tokens.dtype == example.targets.dtype == np.int32
+
+
+def test_a_demonstration_can_teach_the_prompt_too():
+    example = demonstration(TOKENIZER, PROBLEM, prompt_loss=True)
+    assert example.targets.tolist() == [11, 12, 13, 14, 2, -1]
+
+
+def test_the_smallest_demonstrations():
+    empty = demonstration(TOKENIZER, dataclasses.replace(PROBLEM, solution=""))
+    assert (empty.tokens.tolist(), empty.targets.tolist()) == ([10, 11, 12, 2], [-1, -1, 2, -1])
+    short = demonstration(TOKENIZER, dataclasses.replace(PROBLEM, prompt="a"))
+    assert (short.tokens.tolist(), short.targets.tolist()) == ([10, 13, 14, 2], [13, 14, 2, -1])
+
+
+def test_labels_stand_at_the_ends_of_steps():
+    ends = np.array([False, True, False, True])
+    example = labelled_steps([5, 6], [10, 11, 12, 2], ends, [0, 2])
+    assert example.tokens.tolist() == [5, 6, 10, 11, 12, 2]
+    assert example.targets.tolist() == [-2, -2, -1, 0, -1, 2]
+    assert example.tokens.dtype == example.targets.dtype == np.int32
+    none = labelled_steps([5], [10, 11], np.zeros(2, bool), [])
+    assert none.targets.tolist() == [-2, -1, -1]
+
+
+@pytest.mark.parametrize("labels", [[], [1], [1, 1, 1]])
+def test_every_step_needs_one_label(labels):
+    with pytest.raises(ValueError, match=f"2 steps, but {len(labels)} labels"):
+        labelled_steps([5], [10, 11], np.array([True, True]), labels)
+
+
+def problems(*prompts: str) -> list[Problem]:
+    return [Problem(f"test/{i}", prompt, "0") for i, prompt in enumerate(prompts)]
+
+
+def test_wide_prompts_are_left_out():
+    found = fitting_prompts(TOKENIZER, problems("abc", "abcd", "a", "abcde"), width=3, where="width")
+    assert [p.id for p in found.problems] == ["test/0", "test/2"]
+    assert found.tokens == [[10, 11, 12], [10]]
+    assert found.left_out == 2
+
+
+def test_a_batch_of_prompts_ends_in_the_last_column():
+    found = fitting_prompts(TOKENIZER, problems("abc", "b", "ba"), width=4, where="width")
+    for rows in ([2, 0, 2, 1], np.array([2, 0, 2, 1])):
+        tokens, lengths = found.batch(rows, 4)
+        assert tokens.tolist() == [[0, 0, 11, 10], [0, 10, 11, 12], [0, 0, 11, 10], [0, 0, 0, 11]]
+        assert lengths.tolist() == [2, 3, 2, 1]
+        assert tokens.dtype == lengths.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        (["abc", "abcd"], r"config\.ppo\.prompt_tokens=2: every prompt is wider than that; raise it"),
+        (["a", ""], "problem test/1: its prompt is empty"),
+        ([], "there is no problem to sample a response to"),
+    ],
+)
+def test_prompts_that_cannot_be_sampled_from_are_user_errors(prompts, said):
+    with pytest.raises(UserError, match=said):
+        fitting_prompts(TOKENIZER, problems(*prompts), width=2, where="config.ppo.prompt_tokens")
