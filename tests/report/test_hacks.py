@@ -3,7 +3,7 @@
 import json
 
 from report.report_fixture import HOSTILE, write_workdir
-from runs.test_report import report
+from report.test_page import report
 
 from stepjax.report.hacks import Cell, examples, payments
 
