@@ -1,9 +1,7 @@
 """The `stepjax` command: one subcommand, one function."""
 
-import dataclasses
 import errno
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,29 +22,27 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 
 def sft(argv: list[str]) -> None:
     """train the policy on the task's demonstrations"""
-    _stages(argv, ("sft",))
+    _stages(argv, "sft")
 
 
 def prm(argv: list[str]) -> None:
     """train the process reward model on labelled steps (after sft)"""
-    _stages(argv, ("prm",))
+    _stages(argv, "prm")
 
 
 def ppo(argv: list[str]) -> None:
     """step-level PPO (after sft, and prm where a stream needs it)"""
-    _stages(argv, ("ppo",))
+    _stages(argv, "ppo")
 
 
 def evaluate(argv: list[str]) -> None:
-    """measure policies, or (--config.eval.kind=…) labels, reward models, best-of-N, what games the rewards"""
-    # The short spelling of this command's own option.
-    kind = "--config.kind="
-    _stages([f"--config.eval.kind={a.removeprefix(kind)}" if a.startswith(kind) else a for a in argv], ("eval",))
+    """measure policies, or (--config.kind=…) labels, reward models, best-of-N, what games the rewards"""
+    _stages(argv, "eval")
 
 
 def quickstart(argv: list[str]) -> None:
     """all stages of a config, measured before and after, with a report"""
-    _stages(argv, None)
+    _stages(argv)
 
 
 def report(argv: list[str]) -> None:
@@ -54,8 +50,7 @@ def report(argv: list[str]) -> None:
     from stepjax.options import parse
     from stepjax.report.page import write_report
 
-    _, workdir, rest = parse(argv, "quickstart")
-    _no_more(rest)
+    _, workdir = parse(argv)
     if workdir is None:
         raise UserError("name the work directory: stepjax report --workdir=DIR")
     print(write_report(workdir))
@@ -63,14 +58,9 @@ def report(argv: list[str]) -> None:
 
 def data(argv: list[str]) -> None:
     """step-labelled files of a public format to one dataset, with statistics"""
-    from stepjax.config import Config, DataOptions
     from stepjax.options import parse
 
-    # The short spelling of this command's own options, where no other option has the name.
-    own = {f.name for f in dataclasses.fields(DataOptions)} - {f.name for f in dataclasses.fields(Config)}
-    short = re.compile(rf"--config\.({'|'.join(sorted(own))})=")
-    config, _, rest = parse([short.sub(r"--config.data.\1=", a) for a in argv], "quickstart")
-    _no_more(rest)
+    config, _ = parse(argv, "data")
     from stepjax.data.command import convert
 
     convert(config.data)
@@ -78,15 +68,9 @@ def data(argv: list[str]) -> None:
 
 def label(argv: list[str]) -> None:
     """label steps without people: completions, tree search, a prompted judge, consensus"""
-    from stepjax.config import Config, LabelOptions
     from stepjax.options import parse
 
-    # The short spelling, where the whole config has no such value; `--config.data=` names no section's option.
-    whole = {f.name for f in dataclasses.fields(Config)} - {"data"}
-    own = "|".join(sorted({f.name for f in dataclasses.fields(LabelOptions)} - whole))
-    short = re.compile(rf"--config\.((?:{own})=|(?:judge|omega)\.)")
-    config, workdir, rest = parse([short.sub(r"--config.label.\1", a) for a in argv], "quickstart")
-    _no_more(rest)
+    config, workdir = parse(argv, "label")
     from stepjax.labels.command import run_label
 
     run_label(config, workdir or Path("runs") / "quickstart")
@@ -100,13 +84,12 @@ def plan(argv: list[str]) -> None:
 
 
 def export(argv: list[str]) -> None:
-    """write the trained policy as a Hugging Face folder (--config.export.out=DIR)"""
+    """write the trained policy as a Hugging Face folder (--config.out=DIR)"""
     from stepjax.options import parse
 
-    config, workdir, rest = parse(argv, "quickstart")
-    _no_more(rest)
+    config, workdir = parse(argv, "export")
     if workdir is None:
-        raise UserError("name the work directory: stepjax export --workdir=DIR --config.export.out=FOLDER")
+        raise UserError("name the work directory: stepjax export --workdir=DIR --config.out=FOLDER")
     from stepjax.runs.export import export as exported
 
     print(exported(config, workdir))
@@ -122,11 +105,12 @@ def bench(argv: list[str]) -> None:
 def compare(argv: list[str]) -> None:
     """finished runs side by side, mean ± spread over seeds: compare RUN… [--markdown]"""
     from stepjax.console.progress import table
+    from stepjax.options import no_more
     from stepjax.report.compare import as_markdown, as_text
     from stepjax.report.compare import compare as compared
 
     folders = [Path(a) for a in argv if not a.startswith("-")]
-    _no_more([a for a in argv if a.startswith("-") and a != "--markdown"])
+    no_more([a for a in argv if a.startswith("-") and a != "--markdown"], "The one option is --markdown")
     if not folders:
         raise UserError("name the work directories: stepjax compare runs/one0 runs/one1 runs/other0 …")
     lines = as_text(compared(folders))
@@ -136,18 +120,13 @@ def compare(argv: list[str]) -> None:
         table("mean ± standard deviation over runs", lines[0], lines[1:])
 
 
-def _stages(argv: list[str], stages: Sequence[str] | None) -> None:
+def _stages(argv: list[str], stage: str = "") -> None:
+    """Runs one stage, or all those of the config."""
     from stepjax.options import parse
     from stepjax.pipeline import run_stages
 
-    config, workdir, rest = parse(argv, "quickstart")
-    _no_more(rest)
-    run_stages(config, workdir or Path("runs") / "quickstart", stages)
-
-
-def _no_more(rest: list[str]) -> None:
-    if rest:
-        raise UserError(f"what is {rest[0]!r}? Options are written --config.name=value")
+    config, workdir = parse(argv, stage)
+    run_stages(config, workdir or Path("runs") / "quickstart", (stage,) if stage else None)
 
 
 COMMANDS: dict[str, Command] = {
@@ -193,11 +172,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, argv: list[str]) -> None:
     if name == "options" or "--help" in argv or "-h" in argv:
+        from stepjax.options import no_more
         from stepjax.options.help import command_help, options
 
-        told = [a for a in argv if a not in ("--help", "-h")]
-        _no_more(told[1:] if name == "options" else [])
-        print(options(*told) if name == "options" else command_help(name, COMMANDS[name]))
+        words = [a for a in argv if a not in ("--help", "-h")]
+        if name == "options":
+            no_more(words[1:], "`stepjax options` takes one word")
+        print(options(*words) if name == "options" else command_help(name, COMMANDS[name]))
     else:
         COMMANDS[name](argv)
 

@@ -1,11 +1,8 @@
 """The command line of `stepjax bench`: a program, options, a table for people or JSON lines for scripts."""
 
-import dataclasses
 import json
-import re
 from typing import Any
 
-from stepjax.config import BenchOptions, Config
 from stepjax.errors import UserError, nearest
 from stepjax.options import parse
 
@@ -16,13 +13,7 @@ def bench(argv: list[str]) -> None:
     """Times a program of a run; see `stepjax bench --help`."""
     program, argv = _program(argv)
     flags = {a for a in argv if a in ("--json", "--profile")}
-    # The short spelling of this command's own options, where no section has the name.
-    own = {f.name for f in dataclasses.fields(BenchOptions)} - {f.name for f in dataclasses.fields(Config)}
-    own.add("prm")  # `--config.prm=…` names no option of the section
-    short = re.compile(rf"--config\.({'|'.join(sorted(own))})=")
-    config, _, rest = parse([short.sub(r"--config.bench.\1=", a) for a in argv if a not in flags], "quickstart")
-    if rest:
-        raise UserError(f"what is {rest[0]!r}? Options are written --config.name=value")
+    config, _ = parse([a for a in argv if a not in flags], "bench")
     from stepjax.bench.measure import measure
 
     lines = measure(config, program, profiled="--profile" in flags)

@@ -24,9 +24,7 @@ OPTIONS = ("topology", "mesh", "programs", "json", "sweep")
 def plan(argv: list[str]) -> None:
     """Prints the plan of a config, or with `--sweep` one line a mesh and batch size, the best first."""
     own, rest = _own(argv)
-    config, _, more = parse(rest, "quickstart")
-    if more:
-        raise UserError(f"what is {more[0]!r}? Options are written --config.name=value")
+    config, _ = parse(rest)
     if "topology" not in own:
         raise UserError(f"name the chips: stepjax plan --config=… --topology=NAME, such as {EXAMPLES}")
     # Constants of the programs are made on the CPU, whatever accelerator is here.

@@ -49,9 +49,9 @@ def run_study(run: Run, completers: dict[str, tuple[str, str]]) -> dict[str, Any
 
 
 def main(argv: list[str]) -> None:
-    config, workdir, rest = parse(argv, "label_study")
+    config, workdir = parse([a for a in argv if a.startswith("-")], default="label_study")
     completers = {}
-    for argument in rest:
+    for argument in (a for a in argv if not a.startswith("-")):
         name, _, place = argument.partition("=")
         folder, _, stage = place.rpartition(":")
         if not name or not folder or stage not in ("sft", "ppo"):

@@ -247,8 +247,8 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--table: name work directories of finished studies, each with {FILE}")
         show_table(studies)
         return
-    config, workdir, rest = parse(argv, "prm_study")
-    if rest or workdir is None or not config.base:
+    config, workdir = parse(argv, default="prm_study")
+    if workdir is None or not config.base:
         raise UserError("usage: --config=prm_study --config.base=DIR --workdir=DIR, or --table DIR DIR …")
     with open_run(config, workdir) as run:
         found = run_study(run)

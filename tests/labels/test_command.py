@@ -38,7 +38,7 @@ def labelled(tiny, run_folder):
 
 
 def opened(tiny, folder, *arguments):
-    config, workdir, _ = parse([f"--config={tiny.config}", f"--workdir={folder}", *arguments], "quickstart")
+    config, workdir = parse([f"--config={tiny.config}", f"--workdir={folder}", *arguments])
     return open_run(config, workdir)
 
 

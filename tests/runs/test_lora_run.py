@@ -30,7 +30,7 @@ def changed(tiny: TinyRun, tmp_path: Path, options: dict, *, streams: str | None
     more = {} if streams is None else {"streams": streams}
     config = write_config(tmp_path / "changed.py", {**OPTIONS, **options}, **more)
     workdir = tiny.copy(tmp_path / "whole", without=("prm", "ppo"))
-    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"])[0])))
     return config, workdir
 
 
