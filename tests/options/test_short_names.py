@@ -93,7 +93,7 @@ def test_a_section_s_name_may_be_a_short_name(command):
         (
             "ppo",
             "streams.process.weigt=1",
-            "ppo.streams.process.weigt: no such option (did you mean 'config.ppo.streams",
+            "process.weigt: no such option (did you mean 'config.ppo.streams.process.weight'",
         ),
         ("ppo", "streams.proces.weight=1", "no such reward stream (did you mean 'process'?)"),
         ("ppo", "streams.xyz.weight=1", "--config.ppo.streams.xyz.weight: no such reward stream"),
