@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from stepjax.errors import UserError
-from stepjax.options import nearest
+from stepjax.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

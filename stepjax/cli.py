@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; 0 on success, 2 with one line on a mistake of the user's."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
-        from stepjax.command_help import usage
+        from stepjax.options.help import usage
 
         print(usage(COMMANDS))
         return 0 if argv else 2
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         if name not in COMMANDS and name != "options":
-            from stepjax.options import nearest
+            from stepjax.errors import nearest
 
             raise UserError(f"no command {name!r}{nearest(name, COMMANDS)}")
         _run(name, argv[1:])
@@ -193,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, argv: list[str]) -> None:
     if name == "options" or "--help" in argv or "-h" in argv:
-        from stepjax.command_help import command_help, options
+        from stepjax.options.help import command_help, options
 
         told = [a for a in argv if a not in ("--help", "-h")]
         _no_more(told[1:] if name == "options" else [])

@@ -9,13 +9,12 @@ from stepjax.config import Config
 from stepjax.console.progress import say
 from stepjax.distributed.session import session
 from stepjax.distributed.watch import activity
-from stepjax.errors import UserError
+from stepjax.errors import UserError, nearest
 from stepjax.evaluation.best_of_n import measure_best_of_n
 from stepjax.evaluation.labels import measure_labels
 from stepjax.evaluation.policies import evaluate
 from stepjax.evaluation.prm import measure_prm, measure_prmbench, measure_processbench
 from stepjax.hacks.battery import run_battery
-from stepjax.options import nearest
 from stepjax.parallel import is_main_process
 from stepjax.report.page import write_report
 from stepjax.runs.ppo import train_ppo

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from stepjax.config import BenchOptions, Config
-from stepjax.errors import UserError
-from stepjax.options import nearest, parse
+from stepjax.errors import UserError, nearest
+from stepjax.options import parse
 
 PROGRAMS = ("rollout", "score", "credit", "update", "iteration")
 

@@ -11,8 +11,8 @@ import numpy as np
 from stepjax.config import PRMOptions
 from stepjax.data.packing import Example
 from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.data.tokenizers import encode
 from stepjax.steps import StepSplitter
-from stepjax.tasks.encoding import encode
 
 BAD, NEUTRAL, GOOD = 0, 1, 2
 _PROMPT = -2  # the mark of a prompt's tokens among the targets

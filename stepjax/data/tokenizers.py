@@ -55,3 +55,8 @@ def load_tokenizer(path: str | Path, where: str = "config.tokenizer.path") -> An
     if tokenizer.eos_token_id is None:
         raise UserError(f"{where}={path}: this tokenizer has no end-of-text token")
     return tokenizer
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Plain ids of a text: no special tokens added."""
+    return tokenizer.encode(text, add_special_tokens=False)

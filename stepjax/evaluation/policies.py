@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from stepjax.console.progress import progress, say, table
+from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.parallel import batch_devices, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
@@ -14,22 +15,6 @@ from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, stage_params, starts_loaded
 from stepjax.tasks.encoding import fitting_prompts
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
-
-ROWS = (
-    ("accuracy", "right answers", "%"),
-    ("trace_error", "right answers with a wrong step (trace error)", "%"),
-    ("good", "good steps", "%"),
-    ("neutral", "neutral steps", "%"),
-    ("bad", "bad steps", "%"),
-    ("holds", "calculations that hold", "%"),
-    ("calculation", "steps with a calculation", "%"),
-    ("trivial", "calculations that work nothing out, <<1=1>>", "%"),
-    ("repeated", "repeated steps", "%"),
-    ("limit_kept", "stated step limits kept", "%"),
-    ("steps", "steps a response", ""),
-    ("tokens", "tokens a response", ""),
-    ("truncated", "truncated responses", "%"),
-)
 
 
 def evaluate(run: Run) -> dict[str, Any]:
@@ -95,7 +80,7 @@ def show(found: dict[str, Any]) -> None:
     stages = list(found["rows"])
     names = {"sft": "as loaded" if "loaded" in found else "after SFT", "ppo": "after step-level PPO"}
     lines = []
-    for key, label, unit in ROWS:
+    for key, label, unit, _ in POLICY_MEASURES:
         values = [found["rows"][s].get(key) for s in stages]
         if any(v is not None for v in values):
             lines.append([label, *(_shown(v, unit) for v in values)])
@@ -112,4 +97,4 @@ def show(found: dict[str, Any]) -> None:
 def _shown(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
-    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.1f}"
+    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.1f}"

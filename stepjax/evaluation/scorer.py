@@ -13,6 +13,7 @@ from stepjax.runs.classifier import StepClassifier
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, stage_params
+from stepjax.tasks.base import prompt_of
 
 BAD = 0
 """The place of "bad" among the classes; a neutral step is right [Lightman 2023]."""
@@ -46,7 +47,7 @@ class RunScorer:
         self.run = run
         self.params = stage_params(run, "prm", run.prm)
         self.classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
-        self.encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run, problem))
+        self.encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run.task, problem))
         self._told: list[str] = []
 
     def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:
@@ -123,14 +124,6 @@ def spread(scores: np.ndarray, index: np.ndarray, end: np.ndarray, steps: int) -
     own = index[end]
     at = np.searchsorted(own, np.arange(steps), side="right") - 1
     return scores[np.maximum(at, 0)] if len(scores) else np.zeros((steps, *scores.shape[1:]))
-
-
-def prompt_of(run: Run, problem: str) -> str:
-    """How the policy reads a problem's text; a text that ends in a line end is a prompt already."""
-    if problem.endswith("\n"):
-        return problem
-    template = run.config.task.jsonl.prompt if run.config.task.name == "jsonl" else "{problem}\n"
-    return template.replace("{problem}", problem)
 
 
 def p_right(scores: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from stepjax.evaluation.scorer import make_scorer
 from stepjax.hacks.comparisons import COMPARISONS, Streams
 from stepjax.hacks.returns import LEAST, change, judged_exactly, mean_weights, pushes, response_rows, token_weights
 from stepjax.hacks.solutions import SolutionSet, edit_solutions
-from stepjax.report.hack_words import show
+from stepjax.report.hacks import show
 from stepjax.rewards.signals import LEARNED
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run

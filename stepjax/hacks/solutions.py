@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepjax.data.tokenizers import encode
 from stepjax.hacks.edits import EDITS, Solution, Writer, take_apart
 from stepjax.runs.responses import Response, read_response
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
-from stepjax.tasks.encoding import Prompts, encode
+from stepjax.tasks.encoding import Prompts
 
 NO_PLACE = "has no place for it, or no way to write it in this task"
 UNWRITABLE = "the tokenizer cannot write it"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from stepjax.data.tokenizers import encode
 from stepjax.labels.judge import Reply
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
@@ -12,7 +13,7 @@ from stepjax.rollout.sampling import Sampler
 from stepjax.runs.responses import ResponseSampler
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
-from stepjax.tasks.encoding import Prompts, encode
+from stepjax.tasks.encoding import Prompts
 
 
 class PolicyChat:

@@ -13,7 +13,7 @@ from stepjax.console.progress import progress
 from stepjax.data.schema import LabelledSolution
 from stepjax.distributed.session import session
 from stepjax.errors import UserError
-from stepjax.labels.agreed import write_consensus
+from stepjax.labels.consensus import write_consensus
 from stepjax.labels.drive import Labelling, drive
 from stepjax.labels.file import LabelFile
 from stepjax.labels.judging import judge_by_policy, judge_by_server

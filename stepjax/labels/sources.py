@@ -15,8 +15,8 @@ from stepjax.console.progress import progress, say
 from stepjax.data.dataset import Records
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.data.step_encoding import SolutionEncoder
+from stepjax.distributed.agree import agree
 from stepjax.errors import UserError
-from stepjax.evaluation.scorer import prompt_of
 from stepjax.labels.solution import Completion, Prefix, Solution
 from stepjax.parallel import batch_devices, is_main_process, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
@@ -24,9 +24,8 @@ from stepjax.rollout.sampling import Sampler
 from stepjax.runs.responses import Response, ResponseSampler, grade_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
-from stepjax.tasks.base import Problem
+from stepjax.tasks.base import Problem, prompt_of
 from stepjax.tasks.encoding import fitting_prompts
-from stepjax.workdir.array_store import agree
 
 
 def read_solutions(paths: str, where: str) -> list[LabelledSolution]:
@@ -113,7 +112,7 @@ def record_of(run: Run, response: Response, name: str) -> LabelledSolution:
 def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:
     """Records in tokens; those that cannot be completed are left out, and how many is said, by reason."""
     ppo, lost = run.config.ppo, Counter[str]()
-    encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run, problem))
+    encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run.task, problem))
     found = []
     for record in records:
         solution = _sampled(run, record) or _encoded(run, record, encoder, lost)
@@ -160,7 +159,7 @@ def _solution(
     run: Run, record: LabelledSolution, prompt: Sequence[int], tokens: Sequence[int], step: np.ndarray
 ) -> Solution:
     finished = bool(len(tokens)) and tokens[-1] == run.eos
-    problem = Problem(record.id, prompt_of(run, record.problem), record.answer)
+    problem = Problem(record.id, prompt_of(run.task, record.problem), record.answer)
     return Solution(record, problem, tuple(prompt), tuple(tokens), step, finished, finished and bool(record.correct))
 
 

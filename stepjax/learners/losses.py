@@ -5,25 +5,12 @@ mask of the tokens that count; the others are replaced before any arithmetic, so
 reaches neither a value nor a gradient, and their loss is 0. Inputs of any float dtype, float32 inside.
 """
 
-from typing import Literal
-
 import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-LOG_RATIO_LIMIT = 20.0  # e^20 ≈ 5·10⁸: far outside any trust region, far inside float32
-
-
-def _select(mask: Bool[Array, "*shape"] | None, *arrays: Float[Array, "*shape"]) -> list[Float[Array, "*shape"]]:
-    """The arrays in float32, 0 where the mask is False (no mask: all tokens count), after shape and type checks."""
-    chex.assert_equal_shape(arrays)
-    chex.assert_type(arrays, float)
-    if mask is None:
-        return [jnp.asarray(x, jnp.float32) for x in arrays]
-    chex.assert_equal_shape([mask, arrays[0]])
-    chex.assert_type(mask, bool)
-    return [jnp.where(mask, x, 0).astype(jnp.float32) for x in arrays]
+from stepjax.credit.divergence import LOG_RATIO_LIMIT, masked_float32
 
 
 def masked_sum_count(
@@ -61,7 +48,7 @@ def ppo_clip(
     Returns:
       (loss `[B, T]`, {"ratio": ρ, "clipped": True where a clip is active, i.e. the token has no gradient}).
     """
-    logprobs, old_logprobs, advantages = _select(mask, logprobs, old_logprobs, advantages)
+    logprobs, old_logprobs, advantages = masked_float32(mask, logprobs, old_logprobs, advantages)
     ratio = jnp.exp(jnp.clip(logprobs - old_logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
     plain = -advantages * ratio
     bounded = -advantages * jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
@@ -80,7 +67,7 @@ def reinforce(
 
     Nothing holds the policy near the one that sampled: use one pass over the responses, or an early stop.
     """
-    logprobs, advantages = _select(mask, logprobs, advantages)
+    logprobs, advantages = masked_float32(mask, logprobs, advantages)
     return -advantages * logprobs
 
 
@@ -93,37 +80,12 @@ def value_loss(
     mask: Bool[Array, "*shape"] | None = None,
 ) -> Float[Array, "*shape"]:
     """½·max((V − R)², (clip(V, V_old ± ε_v) − R)²); without `clip` (ε_v), ½·(V − R)² [Schulman 2017]."""
-    values, old_values, returns = _select(mask, values, old_values, returns)
+    values, old_values, returns = masked_float32(mask, values, old_values, returns)
     loss = jnp.square(values - returns)
     if clip is not None:
         bounded = jnp.clip(values, old_values - clip, old_values + clip)
         loss = jnp.maximum(loss, jnp.square(bounded - returns))
     return 0.5 * loss
-
-
-def kl_estimate(
-    logprobs: Float[Array, "*shape"],
-    ref_logprobs: Float[Array, "*shape"],
-    kind: Literal["k1", "k2", "k3"] | str,
-    *,
-    mask: Bool[Array, "*shape"] | None = None,
-) -> Float[Array, "*shape"]:
-    """KL(π ‖ π_ref) at the sampled tokens: k1 = −x, k2 = x²/2, k3 = e^x − 1 − x [Schulman 2020].
-
-    x = logπ_ref − logπ of token t. k1 and k3 have the KL as their mean; as a loss, k2's gradient is the KL's on
-    average, k1's is 0. In k3, x is held to at most 20.
-    """
-    logprobs, ref_logprobs = _select(mask, logprobs, ref_logprobs)
-    x = ref_logprobs - logprobs
-    match kind:
-        case "k1":
-            return -x
-        case "k2":
-            return 0.5 * jnp.square(x)
-        case "k3":
-            x = jnp.minimum(x, LOG_RATIO_LIMIT)
-            return jnp.expm1(x) - x
-    raise ValueError(f'kl estimator {kind!r}: must be "k1", "k2" or "k3"')
 
 
 def classification_loss(
@@ -145,5 +107,5 @@ def classification_loss(
 
 def lm_loss(logprobs: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
     """−logπ of each token under the mask: the negative log-likelihood, in nats a token."""
-    (logprobs,) = _select(mask, logprobs)
+    (logprobs,) = masked_float32(mask, logprobs)
     return -logprobs

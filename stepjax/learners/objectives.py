@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from stepjax.config import PPOOptions
+from stepjax.credit.divergence import kl_estimate
 from stepjax.credit.streams import Stream
-from stepjax.learners.losses import kl_estimate, ppo_clip, reinforce, value_loss
+from stepjax.learners.losses import ppo_clip, reinforce, value_loss
 from stepjax.learners.packing import PackedRows
 from stepjax.learners.reduce import token_shares
 from stepjax.learners.score import response_logprobs, values_before

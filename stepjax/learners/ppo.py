@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from stepjax.config import PPOOptions, StreamOptions
+from stepjax.credit.divergence import LOG_RATIO_LIMIT, kl_estimate
 from stepjax.credit.estimators import COMPARING
 from stepjax.credit.streams import Credit, Stream, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
 from stepjax.errors import UserError
-from stepjax.learners.losses import LOG_RATIO_LIMIT, kl_estimate
 from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract

@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray
 
 from stepjax.config import PPOOptions
+from stepjax.credit.divergence import kl_estimate
 from stepjax.credit.whiten import masked_mean
 from stepjax.errors import UserError
 from stepjax.learners.guards import has_guards, judge_minibatch
 from stepjax.learners.kl_control import adapted_coefficient
-from stepjax.learners.losses import kl_estimate
 from stepjax.learners.objectives import critic_objective, joined, objective_columns, policy_objective
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
 from stepjax.learners.packing import PackingShape, micro_batch, over_micro_batches, pack

@@ -1,7 +1,8 @@
 """Decoders and heads."""
 
+from stepjax.models.config import DecoderConfig
 from stepjax.models.critics import Critics, ValueHead
-from stepjax.models.decoder import DecoderConfig, Trunk
+from stepjax.models.decoder import Trunk
 from stepjax.models.definition import Definition, count_parameters
 from stepjax.models.heads import LanguageModel, ScoreModel, StepReader
 from stepjax.models.pretrained import PretrainedModel, load_pretrained, save_pretrained

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from stepjax.errors import UserError
-from stepjax.models.decoder import DecoderConfig
+from stepjax.models.config import DecoderConfig
 
 BACKENDS = ("auto", "xla", "splash", "cudnn")
 

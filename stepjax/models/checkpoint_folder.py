@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.errors import UserError
-from stepjax.models.decoder import DecoderConfig
+from stepjax.models.config import DecoderConfig
 from stepjax.models.families import Family, family_of
 from stepjax.models.safetensors_file import Entry, read_header
 

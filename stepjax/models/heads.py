@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from stepjax.models.decoder import DecoderConfig, Layers, Trunk, full_pass, rms_norm
+from stepjax.models.config import DecoderConfig
+from stepjax.models.decoder import Layers, Trunk, full_pass, rms_norm
 from stepjax.models.definition import param
 from stepjax.parallel import constrain
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from stepjax.errors import UserError
 from stepjax.models.checkpoint_folder import INDEX, WEIGHTS, CheckpointFolder, open_checkpoint
-from stepjax.models.decoder import DecoderConfig
+from stepjax.models.config import DecoderConfig
 from stepjax.models.definition import Definition, Params
 from stepjax.models.families import Family, describe, family_of
 from stepjax.models.heads import LanguageModel

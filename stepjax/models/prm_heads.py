@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from stepjax.models.decoder import DecoderConfig, Trunk
+from stepjax.models.config import DecoderConfig
+from stepjax.models.decoder import Trunk
 from stepjax.models.definition import param
 from stepjax.models.heads import ScoreModel
 

@@ -2,19 +2,17 @@
 (rope_parameters, whole or one entry a kind of layer)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stepjax.errors import UserError
+from stepjax.models.config_fields import Fields
 from stepjax.models.rope import SCALINGS, Rope, RopeScaling, yarn_magnitude
-
-if TYPE_CHECKING:
-    from stepjax.models.families import Fields
 
 LOCAL_THETA, GLOBAL_THETA = 10_000.0, 1_000_000.0
 """Bases of Gemma 3's layers with and without a window where its config names none."""
 
 
-def read_ropes(read: "Fields") -> tuple[Rope, Rope | None]:
+def read_ropes(read: Fields) -> tuple[Rope, Rope | None]:
     """Rotary positions of layers without a window, and of layers with one where these have their own."""
     named = read("rope_parameters", dict, None)
     old = read("rope_scaling", dict, None)
@@ -27,7 +25,7 @@ def read_ropes(read: "Fields") -> tuple[Rope, Rope | None]:
     return _rope(read, old or named or {}, theta), local
 
 
-def _rope(read: "Fields", values: Mapping[str, Any], theta: float) -> Rope:
+def _rope(read: Fields, values: Mapping[str, Any], theta: float) -> Rope:
     kind = values.get("rope_type", values.get("type", "default"))
     if "rope_theta" in values:
         theta = _number(read, values, "rope_theta", 0.0)
@@ -66,7 +64,7 @@ def _rope(read: "Fields", values: Mapping[str, Any], theta: float) -> Rope:
     return Rope(theta, scaling)
 
 
-def _number(read: "Fields", values: Mapping[str, Any], name: str, default: float | None = None) -> float:
+def _number(read: Fields, values: Mapping[str, Any], name: str, default: float | None = None) -> float:
     value = values.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise UserError(f"{read.where}: the rope's {name} must be a number above 0, not {str(value)[:40]!r}")

@@ -1,19 +1,15 @@
 """What every layer of one pass shares: where the tokens stand, which of them see each other, and how they look."""
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from stepjax.models.attention import attend, causal_bias
 from stepjax.models.cache import KeyValues, attend_to_cache
+from stepjax.models.config import DecoderConfig
 from stepjax.models.cudnn import cudnn_attention
 from stepjax.models.rope import Angles
 from stepjax.models.splash import splash_attention
-
-if TYPE_CHECKING:
-    from stepjax.models.decoder import DecoderConfig
 
 Kind = dict[str, Array]
 """How a layer differs from others, besides its weights: `window` and `rule` int32[], `local` bool[]; what all layers
@@ -23,7 +19,7 @@ UNBOUNDED = 2**30
 """The window of a layer that sees all of the past."""
 
 
-def layer_kinds(config: "DecoderConfig") -> Kind:
+def layer_kinds(config: DecoderConfig) -> Kind:
     """The kind of every layer, stacked for the layer scan."""
     windows = config.windows
     if len(set(windows)) < 2:
@@ -45,7 +41,7 @@ class Sight:
 
     def __init__(
         self,
-        config: "DecoderConfig",
+        config: DecoderConfig,
         positions: Int[Array, "B T"],
         segments: Int[Array, "B T"],
         keys_at: tuple[Int[Array, "B S"], Int[Array, "B S"]] | None = None,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from stepjax.chips import EXAMPLES, Topology, open_topology
 from stepjax.config import Config
-from stepjax.errors import UserError
-from stepjax.options import nearest, parse
+from stepjax.errors import UserError, nearest
+from stepjax.options import parse
 
 if TYPE_CHECKING:
     from stepjax.plan.report import Plan

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.errors import UserError
-from stepjax.evaluation.policies import ROWS
+from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.workdir.folder import CONFIG
 
 APART = ("seed", "base")
@@ -22,7 +22,7 @@ LABELS = {
     "tokens": "tokens",
     "truncated": "truncated",
 }
-UNITS = {key: unit for key, _, unit in ROWS}
+UNITS = {key: unit for key, _, unit, _ in POLICY_MEASURES}
 
 
 def read_run(workdir: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
@@ -87,10 +87,10 @@ def as_text(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def _shown(figure: tuple[float, float | None] | None, unit: str) -> str:
     if figure is None:
         return "–"
-    scale, digits = (100.0, 1) if unit == "%" else (1.0, 1 if figure[0] >= 10 else 2)
+    scale, digits = (100.0, 1) if unit == "share" else (1.0, 1 if figure[0] >= 10 else 2)
     mean = f"{scale * figure[0]:.{digits}f}"
     spread = "" if figure[1] is None else f" ± {scale * figure[1]:.{digits}f}"
-    return mean + spread + (" %" if unit == "%" else "")
+    return mean + spread + (" %" if unit == "share" else "")
 
 
 def as_markdown(lines: Sequence[Sequence[str]]) -> str:

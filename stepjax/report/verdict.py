@@ -4,24 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.report.series import finite, series
 from stepjax.report.text import change, figure, number, title
 
-# name, words, unit, and which way is better (0: neither)
-MEASURES = (
-    ("accuracy", "Right answers", "share", 1),
-    ("trace_error", "Right answers with a wrong step (trace error)", "share", -1),
-    ("good", "Good steps", "share", 1),
-    ("neutral", "Neutral steps", "share", 0),
-    ("bad", "Bad steps", "share", -1),
-    ("holds", "Calculations that hold", "share", 1),
-    ("calculation", "Steps with a calculation", "share", 0),
-    ("trivial", "Calculations that work nothing out", "share", -1),
-    ("repeated", "Repeated steps", "share", -1),
-    ("steps", "Steps a response", "", 0),
-    ("tokens", "Tokens a response", "", 0),
-    ("truncated", "Responses cut off at the limit", "share", -1),
-)
 ORDER = ("base", "pretrained", "sft", "prm", "ppo")
 
 
@@ -87,9 +73,9 @@ def before_after(evaluation: dict[str, Any]) -> Table | None:
     if not stages:
         return None
     before, after = _ends(stages)
-    named = {name for name, *_ in MEASURES}
+    named = {name for name, *_ in POLICY_MEASURES}
     extra = [k for row in stages.values() for k, v in row.items() if k not in named and number(v) is not None]
-    measures = [*MEASURES, *((name, name.replace("_", " "), "", 0) for name in dict.fromkeys(extra))]
+    measures = [*POLICY_MEASURES, *((name, name.replace("_", " "), "", 0) for name in dict.fromkeys(extra))]
     rows = []
     for name, words, unit, better in measures:
         values = {stage: number(row.get(name)) for stage, row in stages.items()}

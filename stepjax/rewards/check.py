@@ -27,7 +27,7 @@ NEEDED = {
 
 def check_stream(name: str, options: StreamOptions, signals: Iterable[str]) -> None:
     """UserError names the first misfit of the stream `name`."""
-    from stepjax.options import nearest
+    from stepjax.errors import nearest
 
     where, signal = f"config.ppo.streams.{name}", options.signal
     if not signal:

@@ -66,7 +66,7 @@ def find_function(path: str, where: str) -> Callable[..., Any]:
     except Exception as error:  # a module may raise anything while it is imported
         raise UserError(f"{where}: {module} cannot be imported ({type(error).__name__}: {error})") from error
     if not callable(found):
-        from stepjax.options import nearest
+        from stepjax.errors import nearest
 
         known = [n for n, value in vars(sys.modules[module]).items() if callable(value) and not n.startswith("_")]
         raise UserError(f"{where}: {module} has no function {name!r}{nearest(name, known) if known else ''}")

@@ -16,7 +16,7 @@ VALUES = {"clip": ("ETA",), "delta": (), "min_form": ("TEMPERATURE",), "bound": 
 
 def parse_shaping(text: str, where: str) -> Shape:
     """One shaping, from its text; `where` names the option in errors."""
-    from stepjax.options import nearest
+    from stepjax.errors import nearest
 
     name, *given = (part.strip() for part in text.split(":"))
     if name not in VALUES:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from stepjax.config import StreamOptions
+from stepjax.credit.divergence import kl_estimate
 from stepjax.errors import UserError
-from stepjax.learners.losses import kl_estimate
 from stepjax.rewards.check import check_stream
 from stepjax.rewards.hosted import make_judge
 from stepjax.rewards.length import length_rewards

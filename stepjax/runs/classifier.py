@@ -39,7 +39,7 @@ class StepClassifier:
 
     def __call__(self, params: Params, responses: Sequence[Response]) -> tuple[np.ndarray, np.ndarray]:
         """`(labels int[n], probabilities float[n, 3])` of all judged steps, in the responses' order."""
-        from stepjax.runs.prm import labelled_example
+        from stepjax.runs.prm_labels import labelled_example
 
         return self._read(params, [labelled_example(self.run, r) for r in responses])
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from stepjax.config import Config
 from stepjax.errors import UserError
-from stepjax.models.decoder import DecoderConfig
+from stepjax.models.config import DecoderConfig
 from stepjax.models.definition import Params
 from stepjax.models.families import describe
 from stepjax.models.lora import LoRA, merge

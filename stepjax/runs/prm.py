@@ -5,25 +5,23 @@ demonstrations and of responses sampled from the SFT policy. After this stage th
 `config.prm.data` names a dataset, its labels are learned instead (`prm_data.py`).
 """
 
-import dataclasses
 import functools
-
-import numpy as np
 
 from stepjax.console.progress import progress, say
 from stepjax.data.packing import Example, PackedBatches
-from stepjax.errors import UserError
+from stepjax.data.tokenizers import encode
 from stepjax.learners.supervised import prm_sums, reader_sums
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.prm_data import train_on_records
+from stepjax.runs.prm_labels import labelled_example
 from stepjax.runs.responses import Response, ResponseSampler, ppo_sampler, read_response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
 from stepjax.runs.supervised import train
-from stepjax.tasks.encoding import encode, fitting_prompts, labelled_steps
+from stepjax.tasks.encoding import fitting_prompts
 
 
 def train_prm(run: Run) -> Params:
@@ -84,51 +82,3 @@ def train_prm(run: Run) -> Params:
 
     sums = functools.partial(reader_sums, lm_loss=options.lm_loss) if options.reader_layers else prm_sums
     return train(run, "prm", "PRM", run.prm, sums, options, batches=batches, initial=initial, valid=valid)
-
-
-def labelled_example(run: Run, response: Response, *, every_token: bool = False) -> Example:
-    """The response's steps with the classes of their exact ratings; a step cut off by truncation has no label.
-
-    The label stands on a step's last token, or on `every_token` of it.
-    """
-    target, judgements = run.config.prm.target, response.judgements
-    unknown = judgements is None or (target == "prefix" and any(j.correct is None for j in judgements))
-    if unknown and target != "value":
-        raise UserError(
-            f"task {run.task.name}: it has no step verifier to label a process reward model's data with; "
-            "config.prm.target=value needs graded answers alone"
-        )
-    ends, classes = step_classes(run, response)
-    example = labelled_steps(response.prompt, response.tokens, ends, classes)
-    return _on_every_token(run, response, example) if every_token else example
-
-
-def _on_every_token(run: Run, response: Response, example: Example) -> Example:
-    """Each label on all tokens of its step; the value of a prompt is the response's, read at its last token."""
-    targets, first = example.targets.copy(), len(response.prompt)
-    index, _ = run.splitter.split_host(response.tokens)
-    for at in np.flatnonzero(example.targets >= 0):
-        targets[first:][index == index[at - first]] = example.targets[at]
-    if run.config.prm.target == "value":
-        targets[first - 1] = 2 * response.correct
-    return dataclasses.replace(example, targets=targets)
-
-
-def step_classes(run: Run, response: Response) -> tuple[np.ndarray, list[int]]:
-    """Which response tokens end a judged step (bool[n]), and those steps' classes (0 bad, 1 neutral, 2 good).
-
-    What the classes say is `config.prm.target`: the step's own rating; whether all steps up to it are right; or whether
-    the response that it belongs to ends in the right answer, whose probability is the prefix's value under the policy.
-    """
-    index, end = run.splitter.split_host(response.tokens)
-    judgements = response.judgements or []
-    if not response.finished and len(end):
-        end[-1] = False
-    if run.config.prm.target == "value":
-        return end, [2 * response.correct] * int(end.sum())
-    if not judgements:
-        end[:] = False
-    classes = [j.rating + 1 for j in judgements]
-    if run.config.prm.target == "prefix":
-        classes = [2 * int(right) for right in np.cumprod([bool(j.correct) for j in judgements])]
-    return end, [classes[min(i, len(classes) - 1)] for i in index[end]]

@@ -11,7 +11,6 @@ from stepjax.console.progress import say, table
 from stepjax.data.packing import Example, PackedBatches
 from stepjax.data.step_encoding import SolutionEncoder, labelled, step_targets
 from stepjax.errors import UserError
-from stepjax.evaluation.scorer import prompt_of
 from stepjax.learners.optimizers import head_first, make_optimizer
 from stepjax.learners.supervised import prm_sums, reader_sums
 from stepjax.models.definition import Params
@@ -22,6 +21,7 @@ from stepjax.runs.prm_records import Divided, by_step, held_out_solutions
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
 from stepjax.runs.supervised import train
+from stepjax.tasks.base import prompt_of
 from stepjax.workdir.json_file import write_json
 
 FIGURES = "prm.json"
@@ -34,7 +34,7 @@ def train_on_records(run: Run) -> Params:
     """
     options = run.config.prm
     soft = options.objective != "class"
-    encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run, problem))
+    encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run.task, problem))
     data = Divided(run)
     classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)
     losses, counted = Counter[str](), np.zeros(len(data.train), bool)  # each record's losses count once

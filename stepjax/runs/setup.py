@@ -16,14 +16,14 @@ from jax.sharding import Mesh
 
 from stepjax.config import Config, LoRAOptions, ModelOptions, default_option, resumable_options
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
-from stepjax.errors import NonFiniteError, UserError
+from stepjax.distributed.agree import agree
+from stepjax.errors import NonFiniteError, UserError, nearest
 from stepjax.learners.ppo import value_heads
 from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.backends import choose_attention
 from stepjax.models.checkpoint_folder import CheckpointFolder
 from stepjax.models.lora import LoRA
 from stepjax.models.parts import Part, adapters_and_heads, without_adapters
-from stepjax.options import nearest
 from stepjax.parallel import fetch, is_main_process, key_on, make_mesh, put, replicated
 from stepjax.programs import Program
 from stepjax.runs.base import SHAPE, check_base
@@ -31,7 +31,6 @@ from stepjax.runs.check import check_options
 from stepjax.runs.start import SOURCE, entries_of, open_start, remember
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
-from stepjax.workdir.array_store import agree
 from stepjax.workdir.folder import CONFIG, open_workdir
 
 PRM_CLASSES = ("bad", "neutral", "good")

@@ -7,7 +7,7 @@ from stepjax.learners.supervised import sft_sums, valid_program
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.runs.setup import Run
-from stepjax.runs.start import start_params
+from stepjax.runs.stages import start_params
 from stepjax.runs.supervised import train
 from stepjax.tasks.encoding import demonstration
 

@@ -1,5 +1,6 @@
 """What one stage leaves for the next: the parameters in its last checkpoint, here or in the run that it builds on."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 from stepjax.errors import UserError
 from stepjax.models import Definition
 from stepjax.models.definition import Params
-from stepjax.models.parts import join
+from stepjax.models.parts import Part, join, without_adapters
+from stepjax.models.peft_adapter import load_adapter
+from stepjax.models.pretrained import pretrained_params
 from stepjax.programs import abstract
 from stepjax.rewards.signals import reads_prm
 from stepjax.runs.setup import Run
-from stepjax.runs.start import start_params
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.folder import CONFIG
 
@@ -71,6 +73,21 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
     like: Any = abstract(part.shapes, part.shardings(run.mesh))
     with Checkpoints(stage_folder(run, stage)) as checkpoints:
         return join(checkpoints.restore_part((*keys, "params"), like), frozen_params(run, stage, definition))
+
+
+def start_params(run: Run, definition: Definition) -> Params:
+    """The weights of the checkpoint in their shards; adapters, where the definition has some, are those of
+    `config.lora.path` or change nothing yet."""
+    assert run.start is not None
+    loaded = pretrained_params(run.start, dataclasses.replace(run.decoder, lora=None), run.mesh)
+    part = Part(definition, without_adapters)
+    if not part.rest_shapes:
+        return loaded
+    if run.config.lora.path:
+        lora = run.policy_lora
+        assert lora is not None
+        return join(loaded, load_adapter(run.config.lora.path, definition, lora, run.start.family, run.mesh))
+    return join(loaded, part.init_rest(run.key("adapters"), run.mesh))
 
 
 def frozen_params(run: Run, stage: str, definition: Definition) -> Params:

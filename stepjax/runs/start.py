@@ -1,22 +1,14 @@
 """A run that starts from an open checkpoint (`config.model.path`): its shape, its weights, what exports need."""
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stepjax.config import Config, ModelOptions
 from stepjax.errors import UserError
 from stepjax.models.checkpoint_folder import CheckpointFolder, open_checkpoint, read_json_object
-from stepjax.models.definition import Definition, Params
-from stepjax.models.parts import Part, join, without_adapters
-from stepjax.models.peft_adapter import load_adapter
-from stepjax.models.pretrained import pretrained_params
 from stepjax.runs.base import SHAPE
 from stepjax.workdir.json_file import write_json
-
-if TYPE_CHECKING:
-    from stepjax.runs.setup import Run
 
 SOURCE = "start.json"
 """In a work directory: config.json and generation_config.json of the checkpoint that the run started from."""
@@ -69,18 +61,3 @@ def recall(workdir: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"{path}: is no JSON; copy it from a backup, or start again in another --workdir") from None
-
-
-def start_params(run: "Run", definition: Definition) -> Params:
-    """The weights of the checkpoint in their shards; adapters, where the definition has some, are those of
-    `config.lora.path` or change nothing yet."""
-    assert run.start is not None
-    loaded = pretrained_params(run.start, dataclasses.replace(run.decoder, lora=None), run.mesh)
-    part = Part(definition, without_adapters)
-    if not part.rest_shapes:
-        return loaded
-    if run.config.lora.path:
-        lora = run.policy_lora
-        assert lora is not None
-        return join(loaded, load_adapter(run.config.lora.path, definition, lora, run.start.family, run.mesh))
-    return join(loaded, part.init_rest(run.key("adapters"), run.mesh))

@@ -4,10 +4,11 @@ import dataclasses
 from typing import Any
 
 from stepjax.data.schema import LabelledSolution
+from stepjax.data.tokenizers import encode
 from stepjax.labels.solution import Solution
 from stepjax.runs.setup import Run
 from stepjax.studies.chain_completer import ChainCompleter
-from stepjax.tasks.encoding import encode
+from stepjax.studies.label_study_figures import judge, study
 from stepjax.tasks.register_chain import RegisterChain, RegisterChainConfig
 
 OPERATIONS = 8
@@ -17,8 +18,7 @@ ERRORS = {"weak": 0.2, "middle": 0.05, "strong": 0.01}
 
 
 def chain_study(run: Run, most: int) -> dict[str, Any]:
-    """Figures by completer, as `label_study.study`, of noisy demonstrations whose errors are never taken back."""
-    from stepjax.studies.label_study import judge, study
+    """Figures by completer, as `study` has them, of noisy demonstrations whose errors are never taken back."""
 
     noise = {"false": 0.08, "repair": 0.0, "leap": 0.0, "restate": 0.1, "unneeded": 0.0}
     world = RegisterChainConfig(operations=(OPERATIONS, OPERATIONS), distractors=(0, 0), **noise)  # type: ignore[arg-type]

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+PLAIN = "{problem}\n"
+"""What the policy reads where a task has no template of its own."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,18 @@ class Task(Protocol):
     def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement] | None:
         """An exact judgement a step, or None where the task has no step verifier."""
         ...
+
+
+@runtime_checkable
+class Templated(Protocol):
+    """A task that puts a problem's text into a template, where `{problem}` stands."""
+
+    template: str
+
+
+def prompt_of(task: Task, problem: str) -> str:
+    """How the policy reads a problem's text; a text that ends in a line end is a prompt already."""
+    if problem.endswith("\n"):
+        return problem
+    template = task.template if isinstance(task, Templated) else PLAIN
+    return template.replace("{problem}", problem)

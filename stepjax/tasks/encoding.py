@@ -7,13 +7,9 @@ from typing import Any
 import numpy as np
 
 from stepjax.data.packing import Example
+from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem
-
-
-def encode(tokenizer: Any, text: str) -> list[int]:
-    """Plain ids of a text: no special tokens added."""
-    return tokenizer.encode(text, add_special_tokens=False)
 
 
 def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False) -> Example:

@@ -70,7 +70,7 @@ class JsonlProblems:
         self.train, self.test, self.held_out = Path(train), Path(test) if test else None, held_out
         self.fields = (problem, answer, solution)
         self.separator = separator
-        self.prompt = prompt
+        self.template = prompt
         self.answer_prefix = answer_prefix
 
     def problems(self, split: str) -> Sequence[Problem]:
@@ -149,7 +149,7 @@ class JsonlProblems:
             if not row[problem].strip() or not final:
                 empty = problem if final else answer
                 raise UserError(f"{path}:{line}: field {empty!r} is empty")
-            prompt = self.prompt.replace(_SLOT, row[problem])
+            prompt = self.template.replace(_SLOT, row[problem])
             worked = row.get(solution)
             worked = None if worked is None else str(worked)
             problems.append(Problem(f"{name}/{len(problems)}", prompt, final, worked, question=row[problem]))

@@ -11,10 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from stepjax.distributed.meet import meet
-from stepjax.distributed.watch import activity
 from stepjax.workdir.checkpoint_format import DamagedError, LeafName, nested, reason
 
 BARRIER_SECONDS = 600
@@ -111,25 +108,3 @@ def _out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def agree(value: int) -> int:
-    """Process 0's value, on every process; waits for all of them."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    meet("agree")
-    with activity.wait(), jax.transfer_guard("allow"):
-        return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
-
-
-def all_agree(value: bool) -> bool:
-    """True where it is true on every process; waits for all of them."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    meet("all_agree")
-    with activity.wait(), jax.transfer_guard("allow"):
-        return bool(np.all(multihost_utils.process_allgather(np.asarray(value))))

@@ -15,9 +15,10 @@ from typing import Any, ClassVar, Self
 
 import jax
 
+from stepjax.distributed.agree import agree, all_agree
 from stepjax.errors import UserError
 from stepjax.workdir import checkpoint_format as fmt
-from stepjax.workdir.array_store import agree, all_agree, read_arrays, start_writing
+from stepjax.workdir.array_store import read_arrays, start_writing
 
 
 def _named(steps: list[int]) -> str:

@@ -49,9 +49,9 @@ def test_the_table_shows_what_is_known(monkeypatch):
     assert title == "64 test problems, temperature 1"
     assert columns == ["", "after SFT", "after step-level PPO"]
     assert lines == [
-        ["right answers", "25.0 %", "75.0 %"],
-        ["right answers with a wrong step (trace error)", "50.0 %", "–"],
-        ["steps a response", "4.2", "3.0"],
-        ["truncated responses", "0.0 %", "12.5 %"],
+        ["Right answers", "25.0 %", "75.0 %"],
+        ["Right answers with a wrong step (trace error)", "50.0 %", "–"],
+        ["Steps a response", "4.2", "3.0"],
+        ["Responses cut off at the limit", "0.0 %", "12.5 %"],
         ["PRM macro-F1 on its steps (sft)", "0.812", ""],
     ], "rows that no policy has are left out"

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stepjax.learners.losses import classification_loss, kl_estimate, lm_loss, masked_sum_count, ppo_clip, value_loss
+from stepjax.credit.divergence import kl_estimate
+from stepjax.learners.losses import classification_loss, lm_loss, masked_sum_count, ppo_clip, value_loss
 
 B, T, C = 4, 6, 3
 quick = settings(max_examples=50, deadline=None, derandomize=True)

@@ -26,8 +26,8 @@ from learners.test_ppo import (
 )
 
 from stepjax.config import PPOOptions
+from stepjax.credit.divergence import kl_estimate
 from stepjax.credit.whiten import masked_mean
-from stepjax.learners.losses import kl_estimate
 from stepjax.learners.optimizers import abstract_state, init_state
 from stepjax.learners.update import update_program, updates_by_role
 from stepjax.parallel import batch_sharding, fetch, put, replicated

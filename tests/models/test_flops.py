@@ -3,7 +3,7 @@
 import pytest
 
 from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
-from stepjax.models.decoder import DecoderConfig
+from stepjax.models.config import DecoderConfig
 from stepjax.models.flops import attention_channels, forward_flops, product_params
 from stepjax.models.lora import LoRA
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepjax.errors import UserError
-from stepjax.runs.prm import labelled_example, step_classes
+from stepjax.runs.prm_labels import labelled_example, step_classes
 from stepjax.runs.responses import Response
 from stepjax.tasks.base import Problem, StepJudgement
 

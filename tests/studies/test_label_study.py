@@ -7,7 +7,8 @@ from labels.chains import chain, demonstrations, tokenizer
 from stepjax.errors import UserError
 from stepjax.labels.solution import Request
 from stepjax.studies.chain_completer import ChainCompleter
-from stepjax.studies.label_study import Judged, main, sizes_up_to, steps_report, study
+from stepjax.studies.label_study import main
+from stepjax.studies.label_study_figures import Judged, sizes_up_to, steps_report, study
 from stepjax.studies.label_study_page import write_page
 from stepjax.studies.label_study_tables import show_world
 

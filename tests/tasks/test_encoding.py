@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem
-from stepjax.tasks.encoding import demonstration, encode, fitting_prompts, labelled_steps
+from stepjax.tasks.encoding import demonstration, fitting_prompts, labelled_steps
 
 
 class Letters:

@@ -25,6 +25,11 @@ from stepjax.tasks.register_chain import (
 from stepjax.tasks.register_chain.parser import KINDS, RegisterJudgement, parse_step
 from stepjax.tasks.register_chain.program import parse_program
 
+WORLDS = {
+    "easy": {"operations": (1, 2), "operators": "+-", "distractors": (0, 0)},
+    "default": {},
+    "hard": {"modulus": 100, "operations": (4, 7), "distractors": (2, 4), "dead_ends": 0.8},
+}
 NOISELESS = {"false": 0.0, "restate": 0.0, "unneeded": 0.0, "leap": 0.0, "repair": 0.0}
 configs = st.builds(
     RegisterChainConfig,
@@ -337,9 +342,9 @@ def canonical(prompt: str) -> str:
     return prompt.translate({ord(name): chr(ord("a") + k) for k, name in enumerate(names)})
 
 
-@pytest.mark.parametrize("preset", ["easy", "default", "hard"])
-def test_splits_never_meet(preset):
-    task = RegisterChain(RegisterChainConfig.preset(preset))
+@pytest.mark.parametrize("world", WORLDS)
+def test_splits_never_meet(world):
+    task = RegisterChain(RegisterChainConfig(**WORLDS[world]))
     train = {canonical(p.prompt) for p in task.problems("train")[:4000]}
     test = {canonical(p.prompt) for p in task.problems("test")[:1000]}
     valid = {canonical(p.prompt) for p in task.problems("valid")[:1000]}
@@ -370,7 +375,7 @@ def test_the_same_problems_in_every_version():
     """Pinned: a change here changes every run that users would like to repeat."""
     problem = Problem("train/1", "p=5;m=6;d=0;e=p*d;i=e+p;?i\n", "5", "e=5*0=0\ni=0+5=5\n?5")
     assert RegisterChain().problems("train")[1] == problem
-    hard = RegisterChain(RegisterChainConfig.preset("hard")).problems("train")[:300]
+    hard = RegisterChain(RegisterChainConfig(**WORLDS["hard"])).problems("train")[:300]
     assert zlib.crc32("\n".join(f"{p.prompt}{p.solution}" for p in hard).encode()) == 907464286
 
 
@@ -432,8 +437,6 @@ def test_what_is_no_limit_is_refused(prompt):
 
 
 def test_other_user_errors():
-    with pytest.raises(UserError, match="preset"):
-        RegisterChainConfig.preset("impossible")
     with pytest.raises(UserError, match="split"):
         RegisterChain().problems("validation")
     with pytest.raises(UserError, match="rating"):
@@ -452,7 +455,7 @@ def test_it_is_a_task():
 def test_tokenizer_round_trip(tmp_path):
     from transformers import AutoTokenizer
 
-    task = RegisterChain(RegisterChainConfig.preset("hard"))
+    task = RegisterChain(RegisterChainConfig(**WORLDS["hard"]))
     built = build_tokenizer()
     built.save_pretrained(tmp_path)
     for tokenizer in (built, AutoTokenizer.from_pretrained(tmp_path)):

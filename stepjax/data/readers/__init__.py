@@ -12,8 +12,7 @@ from stepjax.data.readers import benchmarks, math_shepherd, omegaprm, prm800k, s
 from stepjax.data.readers.base import Context, Found, Reader, RowError, Tally, first_error_of
 from stepjax.data.rows import Bad, data_files, read_rows
 from stepjax.data.schema import LabelledSolution, SchemaError
-from stepjax.errors import UserError
-from stepjax.options import nearest
+from stepjax.errors import UserError, nearest
 
 
 def records(row: Mapping[str, Any], context: Context) -> Iterator[Found]:

@@ -1,12 +1,11 @@
 """RegisterChain: small register programs whose every step can be judged exactly, with noisy demonstrations."""
 
-from stepjax.tasks.register_chain.config import PRESETS, RegisterChainConfig
+from stepjax.config.register_chain import RegisterChainConfig
 from stepjax.tasks.register_chain.parser import RegisterJudgement, first_error, judge_steps, prefix_correct
 from stepjax.tasks.register_chain.task import RegisterChain
 from stepjax.tasks.register_chain.tokenizer import build_tokenizer
 
 __all__ = [
-    "PRESETS",
     "RegisterChain",
     "RegisterChainConfig",
     "RegisterJudgement",

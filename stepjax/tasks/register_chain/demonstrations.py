@@ -3,7 +3,7 @@
 A noisy author goes on from what was stated: an error that is not repaired is carried into the answer.
 """
 
-from stepjax.tasks.register_chain.config import RegisterChainConfig
+from stepjax.config.register_chain import RegisterChainConfig
 from stepjax.tasks.register_chain.program import Program, Statement, Uniform, apply, value_of
 
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stepjax.config.register_chain import RATINGS
 from stepjax.errors import UserError
 from stepjax.tasks.base import StepJudgement
-from stepjax.tasks.register_chain.config import RATINGS
 from stepjax.tasks.register_chain.program import NUMBER, Operand, Program, apply, value_of
 
 KINDS = ("derive", "unneeded", "repeat", "restate", "repair", "leap", "answer", "malformed", "after")

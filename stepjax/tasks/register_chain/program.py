@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from stepjax.config.register_chain import REGISTERS, RegisterChainConfig
 from stepjax.errors import UserError
-from stepjax.tasks.register_chain.config import REGISTERS, RegisterChainConfig
 
 Operand = str | int  # a register's name or a number
 Uniform = Callable[[], float]  # draws from [0, 1)

@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Sequence
 from typing import overload
 
+from stepjax.config.register_chain import REGISTERS, RegisterChainConfig
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepJudgement
-from stepjax.tasks.register_chain.config import REGISTERS, RegisterChainConfig
 from stepjax.tasks.register_chain.demonstrations import clean_demonstration, noisy_demonstration
 from stepjax.tasks.register_chain.parser import judge_steps, parse_step
 from stepjax.tasks.register_chain.program import Uniform, evaluate, parse_program, random_statements, render

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from stepjax.tasks.register_chain.config import OPERATORS, REGISTERS
+from stepjax.config.register_chain import OPERATORS, REGISTERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -1,85 +1,22 @@
 """From files and command lines to a `Config`: ml_collections underneath, one clear line for every mistake."""
 
 import contextlib
-import dataclasses
-import difflib
 import io
 import traceback
 import types
-import typing
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from stepjax.config import Config, StreamOptions, options_of
-from stepjax.errors import UserError
-from stepjax.option import refusal
-
-
-def recipe(**sections: Any) -> ConfigDict:
-    """All options at their defaults, as the `ConfigDict` that a config file changes and returns."""
-    return _to_dict(Config(**sections))
-
-
-def stream(**changes: Any) -> ConfigDict:
-    """One reward stream for `config.ppo.streams`."""
-    return _to_dict(StreamOptions(**changes))
-
-
-def _to_dict(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return ConfigDict({f.name: _to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)})
-    if isinstance(value, dict):
-        return ConfigDict({k: _to_dict(v) for k, v in value.items()})
-    return value
-
-
-def from_dict(values: typing.Mapping[str, Any], cls: type = Config, where: str = "config") -> Any:
-    """A `Config` from a (nested) mapping; unknown names and wrong types are a UserError with the nearest right one."""
-    hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    found = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise UserError(f"{where}.{name}: no such option{nearest(str(name), hints)}")
-        found[name] = _convert(value, hints[name], f"{where}.{name}")
-        if why := refusal(fields[name], found[name]):
-            raise UserError(f"{where}.{name}: {why}")
-    return cls(**found)
-
-
-def _convert(value: Any, kind: Any, where: str) -> Any:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return from_dict(value, kind, where)  # type: ignore[arg-type]
-    if origin is dict:
-        return {str(k): _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise UserError(f"{where}: must be a tuple, not {value!r}")
-        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
-        if len(kinds) != len(value):
-            raise UserError(f"{where}: must have {len(kinds)} entries, not {len(value)}")
-        return tuple(_convert(v, k, where) for v, k in zip(value, kinds, strict=True))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{where}: must be {getattr(kind, '__name__', kind)}, not {value!r}")
-    return value
-
-
-def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """' (did you mean X?)' where something near exists."""
-    known = list(known)
-    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" (did you mean {match[0]!r}?)" if match else f" (there are: {', '.join(sorted(known))})"
+from stepjax.config import Config, options_of
+from stepjax.errors import UserError, nearest
+from stepjax.options.recipes import from_dict
 
 
 def find_config(name: str) -> Path:
     """A config file: a path, or the bare name of one that comes with stepjax (`quickstart`, `gsm8k_scratch`)."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     folders = [package / "configs", package.parent / "configs"]
     candidates = [Path(name)] + [folder / f"{Path(name).stem}.py" for folder in folders if "/" not in name]
     for path in candidates:

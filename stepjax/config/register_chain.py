@@ -4,8 +4,8 @@ from dataclasses import dataclass, fields
 from operator import index
 from typing import Any
 
+from stepjax.config.option import option
 from stepjax.errors import UserError
-from stepjax.option import option
 
 OPERATORS = "+-*"
 REGISTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -66,24 +66,6 @@ class RegisterChainConfig:
             raise UserError(f"register_chain: spare_steps={self.spare_steps} makes limits of more than two digits")
         if min(self.train_problems, self.valid_problems, self.test_problems) < 1 or self.seed < 0:
             raise UserError("register_chain: each split must have 1 problem or more, and seed must be 0 or more")
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> "RegisterChainConfig":
-        """A difficulty of `PRESETS` ("easy", "default", "hard") with fields changed.
-
-        Raises:
-          UserError: for an unknown name or a field out of its range.
-        """
-        if name not in PRESETS:
-            raise UserError(f"register_chain: no preset {name!r}; there are {', '.join(PRESETS)}")
-        return cls(**{**PRESETS[name], **changes})
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "easy": {"operations": (1, 2), "operators": "+-", "distractors": (0, 0)},
-    "default": {},
-    "hard": {"modulus": 100, "operations": (4, 7), "distractors": (2, 4), "dead_ends": 0.8},
-}
 
 
 def _span(name: str, value: Any, least: int) -> tuple[int, int]:

@@ -1,0 +1,49 @@
+"""Every option: its default, its unit, its meaning. This package is the only place where options are declared.
+
+One file a section; `whole.py` puts them together. A config file is a Python file with `get_config()` that returns
+`stepjax.options.recipe()` with some fields changed; `--config.a.b=value` on the command line changes one more
+(`stepjax.options` reads both).
+"""
+
+from stepjax.config.bench import BenchOptions
+from stepjax.config.data import DataOptions
+from stepjax.config.eval import EvalOptions
+from stepjax.config.export import ExportOptions
+from stepjax.config.label import JudgeOptions, LabelOptions, OmegaOptions
+from stepjax.config.mesh import DistributedOptions, MeshOptions
+from stepjax.config.model import LoRAOptions, ModelOptions
+from stepjax.config.optimizer import OptimizerOptions
+from stepjax.config.ppo import PPOOptions
+from stepjax.config.prm import PRMOptions
+from stepjax.config.register_chain import RegisterChainConfig
+from stepjax.config.sft import SFTOptions
+from stepjax.config.streams import StreamOptions
+from stepjax.config.task import JsonlOptions, TaskOptions, TokenizerOptions
+from stepjax.config.whole import Config, default_option, options_of, resumable_options
+
+__all__ = [
+    "BenchOptions",
+    "Config",
+    "DataOptions",
+    "DistributedOptions",
+    "EvalOptions",
+    "ExportOptions",
+    "JsonlOptions",
+    "JudgeOptions",
+    "LabelOptions",
+    "LoRAOptions",
+    "MeshOptions",
+    "ModelOptions",
+    "OmegaOptions",
+    "OptimizerOptions",
+    "PPOOptions",
+    "PRMOptions",
+    "RegisterChainConfig",
+    "SFTOptions",
+    "StreamOptions",
+    "TaskOptions",
+    "TokenizerOptions",
+    "default_option",
+    "options_of",
+    "resumable_options",
+]

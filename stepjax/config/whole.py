@@ -1,0 +1,78 @@
+"""The whole config, and its options by their dotted names."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from stepjax.config.bench import BenchOptions
+from stepjax.config.data import DataOptions
+from stepjax.config.eval import EvalOptions
+from stepjax.config.export import ExportOptions
+from stepjax.config.label import LabelOptions
+from stepjax.config.mesh import DistributedOptions, MeshOptions
+from stepjax.config.model import LoRAOptions, ModelOptions
+from stepjax.config.option import option, section
+from stepjax.config.ppo import PPOOptions
+from stepjax.config.prm import PRMOptions
+from stepjax.config.sft import SFTOptions
+from stepjax.config.streams import StreamOptions
+from stepjax.config.task import TaskOptions, TokenizerOptions
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: `stepjax quickstart` goes through `stages` in order, the other commands do one of them."""
+
+    seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
+    stages: tuple[str, ...] = option(("sft", "prm", "ppo"), "stages of quickstart, in order")
+    base: str = option("", "another run's work directory: its tokenizer and the stages that are not trained here")
+    profile: str = option(
+        "",
+        "START:STOP: the updates or rounds of each stage (from 1; STOP is left out) that are traced into "
+        "WORKDIR/profile, for TensorBoard, XProf or Perfetto; empty: none",
+        resumable=True,
+    )
+    task: TaskOptions = section(TaskOptions, "where problems come from")
+    tokenizer: TokenizerOptions = section(TokenizerOptions, "text to tokens")
+    model: ModelOptions = section(ModelOptions, "shape of the decoder")
+    lora: LoRAOptions = section(LoRAOptions, "low-rank adapters")
+    mesh: MeshOptions = section(MeshOptions, "how devices share the work")
+    distributed: DistributedOptions = section(DistributedOptions, "several processes, and the end of one")
+    sft: SFTOptions = section(SFTOptions, "supervised training on demonstrations")
+    prm: PRMOptions = section(PRMOptions, "process reward model")
+    ppo: PPOOptions = section(PPOOptions, "step-level PPO")
+    export: ExportOptions = section(ExportOptions, "writing a policy for other software (stepjax export)")
+    eval: EvalOptions = section(EvalOptions, "measuring before and after")
+    data: DataOptions = section(DataOptions, "reading step-labelled files (stepjax data)")
+    label: LabelOptions = section(LabelOptions, "step labels without people (stepjax label)")
+    bench: BenchOptions = section(BenchOptions, "timing the programs of a run (stepjax bench)")
+
+
+def options_of(cls: type, prefix: str = "") -> list[tuple[str, dataclasses.Field]]:
+    """Every option below a section: dotted name and field, in order of declaration."""
+    found: list[tuple[str, dataclasses.Field]] = []
+    for f in dataclasses.fields(cls):
+        kind = f.type if isinstance(f.type, type) else None
+        if kind is not None and dataclasses.is_dataclass(kind):
+            found += options_of(kind, f"{prefix}{f.name}.")
+        else:
+            found.append((prefix + f.name, f))
+    return found
+
+
+def resumable_options() -> set[str]:
+    """Dotted names of the options that may change when a work directory is continued."""
+    return {name for name, f in options_of(Config) if f.metadata["resumable"]}
+
+
+def default_option(name: str) -> Any:
+    """The default of an option by its dotted name, a stream's by any stream's name; KeyError: there is none."""
+    value: Any = Config()
+    parts = name.split(".")
+    if parts[:2] == ["ppo", "streams"] and len(parts) == 4:
+        value, parts = StreamOptions(), parts[3:]
+    for part in parts:
+        if not dataclasses.is_dataclass(value) or not hasattr(value, part):
+            raise KeyError(name)
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,18 @@
+"""The figures of a policy's responses: their names in files, their words and units for people."""
+
+POLICY_MEASURES = (
+    ("accuracy", "Right answers", "share", 1),
+    ("trace_error", "Right answers with a wrong step (trace error)", "share", -1),
+    ("good", "Good steps", "share", 1),
+    ("neutral", "Neutral steps", "share", 0),
+    ("bad", "Bad steps", "share", -1),
+    ("holds", "Calculations that hold", "share", 1),
+    ("calculation", "Steps with a calculation", "share", 0),
+    ("trivial", "Trivial calculations, <<1=1>>", "share", -1),
+    ("repeated", "Repeated steps", "share", -1),
+    ("limit_kept", "Stated step limits kept", "share", 1),
+    ("steps", "Steps a response", "", 0),
+    ("tokens", "Tokens a response", "", 0),
+    ("truncated", "Responses cut off at the limit", "share", -1),
+)
+"""Name, words, unit ("share": of 1; "": a number), and which way is better (0: neither)."""
