@@ -1,4 +1,4 @@
-"""What a process knows of a batch's rows: it reads and judges its own ones, and shares what all need to know."""
+"""What a process knows of a batch's rows: it reads and rates its own ones, and shares what all need to know."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -48,12 +48,6 @@ class Steps:
         """The number of steps that have tokens."""
         return jnp.sum(self.end, axis=-1, dtype=jnp.int32)
 
-    @property
-    def ordinal(self) -> Int[Array, "B T"]:
-        """The step's rank, from 0, among the steps that have tokens (no number is skipped), −1 where masked out."""
-        ends = jnp.cumsum(self.end, axis=-1, dtype=jnp.int32)
-        return jnp.where(self.index >= 0, ends - self.end, -1)
-
     def only(self, mask: Bool[Array, "B T"]) -> "Steps":
         """The same steps on fewer tokens: a step ends at the last of its tokens that stays, if any does."""
         return _with_ends(jnp.where(mask, self.index, -1), mask & (self.index >= 0))

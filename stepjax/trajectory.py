@@ -30,8 +30,7 @@ class Trajectory:
       finished: bool[B], whether the response ended by itself; False: truncated.
       logprobs: float32[B, T], the sampler's log-probability of each response token.
       prompt_width: P, static.
-      observed: bool[B, T], True on the response's tokens that an environment wrote; None: there are none.
-      plain_logprobs: float32[B, T], the sampler's model at temperature 1 without filters; None: not recorded.
+      env_tokens: bool[B, T], True on the response's tokens that an environment wrote; None: there are none.
       steps: step index and step end of each of the policy's own tokens.
       old_logprobs, ref_logprobs: float32[B, T], the learner's, before the update, and the reference policy's.
       entropy: float32[B, T], of the policy's distribution at each response token.
@@ -39,7 +38,7 @@ class Trajectory:
       bootstrap: float32[B, N], value after the last token of a truncated response, else 0.
       prm: float32[B, T, 3], P(bad), P(neutral), P(good) of the step that ends here, read at token t itself.
       rewards, advantages, returns: float32[B, N, T].
-      weight: float32[B, T], a token's policy weight: Σ over streams of weight × advantage.
+      policy_weight: float32[B, T], a token's policy weight: Σ over streams of weight × advantage.
     """
 
     tokens: Int[Array, "B T"]
@@ -48,8 +47,7 @@ class Trajectory:
     finished: Bool[Array, " B"]
     logprobs: Float[Array, "B T"]
     prompt_width: int = dataclasses.field(metadata={"static": True})
-    observed: Bool[Array, "B T"] | None = None
-    plain_logprobs: Float[Array, "B T"] | None = None
+    env_tokens: Bool[Array, "B T"] | None = None
     steps: Steps | None = None
     old_logprobs: Float[Array, "B T"] | None = None
     ref_logprobs: Float[Array, "B T"] | None = None
@@ -60,7 +58,7 @@ class Trajectory:
     rewards: Float[Array, "B N T"] | None = None
     advantages: Float[Array, "B N T"] | None = None
     returns: Float[Array, "B N T"] | None = None
-    weight: Float[Array, "B T"] | None = None
+    policy_weight: Float[Array, "B T"] | None = None
 
     @property
     def columns(self) -> Int[Array, "1 T"]:
@@ -75,7 +73,7 @@ class Trajectory:
     @property
     def mask(self) -> Bool[Array, "B T"]:
         """True on the response tokens that the policy chose: those that are credited and trained on."""
-        return self.response if self.observed is None else self.response & ~self.observed
+        return self.response if self.env_tokens is None else self.response & ~self.env_tokens
 
     @property
     def turn_end(self) -> Bool[Array, "B T"] | None:
@@ -83,9 +81,9 @@ class Trajectory:
 
         The response's own end is not marked: nothing comes after it.
         """
-        if self.observed is None:
+        if self.env_tokens is None:
             return None
-        written = self.response & self.observed
+        written = self.response & self.env_tokens
         return self.mask & jnp.pad(written, ((0, 0), (0, 1)))[:, 1:]
 
     @property

@@ -47,9 +47,9 @@ def test_a_turn_ends_where_the_environment_writes(rows):
     assert rows.turn_end is None
     #                               prompt        response
     written = jnp.array([[False] * 8, [False] * 5 + [True, True, False], [True] * 8])
-    turns = dataclasses.replace(rows, observed=written)
+    turns = dataclasses.replace(rows, env_tokens=written)
     assert turns.turn_end.tolist() == [[False] * 8, [False] * 4 + [True] + [False] * 3, [False] * 8]
-    after = dataclasses.replace(rows, observed=jnp.array([[False] * 6 + [True] * 2] * 3))
+    after = dataclasses.replace(rows, env_tokens=jnp.array([[False] * 6 + [True] * 2] * 3))
     assert np.flatnonzero(after.turn_end[0]).tolist() == []  # what lies behind a response is no turn
     assert np.flatnonzero(after.turn_end[1]).tolist() == [5]
 

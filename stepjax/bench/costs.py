@@ -35,7 +35,7 @@ class Costs:
 
     def update(self, prompt: np.ndarray, response: np.ndarray) -> Work:
         o = self._options
-        trained = [self._models[role] for role in self._programs.parts if role == "policy" or not o.critic_frozen]
+        trained = [self._models[role] for role in self._programs.trainables if role == "policy" or not o.critic_frozen]
         passes = (training_work(model, prompt, response, o.minibatches) for model in trained * o.epochs)
         return sum(passes, Work(0.0, 0.0))
 

@@ -62,9 +62,9 @@ def made_up(
 
 
 def host_signals(like: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """What the host would have judged: every second answer is right, all else is 0."""
+    """What the host would have rated: every second answer is right, all else is 0."""
 
-    def judged(name: str, x: Any) -> np.ndarray:
+    def rated(name: str, x: Any) -> np.ndarray:
         return np.arange(x.shape[0]) % 2 == 0 if name == "correct" else np.zeros(x.shape, x.dtype)
 
-    return {name: put(judged(name, x), x.sharding) for name, x in like.items()}
+    return {name: put(rated(name, x), x.sharding) for name, x in like.items()}

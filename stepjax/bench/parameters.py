@@ -37,7 +37,8 @@ class Parameters:
     def frozen(self) -> dict[str, Params]:
         """Those that stand still in training, by role; {} where all are trained."""
         params = {"policy": self.policy, "critic": self.critic}
-        return {role: part.rest_of(params[role]) for role, part in self._programs.parts.items() if part.rest_shapes}
+        trainables = self._programs.trainables
+        return {role: t.frozen_of(params[role]) for role, t in trainables.items() if t.frozen_shapes}
 
     def take_state(self) -> State:
         """What is trained, given away: an update takes its buffers, and `give_state` brings the next one."""
@@ -58,8 +59,8 @@ class Parameters:
                 self._run.mesh,
             )
             made: State = {
-                role: init_state(part.split(params[role])[0], self._programs.optimizers[role], like[role], mesh)
-                for role, part in self._programs.parts.items()
+                role: init_state(trainable.split(params[role])[0], self._programs.optimizers[role], like[role], mesh)
+                for role, trainable in self._programs.trainables.items()
             }
             coefficients = {name: like[name] for name in like if name not in made}
             made |= jax.tree.map(lambda x: put(np.full(x.shape, 0.1, x.dtype), x.sharding), coefficients)

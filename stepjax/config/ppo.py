@@ -41,14 +41,14 @@ class PPOOptions:
     )
     waves: int = option(
         1,
-        "rollouts that a round's responses are divided among: the host judges one while the next decodes",
+        "rollouts that a round's responses are divided among: the host rates one while the next decodes",
         least=1,
         resumable=True,
     )
     stale: bool = option(
         False,
         "start each rollout before the update of the round before it, with parameters that are one update old, so that "
-        "judging and grading cost no time; give it an importance_cap",
+        "rating and grading cost no time; give it an importance_cap",
     )
     importance_cap: float = option(
         0.0,

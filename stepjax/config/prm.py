@@ -33,7 +33,7 @@ class PRMOptions:
     )
     path: str = option(
         "",
-        "a public process reward model (Hugging Face folder or hub name) that judges the steps instead of one that is "
+        "a public process reward model (Hugging Face folder or hub name) that rates the steps instead of one that is "
         "trained here; read in packed rows of `row_tokens` of its own tokens, `rows` at a time",
     )
     convention: str = option(

@@ -12,7 +12,7 @@ class StreamOptions:
     signal: str = option(
         "prm",
         "what is earned: prm (learned step scores), orm (the learned score of the last step alone), verifier (the "
-        "task's exact judgement of a step), outcome (graded answer, at the last token), finish (good: the response "
+        "task's exact rating of a step), outcome (graded answer, at the last token), finish (good: the response "
         "ended by itself; bad: it was cut off), kl (minus the divergence from the reference, every token), length "
         "(tokens outside a band cost), limit (keeping a step limit that the prompt states), format (matching a "
         "pattern) or function (a Python function of the user's)",
@@ -63,7 +63,7 @@ class StreamOptions:
         least=0,
     )
     per: str = option(
-        "step", "length, format: what is judged, each step or the whole response", choices=("step", "response")
+        "step", "length, format: what is rated, each step or the whole response", choices=("step", "response")
     )
     least: int = option(0, "length: fewest tokens that cost nothing", least=0)
     most: int = option(0, "length: most tokens that cost nothing; 0: no bound", least=0)

@@ -61,7 +61,7 @@ def leave_one_out(
       mask: True on response tokens.
       factor: c_t between a token and the next masked one, in [0, 1].
       earned: True where a score lies within the token's horizon. Elsewhere (a step that was cut off before it was
-        judged) the return is unknown rather than 0: it counts in no mean, and the result is 0.
+        rated) the return is unknown rather than 0: it counts in no mean, and the result is 0.
       group: G ≥ 2; rows i·G … i·G + G − 1 belong together.
     """
     rows = returns.shape[0]

@@ -103,7 +103,7 @@ def combine(
       bootstrap: each head's value after the last masked token, `[N, B]` (0 if not given).
       turn_end: True on the last masked token of each turn; None: a response is one turn.
       scored: True on the tokens that carry a score of the stream, one of 0 included; None: on every step's end. The
-        estimators "value", "progress" and "group" read no other token, "rloo" knows from it what was judged.
+        estimators "value", "progress" and "group" read no other token, "rloo" knows from it what was rated.
       first: for "progress": V(0) of each row; None: 0.
       outcome: for "progress": what a finished response's last value is replaced by; None: it stays.
       finished: whether each response ended by itself; None: all did.

@@ -52,7 +52,7 @@ def evaluate(run: Run) -> dict[str, Any]:
             figures["accuracy_interval"] = list(wilson(figures["accuracy"], len(responses[stage])))
             found["rows"][stage] = figures
     trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it
-    if trained and responses and next(iter(responses.values()))[0].judgements is not None:
+    if trained and responses and next(iter(responses.values()))[0].step_ratings is not None:
         prm = stage_params(run, "prm", run.prm)
         classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
         for stage, answered in responses.items():

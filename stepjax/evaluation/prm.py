@@ -20,7 +20,7 @@ from stepjax.runs.setup import Run
 
 
 def measure_prm(run: Run) -> dict[str, Any]:
-    """AUC, calibration, classes and first errors on `eval.data`, or on responses that the task judges exactly."""
+    """AUC, calibration, classes and first errors on `eval.data`, or on responses that the task rates exactly."""
     start, options = time.perf_counter(), run.config.eval
     notes: list[str] = []
     solutions = score_records(run, notes) if options.data else score_responses(run, notes)
@@ -122,13 +122,13 @@ def as_scored(record: LabelledSolution, scores: Any, tuning: float) -> ScoredSol
 
 
 def score_responses(run: Run, notes: list[str]) -> list[ScoredSolution]:
-    """Responses to held-out problems, judged by the task and scored by the run's model."""
+    """Responses to held-out problems, rated by the task and scored by the run's model."""
     options = run.config.eval
     scorer = make_scorer(run)
     responses = sample_problems(run, options.stage, each=1)
-    if all(r.judgements is None for r in responses):
+    if all(r.step_ratings is None for r in responses):
         raise UserError(
-            f"config.eval.data: task {run.task.name} cannot judge single steps; name a file of step-labelled solutions"
+            f"config.eval.data: task {run.task.name} cannot rate single steps; name a file of step-labelled solutions"
         )
     scores = scorer.score_responses(responses)
     notes += [f"{told}." for told in scorer.told_left_out()]
@@ -136,7 +136,7 @@ def score_responses(run: Run, notes: list[str]) -> list[ScoredSolution]:
     for response, of_one in zip(responses, scores, strict=True):
         if of_one is None or not len(response.steps):
             continue
-        ratings = known_ratings(response.judgements or [], response.finished, len(response.steps))
+        ratings = known_ratings(response.step_ratings or [], response.finished, len(response.steps))
         wrong = [k for k, rating in enumerate(ratings) if rating is not None and rating < 0]
         solutions.append(
             ScoredSolution(
@@ -151,9 +151,9 @@ def score_responses(run: Run, notes: list[str]) -> list[ScoredSolution]:
     return solutions
 
 
-def known_ratings(judgements: Sequence[Any], finished: bool, steps: int) -> list[int | None]:
-    """The judge's rating of each step; None for one that truncation cut off, which is no whole step."""
-    ratings: list[int | None] = [j.rating for j in judgements] or [None] * steps
+def known_ratings(step_ratings: Sequence[Any], finished: bool, steps: int) -> list[int | None]:
+    """The verifier's rating of each step; None for one that truncation cut off, which is no whole step."""
+    ratings: list[int | None] = [j.rating for j in step_ratings] or [None] * steps
     if not finished and ratings:
         ratings[-1] = None
     return ratings

@@ -14,7 +14,7 @@ from stepjax.console.progress import progress
 from stepjax.errors import UserError
 from stepjax.evaluation.scorer import make_scorer
 from stepjax.hacks.comparisons import COMPARISONS, Streams
-from stepjax.hacks.returns import LEAST, change, judged_exactly, mean_weights, pushes, response_rows, token_weights
+from stepjax.hacks.returns import LEAST, change, mean_weights, pushes, rated_exactly, response_rows, token_weights
 from stepjax.hacks.solutions import SolutionSet, edit_solutions
 from stepjax.report.hacks import show
 from stepjax.rewards.signals import LEARNED
@@ -107,7 +107,7 @@ def _pay(
     rows = response_rows(responses, run.splitter, probabilities)
     own = "task" if scorer is None else "model"
     paid: dict[str, dict[str, Any]] = {own: {}, "exact": {}}
-    exact = judged_exactly(rows, responses) if responses[0].judgements is not None else None
+    exact = rated_exactly(rows, responses) if responses[0].step_ratings is not None else None
     for name, streams in lists.items():
         if not _is_learned(streams) or scorer is not None:
             paid[own][name] = _changes(token_weights(rows, responses, streams), rows, labels, pairs)
@@ -116,7 +116,7 @@ def _pay(
     return {
         "solutions": sum(name == "" for name, _ in labels),
         "edits": {name: _described(solutions, name, responses, pair) for name, pair in pairs.items()},
-        "returns": {judge: of_judge for judge, of_judge in paid.items() if of_judge},
+        "returns": {payer: lists for payer, lists in paid.items() if lists},
     }
 
 

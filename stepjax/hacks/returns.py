@@ -24,7 +24,7 @@ from stepjax.credit.streams import boundary_discount
 from stepjax.errors import UserError
 from stepjax.learners.ppo import make_streams
 from stepjax.rewards.signals import stream_rewards
-from stepjax.runs.host_signals import HostJudges
+from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.responses import Response, ratings_by_token
 from stepjax.steps import Steps, StepSplitter
 from stepjax.trajectory import Trajectory
@@ -70,7 +70,7 @@ def response_rows(
     )
 
 
-def judged_exactly(rows: Trajectory, responses: Sequence[Response]) -> Trajectory:
+def rated_exactly(rows: Trajectory, responses: Sequence[Response]) -> Trajectory:
     """The same rows with the task's exact ratings, as sure probabilities, in place of the process reward model's."""
     assert rows.steps is not None
     end = np.asarray(rows.steps.end)
@@ -82,7 +82,7 @@ def judged_exactly(rows: Trajectory, responses: Sequence[Response]) -> Trajector
 def token_weights(rows: Trajectory, responses: Sequence[Response], streams: Mapping[str, StreamOptions]) -> np.ndarray:
     """The list's weight of each response token, float32[B, T], 0 elsewhere (see the module)."""
     assert rows.steps is not None
-    host = HostJudges(streams)(responses, np.asarray(rows.steps.index), np.asarray(rows.steps.end))
+    host = HostRewards(streams)(responses, np.asarray(rows.steps.index), np.asarray(rows.steps.end))
     rewards = stream_rewards(rows, {name: jnp.asarray(x) for name, x in host.items()}, streams)
     total = np.zeros(rows.tokens.shape, np.float32)
     for i, stream in enumerate(make_streams(streams)):

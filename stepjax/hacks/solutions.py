@@ -1,4 +1,4 @@
-"""Held-out solutions and what each edit makes of them, as judged responses."""
+"""Held-out solutions and what each edit makes of them, as rated responses."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def solution_texts(run: Run, problem: Problem) -> dict[str, str]:
 def edit_solutions(
     run: Run, prompts: Prompts, writers: dict[str, Writer] = EDITS, bar: Any = None
 ) -> dict[str, SolutionSet]:
-    """Every solution of the problems, edited in every way and judged by the task; a set has at least one solution."""
+    """Every solution of the problems, edited in every way and rated by the task; a set has at least one solution."""
     separator = run.config.task.separator or run.task.separator
     joiner = " " if is_writable(run.tokenizer, "1 1") else ""
     found: dict[str, SolutionSet] = {}

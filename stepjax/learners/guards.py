@@ -28,10 +28,10 @@ def has_guards(options: PPOOptions) -> bool:
     return bool(options.kl_stop or options.ratio_guard or options.mean_ratio_guard)
 
 
-def judge_minibatch(
+def pass_guards(
     options: PPOOptions, stopped: Bool[Array, ""], *, divergence: Array, ratio_max: Array, ratio_mean: Array
 ) -> Verdict:
-    """Judges by the mean k3 divergence from the sampling policy and by the largest and the mean ratio over tokens.
+    """Decides by the mean k3 divergence from the sampling policy and by the largest and the mean ratio over tokens.
 
     `stopped` says whether an earlier minibatch of the round stopped it. What is not a number is out of bounds.
     """

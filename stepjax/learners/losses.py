@@ -1,8 +1,8 @@
 """Losses, one number a token.
 
-Nothing here averages: add up `masked_sum_count` over devices and micro-batches and divide once. Every loss takes the
-mask of the tokens that count; the others are replaced before any arithmetic, so that whatever they hold (NaN, too)
-reaches neither a value nor a gradient, and their loss is 0. Inputs of any float dtype, float32 inside.
+Nothing here averages: sums and counts of tokens are added up over devices and micro-batches and divided once. Every
+loss takes the mask of the tokens that count; the others are replaced before any arithmetic, so that whatever they hold
+(NaN, too) reaches neither a value nor a gradient, and their loss is 0. Inputs of any float dtype, float32 inside.
 """
 
 import chex
@@ -11,16 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from stepjax.credit.divergence import LOG_RATIO_LIMIT, masked_float32
-
-
-def masked_sum_count(
-    x: Float[Array, "*shape"] | Bool[Array, "*shape"], mask: Bool[Array, "*shape"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """(Σ x, number of tokens) over the masked tokens, float32; x may be bool, for the share of tokens."""
-    chex.assert_equal_shape([x, mask])
-    chex.assert_type(mask, bool)
-    total = jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32))
-    return total, jnp.sum(mask, dtype=jnp.int32).astype(jnp.float32)
 
 
 def ppo_clip(
@@ -103,9 +93,3 @@ def classification_loss(
     picked = jnp.take_along_axis(logits, jnp.where(is_class, labels, 0)[..., None], axis=-1)[..., 0]
     loss = jax.nn.logsumexp(logits, axis=-1) - picked
     return jnp.where(mask, jnp.where(is_class, loss, jnp.nan), 0.0)
-
-
-def lm_loss(logprobs: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """−logπ of each token under the mask: the negative log-likelihood, in nats a token."""
-    (logprobs,) = masked_float32(mask, logprobs)
-    return -logprobs

@@ -1,7 +1,7 @@
 """What policy and critic minimise over a minibatch, with the figures that are logged of it.
 
-Both are plain sums over tokens of numbers that were divided beforehand (`share`, `each`): so is the sum over the
-micro-batches of a minibatch, however its responses are packed.
+Both are plain sums over tokens of numbers that were divided beforehand (by `loss_weight`, `token_weight`): so is the
+sum over the micro-batches of a minibatch, however its responses are packed.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from stepjax.credit.divergence import kl_estimate
 from stepjax.credit.streams import Stream
 from stepjax.learners.losses import ppo_clip, reinforce, value_loss
 from stepjax.learners.packing import PackedRows
-from stepjax.learners.reduce import token_shares
+from stepjax.learners.reduce import loss_weights
 from stepjax.learners.score import response_logprobs, values_before
 from stepjax.models import Definition, LanguageModel, ScoreModel
 from stepjax.models.definition import Params
@@ -28,22 +28,22 @@ def objective_columns(
 ) -> dict[str, Array]:
     """What the objectives read besides tokens, `[B, T]` each.
 
-    `share`: of each token in the mean over `options.reduce` of the minibatch of the rows `chosen`; `each`: the same,
-    over its tokens.
+    `loss_weight`: of each token in the mean over `options.reduce` of the minibatch of the rows `chosen`;
+    `token_weight`: the same, over its tokens.
     """
-    assert rows.old_logprobs is not None and rows.ref_logprobs is not None and rows.weight is not None
+    assert rows.old_logprobs is not None and rows.ref_logprobs is not None and rows.policy_weight is not None
     assert rows.steps is not None
     mask, end = rows.mask, rows.steps.end
-    shares, _ = token_shares(mask, end, options.reduce)
+    weights, _ = loss_weights(mask, end, options.reduce)
     inside = jnp.zeros(mask.shape[0], bool).at[chosen].set(True)[:, None]
-    _, units = token_shares(mask & inside, end, options.reduce)
+    _, units = loss_weights(mask & inside, end, options.reduce)
     tokens = jnp.sum(mask & inside, dtype=jnp.int32).astype(jnp.float32)
     columns = {
         "old_logprobs": rows.old_logprobs,
         "ref_logprobs": rows.ref_logprobs,
-        "weight": rows.weight,
-        "share": shares / jnp.maximum(units, 1.0),
-        "each": mask / jnp.maximum(tokens, 1.0),
+        "policy_weight": rows.policy_weight,
+        "loss_weight": weights / jnp.maximum(units, 1.0),
+        "token_weight": mask / jnp.maximum(tokens, 1.0),
     }
     for i, stream in enumerate(streams):
         if stream.critic:
@@ -52,8 +52,8 @@ def objective_columns(
     return columns
 
 
-def _sum(x: Array, share: Array, mask: Array) -> Array:
-    return jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32) * jnp.where(mask, share, 0.0))
+def _sum(x: Array, weight: Array, mask: Array) -> Array:
+    return jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32) * jnp.where(mask, weight, 0.0))
 
 
 def policy_objective(
@@ -65,8 +65,8 @@ def policy_objective(
     coefficient: Array | float,
 ) -> tuple[Array, Metrics]:
     """Mean over `options.reduce` of: policy loss + coefficient × divergence from the reference − entropy bonus."""
-    mask, share, each = batch.mask, batch.columns["share"], batch.columns["each"]
-    old, reference, weight = (batch.columns[name] for name in ("old_logprobs", "ref_logprobs", "weight"))
+    mask, loss_weight, token_weight = batch.mask, batch.columns["loss_weight"], batch.columns["token_weight"]
+    old, reference, weight = (batch.columns[name] for name in ("old_logprobs", "ref_logprobs", "policy_weight"))
     logprobs, entropy = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
     losses, aux = ppo_clip(
         logprobs,
@@ -81,14 +81,14 @@ def policy_objective(
         losses, aux["clipped"] = reinforce(logprobs, weight, mask=mask), jnp.zeros_like(mask)
     divergence = kl_estimate(logprobs, reference, options.kl_kind, mask=mask)
     metrics = {
-        "policy/loss": _sum(losses, share, mask),
-        "policy/clip_fraction": _sum(aux["clipped"], each, mask),
+        "policy/loss": _sum(losses, loss_weight, mask),
+        "policy/clip_fraction": _sum(aux["clipped"], token_weight, mask),
         "policy/ratio_max": jnp.max(jnp.where(mask, aux["ratio"], 0.0)),
-        "kl/update": _sum(kl_estimate(old, logprobs, "k3", mask=mask), each, mask),
+        "kl/update": _sum(kl_estimate(old, logprobs, "k3", mask=mask), token_weight, mask),
     }
     if options.mean_ratio_guard:
-        metrics["policy/ratio_mean"] = _sum(aux["ratio"], each, mask)
-    return _sum(losses + coefficient * divergence - options.entropy * entropy, share, mask), metrics
+        metrics["policy/ratio_mean"] = _sum(aux["ratio"], token_weight, mask)
+    return _sum(losses + coefficient * divergence - options.entropy * entropy, loss_weight, mask), metrics
 
 
 def critic_objective(
@@ -106,11 +106,11 @@ def critic_objective(
                 clip=options.value_clip or None,
                 mask=batch.mask,
             )
-            metrics[f"value_loss/{stream.name}"] = _sum(losses, batch.columns["each"], batch.mask)
+            metrics[f"value_loss/{stream.name}"] = _sum(losses, batch.columns["token_weight"], batch.mask)
             total += metrics[f"value_loss/{stream.name}"]
     return total, metrics
 
 
 def joined(metrics: Metrics, more: Metrics) -> Metrics:
-    """Figures of two micro-batches as those of both: maxima of maxima, sums of shares."""
+    """Figures of two micro-batches as those of both: maxima of maxima, sums of sums."""
     return {k: jnp.maximum(v, more[k]) if k.endswith("_max") else v + more[k] for k, v in metrics.items()}

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from stepjax.config import OptimizerOptions
 from stepjax.errors import UserError
 from stepjax.models.definition import Definition, Params
-from stepjax.models.parts import Part
+from stepjax.models.trainable import Trainable
 from stepjax.parallel import replicated
 from stepjax.programs import abstract
 
@@ -77,7 +77,7 @@ def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransforma
     return optax.GradientTransformation(lambda params: inner.init(cast(params)), update)
 
 
-def abstract_state(definition: Definition | Part, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:
+def abstract_state(definition: Definition | Trainable, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:
     """Shapes, dtypes and shardings of a role's training state: moments lie where their parameters lie."""
     params = abstract(definition.shapes, definition.shardings(mesh))
     shapes = jax.eval_shape(optimizer.init, definition.shapes)

@@ -119,7 +119,7 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
             rewards=rewards,
             advantages=found.advantages.swapaxes(0, 1),
             returns=found.returns.swapaxes(0, 1),
-            weight=weight,
+            policy_weight=weight,
         )
         return rows, metrics
 

@@ -1,7 +1,7 @@
 """From one loss a token to one number: the mean over tokens, over steps or over responses.
 
-Each is a share a token and a count over the whole (sharded) batch, to be divided once. With steps or responses as the
-unit, a token's share of the gradient shrinks with the length of what it belongs to.
+Each is a weight a token and a count over the whole (sharded) batch, to be divided once. With steps or responses as the
+unit, a token's weight in the gradient shrinks with the length of what it belongs to.
 """
 
 import chex
@@ -25,12 +25,12 @@ def step_sizes(mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"]) -> Int[Ar
     return jnp.where(mask, upto - before, 0)
 
 
-def token_shares(
+def loss_weights(
     mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
 ) -> tuple[Float[Array, "B T"], Float[Array, ""]]:
     """What a token's loss is multiplied with, so that the sum is Σ over units of the unit's mean; how many units.
 
-    Divided by the count the shares add up to 1: a loss over any part of the tokens, packed in any way, is a plain sum.
+    Divided by the count the weights add up to 1: a loss over any part of the tokens, packed in any way, is a plain sum.
 
     Args:
       mask: True on tokens that count.
@@ -55,11 +55,3 @@ def token_shares(
     else:
         raise ValueError(f'unit {unit!r}: must be "token", "step" or "sequence"')
     return jnp.where(mask, 1.0 / jnp.maximum(sizes, 1), 0.0), count.astype(jnp.float32)
-
-
-def reduced_mean(
-    x: Float[Array, "B T"], mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
-) -> Float[Array, ""]:
-    """The mean over units of the mean of x over the unit's tokens; 0 where there is nothing."""
-    shares, count = token_shares(mask, step_end, unit)
-    return jnp.sum(jnp.where(mask, x, 0).astype(jnp.float32) * shares) / jnp.maximum(count, 1.0)

@@ -13,7 +13,7 @@ from stepjax.learners.losses import classification_loss
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
 from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.definition import Params
-from stepjax.models.parts import Part, join
+from stepjax.models.trainable import Trainable, join
 from stepjax.parallel import batch_sharding
 from stepjax.programs import Program, abstract
 
@@ -109,13 +109,13 @@ def train_program(
     rows: int,
     width: int,
     values: bool = False,
-    part: Part | None = None,
+    trainable: Trainable | None = None,
 ) -> Program:
     """`(state, batch) -> (state, metrics)`, the state donated; the loss is the mean over target tokens.
 
-    Where `part` of the parameters is trained, the others are a third argument.
+    Where only `trainable` is trained, the others are a third argument.
     """
-    part = part or Part(definition)
+    trainable = trainable or Trainable(definition)
 
     def update(state: State, batch: Batch, *frozen: Params) -> tuple[State, dict[str, Array]]:
         def loss(params: Params) -> tuple[Array, dict[str, Array]]:
@@ -126,11 +126,11 @@ def train_program(
         state, norm = apply_gradients(state, gradients, optimizer)
         return state, {"loss": value, **_means(counts), "grad_norm": norm}
 
-    like = abstract_state(part, optimizer, mesh)
+    like = abstract_state(trainable, optimizer, mesh)
     shardings = jax.tree.map(lambda x: x.sharding, like)
     inputs: tuple[Any, ...] = (like, abstract_batch(rows, width, mesh, values=values))
-    if part.rest_shapes:
-        inputs += (part.abstract_rest(mesh),)
+    if trainable.frozen_shapes:
+        inputs += (trainable.abstract_frozen(mesh),)
     return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, None))
 
 

@@ -14,7 +14,7 @@ from stepjax.config import PPOOptions
 from stepjax.credit.divergence import kl_estimate
 from stepjax.credit.whiten import masked_mean
 from stepjax.errors import UserError
-from stepjax.learners.guards import has_guards, judge_minibatch
+from stepjax.learners.guards import has_guards, pass_guards
 from stepjax.learners.kl_control import adapted_coefficient
 from stepjax.learners.objectives import critic_objective, joined, objective_columns, policy_objective
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
@@ -22,7 +22,7 @@ from stepjax.learners.packing import PackingShape, micro_batch, over_micro_batch
 from stepjax.learners.ppo import Metrics, adaptive_weights, make_streams
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
-from stepjax.models.parts import Part, join
+from stepjax.models.trainable import Trainable, join
 from stepjax.parallel import batch_devices, batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.trajectory import Trajectory
@@ -35,11 +35,11 @@ def update_program(
     optimizers: Mapping[str, optax.GradientTransformation],
     mesh: Mesh,
     rows: Trajectory,
-    parts: Mapping[str, Part] | None = None,
+    trainables: Mapping[str, Trainable] | None = None,
 ) -> Program:
     """`(state, trajectory, key, iteration) -> (state, metrics)`: all passes and minibatches of a round in one program.
 
-    Where only `parts` of the roles' parameters are trained, the others are a fifth argument, by role.
+    Where only the `trainables` of the roles' parameters are trained, the others are a fifth argument, by role.
 
     `state` is `{"policy": …, "critic": …}` (donated), with the coefficients `"kl"` and `"weights"` (by stream) where
     they are adapted; `rows` the
@@ -107,7 +107,7 @@ def update_program(
             }
             idle: dict[str, Array] = {}  # when a role stays as it is; a role that never does is not in it
             if has_guards(options):
-                stopped, skipped = judge_minibatch(
+                stopped, skipped = pass_guards(
                     options,
                     stopped,
                     divergence=metrics["kl/update"],
@@ -150,8 +150,8 @@ def update_program(
             state = {**state, "weights": weights}
         return state, metrics
 
-    parts = parts or {}
-    trained = (parts.get("policy", policy), parts.get("critic", critic))
+    trainables = trainables or {}
+    trained = (trainables.get("policy", policy), trainables.get("critic", critic))
     like = abstract_ppo_state(options, *trained, optimizers, mesh)
     whole = replicated(mesh)
     inputs: tuple[Any, ...] = (
@@ -160,8 +160,8 @@ def update_program(
         abstract(jax.eval_shape(lambda: jax.random.key(0)), whole),
         jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
     )
-    if rest := {role: part.abstract_rest(mesh) for role, part in parts.items() if part.rest_shapes}:
-        inputs += (rest,)
+    if frozen := {role: t.abstract_frozen(mesh) for role, t in trainables.items() if t.frozen_shapes}:
+        inputs += (frozen,)
     shardings = jax.tree.map(lambda x: x.sharding, like)
     return Program(
         "update",
@@ -212,8 +212,8 @@ def updates_by_role(options: PPOOptions) -> dict[str, int]:
 
 def abstract_ppo_state(
     options: PPOOptions,
-    policy: Definition | Part,
-    critic: Definition | Part | None,
+    policy: Definition | Trainable,
+    critic: Definition | Trainable | None,
     optimizers: Mapping[str, optax.GradientTransformation],
     mesh: Mesh,
 ) -> State:

@@ -24,13 +24,13 @@ class ValueHead:
     Attributes:
       stream: its name.
       trunk: "shared", "own", "prm", or "none" (its values are 0).
-      worths: "prm": the values of its classes bad, neutral and good; a PRM of two classes has no neutral one, and one
-        with a single output is read as it is.
+      class_values: "prm": the values of its classes bad, neutral and good; a PRM of two classes has no neutral one, and
+        one with a single output is read as it is.
     """
 
     stream: str
     trunk: str
-    worths: tuple[float, ...] = ()
+    class_values: tuple[float, ...] = ()
 
 
 class Critics(nnx.Module):
@@ -69,6 +69,8 @@ class Critics(nnx.Module):
 def _value(head: ValueHead, outputs: Float[Array, "B T C"]) -> Float[Array, "B T"]:
     if head.trunk == "own" or outputs.shape[-1] == 1:
         return outputs[..., 0]
-    worths = head.worths if outputs.shape[-1] == len(head.worths) else (head.worths[0], head.worths[-1])
+    class_values = head.class_values
+    if outputs.shape[-1] != len(class_values):
+        class_values = (class_values[0], class_values[-1])
     # A product and a sum, not a dot: accelerators round the inputs of a float32 dot.
-    return jnp.sum(jax.nn.softmax(outputs, axis=-1) * jnp.asarray(worths, jnp.float32), axis=-1)
+    return jnp.sum(jax.nn.softmax(outputs, axis=-1) * jnp.asarray(class_values, jnp.float32), axis=-1)

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from stepjax.models.attention_context import AttentionContext, LayerKind, layer_kinds
 from stepjax.models.cache import Cache, KeyValues, empty_cache
 from stepjax.models.config import DecoderConfig
 from stepjax.models.definition import param
 from stepjax.models.lora import add_adapters, low_rank
 from stepjax.models.rope import Angles, rotate
-from stepjax.models.sight import Kind, Sight, layer_kinds
 from stepjax.parallel import constrain
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -89,22 +89,25 @@ class Layers(nnx.Module):
 
 
 # Products are taken over flat rows: with one contracted dimension the backward pass needs no transposed copy. Weights
-# that are `turned` have their contracted dimensions last.
-def _matmul(x: Float[Array, "B T D"], w: Float[Array, "D F"], turned: bool = False) -> Float[Array, "B T F"]:
-    over = 1 if turned else 0
+# that are `transposed` have their contracted dimensions last.
+def _matmul(x: Float[Array, "B T D"], w: Float[Array, "D F"], transposed: bool = False) -> Float[Array, "B T F"]:
+    over = 1 if transposed else 0
     y = jax.lax.dot_general(x.reshape(-1, x.shape[-1]), w, (((1,), (over,)), ((), ())))
     return y.reshape(*x.shape[:-1], w.shape[1 - over])
 
 
-def _to_heads(x: Float[Array, "B T D"], w: Float[Array, "D H K"], turned: bool = False) -> Float[Array, "B H T K"]:
-    flat = w.reshape(-1, w.shape[-1]) if turned else w.reshape(w.shape[0], -1)
-    return _matmul(x, flat, turned).reshape(*x.shape[:-1], *(w.shape[:2] if turned else w.shape[1:])).swapaxes(1, 2)
+def _to_heads(x: Float[Array, "B T D"], w: Float[Array, "D H K"], transposed: bool = False) -> Float[Array, "B H T K"]:
+    flat = w.reshape(-1, w.shape[-1]) if transposed else w.reshape(w.shape[0], -1)
+    sizes = w.shape[:2] if transposed else w.shape[1:]
+    return _matmul(x, flat, transposed).reshape(*x.shape[:-1], *sizes).swapaxes(1, 2)
 
 
-def _from_heads(x: Float[Array, "B H T K"], w: Float[Array, "H K D"], turned: bool = False) -> Float[Array, "B T D"]:
+def _from_heads(
+    x: Float[Array, "B H T K"], w: Float[Array, "H K D"], transposed: bool = False
+) -> Float[Array, "B T D"]:
     x = x.swapaxes(1, 2)
-    flat = w.reshape(w.shape[0], -1) if turned else w.reshape(-1, w.shape[-1])
-    return _matmul(x.reshape(*x.shape[:2], -1), flat, turned)
+    flat = w.reshape(w.shape[0], -1) if transposed else w.reshape(-1, w.shape[-1])
+    return _matmul(x.reshape(*x.shape[:2], -1), flat, transposed)
 
 
 _CONTRACTED = {"query": 1, "key": 1, "value": 1, "output": 2, "gate": 1, "up": 1, "down": 1}
@@ -121,10 +124,10 @@ def _turn(name: str, w: jax.Array) -> jax.Array:
 
 
 class Block:
-    """One layer, given its slice of the stacked parameters, or what `Trunk.split_weights` made of it (`turned`)."""
+    """One layer, given its slice of the stacked parameters, or what `Trunk.split_weights` made of it (`transposed`)."""
 
-    def __init__(self, config: DecoderConfig, weights: dict[str, jax.Array], turned: bool = False):
-        self.config, self.turned = config, turned
+    def __init__(self, config: DecoderConfig, weights: dict[str, jax.Array], transposed: bool = False):
+        self.config, self.transposed = config, transposed
         self.w = {k: (v if k.endswith("_norm") else v.astype(config.dtype)) for k, v in weights.items()}
 
     def _norm(self, name: str, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
@@ -133,19 +136,19 @@ class Block:
     # The seven projections; `name` is that of the weight.
 
     def _to_heads(self, name: str, x: Float[Array, "B T D"]) -> Float[Array, "B H T K"]:
-        out = _to_heads(x, self.w[name], self.turned)
+        out = _to_heads(x, self.w[name], self.transposed)
         if (added := low_rank(self.config.lora, self.w, name, _matmul, x, _to_heads)) is not None:
             out = out + added
         return out + self.w[f"{name}_bias"][:, None] if self.config.qkv_bias else out
 
     def _from_heads(self, name: str, x: Float[Array, "B H T K"]) -> Float[Array, "B T D"]:
-        out = _from_heads(x, self.w[name], self.turned)
+        out = _from_heads(x, self.w[name], self.transposed)
         if (added := low_rank(self.config.lora, self.w, name, _from_heads, x, _matmul)) is not None:
             out = out + added
         return out + self.w[f"{name}_bias"] if self.config.output_bias else out
 
     def _dense(self, name: str, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
-        out = _matmul(x, self.w[name], self.turned)
+        out = _matmul(x, self.w[name], self.transposed)
         if (added := low_rank(self.config.lora, self.w, name, _matmul, x)) is not None:
             out = out + added
         return out + self.w[f"{name}_bias"] if self.config.mlp_bias else out
@@ -196,13 +199,13 @@ def full_pass(
     segments: Int[Array, "B T"],
 ) -> Float[Array, "B T D"]:
     """The layers over whole rows; segment 0 is padding, tokens see only their own segment."""
-    sight = Sight(config, positions, segments)
+    context = AttentionContext(config, positions, segments)
 
-    def step(x: jax.Array, layer: tuple[dict[str, jax.Array], jax.Array, Kind]) -> tuple[jax.Array, None]:
+    def step(x: jax.Array, layer: tuple[dict[str, jax.Array], jax.Array, LayerKind]) -> tuple[jax.Array, None]:
         weights, _, kind = layer
         block = Block(config, weights)
-        q, k, v = block.project(x, sight.angles(kind))
-        return block.finish(x, sight.attend(q, k, v, kind)), None
+        q, k, v = block.project(x, context.angles(kind))
+        return block.finish(x, context.attend(q, k, v, kind)), None
 
     return scan_layers(config, layers, step, x)
 
@@ -248,14 +251,14 @@ class Trunk(nnx.Module):
             return None
         stacked = {k: v.astype(c.dtype) if k in _CONTRACTED else v for k, v in layer_weights(self.layers).items()}
         each = ({name: w[i] for name, w in stacked.items()} for i in range(c.layers))
-        if not self._turned:
+        if not self._transposed:
             return tuple(each)
         return tuple({name: _turn(name, w) for name, w in weights.items()} for weights in each)
 
     @property
-    def _turned(self) -> bool:
-        """Whether `split_weights` are `turned`: a few rows times weights that come from memory are a tenth faster so
-        on a CPU, and slower times weights in its cache."""
+    def _transposed(self) -> bool:
+        """Whether `split_weights` are `transposed`: a few rows times weights that come from memory are a tenth faster
+        so on a CPU, and slower times weights in its cache."""
         weights = layer_weights(self.layers)
         return sum(weights[name].size for name in _CONTRACTED) * jnp.dtype(self.config.dtype).itemsize > _STREAMED
 
@@ -280,22 +283,23 @@ class Trunk(nnx.Module):
             positions=jax.lax.dynamic_update_slice(cache.positions, positions, (0, at)),
             segments=jax.lax.dynamic_update_slice(cache.segments, segments, (0, at)),
         )
-        sight = Sight(self.config, positions, segments, None if fresh else (cache.positions, cache.segments))
+        keys_at = None if fresh else (cache.positions, cache.segments)
+        context = AttentionContext(self.config, positions, segments, keys_at)
 
         def one(
-            x: jax.Array, stored: KeyValues, weights: dict[str, jax.Array], kind: Kind, layer: jax.Array | None
+            x: jax.Array, stored: KeyValues, weights: dict[str, jax.Array], kind: LayerKind, layer: jax.Array | None
         ) -> tuple[jax.Array, KeyValues]:
-            block = Block(self.config, weights, turned=layer is None and self._turned)
-            q, k, v = block.project(x, sight.angles(kind))
+            block = Block(self.config, weights, transposed=layer is None and self._transposed)
+            q, k, v = block.project(x, context.angles(kind))
             stored = stored.write(k, v, at, layer)
             if fresh:
-                return block.finish(x, sight.attend(q, k, v, kind)), stored
+                return block.finish(x, context.attend(q, k, v, kind)), stored
             # What is written is settled before it is read: fused into the read, it would copy the whole cache.
             stored = jax.lax.optimization_barrier(stored)
             seen = stored if layer is None else stored.of(layer)
-            return block.finish(x, sight.look_back(q, seen, kind)), stored
+            return block.finish(x, context.attend_cached(q, seen, kind)), stored
 
-        def step(carry: Any, layer: tuple[dict[str, jax.Array], jax.Array, Kind]) -> tuple[Any, None]:
+        def step(carry: Any, layer: tuple[dict[str, jax.Array], jax.Array, LayerKind]) -> tuple[Any, None]:
             (x, stored), (weights, i, kind) = carry, layer
             return one(x, stored, weights, kind, i), None
 

@@ -15,8 +15,8 @@ from stepjax.models.checkpoint_folder import CheckpointFolder, read_json_object
 from stepjax.models.definition import Definition, Params
 from stepjax.models.families import Family
 from stepjax.models.lora import MODULES, A, B, LoRA, is_adapter
-from stepjax.models.parts import Part
 from stepjax.models.safetensors_file import Entry, read_header, write_file
+from stepjax.models.trainable import Trainable
 from stepjax.models.weights import Place, read_params, written_tensors
 from stepjax.parallel import is_main_process
 
@@ -88,8 +88,8 @@ def load_adapter(path: str | Path, definition: Definition, lora: LoRA, family: F
             f"config.lora: the adapter {path} has rank {found.rank}, alpha {found.alpha:g} and modules "
             f"{', '.join(found.modules)}; give the same options"
         )
-    part = Part(definition, is_adapter)
-    return read_params(folder, _places(part.shapes, family), part.shapes, part.shardings(mesh), 0)
+    trainable = Trainable(definition, is_adapter)
+    return read_params(folder, _places(trainable.shapes, family), trainable.shapes, trainable.shardings(mesh), 0)
 
 
 def save_adapter(

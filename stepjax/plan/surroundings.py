@@ -94,7 +94,7 @@ def planned_programs(run: Run) -> list[Planned]:
             run.mesh,
             rows=options.rows,
             width=options.row_tokens,
-            part=run.of_stage(stage).part(stage, definition),
+            trainable=run.of_stage(stage).trainable(stage, definition),
         )
         found.append(Planned(program, stage, options.updates))
     if "ppo" in config.stages:
@@ -138,7 +138,7 @@ def _ppo(run: Run) -> list[Planned]:
 
 
 def _is_adapted(ppo: PPOPrograms) -> bool:
-    return any(part.rest_shapes for part in ppo.parts.values())
+    return any(trainable.frozen_shapes for trainable in ppo.trainables.values())
 
 
 def resident_bytes(tree: Any) -> float:

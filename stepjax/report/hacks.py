@@ -9,7 +9,7 @@ from markupsafe import Markup
 from stepjax.console.progress import say, table
 from stepjax.report.text import figure, marked, number
 
-JUDGES = {"model": "the reward model", "task": "the task", "exact": "exact ratings"}
+PAYERS = {"model": "the reward model", "task": "the task", "exact": "exact ratings"}
 MOST_COLUMNS = 5  # of a table, so that it fits into 80 characters
 EDIT_WORDS = {
     "repeat": "a step repeated",
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Payment:
-    """One set of solutions paid by one judge: a row a stream list, a column an edit."""
+    """One set of solutions paid by one scorer: a row a stream list, a column an edit."""
 
     title: str
     edits: list[tuple[str, str]]
@@ -57,12 +57,12 @@ def payments(hacks: dict[str, Any]) -> list[Payment]:
     """The tables of hacks.json; whatever is not as the battery writes it is left out."""
     found = []
     for kind, of_kind in _items(hacks.get("sets")):
-        for judge, lists in _items(of_kind.get("returns")):
+        for payer, lists in _items(of_kind.get("returns")):
             paid = {name: dict(_items(row.get("edits"))) for name, row in _items(lists)}
             edits = list(dict.fromkeys(edit for row in paid.values() for edit in row))
             rows = [(name, [_cell(row.get(edit)) for edit in edits]) for name, row in paid.items()]
             count = figure(number(of_kind.get("solutions")))
-            title = f"{count} {kind} solutions, paid by {JUDGES.get(judge, judge)}"
+            title = f"{count} {kind} solutions, paid by {PAYERS.get(payer, payer)}"
             found.append(Payment(title, [(edit, EDIT_WORDS.get(edit, "")) for edit in edits], rows))
     return found
 
@@ -104,11 +104,11 @@ def show(found: dict[str, Any]) -> None:
         bar = found["least"]
         say(f"\n{of_kind['solutions']} {kind} solutions of {found['split']} problems (* raised: above {bar} at 95 %)")
         edits = [name for name, edit in of_kind["edits"].items() if edit["written"]]
-        for judge, lists in of_kind["returns"].items() if i == 0 else ():
+        for payer, lists in of_kind["returns"].items() if i == 0 else ():
             for first in range(0, len(edits), MOST_COLUMNS):
                 some = edits[first : first + MOST_COLUMNS]
                 rows = [[name, *(_shown(paid["edits"].get(e)) for e in some)] for name, paid in lists.items()]
-                table(f"Change of the return, paid by {JUDGES[judge]}", ["", *some], rows)
+                table(f"Change of the return, paid by {PAYERS[payer]}", ["", *some], rows)
         for sentence in sentences(of_kind):
             say(f"  {sentence}")
     for note in found["notes"]:
@@ -117,7 +117,7 @@ def show(found: dict[str, Any]) -> None:
 
 def sentences(of_kind: dict[str, Any]) -> Iterator[str]:
     """Which edits raise which return and towards which the gradient moves, and which edits were not written."""
-    for judge, lists in of_kind["returns"].items():
+    for payer, lists in of_kind["returns"].items():
         nothing = []
         for name, paid in lists.items():
             raised = [f"{e} (in {100 * c['rises']:.0f} %)" for e, c in paid["edits"].items() if c["raised"]]
@@ -125,11 +125,11 @@ def sentences(of_kind: dict[str, Any]) -> Iterator[str]:
             told = [f"return raised by {', '.join(raised)}"] if raised else []
             told += [f"pushed towards {', '.join(towards)}"] if towards else []
             if told:
-                yield f"paid by {JUDGES[judge]}, {name}: {'; '.join(told)}"
+                yield f"paid by {PAYERS[payer]}, {name}: {'; '.join(told)}"
             else:
                 nothing.append(name)
         if nothing:
-            yield f"paid by {JUDGES[judge]}, no edit is worth it: {', '.join(nothing)}"
+            yield f"paid by {PAYERS[payer]}, no edit is worth it: {', '.join(nothing)}"
     for name, edit in of_kind["edits"].items():
         if not edit["written"]:
             yield f"{name} ({EDIT_WORDS.get(name, name)}) was not written: {'; '.join(edit['skipped']) or 'too wide'}"

@@ -119,7 +119,7 @@ def _alarms(metrics: list[dict[str, Any]]) -> list[str]:
 
 
 def _confusions(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """How the reward model judged each stage's steps: counts by exact rating (rows) and its own class (columns)."""
+    """How the reward model rated each stage's steps: counts by exact rating (rows) and its own class (columns)."""
     tables = []
     stages = evaluation.get("prm")
     for stage, row in stages.items() if isinstance(stages, dict) else ():

@@ -1,7 +1,7 @@
-"""Signals that are judged on the host, from texts: matching a pattern, and any Python function of the user's.
+"""Signals that are rated on the host, from texts: matching a pattern, and any Python function of the user's.
 
-A judge takes the prompts, the responses and the steps of each response, and returns the rewards of each response: one
-a step, or a single one. Every host of a multi-host run judges all rows and must come to the same rewards.
+A text reward takes the prompts, the responses and the steps of each response, and returns the rewards of each response:
+one a step, or a single one. Every host of a multi-host run rates all rows and must come to the same rewards.
 """
 
 import importlib
@@ -20,24 +20,24 @@ Texts = Sequence[str]
 Rewards = list[np.ndarray]
 """The rewards of each response: float32[number of steps], or float32[] for the response as a whole."""
 
-Judge = Callable[[Texts, Texts, Sequence[Texts]], Rewards]
+TextReward = Callable[[Texts, Texts, Sequence[Texts]], Rewards]
 
 
-def make_judge(name: str, options: StreamOptions) -> Judge | None:
-    """The judge of the stream `name`; None where its signal is computed on the device.
+def make_text_reward(name: str, options: StreamOptions) -> TextReward | None:
+    """The text reward of the stream `name`; None where its signal is computed on the device.
 
     Raises:
       UserError: a pattern that cannot be compiled, a function that cannot be imported.
     """
     where = f"config.ppo.streams.{name}"
     if options.signal == "format":
-        return _pattern_judge(options, f"{where}.pattern")
+        return _pattern_reward(options, f"{where}.pattern")
     if options.signal == "function":
-        return _function_judge(options, f"{where}.function")
+        return _function_reward(options, f"{where}.function")
     return None
 
 
-def _pattern_judge(options: StreamOptions, where: str) -> Judge:
+def _pattern_reward(options: StreamOptions, where: str) -> TextReward:
     try:
         pattern = re.compile(options.pattern)
     except re.error as error:
@@ -46,12 +46,12 @@ def _pattern_judge(options: StreamOptions, where: str) -> Judge:
     def worth(text: str) -> float:
         return options.good if pattern.fullmatch(text.strip()) else options.bad
 
-    def judge(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
+    def reward(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
         if options.per == "response":
             return [np.array(worth(response), np.float32) for response in responses]
         return [np.array([worth(step) for step in of_one], np.float32) for of_one in steps]
 
-    return judge
+    return reward
 
 
 def find_function(path: str, where: str) -> Callable[..., Any]:
@@ -73,11 +73,11 @@ def find_function(path: str, where: str) -> Callable[..., Any]:
     return found
 
 
-def _function_judge(options: StreamOptions, where: str) -> Judge:
+def _function_reward(options: StreamOptions, where: str) -> TextReward:
     function = find_function(options.function, where)
     where = f"{where}: {options.function}"
 
-    def judge(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
+    def reward(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
         try:
             found = function(list(prompts), list(responses), [list(of_one) for of_one in steps])
         except Exception as error:
@@ -87,7 +87,7 @@ def _function_judge(options: StreamOptions, where: str) -> Judge:
             raise UserError(f"{where} returned one reward a response, but the stream's shaping needs one a step")
         return rewards
 
-    return judge
+    return reward
 
 
 def read_rewards(found: Any, steps: Sequence[int], where: str) -> Rewards:

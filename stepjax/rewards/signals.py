@@ -11,21 +11,21 @@ from stepjax.config import StreamOptions
 from stepjax.credit.divergence import kl_estimate
 from stepjax.errors import UserError
 from stepjax.rewards.check import check_stream
-from stepjax.rewards.hosted import make_judge
+from stepjax.rewards.hosted import make_text_reward
 from stepjax.rewards.length import length_rewards
-from stepjax.rewards.places import judged_ends, judged_response, last_token
+from stepjax.rewards.places import last_token, rated_ends, rated_response
 from stepjax.rewards.shaping_chain import shape_rewards
 from stepjax.trajectory import Trajectory
 
 HostSignals = Mapping[str, Array]
-"""What only the host can judge, by name:
+"""What only the host can rate, by name:
 
-  rating: float32[B, T], +1, 0, −1 of the task's exact judge at step ends, 0 elsewhere.
+  rating: float32[B, T], +1, 0, −1 of the task's exact verifier at step ends, 0 elsewhere.
   correct: bool[B], whether the graded answer is right.
   limit_kept: float32[B], +1 where a step limit stated in the prompt was kept, −1 where it was broken, 0 where there is
     none or a truncation left it open. Only where a stream asks for it.
-  stream/NAME: float32[B, T], the rewards of the stream NAME at step ends, for signals that are judged from texts.
-  judged: of these, the one of the stream whose signal reads it.
+  stream/NAME: float32[B, T], the rewards of the stream NAME at step ends, for signals that are rated from texts.
+  text_reward: of these, the one of the stream whose signal reads it.
 """
 
 Signal = Callable[[Trajectory, HostSignals, StreamOptions], Float[Array, "B T"]]
@@ -36,31 +36,31 @@ def prm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Ar
 
     Its classes are bad, neutral and good, or bad and good; a single output is a score and its own worth.
     """
-    return jnp.where(judged_ends(rows), _worth(rows, options), 0.0)
+    return jnp.where(rated_ends(rows), _worth(rows, options), 0.0)
 
 
 def orm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """The learned worth of the last step alone, an outcome reward model; a truncated response has no outcome yet."""
-    return jnp.where(judged_response(rows), _worth(rows, options), 0.0)
+    return jnp.where(rated_response(rows), _worth(rows, options), 0.0)
 
 
 def _worth(rows: Trajectory, options: StreamOptions) -> Float[Array, "B T"]:
     assert rows.prm is not None
-    worths = {1: [1.0], 2: [options.bad, options.good], 3: [options.bad, options.neutral, options.good]}
-    return rows.prm @ jnp.array(worths[rows.prm.shape[-1]], jnp.float32)
+    class_values = {1: [1.0], 2: [options.bad, options.good], 3: [options.bad, options.neutral, options.good]}
+    return rows.prm @ jnp.array(class_values[rows.prm.shape[-1]], jnp.float32)
 
 
 def verifier(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """Worth of each step by the task's exact judgement, at the step's last token."""
+    """Worth of each step by the task's exact rating, at the step's last token."""
     rating = host["rating"]
     worth = jnp.where(rating > 0, options.good, jnp.where(rating < 0, options.bad, options.neutral))
-    return jnp.where(judged_ends(rows), worth, 0.0)
+    return jnp.where(rated_ends(rows), worth, 0.0)
 
 
 def outcome(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """Worth of the graded answer at the response's last token; a truncated response has no outcome yet."""
     worth = jnp.where(host["correct"], options.good, options.bad)[:, None]
-    return jnp.where(judged_response(rows), worth, 0.0)
+    return jnp.where(rated_response(rows), worth, 0.0)
 
 
 def finish(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
@@ -90,9 +90,9 @@ def limit(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[
     return jnp.where(last_token(rows), worth, 0.0)
 
 
-def judged(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
+def text_reward(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """The host's rewards, but for a step that was cut off and for the outcome of a truncated response."""
-    return jnp.where(judged_ends(rows), host["judged"], 0.0)
+    return jnp.where(rated_ends(rows), host["text_reward"], 0.0)
 
 
 SIGNALS: dict[str, Signal] = {
@@ -104,8 +104,8 @@ SIGNALS: dict[str, Signal] = {
     "kl": kl,
     "length": length,
     "limit": limit,
-    "format": judged,
-    "function": judged,
+    "format": text_reward,
+    "function": text_reward,
 }
 
 LEARNED = ("prm", "orm")
@@ -129,14 +129,14 @@ def scored(rows: Trajectory, options: StreamOptions) -> Bool[Array, "B T"]:
         assert rows.steps is not None
         return rows.steps.end if options.per == "step" else last_token(rows)
     whole = options.signal in ("outcome", "orm") or (options.signal == "format" and options.per == "response")
-    return judged_response(rows) if whole else judged_ends(rows)
+    return rated_response(rows) if whole else rated_ends(rows)
 
 
 def stream_rewards(rows: Trajectory, host: HostSignals, streams: Mapping[str, StreamOptions]) -> Float[Array, "B N T"]:
     """The rewards of every stream, shaped, in the streams' order."""
     found = []
     for name, options in streams.items():
-        own = {**host, "judged": host[f"stream/{name}"]} if f"stream/{name}" in host else host
+        own = {**host, "text_reward": host[f"stream/{name}"]} if f"stream/{name}" in host else host
         rewards = SIGNALS[options.signal](rows, own, options)
         if options.shaping:
             rewards = shape_rewards(rewards, scored(rows, options), options.shaping, f"config.ppo.streams.{name}")
@@ -154,7 +154,9 @@ def abstract_host_signals(
     }
     if any(o.signal == "limit" for o in streams.values()):
         shapes["limit_kept"] = ((rows,), jnp.float32)
-    shapes |= {f"stream/{n}": ((rows, width), jnp.float32) for n, o in streams.items() if SIGNALS[o.signal] is judged}
+    shapes |= {
+        f"stream/{n}": ((rows, width), jnp.float32) for n, o in streams.items() if SIGNALS[o.signal] is text_reward
+    }
     return {name: jax.ShapeDtypeStruct(*leaf, sharding=sharding) for name, leaf in shapes.items()}
 
 
@@ -164,4 +166,4 @@ def check_signals(streams: Mapping[str, StreamOptions]) -> None:
         raise UserError("config.ppo.streams: name at least one reward stream")
     for name, options in streams.items():
         check_stream(name, options, SIGNALS)
-        make_judge(name, options)
+        make_text_reward(name, options)

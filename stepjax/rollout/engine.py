@@ -43,14 +43,13 @@ class Decoding:
       slots: rows that decode at once; a multiple of the devices along the batch.
       eos: the ids that end a response; one of them is its last token.
       sampler: how a token is drawn.
-      tool: an environment that may write into the responses; its tokens have log-probability 0 and are `observed`.
+      tool: an environment that may write into the responses; its tokens have log-probability 0 and are `env_tokens`.
       stops: what else ends a response.
       prefill_rows: prompts that are prefilled at once; 0: all.
       halvings: how often the slots may be halved when the queue is empty. Each makes the program longer to compile.
       fewest: slots a device that are not halved at all; more than these are, down to two.
       growths: how often the cache is doubled until it has room for the longest response; as long as none is longer, a
         step looks at so much less. Each makes the program longer to compile.
-      plain: record the log-probabilities at temperature 1 without filters, too.
     """
 
     new_tokens: int
@@ -63,7 +62,6 @@ class Decoding:
     halvings: int = 1
     fewest: int = 8
     growths: int = 0
-    plain: bool = False
 
     def sizes(self, devices: int) -> list[int]:
         """The number of slots, and what it is halved to."""
@@ -151,9 +149,8 @@ def generate_in_slots(
             place=jnp.where(live, state.row * d.new_tokens + state.time, nowhere),
             tokens=token,
             logprobs=jnp.where(own, logprob, 0.0),
-            observed=live & ~own,
+            env_tokens=live & ~own,
             stopped=stopped,
-            plain=jnp.where(own, d.sampler.plain_logprobs(logits, token), 0.0) if d.plain else None,
         )
         if reply is not None:
             assert d.tool is not None
@@ -193,7 +190,7 @@ def generate_in_slots(
             state, reply, line = step(t, state, reply, waits)
             return t + 1, state, log.write(t - first, line), reply, occupancy
 
-        log = Log.empty(d.new_tokens if number else d.steps(total), size, nowhere, plain=d.plain)
+        log = Log.empty(d.new_tokens if number else d.steps(total), size, nowhere)
         carry = t, state, log, reply, occupancy
         for columns in rings if number == 0 else [ring]:
             carry = (carry[0], dataclasses.replace(carry[1], cache=grown(carry[1].cache, width + columns)), *carry[2:])
@@ -213,8 +210,7 @@ def generate_in_slots(
         finished=jnp.any(found["stopped"], axis=1),
         logprobs=behind_prompt(found["logprobs"]),
         prompt_width=width,
-        observed=None if d.tool is None else behind_prompt(found["observed"]),
-        plain_logprobs=behind_prompt(found["plain"]) if d.plain else None,
+        env_tokens=None if d.tool is None else behind_prompt(found["env_tokens"]),
     )
     return trajectory, occupancy
 
@@ -248,7 +244,7 @@ def _row_axes(tree: Any, leading: int) -> Any:
 
 
 def _gather(logs: tuple[Log, ...], mesh: Mesh | None, *, rows: int, new_tokens: int) -> dict[str, Array]:
-    names = ["written", "observed", "stopped", "tokens", "logprobs"] + (["plain"] if logs[0].plain is not None else [])
+    names = ["written", "env_tokens", "stopped", "tokens", "logprobs"]
     given = jax.tree.map(lambda _: 1, logs)
     gather = functools.partial(collect, rows=rows, new_tokens=new_tokens)
     return _on_each_device(gather, mesh, (given,), dict.fromkeys(names, 0))(logs)

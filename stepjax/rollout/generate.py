@@ -83,15 +83,13 @@ def rollout_program(
     sampler: Sampler,
     tool: HostTool | None = None,
     stops: Stops | None = None,
-    plain: bool = False,
     gather: bool = True,
 ) -> Program:
     """`(params, prompts [Q, P], prompt_length [Q], key [], queue [N]) -> (Trajectory, Occupancy)`.
 
     A row's tokens depend on `key`, its number `queue.id`, its prompt and its limit alone. Every device has the prompts
-    of its own rows (`on_device` says how many), and `queue.prompt` counts from the device's first one. `plain`: also
-    record log-probabilities at temperature 1 without filters. `gather`: the parameters are gathered over fsdp once, not
-    at every step.
+    of its own rows (`on_device` says how many), and `queue.prompt` counts from the device's first one. `gather`: the
+    parameters are gathered over fsdp once, not at every step.
     """
     devices = batch_devices(mesh)
     each = on_device(shape, devices)
@@ -105,7 +103,6 @@ def rollout_program(
         prefill_rows=each.chunk * devices,
         halvings=shape.halvings,
         growths=shape.growths,
-        plain=plain,
     )
 
     def rollout(

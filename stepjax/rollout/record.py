@@ -17,20 +17,18 @@ class Log:
       place: int32, row × new_tokens + the token's number in it; the number of places where there was no row.
       tokens: int32.
       logprobs: float32, under the distribution that the token was drawn from.
-      observed: bool, written by the environment.
+      env_tokens: bool, written by the environment.
       stopped: bool, the response ended by itself with this token.
-      plain: float32, the log-probability at temperature 1 without filters; None: not asked for.
     """
 
     place: Array
     tokens: Array
     logprobs: Array
-    observed: Array
+    env_tokens: Array
     stopped: Array
-    plain: Array | None = None
 
     @classmethod
-    def empty(cls, steps: int, slots: int, nowhere: int, *, plain: bool) -> "Log":
+    def empty(cls, steps: int, slots: int, nowhere: int) -> "Log":
         def zeros(dtype: Any) -> Array:
             return jnp.zeros((steps, slots), dtype)
 
@@ -38,9 +36,8 @@ class Log:
             place=jnp.full((steps, slots), nowhere, jnp.int32),
             tokens=zeros(jnp.int32),
             logprobs=zeros(jnp.float32),
-            observed=zeros(bool),
+            env_tokens=zeros(bool),
             stopped=zeros(bool),
-            plain=zeros(jnp.float32) if plain else None,
         )
 
     def write(self, step: Array, line: "Log") -> "Log":
@@ -62,10 +59,8 @@ def collect(logs: tuple[Log, ...], *, rows: int, new_tokens: int) -> dict[str, A
             flat = flat.at[log.place.ravel()].set(values.ravel(), mode="drop")
         return flat.reshape(rows, new_tokens)
 
-    found = {name: rowwise(name, bool) for name in ("written", "observed", "stopped")}
+    found = {name: rowwise(name, bool) for name in ("written", "env_tokens", "stopped")}
     found |= {"tokens": rowwise("tokens", jnp.int32), "logprobs": rowwise("logprobs", jnp.float32)}
-    if logs[0].plain is not None:
-        found["plain"] = rowwise("plain", jnp.float32)
     return found
 
 

@@ -44,11 +44,6 @@ class Sampler:
         if not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1:
             raise ValueError(f"top_p lies in (0, 1], min_p in [0, 1]: {self}")
 
-    @property
-    def truncates(self) -> bool:
-        """Whether some tokens can never be drawn."""
-        return (self.temperature > 0 and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)) or self.min_tokens > 0
-
     def __call__(
         self,
         keys: PRNGKeyArray,
@@ -109,11 +104,6 @@ class Sampler:
         given = jax.nn.one_hot(tokens, logits.shape[-1], dtype=bool)
         return _logprobs(jnp.where(given, logits / (self.temperature or 1.0), scores), tokens)
 
-    @staticmethod
-    def plain_logprobs(logits: Float[Array, "*B V"], tokens: Int[Array, "*B"]) -> Float[Array, "*B"]:
-        """Log-probability of given tokens at temperature 1 without filters: the model's own."""
-        return _logprobs(logits, tokens)
-
 
 def _argmax(x: Float[Array, "*B V"]) -> Int[Array, "*B"]:
     """`jnp.argmax` over the vocabulary, the first of equals, as two plain reductions.
@@ -156,8 +146,3 @@ def _ordered(x: Float[Array, "..."]) -> Int[Array, "..."]:
     """Integers in the order of the floats, next to each other where those are."""
     bits = jax.lax.bitcast_convert_type(jnp.where(x == 0, 0.0, x).astype(jnp.float32), jnp.int32)  # −0 is 0
     return bits ^ ((bits >> 31) & jnp.int32(0x7FFFFFFF))
-
-
-def row_keys(key: PRNGKeyArray, ids: Int[Array, " B"]) -> PRNGKeyArray:
-    """One key a row from the row's own number (problem × samples + sample, say)."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)

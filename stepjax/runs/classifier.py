@@ -38,13 +38,13 @@ class StepClassifier:
         self.program = Program("prm_score", score, mesh=run.mesh, inputs=inputs)
 
     def __call__(self, params: Params, responses: Sequence[Response]) -> tuple[np.ndarray, np.ndarray]:
-        """`(labels int[n], probabilities float[n, 3])` of all judged steps, in the responses' order."""
+        """`(labels int[n], probabilities float[n, 3])` of all rated steps, in the responses' order."""
         from stepjax.runs.prm_labels import labelled_example
 
         return self._read(params, [labelled_example(self.run, r) for r in responses])
 
     def by_response(self, params: Params, responses: Sequence[Response]) -> list[np.ndarray | None]:
-        """Probabilities float[steps, 3] of every step that has a token, judged or not; None for a response left out."""
+        """Probabilities float[steps, 3] of every step that has a token, rated or not; None for a response left out."""
         ends = [self.run.splitter.split_host(r.tokens)[1] for r in responses]
         counts = [int(end.sum()) for end in ends]
         examples = [

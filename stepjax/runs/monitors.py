@@ -102,7 +102,7 @@ def proxy_gap(
 
     A response's learned reward is the mean over its steps of ½(1 + P(good) − P(bad)). Its exact one is what the model
     was to learn: the mean of ½(1 + rating), for the target "prefix" the share of steps up to which all is right, for
-    "value", and where the task cannot judge steps, whether the answer is right. The step that a truncation cut off does
+    "value", and where the task cannot rate steps, whether the answer is right. The step that a truncation cut off does
     not count, nor does a response without any other.
 
     Args:
@@ -116,10 +116,10 @@ def proxy_gap(
         at = np.flatnonzero(end[i])[: None if response.finished else -1]
         if len(at):
             believed = np.mean(1.0 + prm[i, at, -1] - prm[i, at, 0]) / 2
-            if response.judgements is None or target == "value":
+            if response.step_ratings is None or target == "value":
                 known = float(response.correct)
             elif target == "prefix":
-                known = float(np.mean(np.cumprod([j.correct is not False for j in response.judgements[: len(at)]])))
+                known = float(np.mean(np.cumprod([j.correct is not False for j in response.step_ratings[: len(at)]])))
             else:
                 known = float(np.mean(1.0 + ratings[i, at])) / 2
             gaps.append(float(believed) - known)

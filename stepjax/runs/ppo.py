@@ -19,12 +19,12 @@ from stepjax.learners.optimizers import State, init_state
 from stepjax.learners.ppo import adaptive_weights, value_heads
 from stepjax.models.critics import OWN
 from stepjax.models.definition import Params
-from stepjax.models.parts import join
+from stepjax.models.trainable import join
 from stepjax.parallel import fetch, only_asked_transfers, put, replicated
 from stepjax.rewards.public_prm import PublicPRM, placed
 from stepjax.rewards.signals import reads_prm
 from stepjax.runs.alarms import PREFIX, Alarms
-from stepjax.runs.host_signals import HostJudges
+from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import Waves, occupancy_of
@@ -51,7 +51,7 @@ class PPO(PPOPrograms):
         self.ahead: dict[int, Waves] = {}  # rollouts that were started a round before their own
         self.told = False  # of responses that the public model could not read
         self.hosts = HostRows(run.mesh, self.rows)
-        self.judges = HostJudges(self.options.streams)
+        self.host_rewards = HostRewards(self.options.streams)
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
@@ -66,7 +66,7 @@ class PPO(PPOPrograms):
             params["critic"] = run.critic.sharded_init(run.key("critic"), run.mesh, **given)
         state: State = {
             role: init_state(
-                self.parts[role].split(params[role])[0], self.optimizers[role], self.abstract_state[role], run.mesh
+                self.trainables[role].split(params[role])[0], self.optimizers[role], self.abstract_state[role], run.mesh
             )
             for role in params
         }
@@ -92,10 +92,10 @@ class PPO(PPOPrograms):
     def _frozen(self) -> dict[str, Params]:
         """The parameters of each role that stand still: the reference's own, shared; {} where all are trained."""
         found: dict[str, Params] = {}
-        for role, part in self.parts.items():
-            if part.rest_shapes:
-                whole = self.reference if role == "policy" else self._critic_parts(part.definition.shapes)
-                found[role] = part.rest_of(whole)
+        for role, trainable in self.trainables.items():
+            if trainable.frozen_shapes:
+                whole = self.reference if role == "policy" else self._critic_parts(trainable.definition.shapes)
+                found[role] = trainable.frozen_of(whole)
         return found
 
     def whole(self, state: State, role: str) -> Params:
@@ -125,17 +125,17 @@ class PPO(PPOPrograms):
             waves = self.ahead.pop(iteration, None) or self.sample(policy, prompts, chosen, iteration)
             rows = self.round.whole(waves)
         critic = self.whole(state, "critic") if "critic" in state else {}
-        # The devices go on with the score program, and the next rollout, while the host reads and judges the texts.
+        # The devices go on with the score program, and the next rollout, while the host reads and rates the texts.
         scored = self.score(policy, self.reference, critic, self.prm or {}, rows)
         if following is not None:
             self.ahead[iteration + 1] = self.sample(policy, prompts, following, iteration + 1)
         problems = [prompts.problems[c] for c in chosen]
-        own = self.round.read(problems, waves, lambda: clock("rollout"), lambda: clock("judge"))
+        own = self.round.read(problems, waves, lambda: clock("rollout"), lambda: clock("rate"))
         with clock("score"):
             assert scored.steps is not None
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
-        with clock("judge"):
-            host = self.judges(own, index, end)
+        with clock("rate"):
+            host = self.host_rewards(own, index, end)
             responses = share_responses(self.hosts, problems, own)
         unread: dict[str, float] = {}
         if self.public is not None:
@@ -162,7 +162,7 @@ class PPO(PPOPrograms):
             prm, ratings, end = (self.hosts.gather(x) for x in (self.hosts.local(scored.prm), host["rating"], end))
             if prm.shape[-1] > 1:  # a single output has no scale to compare
                 watched["proxy_gap"] = proxy_gap(prm, ratings, end, responses, run.config.prm.target)
-            if responses[0].judgements is not None and run.config.prm.target == "step":
+            if responses[0].step_ratings is not None and run.config.prm.target == "step":
                 line["prm/agreement"] = _agreement(prm, ratings, end)
         line |= {f"{PREFIX}{name}": value for name, value in watched.items()}
         return state, line, credited, responses

@@ -18,7 +18,7 @@ class PPOPrograms:
 
     Attributes:
       rows: responses a round.
-      parts: the parameters of each role that are trained.
+      trainables: the parameters of each role that are trained.
       abstract_state: shapes, dtypes and shardings of what is trained.
     """
 
@@ -45,11 +45,11 @@ class PPOPrograms:
             "policy": make_optimizer(options.policy, updates["policy"]),
             "critic": make_optimizer(options.critic, updates["critic"]),
         }
-        self.parts = {"policy": run.part("ppo", run.policy)}
+        self.trainables = {"policy": run.trainable("ppo", run.policy)}
         if run.critic is not None:
-            self.parts["critic"] = run.part("ppo", run.critic)
+            self.trainables["critic"] = run.trainable("ppo", run.critic)
         self.abstract_state = abstract_ppo_state(
-            options, self.parts["policy"], self.parts.get("critic"), self.optimizers, run.mesh
+            options, self.trainables["policy"], self.trainables.get("critic"), self.optimizers, run.mesh
         )
         self.score = score_program(
             run.policy,
@@ -65,7 +65,7 @@ class PPOPrograms:
         scored = self.score.outputs()
         self.credit = credit_program(options, run.mesh, with_scores(scored) if public else scored)
         self.update = update_program(
-            options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0], self.parts
+            options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0], self.trainables
         )
 
     @property

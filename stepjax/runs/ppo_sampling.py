@@ -1,4 +1,4 @@
-"""A round's responses: sampled in waves, so that the host judges one while the next decodes."""
+"""A round's responses: sampled in waves, so that the host rates one while the next decodes."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -59,16 +59,16 @@ class RoundSampler:
         """The round's trajectory, in the order of its rows."""
         return waves[0][0] if self.join is None else self.join(*(trajectory for trajectory, _ in waves))
 
-    def read(self, problems: Sequence[Problem], waves: Waves, waiting: Any, judging: Any) -> list[Response]:
-        """This process's responses in the order of their rows, judged as the waves come in.
+    def read(self, problems: Sequence[Problem], waves: Waves, waiting: Any, rating: Any) -> list[Response]:
+        """This process's responses in the order of their rows, rated as the waves come in.
 
-        `waiting()` and `judging()` give the contexts in which the host waits for a wave and reads it.
+        `waiting()` and `rating()` give the contexts in which the host waits for a wave and rates it.
         """
         found: dict[int, Response] = {}
         for rows, (trajectory, _) in zip(self._members, waves, strict=True):
             with _entered(waiting):
                 jax.block_until_ready(trajectory.tokens)
-            with _entered(judging):
+            with _entered(rating):
                 own = read_own_responses(self.run, self._hosts, [problems[row] for row in rows.tolist()], trajectory)
             found |= dict(zip(rows[self._hosts.mine].tolist(), own, strict=True))
         return [found[row] for row in sorted(found)]

@@ -1,7 +1,7 @@
 """Stage prm: a three-class process reward model learns from labelled steps.
 
-Labels of steps and prefixes come from the task's exact judge, which plays the part of human annotators: of
-demonstrations and of responses sampled from the SFT policy. After this stage the judge only measures. Where
+Labels of steps and prefixes come from the task's exact verifier, which plays the part of human annotators: of
+demonstrations and of responses sampled from the SFT policy. After this stage the verifier only measures. Where
 `config.prm.data` names a dataset, its labels are learned instead (`prm_data.py`).
 """
 
@@ -28,7 +28,7 @@ def train_prm(run: Run) -> Params:
     """Trains (or continues, or finds finished) the process reward model; returns its parameters."""
     run = run.of_stage("prm")
     if run.config.prm.path:
-        say(f"PRM: {run.config.prm.path} judges as it is; there is nothing to train")
+        say(f"PRM: {run.config.prm.path} rates the steps as it is; there is nothing to train")
         return {}
     if run.config.prm.data:
         return train_on_records(run)

@@ -1,4 +1,4 @@
-"""Stage prm on step-labelled data: a process reward model learns from records instead of a task's judge."""
+"""Stage prm on step-labelled data: a process reward model learns from records instead of a task's verifier."""
 
 import functools
 import json

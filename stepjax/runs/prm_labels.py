@@ -16,8 +16,8 @@ def labelled_example(run: Run, response: Response, *, every_token: bool = False)
 
     The label stands on a step's last token, or on `every_token` of it.
     """
-    target, judgements = run.config.prm.target, response.judgements
-    unknown = judgements is None or (target == "prefix" and any(j.correct is None for j in judgements))
+    target, step_ratings = run.config.prm.target, response.step_ratings
+    unknown = step_ratings is None or (target == "prefix" and any(j.correct is None for j in step_ratings))
     if unknown and target != "value":
         raise UserError(
             f"task {run.task.name}: it has no step verifier to label a process reward model's data with; "
@@ -40,20 +40,20 @@ def _on_every_token(run: Run, response: Response, example: Example) -> Example:
 
 
 def step_classes(run: Run, response: Response) -> tuple[np.ndarray, list[int]]:
-    """Which response tokens end a judged step (bool[n]), and those steps' classes (0 bad, 1 neutral, 2 good).
+    """Which response tokens end a rated step (bool[n]), and those steps' classes (0 bad, 1 neutral, 2 good).
 
     What the classes say is `config.prm.target`: the step's own rating; whether all steps up to it are right; or whether
     the response that it belongs to ends in the right answer, whose probability is the prefix's value under the policy.
     """
     index, end = run.splitter.split_host(response.tokens)
-    judgements = response.judgements or []
+    step_ratings = response.step_ratings or []
     if not response.finished and len(end):
         end[-1] = False
     if run.config.prm.target == "value":
         return end, [2 * response.correct] * int(end.sum())
-    if not judgements:
+    if not step_ratings:
         end[:] = False
-    classes = [j.rating + 1 for j in judgements]
+    classes = [j.rating + 1 for j in step_ratings]
     if run.config.prm.target == "prefix":
-        classes = [2 * int(right) for right in np.cumprod([bool(j.correct) for j in judgements])]
+        classes = [2 * int(right) for right in np.cumprod([bool(j.correct) for j in step_ratings])]
     return end, [classes[min(i, len(classes) - 1)] for i in index[end]]

@@ -1,4 +1,4 @@
-"""Responses on the host: sampling them in batches of one compiled size, reading their steps, judging them exactly."""
+"""Responses on the host: sampling them in batches of one compiled size, reading their steps, rating them exactly."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 from stepjax.runs.setup import Run
-from stepjax.tasks.base import Problem, StepJudgement, Task
+from stepjax.tasks.base import Problem, StepRating, Task
 from stepjax.tasks.calculator import Calculator
 from stepjax.tasks.encoding import Prompts
 from stepjax.tasks.gsm8k import trivial_calculations
@@ -37,7 +37,7 @@ class Response:
       steps: the text of each step.
       finished: False where it was truncated.
       correct: whether its final answer is right.
-      judgements: one a step, or None where the task has no step verifier.
+      step_ratings: one a step, or None where the task has no step verifier.
     """
 
     problem: Problem
@@ -47,7 +47,7 @@ class Response:
     steps: list[str]
     finished: bool
     correct: bool
-    judgements: list[StepJudgement] | None
+    step_ratings: list[StepRating] | None
 
 
 class ResponseSampler:
@@ -57,7 +57,7 @@ class ResponseSampler:
       occupancy: how well the last call used its slots, on the device; None before the first call.
     """
 
-    def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler, *, plain: bool = False):
+    def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler):
         self.run = run
         self.shape = shape
         self.program: Program = rollout_program(
@@ -67,7 +67,6 @@ class ResponseSampler:
             eos=run.ends,
             sampler=sampler,
             tool=environment_tool(run),
-            plain=plain,
             gather=run.config.mesh.gather_to_decode,
         )
         self.occupancy: Occupancy | None = None
@@ -92,7 +91,7 @@ class ResponseSampler:
     def many(
         self, params: Any, prompts: Prompts, rows: Sequence[int], key: jax.Array, bar: Any = None
     ) -> list[Response]:
-        """A judged response to each of any number of prompts, in batches; row i uses random key i."""
+        """A rated response to each of any number of prompts, in batches; row i uses random key i."""
         found: list[Response] = []
         size = self.shape.rows
         for first in range(0, len(rows), size):
@@ -155,7 +154,7 @@ def environment_tool(run: Run) -> HostTool | None:
 
 
 def read_responses(run: Run, problems: Sequence[Problem], trajectory: Trajectory) -> list[Response]:
-    """Fetches a trajectory's tokens and judges every row exactly; of several processes each judges its own rows."""
+    """Fetches a trajectory's tokens and rates every row exactly; of several processes each rates its own rows."""
     hosts = HostRows(run.mesh, len(problems))
     return share_responses(hosts, problems, read_own_responses(run, hosts, problems, trajectory))
 
@@ -167,7 +166,7 @@ def share_responses(hosts: HostRows, problems: Sequence[Problem], own: Sequence[
     rows = [
         (
             *(r.prompt, r.tokens, r.text, r.steps, r.finished, r.correct),
-            None if r.judgements is None else [(j.rating, j.correct, j.kind) for j in r.judgements],
+            None if r.step_ratings is None else [(j.rating, j.correct, j.kind) for j in r.step_ratings],
         )
         for r in own
     ]
@@ -181,16 +180,16 @@ def share_responses(hosts: HostRows, problems: Sequence[Problem], own: Sequence[
             steps=steps,
             finished=finished,
             correct=correct,
-            judgements=None if judged is None else [StepJudgement(*j) for j in judged],
+            step_ratings=None if rated is None else [StepRating(*j) for j in rated],
         )
-        for problem, (prompt, tokens, text, steps, finished, correct, judged) in zip(problems, shared, strict=True)
+        for problem, (prompt, tokens, text, steps, finished, correct, rated) in zip(problems, shared, strict=True)
     ]
 
 
 def read_own_responses(
     run: Run, hosts: HostRows, problems: Sequence[Problem], trajectory: Trajectory
 ) -> list[Response]:
-    """This process's rows of a trajectory, read and judged; `problems` are those of all rows."""
+    """This process's rows of a trajectory, read and rated; `problems` are those of all rows."""
     fields = (trajectory.tokens, trajectory.prompt_length, trajectory.response_length, trajectory.finished)
     tokens, prompt_length, response_length, finished = hosts.local(fields)
     problems = [problems[int(row)] for row in hosts.mine]
@@ -213,7 +212,7 @@ def grade_responses(task: Task, problems: Sequence[Problem], texts: Sequence[str
 
 
 def read_response(run: Run, problem: Problem, prompt: Sequence[int], ids: Sequence[int], finished: bool) -> Response:
-    """One response in tokens, read and judged."""
+    """One response in tokens, read and rated."""
     text = run.tokenizer.decode(ids, skip_special_tokens=True)
     return _response(run, problem, prompt, ids, text, finished, finished and run.task.grade(problem, text))
 
@@ -236,7 +235,7 @@ def _response(
         steps=steps,
         finished=finished,
         correct=finished and right,
-        judgements=run.task.judge(problem, steps),
+        step_ratings=run.task.rate_steps(problem, steps),
     )
 
 
@@ -244,9 +243,9 @@ def ratings_by_token(responses: Sequence[Response], index: np.ndarray, end: np.n
     """The exact rating of each step at its last token, float32[B, T]; 0 elsewhere and where there is no verifier."""
     ratings = np.zeros(index.shape, np.float32)
     for i, response in enumerate(responses):
-        if response.judgements:
+        if response.step_ratings:
             at = np.flatnonzero(end[i])
-            known = np.array([j.rating for j in response.judgements], np.float32)
+            known = np.array([j.rating for j in response.step_ratings], np.float32)
             ratings[i, at] = known[np.minimum(index[i, at], len(known) - 1)]
     return ratings
 
@@ -269,11 +268,12 @@ def measure(responses: Sequence[Response]) -> dict[str, float]:
     notes that work nothing out, limit_kept the share of stated step limits that were kept, a truncation never.
     """
     n = max(len(responses), 1)
-    steps = [j for r in responses for j in r.judgements or []]
+    steps = [j for r in responses for j in r.step_ratings or []]
     figures = {"accuracy": sum(r.correct for r in responses) / n}
-    right = [r for r in responses if r.correct and r.judgements and all(j.correct is not None for j in r.judgements)]
+    right = [r for r in responses if r.correct and r.step_ratings]
+    right = [r for r in right if all(j.correct is not None for j in r.step_ratings or [])]
     if steps and all(j.correct is not None for j in steps):
-        wrong = sum(any(not j.correct for j in r.judgements or []) for r in right)
+        wrong = sum(any(not j.correct for j in r.step_ratings or []) for r in right)
         figures["trace_error"] = wrong / max(len(right), 1)
     if steps:
         for name, rating in (("good", 1), ("neutral", 0), ("bad", -1)):

@@ -29,12 +29,12 @@ def sample_rows(
         for k, text in enumerate(response.steps):
             tokens = np.flatnonzero(index[i] == k)
             at_end = tokens[end[i, tokens]]
-            judged = response.judgements[k] if response.judgements else None
+            rated = response.step_ratings[k] if response.step_ratings else None
             steps.append(
                 {
                     "text": text,
-                    "rating": judged.rating if judged else None,
-                    "kind": judged.kind if judged else None,
+                    "rating": rated.rating if rated else None,
+                    "kind": rated.kind if rated else None,
                     "prm": [round(float(p), 4) for p in prm[i, at_end[0]]] if prm is not None and len(at_end) else None,
                     "rewards": {n: _round(rewards[i, j, tokens].sum()) for j, n in enumerate(names)},
                     "advantage": {

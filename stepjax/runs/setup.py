@@ -23,7 +23,7 @@ from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, Sc
 from stepjax.models.backends import choose_attention
 from stepjax.models.checkpoint_folder import CheckpointFolder
 from stepjax.models.lora import LoRA
-from stepjax.models.parts import Part, adapters_and_heads, without_adapters
+from stepjax.models.trainable import Trainable, adapters_and_heads, without_adapters
 from stepjax.parallel import fetch, is_main_process, key_on, make_mesh, put, replicated
 from stepjax.programs import Program
 from stepjax.runs.base import SHAPE, check_base
@@ -121,11 +121,11 @@ class Run:
             return self
         return dataclasses.replace(self, config=dataclasses.replace(self.config, lora=LoRAOptions()))
 
-    def part(self, stage: str, definition: Definition) -> Part:
+    def trainable(self, stage: str, definition: Definition) -> Trainable:
         """The parameters that a stage trains and saves."""
         if not self.config.lora.rank:
-            return Part(definition)
-        return Part(definition, adapters_and_heads if stage in self.config.lora.stages else without_adapters)
+            return Trainable(definition)
+        return Trainable(definition, adapters_and_heads if stage in self.config.lora.stages else without_adapters)
 
     def key(self, name: str) -> jax.Array:
         """The random key of a purpose, on the mesh: one tree of keys from the run's seed."""

@@ -9,9 +9,9 @@ from typing import Any
 from stepjax.errors import UserError
 from stepjax.models import Definition
 from stepjax.models.definition import Params
-from stepjax.models.parts import Part, join, without_adapters
 from stepjax.models.peft_adapter import load_adapter
 from stepjax.models.pretrained import pretrained_params
+from stepjax.models.trainable import Trainable, join, without_adapters
 from stepjax.programs import abstract
 from stepjax.rewards.signals import reads_prm
 from stepjax.runs.setup import Run
@@ -69,8 +69,8 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
         raise no_stage(run, stage)
     if starts_loaded(run, stage):
         return start_params(run, definition)
-    part = run.part(stage, definition)
-    like: Any = abstract(part.shapes, part.shardings(run.mesh))
+    trainable = run.trainable(stage, definition)
+    like: Any = abstract(trainable.shapes, trainable.shardings(run.mesh))
     with Checkpoints(stage_folder(run, stage)) as checkpoints:
         return join(checkpoints.restore_part((*keys, "params"), like), frozen_params(run, stage, definition))
 
@@ -80,14 +80,14 @@ def start_params(run: Run, definition: Definition) -> Params:
     `config.lora.path` or change nothing yet."""
     assert run.start is not None
     loaded = pretrained_params(run.start, dataclasses.replace(run.decoder, lora=None), run.mesh)
-    part = Part(definition, without_adapters)
-    if not part.rest_shapes:
+    trainable = Trainable(definition, without_adapters)
+    if not trainable.frozen_shapes:
         return loaded
     if run.config.lora.path:
         lora = run.policy_lora
         assert lora is not None
         return join(loaded, load_adapter(run.config.lora.path, definition, lora, run.start.family, run.mesh))
-    return join(loaded, part.init_rest(run.key("adapters"), run.mesh))
+    return join(loaded, trainable.init_frozen(run.key("adapters"), run.mesh))
 
 
 def frozen_params(run: Run, stage: str, definition: Definition) -> Params:
@@ -96,13 +96,13 @@ def frozen_params(run: Run, stage: str, definition: Definition) -> Params:
     They are the weights that the SFT's policy stands on, not copied, or, in a stage without adapters, fresh ones that
     change nothing.
     """
-    part = run.part(stage, definition)
-    if not part.rest_shapes:
+    trainable = run.trainable(stage, definition)
+    if not trainable.frozen_shapes:
         return {}
     if stage not in run.config.lora.stages:
-        return part.init_rest(run.key("adapters"), run.mesh)
+        return trainable.init_frozen(run.key("adapters"), run.mesh)
     policy = base_params(run) if stage == "sft" else stage_params(run, "sft", run.policy)
-    return part.rest_of(policy if "trunk" in definition.shapes else {"language": policy})
+    return trainable.frozen_of(policy if "trunk" in definition.shapes else {"language": policy})
 
 
 def base_params(run: Run) -> Params:
@@ -140,21 +140,21 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
         needs["eval"] = []
     if run.config.prm.data and not run.config.prm.from_sft:
         needs["prm"] = []
-    if run.config.prm.path:  # judged by a public model: nothing is trained
+    if run.config.prm.path:  # rated by a public model: nothing is trained
         needs |= {"prm": [], "ppo": ["sft"]}
     for i, stage in enumerate(stages):
         for need in needs.get(stage, []):
             if need not in stages[:i]:
                 _check_stage(run, need, finished=stage != "eval")
-    judged = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
-    judged = [] if run.config.prm.path else judged
+    rated = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
+    rated = [] if run.config.prm.path else rated
     if "ppo" in stages:
-        judged += [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "verifier"]
+        rated += [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "verifier"]
         limits = [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "limit"]
         if limits and run.task.problems("train")[0].step_limit is None:
             raise UserError(
                 f"{limits[0]} needs prompts that state a step limit, which task {run.task.name} does not write here; "
                 "register_chain does with config.task.register_chain.step_limit=True"
             )
-    if judged and run.task.judge(run.task.problems("train")[0], []) is None:
-        raise UserError(f"{judged[0]} needs a judge of single steps, which task {run.task.name} does not have")
+    if rated and run.task.rate_steps(run.task.problems("train")[0], []) is None:
+        raise UserError(f"{rated[0]} needs a verifier of single steps, which task {run.task.name} does not have")

@@ -17,7 +17,7 @@ from stepjax.learners.optimizers import abstract_state, init_state, make_optimiz
 from stepjax.learners.supervised import LossSums, train_program
 from stepjax.models import Definition
 from stepjax.models.definition import Params
-from stepjax.models.parts import join
+from stepjax.models.trainable import join
 from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put
 from stepjax.runs.profile import Profile
 from stepjax.runs.setup import Run, check_finite, check_state
@@ -47,8 +47,8 @@ def train(
     of the options; with `values` the batches have soft labels.
     """
     optimizer = optimizer or make_optimizer(options.optimizer, options.updates)
-    part, frozen = run.part(stage, definition), frozen_params(run, stage, definition)
-    like = abstract_state(part, optimizer, run.mesh)
+    trainable, frozen = run.trainable(stage, definition), frozen_params(run, stage, definition)
+    like = abstract_state(trainable, optimizer, run.mesh)
     with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
         done, position = 0, None
         if found := checkpoints.resume(like):
@@ -58,7 +58,7 @@ def train(
                 return join(state["params"], frozen)
         data = batches()
         if position is None:
-            state = init_state(part.split(initial())[0], optimizer, like, run.mesh)
+            state = init_state(trainable.split(initial())[0], optimizer, like, run.mesh)
         else:
             data.restore(position)
         program = train_program(
@@ -70,7 +70,7 @@ def train(
             rows=options.rows,
             width=options.row_tokens,
             values=values,
-            part=part,
+            trainable=trainable,
         )
         finite = finite_program(like, run.mesh)
         sharding = batch_sharding(run.mesh)

@@ -18,7 +18,7 @@ from stepjax.labels.sources import sampled_records, solutions
 from stepjax.options import parse
 from stepjax.runs.setup import Run, open_run
 from stepjax.studies.label_study_chains import chain_study
-from stepjax.studies.label_study_figures import judge, study
+from stepjax.studies.label_study_figures import rate, study
 from stepjax.studies.label_study_page import write_page
 from stepjax.studies.label_study_tables import show_study
 from stepjax.workdir.json_file import plain, write_json
@@ -29,16 +29,16 @@ FILE = "label_study.json"
 def run_study(run: Run, completers: dict[str, tuple[str, str]]) -> dict[str, Any]:
     """The study in a run's own world by trained completers (`name: (work directory, stage)`), then on longer chains."""
     start, options = time.perf_counter(), run.config.label
-    judged = judge(run, solutions(run, sampled_records(run)))
+    rated = rate(run, solutions(run, sampled_records(run)))
     found: dict[str, Any] = {
-        "solutions": len(judged),
-        "wrong": sum(j.first_error != NO_ERROR for j in judged),
+        "solutions": len(rated),
+        "wrong": sum(j.first_error != NO_ERROR for j in rated),
         "completers": {},
     }
     for name, (folder, stage) in completers.items():
         label = dataclasses.replace(options, completer=folder, stage=stage)
         completer, named = load_completer(dataclasses.replace(run, config=dataclasses.replace(run.config, label=label)))
-        found["completers"][name] = {"is": named, **study(judged, completer, options.most)}
+        found["completers"][name] = {"is": named, **study(rated, completer, options.most)}
         write_json(run.workdir / FILE, plain(found))
     found["chains"] = chain_study(run, options.most)
     found["seconds"] = round(time.perf_counter() - start)

@@ -8,7 +8,7 @@ from stepjax.data.tokenizers import encode
 from stepjax.labels.solution import Solution
 from stepjax.runs.setup import Run
 from stepjax.studies.chain_completer import ChainCompleter
-from stepjax.studies.label_study_figures import judge, study
+from stepjax.studies.label_study_figures import rate, study
 from stepjax.tasks.register_chain import RegisterChain, RegisterChainConfig
 
 OPERATIONS = 8
@@ -34,15 +34,15 @@ def chain_study(run: Run, most: int) -> dict[str, Any]:
         prompt = tuple(encode(run.tokenizer, problem.prompt))
         step = run.splitter.split_host(tokens)[0]
         solutions.append(Solution(record, problem, prompt, tokens, step, True, right))
-    judged = judge(dataclasses.replace(run, task=task), solutions)
+    rated = rate(dataclasses.replace(run, task=task), solutions)
     found: dict[str, Any] = {
         "operations": OPERATIONS,
         "steps": sum(s.steps for s in solutions) / len(solutions),
-        "solutions": len(judged),
-        "wrong": sum(j.first_error >= 0 for j in judged),
+        "solutions": len(rated),
+        "wrong": sum(j.first_error >= 0 for j in rated),
         "completers": {},
     }
     for name, error in ERRORS.items():
         completer = ChainCompleter(task, run.tokenizer, error=error, seed=run.config.label.seed)
-        found["completers"][name] = {"is": {"error": error}, **study(judged, completer, most)}
+        found["completers"][name] = {"is": {"error": error}, **study(rated, completer, most)}
     return found

@@ -26,8 +26,8 @@ DEEPEST = 6
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A solution and where its first wrong step is, by the exact judge; −1: nowhere."""
+class Rated:
+    """A solution and where its first wrong step is, by the exact verifier; −1: nowhere."""
 
     solution: Solution
     first_error: int
@@ -38,13 +38,13 @@ def sizes_up_to(most: int) -> list[int]:
     return [1 << i for i in range(most.bit_length()) if 1 << i <= most]
 
 
-def study(judged: Sequence[Judged], complete: Complete, most: int) -> dict[str, Any]:
+def study(rated: Sequence[Rated], complete: Complete, most: int) -> dict[str, Any]:
     """Figures of one completer: `strength` (right from the prompt) and, by N, those of each kind of label."""
     remembered = Remembered(complete)
-    prompts = {j.solution.prompt: j.solution for j in judged}
+    prompts = {j.solution.prompt: j.solution for j in rated}
     asked = [Request(s.prefix(0), 4) for s in prompts.values()]
     from_start = [c.correct for found in remembered(asked) for c in found]
-    for j in judged:  # in order of N below, but sampled at once, in full batches
+    for j in rated:  # in order of N below, but sampled at once, in full batches
         asked += [Request(j.solution.prefix(k), most) for k in range(1, j.solution.steps + _open(j.solution))]
     with progress("Completions", len(asked), "prefixes") as bar:
         for at in range(0, len(asked), 32):
@@ -52,9 +52,9 @@ def study(judged: Sequence[Judged], complete: Complete, most: int) -> dict[str, 
             bar.advance(len(asked[at : at + 32]))
     found: dict[str, Any] = {"strength": float(np.mean(from_start)), "by_n": {}}
     for n in sizes_up_to(most):
-        monte = [_alone(monte_carlo(j.solution, Completions(n), "soft"), remembered) for j in judged]
-        search = [_alone(omegaprm([j.solution], TreeSearch(n), None), remembered)[0] for j in judged]
-        found["by_n"][str(n)] = figures(judged, monte, search)
+        monte = [_alone(monte_carlo(j.solution, Completions(n), "soft"), remembered) for j in rated]
+        search = [_alone(omegaprm([j.solution], TreeSearch(n), None), remembered)[0] for j in rated]
+        found["by_n"][str(n)] = figures(rated, monte, search)
     return found
 
 
@@ -68,12 +68,12 @@ def _alone(labelling: Any, complete: Complete) -> Any:
 
 
 def figures(
-    judged: Sequence[Judged], monte: Sequence[LabelledSolution], search: Sequence[LabelledSolution]
+    rated: Sequence[Rated], monte: Sequence[LabelledSolution], search: Sequence[LabelledSolution]
 ) -> dict[str, Any]:
     """First errors and steps by each kind of label: hard (any completion right), soft (at .5, and tuned), OmegaPRM."""
-    truth = np.array([j.first_error for j in judged])
+    truth = np.array([j.first_error for j in rated])
     values = [np.array(record.values, np.float64) for record in monte]
-    half = np.arange(len(judged)) % 2 == 0
+    half = np.arange(len(rated)) % 2 == 0
     threshold = tune_threshold([v for v, h in zip(values, half, strict=True) if h], truth[half])
     places = {
         "hard": np.array([first_below(v, 1e-9) for v in values]),
@@ -83,25 +83,25 @@ def figures(
     }
     found: dict[str, Any] = {"threshold": threshold}
     for kind, place in places.items():
-        of = ~half if kind == "soft_tuned" else np.ones(len(judged), bool)
+        of = ~half if kind == "soft_tuned" else np.ones(len(rated), bool)
         found[kind] = vars(first_errors(place[of], truth[of])) | {
             "by_place": [
                 {"wrong": int(here.sum()), "found": float((place == truth)[here].mean()) if here.any() else None}
                 for here in (of & (np.minimum(truth, DEEPEST - 1) == k) & (truth >= 0) for k in range(DEEPEST))
             ]
         }
-    found["steps"] = {name: steps_report(judged, values, limit) for name, limit in (("hard", 1e-9), ("soft", 0.5))}
+    found["steps"] = {name: steps_report(rated, values, limit) for name, limit in (("hard", 1e-9), ("soft", 0.5))}
     for name, records in (("monte_carlo", monte), ("omegaprm", search)):
-        missed = [r for r, j in zip(records, judged, strict=True) if not j.solution.correct]
+        missed = [r for r, j in zip(records, rated, strict=True) if not j.solution.correct]
         found.setdefault("cost", {})[name] = cost_of(records) | {"of_wrong_answers": cost_of(missed)}
     return found
 
 
-def steps_report(judged: Sequence[Judged], values: Sequence[np.ndarray], limit: float) -> dict[str, Any]:
+def steps_report(rated: Sequence[Rated], values: Sequence[np.ndarray], limit: float) -> dict[str, Any]:
     """Labels of single steps against "all right so far": accuracy and both errors, in all and by place of the step."""
     rows = [
         (min(k, DEEPEST - 1), j.first_error == NO_ERROR or k < j.first_error, v >= limit)
-        for j, of_one in zip(judged, values, strict=True)
+        for j, of_one in zip(rated, values, strict=True)
         for k, v in enumerate(of_one)
         if not (j.solution.finished and k == len(of_one) - 1)  # the last one's label is the outcome, not a sample
     ]
@@ -131,14 +131,14 @@ def cost_of(records: Sequence[LabelledSolution]) -> dict[str, Any]:
     return {"completions": sum(c.completions for c in costs) / count, "tokens": sum(c.tokens for c in costs) / count}
 
 
-def judge(run: Run, found: Sequence[Solution]) -> list[Judged]:
+def rate(run: Run, found: Sequence[Solution]) -> list[Rated]:
     """Solutions that ended, with the task's own word on their steps."""
-    judged = []
+    rated = []
     for solution in found:
-        judgements = run.task.judge(solution.problem, solution.record.steps)
-        if judgements is None:
-            raise UserError(f"label_study: task {run.task.name} has no judge of single steps; use register_chain")
+        step_ratings = run.task.rate_steps(solution.problem, solution.record.steps)
+        if step_ratings is None:
+            raise UserError(f"label_study: task {run.task.name} has no verifier of single steps; use register_chain")
         if solution.finished:
-            wrong = [k for k, j in enumerate(judgements) if not j.correct]
-            judged.append(Judged(solution, wrong[0] if wrong else NO_ERROR))
-    return judged
+            wrong = [k for k, j in enumerate(step_ratings) if not j.correct]
+            rated.append(Rated(solution, wrong[0] if wrong else NO_ERROR))
+    return rated

@@ -1,6 +1,6 @@
 """A study: process reward models trained on five kinds of labels of the same responses, measured in three worlds.
 
-Kinds: `exact` (the judge's word on each step), `hard` (some completion from there was right), `soft` (the share of
+Kinds: `exact` (the verifier's word on each step), `hard` (some completion from there was right), `soft` (the share of
 completions that were), `value` (whether the response itself was right, on each of its steps) and `outcome` (the same on
 its last step alone). Worlds: the one trained in, longer chains, and other register names. `configs/prm_study.py` says
 how to run it.
@@ -49,7 +49,7 @@ Labels = Callable[[Response, np.ndarray], list[int | None]]
 
 
 def exact(response: Response, values: np.ndarray) -> list[int | None]:
-    ratings = known_ratings(response.judgements or [], response.finished, len(response.steps))
+    ratings = known_ratings(response.step_ratings or [], response.finished, len(response.steps))
     return [None if rating is None else COMPLETIONS * (rating >= 0) for rating in ratings]
 
 
@@ -119,7 +119,7 @@ def sample(run: Run, policy: Any, split: str, problems: int, *, each: int, fold:
 
 
 def label_figures(responses: Sequence[Response], values: Sequence[np.ndarray]) -> dict[str, Any]:
-    """How the labels of steps agree with the judge's: the share of steps on which they say the same."""
+    """How the labels of steps agree with the verifier's: the share of steps on which they say the same."""
     found = {}
     for kind, labels in KINDS.items():
         pairs = [
@@ -185,7 +185,7 @@ def measure_in(run: Run, policy: Any, models: dict[str, Any], *, fold: int) -> d
 
 
 def scored(response: Response, scores: np.ndarray, values: np.ndarray | None) -> ScoredSolution:
-    ratings = known_ratings(response.judgements or [], response.finished, len(response.steps))
+    ratings = known_ratings(response.step_ratings or [], response.finished, len(response.steps))
     wrong = [k for k, rating in enumerate(ratings) if rating is not None and rating < 0]
     return ScoredSolution(
         right=p_right(scores),

@@ -1,7 +1,7 @@
 """Problem sources with their verifiers, and the grading of answers."""
 
 from stepjax.answers.grading import grade
-from stepjax.tasks.base import Problem, StepJudgement, Task
+from stepjax.tasks.base import Problem, StepRating, Task
 from stepjax.tasks.gsm8k import check_calculations
 
-__all__ = ["Problem", "StepJudgement", "Task", "check_calculations", "grade"]
+__all__ = ["Problem", "StepRating", "Task", "check_calculations", "grade"]

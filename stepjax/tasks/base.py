@@ -1,4 +1,4 @@
-"""What a task is: problems with known answers, a grader, and (where there is one) an exact judge of single steps."""
+"""What a task is: problems with known answers, a grader, and (where there is one) an exact verifier of single steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class StepJudgement:
+class StepRating:
     """What is exactly known of one step.
 
     Attributes:
@@ -61,8 +61,8 @@ class Task(Protocol):
         """Whether the response's final answer is right."""
         ...
 
-    def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement] | None:
-        """An exact judgement a step, or None where the task has no step verifier."""
+    def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
+        """An exact rating a step, or None where the task has no step verifier."""
         ...
 
 

@@ -10,7 +10,7 @@ from stepjax.answers.arithmetic import NUMBER, ExpressionError, changes_nothing,
 from stepjax.answers.grading import final_answer, grade
 from stepjax.data.jsonl import read_jsonl
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepRating
 
 _NOTE = re.compile(r"<<([^<>]*)>>")  # no "<" inside: a run of unclosed marks is then scanned only once
 _VALUE = re.compile(rf"\s*-?(?:{NUMBER})(?:/(?:{NUMBER})|%)?\s*")
@@ -140,7 +140,7 @@ class GSM8K:
         """Whether the response's final answer (`#### 72`, or a box) is right."""
         return grade(response, problem.answer)
 
-    def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement]:
+    def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating]:
         """Rates each step by its notes alone: a "calculation" +1 or -1, "text" and the "answer" line 0.
 
         Notes that hold do not make a step right, so `correct` is None throughout.
@@ -156,11 +156,11 @@ class GSM8K:
         return _read(self.path / "test.jsonl", "test")
 
 
-def _judge(step: str) -> StepJudgement:
+def _judge(step: str) -> StepRating:
     if step.lstrip().startswith("####"):
-        return StepJudgement(0, None, "answer")
+        return StepRating(0, None, "answer")
     rating = check_calculations(step)
-    return StepJudgement(rating, None, "calculation" if rating else "text")
+    return StepRating(rating, None, "calculation" if rating else "text")
 
 
 def _read(path: Path, split: str) -> list[Problem]:

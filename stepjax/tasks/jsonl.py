@@ -10,7 +10,7 @@ from typing import Any
 from stepjax.answers.grading import final_answer, grade, grade_many, group_answers
 from stepjax.data.jsonl import FieldType, read_jsonl
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepRating
 
 _SLOT = "{problem}"
 _VALID_SHARE = 8  # one in so many of the training file's problems belongs to the split valid
@@ -18,7 +18,7 @@ _MOST_VALID = 512
 
 
 class JsonlProblems:
-    """Problems read from JSONL files and graded by their final answers; there is no judge of single steps.
+    """Problems read from JSONL files and graded by their final answers; there is no verifier of single steps.
 
     The split "test" is its own file or, without one, the share of the training file that a hash of the problem's text
     picks: the same problems on every machine, whatever their order. The split "valid" is picked likewise from the rest
@@ -102,7 +102,7 @@ class JsonlProblems:
         """Which responses give the same final answer, for votes; −1 where there is none."""
         return group_answers([self._marked(response) for response in responses])
 
-    def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement] | None:
+    def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
         """None: nothing is known of single steps."""
         return None
 

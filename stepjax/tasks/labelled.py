@@ -7,7 +7,7 @@ from stepjax.answers.grading import grade
 from stepjax.data.dataset import Records, splits
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepRating
 
 _MOST_TEXTS = 20_000
 
@@ -15,7 +15,7 @@ _MOST_TEXTS = 20_000
 class LabelledProblems:
     """One problem a record, in the dataset's order; a record with a wrong step or a wrong end demonstrates nothing.
 
-    Steps of single records are known, those of new responses are not: there is no judge.
+    Steps of single records are known, those of new responses are not: there is no verifier.
     """
 
     name = "labelled"
@@ -49,7 +49,7 @@ class LabelledProblems:
     def grade(self, problem: Problem, response: str) -> bool:
         return bool(problem.answer) and grade(response, problem.answer)
 
-    def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement] | None:
+    def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
         """None: nothing is known of the steps of a new response."""
         return None
 

@@ -44,8 +44,6 @@ class Checkpoints:
         directory: Path | str,
         *,
         keep: int = 2,
-        every: int = 0,
-        keep_every: int = 0,
         notify: Callable[[str], None] = _to_stderr,
     ):
         """Looks at the folder, if there is one, and clears away what a killed save left there.
@@ -53,15 +51,13 @@ class Checkpoints:
         Args:
           directory: `workdir/checkpoints/<stage>`.
           keep: how many of the newest checkpoints stay, at least 1.
-          every: steps between saves, for `due`; 0: never due.
-          keep_every: a checkpoint at a multiple of it stays for good; 0: none does.
           notify: takes the notice that a damaged checkpoint was passed over.
         """
         if keep < 1:
             raise UserError(f"checkpoints to keep: {keep} given, at least 1 is needed to resume a run")
         # Absolute: a later change of the current folder must not move the checkpoints.
         self.directory = Path(directory).absolute()
-        self._keep, self._every, self._keep_every = keep, every, keep_every
+        self._keep = keep
         self._notify = notify
         self._primary = jax.process_index() == 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -72,10 +68,6 @@ class Checkpoints:
             except OSError as error:
                 raise UserError(f"checkpoints in {self.directory} cannot be used: {fmt.reason(error)}") from error
         agree(0)  # nobody looks before the folder is clean
-
-    def due(self, step: int) -> bool:
-        """True where `step` is a multiple of `every`."""
-        return self._every > 0 and step > 0 and step % self._every == 0
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint whose files are complete (`restore` reads them), None without one."""
@@ -126,8 +118,7 @@ class Checkpoints:
                 partial.rename(final)
                 fmt.sync_folder(self.directory)
                 for old in fmt.steps(self.directory)[: -self._keep]:
-                    if not (self._keep_every and old % self._keep_every == 0):
-                        fmt.remove(self.directory / str(old))
+                    fmt.remove(self.directory / str(old))
         except Exception as error:
             self._end(partial, whole=False)
             raise self._write_error(step, error) from error

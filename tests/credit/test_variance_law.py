@@ -15,7 +15,7 @@ import pytest
 from stepjax.credit import segment_gae
 from stepjax.steps import StepSplitter
 from stepjax.tasks.register_chain import RegisterChain, RegisterChainConfig, build_tokenizer
-from stepjax.tasks.register_chain.parser import judge_steps
+from stepjax.tasks.register_chain.parser import rate_steps
 from stepjax.tasks.register_chain.program import apply, parse_program, value_of
 
 KS, LAMBDAS = (2, 4, 8, 16), (1.0, 0.95)
@@ -108,7 +108,7 @@ def test_register_chain(k, tokenizer, splitter):
     tokens, ratings = np.full((ROWS, width), tokenizer.pad_token_id), np.zeros((ROWS, max(KS)))
     for row in range(ROWS):
         lines = worked_out(programs[row % len(programs)], right, uniform)
-        ratings[row, :k] = [j.rating for j in judge_steps(programs[row % len(programs)], lines, "local")]
+        ratings[row, :k] = [j.rating for j in rate_steps(programs[row % len(programs)], lines, "local")]
         tokens[row, : k * N] = tokenizer.encode("".join(f"{line}\n" for line in lines), add_special_tokens=False)
     mask = np.broadcast_to(np.arange(width) < k * N, tokens.shape)
     steps = splitter.split(tokens, mask)

@@ -175,11 +175,11 @@ def test_where_the_first_error_is():
 
 
 def test_a_cut_off_step_has_no_rating_and_a_step_without_token_its_predecessors_score():
-    class Judged:
+    class Rated:
         rating = 1
 
-    assert known_ratings([Judged, Judged], True, 2) == [1, 1]
-    assert known_ratings([Judged, Judged], False, 2) == [1, None]
+    assert known_ratings([Rated, Rated], True, 2) == [1, 1]
+    assert known_ratings([Rated, Rated], False, 2) == [1, None]
     assert known_ratings([], True, 2) == [None, None]
     scores = np.array([[0.1], [0.2]])
     index, end = np.array([0, 0, 2, 2]), np.array([False, True, False, True])

@@ -61,7 +61,7 @@ def test_edits_of_a_register_program_and_what_they_are_worth(name):
     text, ratings = CHAIN_EDITS[name]
     edited = EDITS[name](take_apart(task, CHAIN, CHAIN_TEXT, "\n", ""))
     assert edited == text
-    assert [j.rating for j in task.judge(CHAIN, edited.split("\n"))] == ratings
+    assert [j.rating for j in task.rate_steps(CHAIN, edited.split("\n"))] == ratings
     assert task.grade(CHAIN, edited) == (name not in ("drop", "early", "thanks"))
 
 

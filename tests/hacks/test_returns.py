@@ -6,7 +6,7 @@ import pytest
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
 from stepjax.hacks.comparisons import COMPARISONS
-from stepjax.hacks.returns import LEAST, change, judged_exactly, mean_weights, pushes, response_rows, token_weights
+from stepjax.hacks.returns import LEAST, change, mean_weights, pushes, rated_exactly, response_rows, token_weights
 from stepjax.runs.responses import Response
 from stepjax.steps import StepSplitter
 from stepjax.tasks.register_chain import RegisterChain, RegisterChainConfig, build_tokenizer
@@ -28,7 +28,7 @@ def response(text):
     tokens = [*TOKENIZER.encode(text, add_special_tokens=False), TOKENIZER.eos_token_id]
     steps = SPLITTER.texts(tokens)
     prompt = TOKENIZER.encode(PROBLEM.prompt, add_special_tokens=False)
-    return Response(PROBLEM, prompt, tokens, text, steps, True, "\n?" in text, TASK.judge(PROBLEM, steps))
+    return Response(PROBLEM, prompt, tokens, text, steps, True, "\n?" in text, TASK.rate_steps(PROBLEM, steps))
 
 
 RESPONSES = [response(text) for text in TEXTS]
@@ -85,7 +85,7 @@ def test_streams_add_up_and_the_divergence_of_a_fixed_response_is_nothing():
 
 
 def test_exact_ratings_take_the_place_of_probabilities():
-    exact = judged_exactly(ROWS, RESPONSES)
+    exact = rated_exactly(ROWS, RESPONSES)
     paid = returns({"x": StreamOptions(signal="prm", horizon="response")}, exact)
     np.testing.assert_allclose(paid, returns({"x": StreamOptions(signal="verifier", horizon="response")}))
     assert np.asarray(exact.prm).sum() == sum(len(r.steps) for r in RESPONSES)

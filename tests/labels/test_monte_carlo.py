@@ -90,7 +90,7 @@ def test_a_strong_completer_finds_the_first_error_and_a_value_is_its_chance():
     exact = ChainCompleter(task, tokenizer(), error=0.0)
     agree = 0
     for one in some:
-        truth = next((k for k, j in enumerate(task.judge(one.problem, one.record.steps)) if not j.correct), -1)
+        truth = next((k for k, j in enumerate(task.rate_steps(one.problem, one.record.steps)) if not j.correct), -1)
         found = run_alone(monte_carlo(one, Completions(1)), exact)
         assert found.first_error == -1 or found.first_error >= truth >= 0
         agree += found.first_error == truth

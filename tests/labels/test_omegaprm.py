@@ -105,7 +105,7 @@ def test_searched_rollouts_become_labelled_solutions():
     total = sum(Cost.from_json(r.extra["cost"]).completions for r in found)
     assert total == complete.sampled and total % 8 == 0
     for record in found[1:]:
-        truth = [j.correct for j in task.judge(wrong.problem, record.steps)]
+        truth = [j.correct for j in task.rate_steps(wrong.problem, record.steps)]
         assert record.correct is False and record.first_error >= truth.index(False)
     again = run_alone(
         omegaprm([wrong], TreeSearch(8, searches=5), read_back), ChainCompleter(task, tokenizer(), error=0.3)

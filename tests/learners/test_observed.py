@@ -26,7 +26,7 @@ def observed_rows() -> Trajectory:
     rows = scored()
     written = np.isin(np.arange(T), [P + 1, P + 2, P + 5]) & np.asarray(rows.response)
     steps = Steps(index=rows.steps.index, end=rows.steps.end).only(~written & np.asarray(rows.response))
-    return dataclasses.replace(rows, observed=written, steps=fetch(steps))
+    return dataclasses.replace(rows, env_tokens=written, steps=fetch(steps))
 
 
 @functools.cache
@@ -56,23 +56,23 @@ def assert_same(ours, theirs):
 def test_nothing_is_credited_to_observed_tokens():
     credited, _, _ = trained(observed_rows())
     away = ~np.asarray(credited.mask)
-    assert (np.asarray(credited.observed) & away).sum() > 10
+    assert (np.asarray(credited.env_tokens) & away).sum() > 10
     for name in ("rewards", "advantages", "returns"):
         assert not getattr(credited, name)[np.broadcast_to(away[:, None], credited.rewards.shape)].any(), name
-    assert not credited.weight[away].any() and credited.weight[~away].any()
+    assert not credited.policy_weight[away].any() and credited.policy_weight[~away].any()
 
 
 @pytest.mark.parametrize("column", ["old_logprobs", "ref_logprobs", "values", "prm", "logprobs"])
 def test_what_stands_at_observed_tokens_changes_neither_credit_nor_update(column):
     rows = observed_rows()
-    written = np.asarray(rows.observed)
+    written = np.asarray(rows.env_tokens)
     old = np.asarray(getattr(rows, column))
     changed = dataclasses.replace(
         rows, **{column: np.where(_like(written, old, column), old + 7.0, old).astype(np.float32)}
     )
     assert (np.asarray(getattr(changed, column)) != old).any()
     plain, other = trained(rows), trained(changed)
-    np.testing.assert_array_equal(plain[0].weight, other[0].weight)
+    np.testing.assert_array_equal(plain[0].policy_weight, other[0].policy_weight)
     assert_same(plain[1], other[1])
     own = np.asarray(rows.mask)
     moved = dataclasses.replace(rows, **{column: np.where(_like(own, old, column), old + 0.5, old).astype(np.float32)})

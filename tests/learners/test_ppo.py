@@ -139,7 +139,7 @@ def test_credit_is_what_its_equations_say():
         np.testing.assert_allclose(metrics[f"reward/{name}"], rewards.sum(1).mean(), rtol=1e-4)
         np.testing.assert_allclose(metrics[f"advantage_std/{name}"], advantages[mask].std(), rtol=1e-4)
         weight += o.weight * advantages
-    np.testing.assert_allclose(found.weight, weight, atol=1e-4)
+    np.testing.assert_allclose(found.policy_weight, weight, atol=1e-4)
 
 
 def test_a_scored_batch_is_described():
@@ -240,7 +240,7 @@ def test_a_stream_of_weight_zero_changes_nothing():
     found = credit(dataclasses.replace(OPTIONS, streams={**STREAMS, "extra": extra}), wide)
     wanted = credit_of(False)[1]
     assert np.abs(found.advantages[:, 3]).max() > 0.1
-    np.testing.assert_allclose(found.weight, wanted.weight, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.policy_weight, wanted.policy_weight, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found.returns[:, :3], wanted.returns, rtol=1e-6, atol=1e-6)
 
 
@@ -303,7 +303,7 @@ def policy_objective(params, rows: Trajectory):
     every = jax.nn.log_softmax(logits)[:, :-1]
     logprobs = jnp.pad(jnp.take_along_axis(every, rows.tokens[:, 1:, None], -1)[..., 0], ((0, 0), (1, 0)))
     entropy = jnp.pad(-(jnp.exp(every) * every).sum(-1), ((0, 0), (1, 0)))
-    ratio, w, mask = jnp.exp(logprobs - rows.old_logprobs), rows.weight, rows.mask
+    ratio, w, mask = jnp.exp(logprobs - rows.old_logprobs), rows.policy_weight, rows.mask
     gain = jnp.minimum(ratio * w, jnp.clip(ratio, 1 - o.clip_low, 1 + o.clip_high) * w)
     gain = jnp.where(w < 0, jnp.maximum(gain, o.dual_clip * w), gain)
     to_reference, to_old = rows.ref_logprobs - logprobs, logprobs - rows.old_logprobs
@@ -412,7 +412,7 @@ def test_prompts_and_padding_are_not_learned():
     junk = dataclasses.replace(
         rows,
         tokens=np.where(padding, 7, rows.tokens),
-        weight=np.where(outside, 1e3, rows.weight),
+        policy_weight=np.where(outside, 1e3, rows.policy_weight),
         old_logprobs=np.where(outside, -50.0, rows.old_logprobs).astype(np.float32),
         returns=np.where(outside[:, None], np.nan, rows.returns),
     )
@@ -426,7 +426,7 @@ def test_without_any_critic_the_policy_learns_as_with_one():
     assert not [name for name in described if name.startswith("explained_variance")]
     params, metrics = update(rows, without_critic=True)
     assert params.keys() == {"policy"} and not [name for name in metrics if "value" in name or "critic" in name]
-    beside = dataclasses.replace(credit_of(False)[1], weight=rows.weight)
+    beside = dataclasses.replace(credit_of(False)[1], policy_weight=rows.policy_weight)
     assert_close(params["policy"], update(beside)[0]["policy"], atol=1e-5)
     assert distance(params, {"policy": update(credit_of(False)[1])[0]["policy"]}) > 1e-3
 
@@ -464,8 +464,8 @@ def test_an_adapted_weight_takes_the_place_of_the_streams_own():
     found, metrics = fetch(program(put(rows, by_row), given))
     by_hand = dict(streams, kl=dataclasses.replace(streams["kl"], kl_target=0.0, weight=2.5))
     expected = credit(dataclasses.replace(OPTIONS, streams=by_hand), rows)
-    np.testing.assert_array_equal(found.weight, expected.weight)
-    assert np.abs(expected.weight - credit(OPTIONS, rows).weight).max() > 0.1
+    np.testing.assert_array_equal(found.policy_weight, expected.policy_weight)
+    assert np.abs(expected.policy_weight - credit(OPTIONS, rows).policy_weight).max() > 0.1
     assert metrics["weight/kl"] == 2.5
 
 

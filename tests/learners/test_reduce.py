@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stepjax.learners.reduce import reduced_mean, step_sizes, token_shares
+from stepjax.learners.reduce import loss_weights, step_sizes
 from stepjax.parallel import batch_sharding, make_mesh, put
 
 B, T = 8, 7
@@ -36,10 +36,16 @@ def units(mask, end, unit):
 @functools.cache
 def reduce(unit):
     def sum_count(x, mask, end):
-        shares, count = token_shares(mask, end, unit)
-        return jnp.sum(jnp.where(mask, x, 0) * shares), count
+        weights, count = loss_weights(mask, end, unit)
+        return jnp.sum(jnp.where(mask, x, 0) * weights), count
 
     return jax.jit(sum_count)
+
+
+def mean_over(x, mask, end, unit):
+    """The mean over units of the mean of x over the unit's tokens."""
+    weights, count = loss_weights(mask, end, unit)
+    return jnp.sum(jnp.where(mask, x, 0) * weights) / jnp.maximum(count, 1)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -51,7 +57,6 @@ def test_sums_and_counts_equal_a_loop(unit, x, mask, end):
     expected = [np.mean([np.float64(x[at]) for at in tokens]) for tokens in units(mask, end, unit)]
     assert total.dtype == count.dtype == jnp.float32 and count == len(expected)
     np.testing.assert_allclose(total, np.sum(expected), rtol=1e-5, atol=1e-4)
-    np.testing.assert_allclose(reduced_mean(junk, mask, end, unit), np.sum(expected) / max(len(expected), 1), atol=1e-4)
 
 
 @quick
@@ -69,7 +74,7 @@ def test_a_gradient_is_each_tokens_share(unit):
     rng = np.random.default_rng(0)
     mask, end = rng.random((B, T)) < 0.7, rng.random((B, T)) < 0.3
     x = np.where(mask, rng.normal(size=(B, T)), np.nan).astype(np.float32)
-    found = jax.grad(lambda x: reduced_mean(x, mask, end, unit))(x)
+    found = jax.grad(lambda x: mean_over(x, mask, end, unit))(x)
     expected, all_units = np.zeros((B, T)), units(mask, end, unit)
     for tokens in all_units:
         for at in tokens:
@@ -84,11 +89,11 @@ def test_rows_on_eight_devices_give_the_mean_of_the_batch(unit):
     end, x = rng.random((B, T)) < 0.3, rng.normal(size=(B, T)).astype(np.float32)
     mesh = make_mesh(8)
     rows = put((x, mask, end), batch_sharding(mesh))
-    mean = jax.jit(functools.partial(reduced_mean, unit=unit))
+    mean = jax.jit(functools.partial(mean_over, unit=unit))
     np.testing.assert_allclose(mean(*rows), mean(x, mask, end), rtol=1e-5)
 
 
 def test_units_are_checked():
     x = np.zeros((B, T), np.float32)
     with pytest.raises(ValueError, match='"token", "step" or "sequence"'):
-        reduced_mean(x, x > 0, x > 0, "row")
+        mean_over(x, x > 0, x > 0, "row")

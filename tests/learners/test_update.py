@@ -81,7 +81,7 @@ def descend(params, batch: Trajectory, shares, coefficient, loss: str):
         every = jax.nn.log_softmax(logits)[:, :-1]
         logprobs = jnp.pad(jnp.take_along_axis(every, batch.tokens[:, 1:, None], -1)[..., 0], ((0, 0), (1, 0)))
         entropy = jnp.pad(-(jnp.exp(every) * every).sum(-1), ((0, 0), (1, 0)))
-        w, ratio = batch.weight, jnp.exp(logprobs - batch.old_logprobs)
+        w, ratio = batch.policy_weight, jnp.exp(logprobs - batch.old_logprobs)
         gain = jnp.minimum(ratio * w, jnp.clip(ratio, 1 - o.clip_low, 1 + o.clip_high) * w)
         gain = jnp.where(w < 0, jnp.maximum(gain, o.dual_clip * w), gain) if loss == "ppo" else w * logprobs
         x = batch.ref_logprobs - logprobs

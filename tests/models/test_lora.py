@@ -16,8 +16,8 @@ from stepjax.learners.optimizers import abstract_state, make_optimizer
 from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.families import FAMILIES
 from stepjax.models.lora import LoRA, is_adapter, merge
-from stepjax.models.parts import Part, adapters_and_heads, join, split, without_adapters
 from stepjax.models.peft_adapter import load_adapter, open_adapter, save_adapter
+from stepjax.models.trainable import Trainable, adapters_and_heads, join, split, without_adapters
 from stepjax.parallel import make_mesh
 
 LORA = LoRA(3, 6.0)
@@ -92,8 +92,8 @@ def test_adapters_and_heads_alone_are_trained(kind):
         "score": Definition(lambda rngs: ScoreModel(ADAPTED, 2, rngs)),
         "reader": Definition(lambda rngs: StepReader(ADAPTED, 1, 3, rngs)),
     }[kind]
-    part = Part(definition, adapters_and_heads)
-    ours, rest = paths(part.shapes), paths(part.rest_shapes)
+    trainable = Trainable(definition, adapters_and_heads)
+    ours, rest = paths(trainable.shapes), paths(trainable.frozen_shapes)
     assert ours | rest == paths(definition.shapes) and not ours & rest
     assert {p for p in ours if is_adapter(p)} == {p for p in paths(definition.shapes) if is_adapter(p)}
     heads = {p for p in ours if not is_adapter(p)}
@@ -119,9 +119,9 @@ def test_optimiser_state_is_that_of_the_adapters():
     def size(tree):
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
-    whole = abstract_state(Part(model(big)), optimizer, mesh)
-    part = Part(model(dataclasses.replace(big, lora=LoRA(16, 32.0))), adapters_and_heads)
-    adapted = abstract_state(part, optimizer, mesh)
+    whole = abstract_state(Trainable(model(big)), optimizer, mesh)
+    trainable = Trainable(model(dataclasses.replace(big, lora=LoRA(16, 32.0))), adapters_and_heads)
+    adapted = abstract_state(trainable, optimizer, mesh)
     assert size(whole["optimizer"]) == pytest.approx(8 * 494e6, rel=0.01)
     trained = sum(x.size for x in jax.tree.leaves(adapted["params"]))
     # A and B of the seven projections of 24 layers: 16 × (in + out) each.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from models.tiny import CONFIG, policy_params
 
-from stepjax.models import Definition, LanguageModel, sight
+from stepjax.models import Definition, LanguageModel, attention_context
 from stepjax.models.attention import attend, causal_bias
 from stepjax.models.rope import Rope
 from stepjax.models.splash import splash_attention
@@ -81,7 +81,7 @@ def test_a_whole_decoder_with_windows_of_its_own_a_layer_and_any_rematerialisati
     wanted, wanted_gradient = hidden(config)
     same = {"remat": True, "remat_policy": policy}
     if policy == "full":  # the kernel is slow to interpret: once is enough
-        monkeypatch.setattr(sight, "splash_attention", functools.partial(splash_attention, interpret=True))
+        monkeypatch.setattr(attention_context, "splash_attention", functools.partial(splash_attention, interpret=True))
         same["attention"] = "splash"
     found, gradient = hidden(dataclasses.replace(config, **same))
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)

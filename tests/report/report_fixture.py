@@ -101,7 +101,7 @@ def ppo_records(rng: random.Random, iterations: int, gamed: bool = False) -> lis
             "grad_norm/policy": 0.6 + abs(rng.gauss(0, 0.2)), "grad_norm/critic": 1.4 + abs(rng.gauss(0, 0.4)),
             "repeat/steps": 0.02 + abs(rng.gauss(0, 0.004)),
             "router/load": 0.5 + rng.gauss(0, 0.02), "router/dropped": 0.01, "warmup": min(1.0, i / 20),
-            "seconds": {"rollout": 1.9 + rng.random() / 5, "score": 0.31, "judge": 0.04,
+            "seconds": {"rollout": 1.9 + rng.random() / 5, "score": 0.31, "rate": 0.04,
                         "update": 1.2 + rng.random() / 9},
         }  # fmt: skip
         for s, stream in enumerate(STREAMS):

@@ -7,7 +7,7 @@ import pytest
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
-from stepjax.rewards.hosted import by_token, find_function, make_judge, read_rewards
+from stepjax.rewards.hosted import by_token, find_function, make_text_reward, read_rewards
 
 PROMPTS = ["p", "q", "r"]
 RESPONSES = ["a=1\nb=22\n", "", "no\n"]
@@ -31,7 +31,7 @@ def raising(prompts, responses, steps):
 
 
 def judge(name="mine", **options):
-    return make_judge(name, StreamOptions(**options))
+    return make_text_reward(name, StreamOptions(**options))
 
 
 def listed(rewards):

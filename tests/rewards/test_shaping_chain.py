@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stepjax.errors import UserError
-from stepjax.rewards.places import judged_ends
+from stepjax.rewards.places import rated_ends
 from stepjax.rewards.shaping_chain import parse_shaping, shape_rewards
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
@@ -39,7 +39,7 @@ def responses(draw) -> Trajectory:
         finished=draw(hnp.arrays(np.bool_, (B,))) & (length > 0),
         logprobs=np.zeros((B, T), np.float32),
         prompt_width=P,
-        observed=observed,
+        env_tokens=observed,
         steps=Steps(index=index, end=end),
     )
 
@@ -65,7 +65,7 @@ def shaped_row(scores: list[float], chain: tuple[str, ...]) -> list[float]:
 
 @functools.cache
 def shape(chain: tuple[str, ...]):
-    return jax.jit(lambda rewards, rows: shape_rewards(rewards, judged_ends(rows), chain))
+    return jax.jit(lambda rewards, rows: shape_rewards(rewards, rated_ends(rows), chain))
 
 
 @pytest.mark.parametrize("chain", CHAINS)

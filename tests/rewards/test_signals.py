@@ -9,7 +9,7 @@ import pytest
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
-from stepjax.rewards.places import judged_ends
+from stepjax.rewards.places import rated_ends
 from stepjax.rewards.signals import SIGNALS, abstract_host_signals, check_signals, stream_rewards
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
@@ -42,7 +42,7 @@ HOST = {
     ),
     "correct": np.array([True, True, False, False]),
     "limit_kept": np.array([1, -1, 0, 1], np.float32),
-    "judged": np.where(END, 1.0 + np.arange(T), 9.0).astype(np.float32),
+    "text_reward": np.where(END, 1.0 + np.arange(T), 9.0).astype(np.float32),
 }
 OPTIONS = StreamOptions(good=2.0, neutral=0.25, bad=-3.0)
 
@@ -74,7 +74,7 @@ def expected(*entries: tuple[int, int, float]) -> np.ndarray:
 
 
 def test_a_step_that_truncation_cut_off_is_not_judged():
-    assert np.argwhere(judged_ends(trajectory())).tolist() == [[0, 3], [0, 5], [1, 4]]
+    assert np.argwhere(rated_ends(trajectory())).tolist() == [[0, 3], [0, 5], [1, 4]]
 
 
 def test_prm_is_the_expected_worth_at_the_ends_of_judged_steps():
@@ -165,7 +165,7 @@ def test_a_stream_is_shaped_on_its_own_scores():
         "outcome": StreamOptions(signal="outcome", shaping=("bound:0:0.25",)),
         "text": StreamOptions(signal="function", function="a:b", shaping=("clip:5",)),
     }
-    host = {**{k: HOST[k] for k in ("rating", "correct")}, "stream/text": HOST["judged"]}
+    host = {**{k: HOST[k] for k in ("rating", "correct")}, "stream/text": HOST["text_reward"]}
     found = np.asarray(stream_rewards(trajectory(), host, streams))
     np.testing.assert_array_equal(found[:, 0], expected((0, 3, 1.0), (0, 5, -1.0), (1, 4, 0.0)))
     np.testing.assert_array_equal(found[:, 1], expected((0, 3, 0.5)))

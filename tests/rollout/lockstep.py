@@ -44,7 +44,7 @@ def generate(
         finished=jnp.zeros(b, bool),
         logprobs=jnp.zeros((b, total), jnp.float32),
         prompt_width=width,
-        observed=None if tool is None else jnp.zeros((b, total), bool),
+        env_tokens=None if tool is None else jnp.zeros((b, total), bool),
     )
     queue = () if tool is None else (jnp.zeros((b, tool.reply_tokens), jnp.int32), jnp.zeros(b, jnp.int32))
     positions, segments = start.positions[:, :width], start.segments[:, :width]
@@ -76,9 +76,9 @@ def generate(
             finished=rows.finished | (token == eos) & own,
             logprobs=jax.lax.dynamic_update_slice(rows.logprobs, jnp.where(own, logprob, 0.0)[:, None], (0, at)),
             prompt_width=width,
-            observed=None
-            if rows.observed is None
-            else jax.lax.dynamic_update_slice(rows.observed, (live & ~own)[:, None], (0, at)),
+            env_tokens=None
+            if rows.env_tokens is None
+            else jax.lax.dynamic_update_slice(rows.env_tokens, (live & ~own)[:, None], (0, at)),
         )
         if tool is not None:
             asked = own & tool.may_ask(token)

@@ -66,20 +66,20 @@ def expected(rows: Trajectory, row: int, asks: np.ndarray) -> list[bool]:
 
 def test_replies_stand_where_they_were_asked_for():
     rows, tool = rollout((1, 1, 1))
-    assert rows.observed.sum() > 6
+    assert rows.env_tokens.sum() > 6
     for i in range(8):
         n = rows.response_length[i]
         wrote = expected(rows, i, tool.asks)
-        assert rows.observed[i, WIDTH : WIDTH + n].tolist() == wrote
+        assert rows.env_tokens[i, WIDTH : WIDTH + n].tolist() == wrote
         own = [t for t, w in zip(rows.tokens[i, WIDTH : WIDTH + n].tolist(), wrote, strict=True) if not w]
         assert (EOS in own) == bool(rows.finished[i]) and EOS not in own[:-1]
         assert n == NEW or rows.finished[i]
-    assert not rows.observed[~rows.response].any()
+    assert not rows.env_tokens[~rows.response].any()
 
 
 def test_observed_tokens_are_masked_and_the_others_keep_their_logprobs():
     rows, _ = rollout((1, 1, 1))
-    mask, observed = np.asarray(rows.mask), np.asarray(rows.observed)
+    mask, observed = np.asarray(rows.mask), np.asarray(rows.env_tokens)
     assert not (mask & observed).any() and (mask | observed == np.asarray(rows.response)).all()
     found = learner_logprobs(policy_params(), rows.tokens, rows.positions, rows.segments)
     np.testing.assert_allclose(rows.logprobs[:, 1:][mask[:, 1:]], found[mask[:, 1:]], atol=1e-4)
@@ -90,7 +90,7 @@ def test_observed_tokens_are_masked_and_the_others_keep_their_logprobs():
 def test_every_device_asks_for_its_own_rows(mesh_shape):
     alone, sharded = rollout((1, 1, 1))[0], rollout(mesh_shape)[0]
     np.testing.assert_array_equal(alone.tokens, sharded.tokens)
-    np.testing.assert_array_equal(alone.observed, sharded.observed)
+    np.testing.assert_array_equal(alone.env_tokens, sharded.env_tokens)
 
 
 def test_without_a_reply_it_is_the_plain_rollout():
@@ -98,7 +98,7 @@ def test_without_a_reply_it_is_the_plain_rollout():
     from rollout.test_generate import sample
 
     np.testing.assert_array_equal(rows.tokens, sample(range(8)).tokens)
-    assert not rows.observed.any()
+    assert not rows.env_tokens.any()
 
 
 def test_host_side_answers():

@@ -11,7 +11,7 @@ from stepjax.config import Config
 from stepjax.parallel import make_mesh
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.responses import Response
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepRating
 
 
 def probabilities_of(predicted) -> np.ndarray:
@@ -53,10 +53,10 @@ def test_a_report_of_nothing():
     assert (found["macro_f1"], found["accuracy"], found["steps"]) == (0.0, 0.0, 0)
 
 
-def judged(prompt: list[int], tokens: list[int], ratings: list[int] | None, *, finished: bool = True) -> Response:
-    judgements = None if ratings is None else [StepJudgement(r, None) for r in ratings]
+def rated(prompt: list[int], tokens: list[int], ratings: list[int] | None, *, finished: bool = True) -> Response:
+    step_ratings = None if ratings is None else [StepRating(r, None) for r in ratings]
     steps = [str(i) for i in range(len(ratings or []))]
-    return Response(Problem("test/0", "", ""), prompt, tokens, "", steps, finished, False, judgements)
+    return Response(Problem("test/0", "", ""), prompt, tokens, "", steps, finished, False, step_ratings)
 
 
 def split_host(tokens):
@@ -68,11 +68,11 @@ def split_host(tokens):
 
 def test_every_judged_step_is_classified_at_its_last_token():
     responses = [
-        judged([4, 5], [6, 9, 7, 8, 9], [1, -1]),
-        judged([4], [9, 6, 6], [0, 1], finished=False),  # its last step was cut off
-        judged([5, 5, 5], [8], [-1]),
-        judged([4], [7, 7], [], finished=True),  # nothing to judge
-        judged([4], [3, 9], [1]),
+        rated([4, 5], [6, 9, 7, 8, 9], [1, -1]),
+        rated([4], [9, 6, 6], [0, 1], finished=False),  # its last step was cut off
+        rated([5, 5, 5], [8], [-1]),
+        rated([4], [7, 7], [], finished=True),  # nothing to judge
+        rated([4], [3, 9], [1]),
     ]
     run = SimpleNamespace(
         config=Config(), prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host)
@@ -93,7 +93,7 @@ def test_every_judged_step_is_classified_at_its_last_token():
 
 
 def test_a_response_that_is_too_wide_is_counted_and_told():
-    responses = [judged([4], [6, 9], [1]), judged([4, 5], [9] * 8, [0] * 8), judged([4], [7, 9, 7], [-1, 1])]
+    responses = [rated([4], [6, 9], [1]), rated([4, 5], [9] * 8, [0] * 8), rated([4], [7, 9, 7], [-1, 1])]
     run = SimpleNamespace(
         config=Config(), prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host)
     )
@@ -114,7 +114,7 @@ def test_every_step_of_an_unjudged_response_has_probabilities():
     run = SimpleNamespace(
         config=Config(), prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host)
     )
-    response = judged([4], [6, 9, 3], None, finished=False)
+    response = rated([4], [6, 9, 3], None, finished=False)
     (found,) = StepClassifier(run, rows=2, width=9).by_response(scorer_params(), [response])
     assert found.shape == (2, 3)
 

@@ -67,7 +67,7 @@ def test_what_a_task_without_a_judge_cannot_do_is_said_at_once(
 ) -> None:
     train = write_problems(tmp_path / "sums.jsonl", 50)
     for stages, streams, told in (
-        (("sft", "prm", "ppo"), OUTCOME, "stage prm needs a judge of single steps, which task jsonl does not have"),
+        (("sft", "prm", "ppo"), OUTCOME, "stage prm needs a verifier of single steps, which task jsonl does not have"),
         (("sft", "ppo"), '{"checks": stream(signal="verifier")}', "config.ppo.streams.checks needs a judge"),
         (("sft", "ppo"), '{"process": stream(signal="prm")}', "stage prm has no checkpoint here"),
     ):

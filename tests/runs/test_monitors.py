@@ -7,14 +7,14 @@ import pytest
 
 from stepjax.runs.monitors import has_notes, is_empty, monitors, proxy_gap, repeated_steps
 from stepjax.runs.responses import Response
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepRating
 
 PROBLEM = Problem("train/0", "?", "2")
 
 
 def response(*steps, tokens=0, finished=True, ratings=None, correct=False):
-    judgements = None if ratings is None else [StepJudgement(r, None) for r in ratings]
-    return Response(PROBLEM, [1], [5] * tokens, "".join(steps), list(steps), finished, correct, judgements)
+    step_ratings = None if ratings is None else [StepRating(r, None) for r in ratings]
+    return Response(PROBLEM, [1], [5] * tokens, "".join(steps), list(steps), finished, correct, step_ratings)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_learned_reward_minus_exact_reward():
     gaps = [b - k for b, k in zip(believed, known, strict=True)]
     assert proxy_gap(prm, ratings, end, pair) == pytest.approx(sum(gaps) / 2)
     # A model of prefixes, or of values, was to learn something else.
-    ladder = Response(PROBLEM, [1], [], "", ["a", "b"], True, True, [StepJudgement(1, True), StepJudgement(-1, False)])
+    ladder = Response(PROBLEM, [1], [], "", ["a", "b"], True, True, [StepRating(1, True), StepRating(-1, False)])
     assert proxy_gap(prm[:1], ratings[:1], end[:1], [ladder], "prefix") == pytest.approx(0.75 - 0.5)
     assert proxy_gap(prm[:1], ratings[:1], end[:1], [ladder], "value") == pytest.approx(0.75 - 1)
     # Nobody judges steps: whether the answer is right stands for them.

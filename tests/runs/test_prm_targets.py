@@ -8,9 +8,9 @@ import pytest
 from stepjax.errors import UserError
 from stepjax.runs.prm_labels import labelled_example, step_classes
 from stepjax.runs.responses import Response
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepRating
 
-GOOD, NEUTRAL, BAD = StepJudgement(1, True), StepJudgement(0, True), StepJudgement(-1, False)
+GOOD, NEUTRAL, BAD = StepRating(1, True), StepRating(0, True), StepRating(-1, False)
 ENDS = np.array([False, True, True, False, True])
 
 
@@ -21,12 +21,12 @@ def run(target: str) -> SimpleNamespace:
     )
 
 
-def response(judgements, *, correct=True, finished=True) -> Response:
-    return Response(Problem("p", "p", "1"), [1], [5, 6, 7, 8, 9], "", ["a", "b", "c"], finished, correct, judgements)
+def response(step_ratings, *, correct=True, finished=True) -> Response:
+    return Response(Problem("p", "p", "1"), [1], [5, 6, 7, 8, 9], "", ["a", "b", "c"], finished, correct, step_ratings)
 
 
 @pytest.mark.parametrize(
-    "target, judgements, correct, classes",
+    "target, step_ratings, correct, classes",
     [
         ("step", [GOOD, BAD, NEUTRAL], True, [2, 0, 1]),
         ("prefix", [GOOD, BAD, GOOD], True, [2, 0, 0]),
@@ -36,8 +36,8 @@ def response(judgements, *, correct=True, finished=True) -> Response:
         ("value", None, True, [2, 2, 2]),
     ],
 )
-def test_classes_by_target(target, judgements, correct, classes):
-    ends, found = step_classes(run(target), response(judgements, correct=correct))
+def test_classes_by_target(target, step_ratings, correct, classes):
+    ends, found = step_classes(run(target), response(step_ratings, correct=correct))
     assert ends.tolist() == ENDS.tolist() and found == classes
 
 
@@ -48,11 +48,11 @@ def test_a_step_that_was_cut_off_has_no_class(target, classes):
 
 
 @pytest.mark.parametrize(
-    "target, judgements", [("step", None), ("prefix", None), ("prefix", [StepJudgement(1, None)] * 3)]
+    "target, step_ratings", [("step", None), ("prefix", None), ("prefix", [StepRating(1, None)] * 3)]
 )
-def test_without_a_judge_only_values_can_be_learned(target, judgements):
+def test_without_a_judge_only_values_can_be_learned(target, step_ratings):
     with pytest.raises(UserError, match=r"task sums: it has no step verifier.*config\.prm\.target=value"):
-        labelled_example(run(target), response(judgements))
+        labelled_example(run(target), response(step_ratings))
 
 
 @pytest.mark.parametrize(

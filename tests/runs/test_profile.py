@@ -98,7 +98,7 @@ def test_a_run_tells_its_rates_and_traces_a_round(tiny, tmp_path):
     assert [("rate/tokens" in row) for row in ppo] == [row["step"] not in (1, 13) for row in ppo]
     last = ppo[-1]
     assert last["rate/tokens"] > 0 and "rate/mfu" not in last, "a CPU has no peak in the table"
-    assert {"rollout", "score", "update", "judge"} <= set(last["seconds"])
+    assert {"rollout", "score", "update", "rate"} <= set(last["seconds"])
     # A forward pass of policy (3), critic and reward model, and 2 passes of training of both, over at least the
     # response's tokens; some tens of thousands of parameters.
     needed = last["rate/model_tflops"] * 1e12 / last["rate/tokens"]

@@ -21,18 +21,18 @@ from stepjax.runs.responses import (
     read_response,
     read_responses,
 )
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepRating
 from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
 
 PROBLEM = Problem("test/0", "p", "1")
 GOOD, NEUTRAL, BAD = (
-    StepJudgement(r, c, k) for r, c, k in ((1, True, "derive"), (0, True, "note"), (-1, False, "derive"))
+    StepRating(r, c, k) for r, c, k in ((1, True, "derive"), (0, True, "note"), (-1, False, "derive"))
 )
 
 
-def response(steps: list[str], judgements: list[StepJudgement] | None, *, correct=False, finished=True, tokens=4):
-    return Response(PROBLEM, [5], [7] * tokens, "\n".join(steps), steps, finished, correct, judgements)
+def response(steps: list[str], step_ratings: list[StepRating] | None, *, correct=False, finished=True, tokens=4):
+    return Response(PROBLEM, [5], [7] * tokens, "\n".join(steps), steps, finished, correct, step_ratings)
 
 
 def test_ratings_stand_at_the_ends_of_steps():
@@ -91,8 +91,8 @@ def test_figures_by_hand():
 
 
 def test_calculations_are_figures_of_their_own():
-    holds, fails = StepJudgement(1, None, "calculation"), StepJudgement(-1, None, "calculation")
-    text = StepJudgement(0, None, "text")
+    holds, fails = StepRating(1, None, "calculation"), StepRating(-1, None, "calculation")
+    text = StepRating(0, None, "text")
     found = measure(
         [response(["a", "b", "c"], [holds, fails, text], correct=True), response(["d", "e"], [holds, text])]
     )
@@ -143,7 +143,7 @@ def test_a_response_is_read_and_judged():
     problem = dataclasses.replace(PROBLEM, answer="d")
     found = read_response(RUN, problem, [30], [10, 11, 12, 13, 2], True)
     assert (found.text, found.steps, found.correct) == ("abcd", ["ab", "cd"], True)
-    assert found.judgements == [GOOD, BAD] and found.tokens == [10, 11, 12, 13, 2]
+    assert found.step_ratings == [GOOD, BAD] and found.tokens == [10, 11, 12, 13, 2]
     cut = read_response(RUN, problem, [30], [10, 11, 12, 13], False)
     assert not cut.correct, "a truncated response has given no answer, whatever it looks like"
     assert not read_response(RUN, PROBLEM, [30], [10, 11, 2], True).correct

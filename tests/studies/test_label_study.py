@@ -8,7 +8,7 @@ from stepjax.errors import UserError
 from stepjax.labels.solution import Request
 from stepjax.studies.chain_completer import ChainCompleter
 from stepjax.studies.label_study import main
-from stepjax.studies.label_study_figures import Judged, sizes_up_to, steps_report, study
+from stepjax.studies.label_study_figures import Rated, sizes_up_to, steps_report, study
 from stepjax.studies.label_study_page import write_page
 from stepjax.studies.label_study_tables import show_world
 
@@ -16,34 +16,34 @@ from stepjax.studies.label_study_tables import show_world
 @pytest.fixture(scope="module")
 def world():
     task = chain(5, false=0.2)
-    judged = []
+    rated = []
     for one in demonstrations(40, task):
-        wrong = [k for k, j in enumerate(task.judge(one.problem, one.record.steps)) if not j.correct]
-        judged.append(Judged(one, wrong[0] if wrong else -1))
-    return task, judged
+        wrong = [k for k, j in enumerate(task.rate_steps(one.problem, one.record.steps)) if not j.correct]
+        rated.append(Rated(one, wrong[0] if wrong else -1))
+    return task, rated
 
 
 @pytest.fixture(scope="module")
 def found(world):
-    task, judged = world
+    task, rated = world
     complete = ChainCompleter(task, tokenizer(), error=0.15)
-    return study(judged, complete, 8), complete.sampled
+    return study(rated, complete, 8), complete.sampled
 
 
 def test_every_number_shares_one_set_of_completions(world, found):
-    _, judged = world
+    _, rated = world
     figures, sampled = found
     assert list(figures["by_n"]) == ["1", "2", "4", "8"] == [str(n) for n in sizes_up_to(15)]
-    prefixes = {j.solution.prefix(k) for j in judged for k in range(1, j.solution.steps)}
-    assert sampled == 8 * len(prefixes) + 4 * len({j.solution.prompt for j in judged})
+    prefixes = {j.solution.prefix(k) for j in rated for k in range(1, j.solution.steps)}
+    assert sampled == 8 * len(prefixes) + 4 * len({j.solution.prompt for j in rated})
 
 
 @pytest.mark.parametrize("n", [1, 8])
 def test_first_errors_by_a_plain_loop(world, found, n):
-    task, judged = world
+    task, rated = world
     again = ChainCompleter(task, tokenizer(), error=0.15)
     hits = {"wrong": [], "right": []}
-    for j in judged:
+    for j in rated:
         place = -1
         for k in range(1, j.solution.steps + 1):
             last = k == j.solution.steps
@@ -56,7 +56,7 @@ def test_first_errors_by_a_plain_loop(world, found, n):
     at = found[0]["by_n"][str(n)]
     assert at["hard"]["error"] == pytest.approx(error) and at["hard"]["correct"] == pytest.approx(correct)
     assert at["hard"]["f1"] == pytest.approx(2 * error * correct / (error + correct))
-    assert at["cost"]["monte_carlo"]["completions"] == n * np.mean([j.solution.steps - 1 for j in judged])
+    assert at["cost"]["monte_carlo"]["completions"] == n * np.mean([j.solution.steps - 1 for j in rated])
     assert at["cost"]["omegaprm"]["completions"] < at["cost"]["monte_carlo"]["completions"] / 2
 
 
@@ -69,8 +69,8 @@ def test_more_completions_reach_more_prefixes(found):
 
 
 def test_steps_by_hand(world):
-    _, judged = world
-    two = [j for j in judged if j.first_error == 1][:1] + [j for j in judged if j.first_error == -1][:1]
+    _, rated = world
+    two = [j for j in rated if j.first_error == 1][:1] + [j for j in rated if j.first_error == -1][:1]
     values = [np.array([1.0, 0.5, *[0.0] * (two[0].solution.steps - 2)]), np.ones(two[1].solution.steps)]
     report = steps_report(two, values, 0.25)
     rest, whole = two[0].solution.steps - 1, two[1].solution.steps - 1  # the last steps are outcomes

@@ -132,19 +132,19 @@ def test_every_real_note_holds_and_every_solution_is_right(task):
     for split in ("train", "valid", "test"):
         for problem in task.problems(split):
             steps = problem.solution.split(task.separator)
-            judgements = task.judge(problem, steps)
+            step_ratings = task.rate_steps(problem, steps)
             assert task.grade(problem, problem.solution), problem.id
             assert not task.grade(problem, problem.solution + "0"), problem.id
-            assert [judgement.correct for judgement in judgements] == [None] * len(steps)
-            assert all(judgement.rating >= 0 for judgement in judgements), problem.id
-            assert [judgement.kind for judgement in judgements].index("answer") == len(steps) - 1
-            kinds |= {(judgement.kind, judgement.rating) for judgement in judgements}
+            assert [step_rating.correct for step_rating in step_ratings] == [None] * len(steps)
+            assert all(step_rating.rating >= 0 for step_rating in step_ratings), problem.id
+            assert [step_rating.kind for step_rating in step_ratings].index("answer") == len(steps) - 1
+            kinds |= {(step_rating.kind, step_rating.rating) for step_rating in step_ratings}
     assert kinds == {("calculation", 1), ("text", 0), ("answer", 0)}
 
 
 def test_the_judge_rates_notes_alone(task):
-    judgements = task.judge(task.problems("test")[0], ["<<1+1=3>>3", "so what", "#### 3", " #### <<1+1=3>>3"])
-    assert [(judgement.rating, judgement.kind) for judgement in judgements] == [
+    step_ratings = task.rate_steps(task.problems("test")[0], ["<<1+1=3>>3", "so what", "#### 3", " #### <<1+1=3>>3"])
+    assert [(step_rating.rating, step_rating.kind) for step_rating in step_ratings] == [
         (-1, "calculation"),
         (0, "text"),
         (0, "answer"),

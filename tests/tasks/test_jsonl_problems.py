@@ -44,7 +44,7 @@ def test_rows_become_problems(write):
     ]
     assert list(task.problems("test")) == [Problem("test/0", "z\n", "0", question="z")]
     assert task.separator == "\n\n"
-    assert task.judge(task.problems("train")[0], ["a", "b"]) is None
+    assert task.rate_steps(task.problems("train")[0], ["a", "b"]) is None
 
 
 def test_math_is_read_as_it_is_published():

@@ -19,10 +19,10 @@ from stepjax.tasks.register_chain import (
     RegisterChainConfig,
     build_tokenizer,
     first_error,
-    judge_steps,
     prefix_correct,
+    rate_steps,
 )
-from stepjax.tasks.register_chain.parser import KINDS, RegisterJudgement, parse_step
+from stepjax.tasks.register_chain.parser import KINDS, RegisterRating, parse_step
 from stepjax.tasks.register_chain.program import parse_program
 
 WORLDS = {
@@ -64,13 +64,13 @@ def reference_values(prompt: str, modulus: int) -> tuple[dict[str, int], str]:
     return values, query[1:]
 
 
-def judged(prompt: str, response: str, rating: str = "global", modulus: int = 10) -> list[RegisterJudgement]:
-    return judge_steps(parse_program(prompt, modulus), response.split("\n"), rating)
+def rated(prompt: str, response: str, rating: str = "global", modulus: int = 10) -> list[RegisterRating]:
+    return rate_steps(parse_program(prompt, modulus), response.split("\n"), rating)
 
 
 def table(prompt: str, response: str, rating: str = "global") -> str:
-    """A judgement a step as "kind+", "kind0" or "kind-"."""
-    return " ".join(j.kind + "-0+"[j.rating + 1] for j in judged(prompt, response, rating))
+    """A step_rating a step as "kind+", "kind0" or "kind-"."""
+    return " ".join(j.kind + "-0+"[j.rating + 1] for j in rated(prompt, response, rating))
 
 
 # ----------------------------------------------------------------------------------------------------- programs
@@ -94,14 +94,14 @@ def test_any_problem_is_well_formed(config, index, split):
 
     steps = problem.solution.split("\n")
     assert all(parse_step(step) for step in steps)
-    judgements = task.judge(problem, steps)
-    assert all(j.kind in KINDS and j.kind not in ("malformed", "after") for j in judgements)
+    step_ratings = task.rate_steps(problem, steps)
+    assert all(j.kind in KINDS and j.kind not in ("malformed", "after") for j in step_ratings)
     assert not task.grade(problem, problem.solution) or steps[-1] == f"?{problem.answer}"
 
     clean = task.clean_solution(problem)
     assert task.grade(problem, clean)
     for rating in ("global", "local"):
-        ratings = [j.rating for j in judge_steps(program, clean.split("\n"), rating)]
+        ratings = [j.rating for j in rate_steps(program, clean.split("\n"), rating)]
         assert ratings == [1] * (operations + 1)
 
 
@@ -191,7 +191,7 @@ def test_dead_ends_and_spare_registers_are_neutral():
 
 def test_both_notions_are_told_whatever_the_rating():
     for rating in ("global", "local"):
-        wrong, dependent, leap, answer = judged(CHAIN, "b=7+5=3\nc=3*3=9\nb=2\n?9", rating)
+        wrong, dependent, leap, answer = rated(CHAIN, "b=7+5=3\nc=3*3=9\nb=2\n?9", rating)
         assert (wrong.local, wrong.true) == (False, False)
         assert (dependent.local, dependent.true) == (True, False)
         assert (leap.local, leap.true, leap.correct) == (False, True, False)
@@ -201,15 +201,15 @@ def test_both_notions_are_told_whatever_the_rating():
 
 def test_two_digit_values():
     prompt = "a=57;b=a*99;c=a-b;?c\n"
-    assert [j.rating for j in judged(prompt, "b=57*99=43\nc=57-43=14\n?14", modulus=100)] == [1, 1, 1]
-    assert [j.rating for j in judged(prompt, "b=57*99=43\nc=57-43=114\n?14", modulus=100)] == [1, -1, -1]
+    assert [j.rating for j in rated(prompt, "b=57*99=43\nc=57-43=14\n?14", modulus=100)] == [1, 1, 1]
+    assert [j.rating for j in rated(prompt, "b=57*99=43\nc=57-43=114\n?14", modulus=100)] == [1, -1, -1]
 
 
 def test_first_error_and_prefix_labels():
-    judgements = judged(CHAIN, "b=7+5=2\nb=2\nc=2*3=5\n!c=2*3=6\n?6")
-    assert first_error(judgements) == 2
-    assert prefix_correct(judgements) == [True, True, False, False, False]
-    assert first_error(judgements[:2]) is None and prefix_correct(judgements[:2]) == [True, True]
+    step_ratings = rated(CHAIN, "b=7+5=2\nb=2\nc=2*3=5\n!c=2*3=6\n?6")
+    assert first_error(step_ratings) == 2
+    assert prefix_correct(step_ratings) == [True, True, False, False, False]
+    assert first_error(step_ratings[:2]) is None and prefix_correct(step_ratings[:2]) == [True, True]
     assert first_error([]) is None and prefix_correct([]) == []
 
 
@@ -221,13 +221,13 @@ near_steps = st.one_of(st.text(), st.text("bc=7+5*32!?\n ", max_size=12), st.sam
 def test_the_judge_takes_any_text(steps, rating):
     task = RegisterChain(RegisterChainConfig(rating=rating))
     problem = Problem("x", CHAIN, "6")
-    judgements = task.judge(problem, steps)
-    assert len(judgements) == len(steps)
-    for judgement in judgements:
-        assert judgement.kind in KINDS
-        assert judgement.correct == (judgement.rating >= 0)
-    # Later steps never change the judgement of earlier ones.
-    assert task.judge(problem, steps[:3]) == judgements[:3]
+    step_ratings = task.rate_steps(problem, steps)
+    assert len(step_ratings) == len(steps)
+    for step_rating in step_ratings:
+        assert step_rating.kind in KINDS
+        assert step_rating.correct == (step_rating.rating >= 0)
+    # Later steps never change the step_rating of earlier ones.
+    assert task.rate_steps(problem, steps[:3]) == step_ratings[:3]
     assert isinstance(task.grade(problem, "\n".join(steps)), bool)
 
 
@@ -242,8 +242,8 @@ def test_hostile_text():
         "\ud800",
         "🦜" * 5000,
     ):
-        (judgement,) = judge_steps(parse_program(CHAIN, 10), [text])
-        assert judgement.kind == "malformed" and judgement.rating == -1 and judgement.correct is False
+        (step_rating,) = rate_steps(parse_program(CHAIN, 10), [text])
+        assert step_rating.kind == "malformed" and step_rating.rating == -1 and step_rating.correct is False
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_grade(response, right):
 
 def test_a_prompt_of_another_modulus_is_refused():
     with pytest.raises(UserError, match="below 10"):
-        RegisterChain().judge(Problem("x", "a=57;b=a+1;?b\n", "58"), ["b=57+1=58"])
+        RegisterChain().rate_steps(Problem("x", "a=57;b=a+1;?b\n", "58"), ["b=57+1=58"])
 
 
 # ------------------------------------------------------------------------------------------------ demonstrations
@@ -281,7 +281,7 @@ def kinds_of(count: int = 3000, rating: str = "global", **noise: float) -> tuple
     right = 0
     for problem in task.problems("train")[:count]:
         steps = problem.solution.split("\n")
-        counts.update((j.kind, j.rating) for j in task.judge(problem, steps))
+        counts.update((j.kind, j.rating) for j in task.rate_steps(problem, steps))
         right += task.grade(problem, problem.solution)
     return counts, right
 
@@ -423,7 +423,7 @@ def test_a_stated_step_limit_is_part_of_the_prompt_and_of_nothing_else():
         shortest = len(limited.clean_solution(with_limit).split("\n"))
         seen[with_limit.step_limit - shortest] += 1
         steps = with_limit.solution.split("\n")
-        assert limited.judge(with_limit, steps) == plain.judge(without, steps)
+        assert limited.rate_steps(with_limit, steps) == plain.rate_steps(without, steps)
     assert set(seen) == {1, 2, 3}
     tight = RegisterChain(RegisterChainConfig(step_limit=True, spare_steps=(0, 0))).problems("train")[:400]
     kept = sum(len(p.solution.split("\n")) <= p.step_limit for p in tight)
@@ -440,7 +440,7 @@ def test_other_user_errors():
     with pytest.raises(UserError, match="split"):
         RegisterChain().problems("validation")
     with pytest.raises(UserError, match="rating"):
-        judge_steps(parse_program(CHAIN, 10), [], "fair")
+        rate_steps(parse_program(CHAIN, 10), [], "fair")
     assert hash(RegisterChainConfig(operations=[1, 2])) == hash(RegisterChainConfig(operations=(1, 2)))
 
 

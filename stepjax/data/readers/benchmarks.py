@@ -12,7 +12,7 @@ USELESS = ("redundency", "redundancy", "circular")
 
 
 def processbench(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
-    """`label` is the first step in error, -1 where none is [ProcessBench]. What follows an error is not judged."""
+    """`label` is the first step in error, -1 where none is [ProcessBench]. What follows an error is not rated."""
     steps, error = texts(row, "steps"), whole(row.get("label"), "label")
     if not -1 <= error < len(steps):
         raise RowError(f"field 'label' is {error}, but there are {len(steps)} steps (-1: no error)")

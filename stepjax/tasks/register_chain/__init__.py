@@ -1,16 +1,16 @@
-"""RegisterChain: small register programs whose every step can be judged exactly, with noisy demonstrations."""
+"""RegisterChain: small register programs whose every step can be rated exactly, with noisy demonstrations."""
 
 from stepjax.config.register_chain import RegisterChainConfig
-from stepjax.tasks.register_chain.parser import RegisterJudgement, first_error, judge_steps, prefix_correct
+from stepjax.tasks.register_chain.parser import RegisterRating, first_error, prefix_correct, rate_steps
 from stepjax.tasks.register_chain.task import RegisterChain
 from stepjax.tasks.register_chain.tokenizer import build_tokenizer
 
 __all__ = [
     "RegisterChain",
     "RegisterChainConfig",
-    "RegisterJudgement",
+    "RegisterRating",
     "build_tokenizer",
     "first_error",
-    "judge_steps",
     "prefix_correct",
+    "rate_steps",
 ]

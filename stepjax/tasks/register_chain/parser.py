@@ -1,4 +1,4 @@
-"""The exact judge: reads a response line by line and says of each step whether it follows, is true, and helps.
+"""The exact verifier: reads a response line by line and says of each step whether it follows, is true, and helps.
 
 Steps, one a line:
   b=7+5=2    derive b by the program's operation, the operands being shown by value
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from stepjax.config.register_chain import RATINGS
 from stepjax.errors import UserError
-from stepjax.tasks.base import StepJudgement
+from stepjax.tasks.base import StepRating
 from stepjax.tasks.register_chain.program import NUMBER, Operand, Program, apply, value_of
 
 KINDS = ("derive", "unneeded", "repeat", "restate", "repair", "leap", "answer", "malformed", "after")
@@ -33,8 +33,8 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RegisterJudgement(StepJudgement):
-    """A step's judgement with both notions of right, whichever of them the rating goes by.
+class RegisterRating(StepRating):
+    """A step's rating with both notions of right, whichever of them the rating goes by.
 
     Attributes:
       local: it follows from what was last stated: the operands shown are the latest stated values (or the program's
@@ -46,8 +46,8 @@ class RegisterJudgement(StepJudgement):
     true: bool = False
 
 
-_MALFORMED = RegisterJudgement(-1, False, "malformed")
-_AFTER = RegisterJudgement(-1, False, "after")
+_MALFORMED = RegisterRating(-1, False, "malformed")
+_AFTER = RegisterRating(-1, False, "after")
 
 
 def parse_step(text: str) -> Step | None:
@@ -63,8 +63,8 @@ def parse_step(text: str) -> Step | None:
     return Step("answer", "", 0, "", 0, int(answer))
 
 
-def judge_steps(program: Program, steps: Sequence[str], rating: str = "global") -> list[RegisterJudgement]:
-    """Judges a response's steps in order, one judgement a step, whatever the text.
+def rate_steps(program: Program, steps: Sequence[str], rating: str = "global") -> list[RegisterRating]:
+    """Rates a response's steps in order, one rating a step, whatever the text.
 
     A step is bad (-1) where it is not right in the sense of `rating` ("global": `true`; "local": `local`), and where it
     is a leap, malformed, or after the answer. It is good (+1) where it derives a needed register anew, puts a wrong
@@ -79,15 +79,15 @@ def judge_steps(program: Program, steps: Sequence[str], rating: str = "global") 
     return [reader.read(step) for step in steps]
 
 
-def first_error(judgements: Sequence[StepJudgement]) -> int | None:
+def first_error(step_ratings: Sequence[StepRating]) -> int | None:
     """The index of the first step that is not correct; None where there is none."""
-    return next((k for k, judgement in enumerate(judgements) if judgement.correct is False), None)
+    return next((k for k, rating in enumerate(step_ratings) if rating.correct is False), None)
 
 
-def prefix_correct(judgements: Sequence[StepJudgement]) -> list[bool]:
+def prefix_correct(step_ratings: Sequence[StepRating]) -> list[bool]:
     """For each step, whether it and all before it are correct [Uesato 2022]."""
-    error = first_error(judgements)
-    return [error is None or k < error for k in range(len(judgements))]
+    error = first_error(step_ratings)
+    return [error is None or k < error for k in range(len(step_ratings))]
 
 
 class _Reader:
@@ -100,7 +100,7 @@ class _Reader:
         self.grounded: set[str] = set()  # those of them whose latest value came with its operation
         self.answered = False
 
-    def read(self, text: str) -> RegisterJudgement:
+    def read(self, text: str) -> RegisterRating:
         if self.answered:
             return _AFTER
         step = parse_step(text)
@@ -110,7 +110,7 @@ class _Reader:
             return self._answer(step)
         return self._restate(step) if step.form == "restate" else self._derive(step)
 
-    def _derive(self, step: Step) -> RegisterJudgement:
+    def _derive(self, step: Step) -> RegisterRating:
         program, register, value = self.program, step.register, step.value
         statement = program.definitions.get(register)
         before, grounded = self.stated.get(register), register in self.grounded
@@ -136,7 +136,7 @@ class _Reader:
             kind = "derive" if advances or statement is None else "unneeded"
         return self._rate("leap" if leap else kind, local, true, advances)
 
-    def _restate(self, step: Step) -> RegisterJudgement:
+    def _restate(self, step: Step) -> RegisterRating:
         program, register, value = self.program, step.register, step.value
         statement = program.definitions.get(register)
         latest = self._latest(register)
@@ -149,7 +149,7 @@ class _Reader:
             self.grounded.discard(register)
         return self._rate("leap", False, true, advances=False)
 
-    def _answer(self, step: Step) -> RegisterJudgement:
+    def _answer(self, step: Step) -> RegisterRating:
         program, query = self.program, self.program.query
         self.answered = True
         literal = not program.definitions[query].operator
@@ -165,6 +165,6 @@ class _Reader:
             return self.program.values[operand]
         return self.stated.get(operand)
 
-    def _rate(self, kind: str, local: bool, true: bool, advances: bool) -> RegisterJudgement:
+    def _rate(self, kind: str, local: bool, true: bool, advances: bool) -> RegisterRating:
         correct = (true if self.rating == "global" else local) and kind != "leap"
-        return RegisterJudgement((1 if advances else 0) if correct else -1, correct, kind, local, true)
+        return RegisterRating((1 if advances else 0) if correct else -1, correct, kind, local, true)

@@ -93,7 +93,7 @@ def render(statements: list[Statement], query: str, step_limit: int | None = Non
     return ";".join(map(str, statements)) + f";?{query}{limit}\n"
 
 
-@lru_cache(maxsize=8192)  # the judge reads the same prompt once a response
+@lru_cache(maxsize=8192)  # the verifier reads the same prompt once a response
 def parse_program(prompt: str, modulus: int) -> Program:
     """Reads a prompt back. A step limit in it says nothing of the program.
 

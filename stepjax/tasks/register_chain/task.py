@@ -1,4 +1,4 @@
-"""RegisterChain as a task: problems by random access, the grader, the judge."""
+"""RegisterChain as a task: problems by random access, the grader, the verifier."""
 
 import operator
 import random
@@ -8,9 +8,9 @@ from typing import overload
 
 from stepjax.config.register_chain import REGISTERS, RegisterChainConfig
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem, StepJudgement
+from stepjax.tasks.base import Problem, StepRating
 from stepjax.tasks.register_chain.demonstrations import clean_demonstration, noisy_demonstration
-from stepjax.tasks.register_chain.parser import judge_steps, parse_step
+from stepjax.tasks.register_chain.parser import parse_step, rate_steps
 from stepjax.tasks.register_chain.program import Uniform, evaluate, parse_program, random_statements, render
 from stepjax.tasks.register_chain.tokenizer import ALPHABET
 
@@ -20,7 +20,7 @@ _MOST_DRAWS = 10_000
 
 
 class RegisterChain:
-    """A small world in which every step of every response can be judged exactly.
+    """A small world in which every step of every response can be rated exactly.
 
     Attributes:
       config: the family of programs.
@@ -61,14 +61,14 @@ class RegisterChain:
             found.append(answers[0].value if alone else -1)
         return found
 
-    def judge(self, problem: Problem, steps: Sequence[str]) -> list[StepJudgement]:
-        """A `RegisterJudgement` a step, rated as `config.rating` says.
+    def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating]:
+        """A `RegisterRating` a step, rated as `config.rating` says.
 
         Raises:
           UserError: where the problem's prompt is no program of this modulus.
         """
         program = parse_program(problem.prompt, self.config.modulus)
-        return list(judge_steps(program, steps, self.config.rating))
+        return list(rate_steps(program, steps, self.config.rating))
 
     def clean_solution(self, problem: Problem) -> str:
         """The shortest right response, free of noise."""
@@ -114,7 +114,7 @@ class _Problems(Sequence[Problem]):
         for _ in range(_MOST_DRAWS):
             statements, query = random_statements(config, uniform)
             text = render(statements, query)
-            # Judged before the registers get their final names: renaming a program cannot move it to the other split.
+            # Rated before the registers get their final names: renaming a program cannot move it to the other split.
             if min(zlib.crc32(text.encode()) % _SHARE, 2) == part:
                 break
         else:

@@ -16,7 +16,7 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":
 
     Any other byte becomes `<unk>`, so nothing is dropped in silence. Nothing is added at the start or the end.
     """
-    # Imported here: reading or judging problems should not wait for transformers to load.
+    # Imported here: reading or rating problems should not wait for transformers to load.
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

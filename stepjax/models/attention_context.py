@@ -11,7 +11,7 @@ from stepjax.models.cudnn import cudnn_attention
 from stepjax.models.rope import Angles
 from stepjax.models.splash import splash_attention
 
-Kind = dict[str, Array]
+LayerKind = dict[str, Array]
 """How a layer differs from others, besides its weights: `window` and `rule` int32[], `local` bool[]; what all layers
 have in common is left out and costs nothing."""
 
@@ -19,12 +19,12 @@ UNBOUNDED = 2**30
 """The window of a layer that sees all of the past."""
 
 
-def layer_kinds(config: DecoderConfig) -> Kind:
+def layer_kinds(config: DecoderConfig) -> LayerKind:
     """The kind of every layer, stacked for the layer scan."""
     windows = config.windows
     if len(set(windows)) < 2:
         return {}
-    kinds: Kind = {"window": jnp.asarray([w or UNBOUNDED for w in windows], jnp.int32)}
+    kinds: LayerKind = {"window": jnp.asarray([w or UNBOUNDED for w in windows], jnp.int32)}
     if config.attention == "splash":
         rules = sorted(set(windows))
         kinds["rule"] = jnp.asarray([rules.index(w) for w in windows], jnp.int32)
@@ -33,8 +33,8 @@ def layer_kinds(config: DecoderConfig) -> Kind:
     return kinds
 
 
-class Sight:
-    """Rotary angles and who sees whom in one pass, made once; layers of several kinds choose by their `Kind`.
+class AttentionContext:
+    """Rotary angles and who sees whom in one pass, made once; layers of several kinds choose by their `LayerKind`.
 
     Queries are the tokens of the pass. Keys are the same tokens, or (`keys_at`) the slots of a cache.
     """
@@ -69,7 +69,7 @@ class Sight:
             if len(windows) == 1:
                 self._bias = jnp.where(self._distance < windows[0], self._bias, -1e30)
 
-    def angles(self, kind: Kind) -> Angles:
+    def angles(self, kind: LayerKind) -> Angles:
         """Cosines and sines of the rotary positions of a layer of this kind."""
         if self._local is None:
             return self._angles
@@ -77,7 +77,7 @@ class Sight:
         return jnp.where(kind["local"], local_cos, cos), jnp.where(kind["local"], local_sin, sin)
 
     def attend(
-        self, q: Float[Array, "B H T D"], k: Float[Array, "B K S D"], v: Float[Array, "B K S D"], kind: Kind
+        self, q: Float[Array, "B H T D"], k: Float[Array, "B K S D"], v: Float[Array, "B K S D"], kind: LayerKind
     ) -> Float[Array, "B H T D"]:
         """Attention of a layer of this kind."""
         c = self.config
@@ -89,12 +89,12 @@ class Sight:
             return cudnn_attention(q, k, v, bias > -1.0, scale=c.query_scale)
         return attend(q, k, v, bias, scale=c.query_scale, cap=c.attention_cap)
 
-    def look_back(self, q: Float[Array, "B H T D"], stored: KeyValues, kind: Kind) -> Float[Array, "B H T D"]:
+    def attend_cached(self, q: Float[Array, "B H T D"], stored: KeyValues, kind: LayerKind) -> Float[Array, "B H T D"]:
         """The same, where the keys are the slots of a cache."""
         c = self.config
         return attend_to_cache(q, stored, self._bias_of(kind), scale=c.query_scale, cap=c.attention_cap)
 
-    def _bias_of(self, kind: Kind) -> Float[Array, "B T S"]:
+    def _bias_of(self, kind: LayerKind) -> Float[Array, "B T S"]:
         if len(self.windows) == 1:
             return self._bias
         assert self._distance is not None

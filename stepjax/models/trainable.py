@@ -1,4 +1,4 @@
-"""A part of a model's parameters: what a stage trains and saves, and what it leaves as it is."""
+"""Which of a model's parameters a stage trains and saves, and which stay frozen."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,7 +30,7 @@ def adapters_and_heads(path: tuple[str, ...]) -> bool:
 def split(params: Mapping[str, Any], chosen: Chosen) -> tuple[Params, Params]:
     """The chosen leaves of a nested dict, and the others; a branch without leaves is left out."""
     ours: Params = {}
-    rest: Params = {}
+    frozen: Params = {}
 
     def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
         for name, value in tree.items():
@@ -38,24 +38,24 @@ def split(params: Mapping[str, Any], chosen: Chosen) -> tuple[Params, Params]:
             if isinstance(value, Mapping):
                 walk(value, here)
                 continue
-            node = ours if chosen(here) else rest
+            node = ours if chosen(here) else frozen
             for key in path:
                 node = node.setdefault(key, {})
             node[str(name)] = value
 
     walk(params, ())
-    return ours, rest
+    return ours, frozen
 
 
-def join(ours: Params, rest: Params) -> Params:
+def join(ours: Params, frozen: Params) -> Params:
     """The tree that was split; leaves are not copied."""
     found = dict(ours)
-    for name, value in rest.items():
+    for name, value in frozen.items():
         found[name] = join(ours[name], value) if name in ours else value
     return found
 
 
-class Part:
+class Trainable:
     """The chosen parameters of a definition, to make optimisers, states and checkpoints of.
 
     Attributes:
@@ -75,23 +75,23 @@ class Part:
         return split(params, self.chosen)
 
     @property
-    def rest_shapes(self) -> Params:
+    def frozen_shapes(self) -> Params:
         """Shapes of the others; {} where all are chosen."""
         return split(self.definition.shapes, self.chosen)[1]
 
-    def abstract_rest(self, mesh: Mesh) -> Params:
+    def abstract_frozen(self, mesh: Mesh) -> Params:
         """Shapes, dtypes and shardings of the others, for a program."""
-        return abstract(self.rest_shapes, split(self.definition.shardings(mesh), self.chosen)[1])
+        return abstract(self.frozen_shapes, split(self.definition.shardings(mesh), self.chosen)[1])
 
-    def rest_of(self, given: Params) -> Params:
+    def frozen_of(self, given: Params) -> Params:
         """The others, found in a tree that has them (and perhaps more), uncopied."""
 
         def found(shapes: Params, tree: Params) -> Params:
             return {k: found(v, tree[k]) if isinstance(v, dict) else tree[k] for k, v in shapes.items()}
 
-        return found(self.rest_shapes, given)
+        return found(self.frozen_shapes, given)
 
-    def init_rest(self, key: jax.Array, mesh: Mesh) -> Params:
+    def init_frozen(self, key: jax.Array, mesh: Mesh) -> Params:
         """Fresh others, in their shards."""
         shardings = split(self.definition.shardings(mesh), self.chosen)[1]
         with jax.set_mesh(mesh):
