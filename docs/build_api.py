@@ -65,7 +65,7 @@ def undocumented(module: ModuleType) -> Iterator[str]:
     for name in public_names(module):
         value = getattr(module, name)
         if not (inspect.isclass(value) or callable(value)):
-            continue  # a constant: what is said of it stands below it, where Python keeps no docstring
+            continue  # a constant: Python keeps no docstring of it
         if not _has_docstring(value):
             yield f"{module.__name__}.{name}"
         if inspect.isclass(value):
@@ -81,7 +81,7 @@ def _has_docstring(value: Any) -> bool:
 
 
 def _member_is_documented(owner: type, name: str) -> bool:
-    """Fields are told in the class's own docstring; methods and properties have theirs, maybe from a base class."""
+    """Fields are described in the class's docstring; methods and properties have their own, or that of a base class."""
     member = inspect.getattr_static(owner, name)
     if isinstance(member, staticmethod | classmethod):
         member = member.__func__
@@ -101,7 +101,7 @@ def main(out: Path) -> int:
     import pdoc
 
     pdoc.render.configure(docformat="google", show_source=False)
-    # A package stands for what it exports: the files behind it are left out.
+    # Of a package, only the names that it exports are shown, not its files.
     hidden = [
         f"!{found.name}"
         for module in modules
