@@ -59,7 +59,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--config.mesh.data=16", "16 × 1 × 1 does not fit 8 devices"),
         ("--config.mesh.tensor=0", "config.mesh: sizes"),
         ("--config.task.name=register", "no task 'register' (did you mean 'register_chain'?)"),
-        ("--config.task.register_chain.modulus=1", "modulus must lie in [2, 100], not 1"),
+        ("--config.task.register_chain.modulus=1", "config.task.register_chain.modulus: must be at least 2, not 1"),
         ("--config.task.separator=Q", "step separator 'Q': no sequence of the tokenizer's tokens spells it"),
         ("--config.tokenizer.path=nowhere", "config.tokenizer.path=nowhere: no tokenizer can be loaded from there"),
         ("--config.ppo.minibatches=3", "config.ppo.minibatches: 3 does not divide the 16 responses of a round"),
