@@ -14,19 +14,19 @@ Command = Callable[[list[str]], None]
 
 
 STOPPED = 75
-"""Exit status of a run that was told to stop, or that lost another process: the same command continues it."""
+"""Exit status of a run that was stopped by a signal or lost another process: the same command continues it."""
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-"""What a disk answers that is full, read-only or broken: nothing of it is a fault of the program."""
+"""Errors of a disk that is full, read-only or broken, none of which is a bug of the program."""
 
 
 def sft(argv: list[str]) -> None:
-    """train the policy on the task's demonstrations"""
+    """supervised training of the policy on the task's demonstrations"""
     _stages(argv, "sft")
 
 
 def prm(argv: list[str]) -> None:
-    """train the process reward model on labelled steps (after sft)"""
+    """training of the process reward model on labelled steps (after sft)"""
     _stages(argv, "prm")
 
 
@@ -36,12 +36,12 @@ def ppo(argv: list[str]) -> None:
 
 
 def evaluate(argv: list[str]) -> None:
-    """measure policies, or (--config.kind=…) labels, reward models, best-of-N, what games the rewards"""
+    """measure policies or, by --config.kind, labels, reward models, best-of-N, reward hacks"""
     _stages(argv, "eval")
 
 
 def quickstart(argv: list[str]) -> None:
-    """all stages of a config, measured before and after, with a report"""
+    """all stages of a config, with evaluations before and after and a report"""
     _stages(argv)
 
 
@@ -57,7 +57,7 @@ def report(argv: list[str]) -> None:
 
 
 def data(argv: list[str]) -> None:
-    """step-labelled files of a public format to one dataset, with statistics"""
+    """convert step-labelled files of a public format to a dataset, with statistics"""
     from stepjax.options import parse
 
     config, _ = parse(argv, "data")
@@ -67,7 +67,7 @@ def data(argv: list[str]) -> None:
 
 
 def label(argv: list[str]) -> None:
-    """label steps without people: completions, tree search, a prompted judge, consensus"""
+    """label steps automatically: completions, tree search, a prompted judge, consensus"""
     from stepjax.options import parse
 
     config, workdir = parse(argv, "label")
@@ -77,7 +77,7 @@ def label(argv: list[str]) -> None:
 
 
 def plan(argv: list[str]) -> None:
-    """what a run needs and costs on a TPU topology, without a TPU (--topology=v5e:16x16)"""
+    """memory, time and cost of a run on a TPU topology, without a TPU (--topology=v5e:16x16)"""
     from stepjax.plan.command import plan as planned
 
     planned(argv)
@@ -96,14 +96,14 @@ def export(argv: list[str]) -> None:
 
 
 def bench(argv: list[str]) -> None:
-    """time the programs of a run on known shapes: bench rollout|score|credit|update|iteration [--json] [--profile]"""
+    """time a program of a run: bench rollout|score|credit|update|iteration [--json] [--profile]"""
     from stepjax.bench.command import bench as benched
 
     benched(argv)
 
 
 def compare(argv: list[str]) -> None:
-    """finished runs side by side, mean ± spread over seeds: compare RUN… [--markdown]"""
+    """table of finished runs, mean ± standard deviation over seeds: compare RUN… [--markdown]"""
     from stepjax.console.progress import table
     from stepjax.options import no_more
     from stepjax.report.compare import as_markdown, as_text
@@ -146,7 +146,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand; 0 on success, 2 with one line on a mistake of the user's."""
+    """Runs a subcommand; returns 0 on success, 2 after a mistake of the user's, which it says in one line."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         from stepjax.options.help import usage
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     name = argv[0]
-    # Transformers is used for its tokenizers alone: no advice about missing PyTorch.
+    # Transformers is used only for its tokenizers: its advice about missing PyTorch does not matter.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         if name not in COMMANDS and name != "options":
@@ -184,8 +184,8 @@ def _run(name: str, argv: list[str]) -> None:
 
 
 def _failed(error: BaseException) -> int:
-    """Says in one line what ended the command and returns its exit status; an error of the program is raised again."""
-    session = sys.modules.get("stepjax.distributed.session")  # a command that never imported it is alone
+    """Says in one line what ended the command and returns its exit status; a bug of the program is raised again."""
+    session = sys.modules.get("stepjax.distributed.session")  # a command that never imported it is the only process
     if session is not None:
         session.explain(error)
     told = _told(error)
@@ -202,7 +202,7 @@ def _failed(error: BaseException) -> int:
 
 
 def _told(error: BaseException) -> tuple[int, str] | None:
-    """Exit status and line of an error that is no fault of the program."""
+    """Exit status and line of an error that is not a bug of the program."""
     if isinstance(error, UserError):
         return 2, " ".join(str(error).split())
     if isinstance(error, Stopped):

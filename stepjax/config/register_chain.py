@@ -57,8 +57,7 @@ class RegisterChainConfig:
     )
     rating: str = option(
         "global",
-        "what makes a step wrong: global (it is not the real value) or local (it does not follow from what was "
-        "stated)",
+        "what makes a step wrong: global (it is not the real value) or local (it does not follow from what was stated)",
         choices=RATINGS,
     )
     step_limit: bool = option(False, "the prompt states the most steps allowed, as in `a=7;b=a+5;?b!4`")
