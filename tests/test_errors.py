@@ -250,10 +250,12 @@ def test_nothing_is_built_on_an_earlier_stage_that_is_damaged_or_unfinished(
         if path.is_file() and path.name != "checkpoint.json":
             path.write_bytes(bytes(path.stat().st_size))  # sizes stay: only reading finds it
     said = fails("ppo", tiny.config, workdir)
-    assert "checkpoints/sft/150 is damaged: " in said and "its stage, run again, goes on from the one before it" in said
+    assert (
+        "checkpoints/sft/150 is damaged: " in said and "its stage, run again, continues from the one before it" in said
+    )
     shutil.rmtree(workdir / "checkpoints" / "sft" / "150")
     said = fails("ppo", tiny.config, workdir)
-    assert "stage sft stands at update 100 of 150; let `stepjax sft` end it" in said
+    assert "stage sft is at update 100 of 150; finish it with `stepjax sft`" in said
 
 
 def damage(folder: Path) -> None:

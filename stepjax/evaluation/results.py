@@ -1,4 +1,4 @@
-"""Where the evaluations of labels and process reward models leave their figures: one part of eval.json each."""
+"""Results of the evaluations of labels and process reward models: one part of eval.json each."""
 
 import time
 from typing import Any
@@ -8,7 +8,7 @@ from stepjax.workdir.json_file import MEASURES, plain, read_json, write_json
 
 
 def write_measure(run: Run, kind: str, found: dict[str, Any], *, since: float) -> dict[str, Any]:
-    """Puts the figures of one kind into eval.json; those of other kinds stay. `since`: perf_counter at the start."""
+    """Adds the figures of one kind to eval.json. `since`: perf_counter at the start."""
     path = run.workdir / "eval.json"
     found = plain(found) | {"seconds": round(time.perf_counter() - since, 2)}
     whole = read_json(path)

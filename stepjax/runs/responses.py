@@ -29,7 +29,7 @@ ENVIRONMENTS: dict[str, Callable[[], Environment]] = {"calculator": Calculator}
 
 @dataclass(frozen=True)
 class Response:
-    """One sampled response and what is exactly known of it.
+    """One sampled response with its exact ratings.
 
     Attributes:
       prompt, tokens: ids; `tokens` holds the end-of-text token where the response ended by itself.
@@ -37,7 +37,7 @@ class Response:
       steps: the text of each step.
       finished: False where it was truncated.
       correct: whether its final answer is right.
-      step_ratings: one a step, or None where the task has no step verifier.
+      step_ratings: one per step, or None where the task has no step verifier.
     """
 
     problem: Problem
@@ -51,10 +51,10 @@ class Response:
 
 
 class ResponseSampler:
-    """The rollout program of one size, fed with problems and random keys.
+    """The rollout program of one size, and its inputs: problems and random keys.
 
     Attributes:
-      occupancy: how well the last call used its slots, on the device; None before the first call.
+      occupancy: the use of the slots in the last call, on the device; None before the first call.
     """
 
     def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler):
@@ -112,7 +112,7 @@ def request(
     shape: RolloutShape,
     devices: int,
 ) -> tuple[np.ndarray, np.ndarray, Queue]:
-    """What the rollout program is asked: each device's prompts once, short ones first, and the rows to sample."""
+    """Input of the rollout program: each device's prompts once, short ones first, and the rows to sample."""
     each, count = on_device(shape, devices), len(rows)
     if count > shape.rows:
         raise ValueError(f"{count} rows, but the rollout is compiled for {shape.rows}")
@@ -135,12 +135,12 @@ def request(
 
 
 def ppo_sampler(options: PPOOptions) -> Sampler:
-    """How responses are drawn in training."""
+    """How responses are sampled in training."""
     return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
 
 
 def eval_sampler(options: EvalOptions) -> Sampler:
-    """How responses are drawn to be measured."""
+    """How responses are sampled in evaluation."""
     return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
 
 
@@ -160,7 +160,7 @@ def read_responses(run: Run, problems: Sequence[Problem], trajectory: Trajectory
 
 
 def share_responses(hosts: HostRows, problems: Sequence[Problem], own: Sequence[Response]) -> list[Response]:
-    """The responses of all rows, from what each process knows of its own ones."""
+    """The responses of all rows, gathered from the processes that read them."""
     if jax.process_count() == 1:
         return list(own)
     rows = [
@@ -265,7 +265,7 @@ def measure(responses: Sequence[Response]) -> dict[str, float]:
 
     trace_error is the share of right-answered responses with a wrong step [Uesato 2022]; holds the share of steps with
     a calculation whose calculation holds, calculation the share of steps that have one, trivial the share of calculator
-    notes that work nothing out, limit_kept the share of stated step limits that were kept, a truncation never.
+    notes with a trivial calculation, limit_kept the share of stated step limits that were kept (never by a truncation).
     """
     n = max(len(responses), 1)
     steps = [j for r in responses for j in r.step_ratings or []]
@@ -295,5 +295,5 @@ def measure(responses: Sequence[Response]) -> dict[str, float]:
 
 
 def _repeats(steps: Sequence[str]) -> int:
-    """Steps that stood before in the same response, word for word."""
+    """Number of steps that repeat an earlier step of the same response word for word."""
     return sum(count - 1 for count in Counter(s.strip() for s in steps).values())

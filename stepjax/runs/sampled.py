@@ -11,7 +11,7 @@ from stepjax.tasks.encoding import fitting_prompts
 
 
 def sample_problems(run: Run, stage: str, *, each: int) -> list[Response]:
-    """`each` responses to every problem that `eval.problems` and `eval.split` choose, those of a problem together."""
+    """`each` responses to every problem of `eval.problems` and `eval.split`, those of a problem adjacent."""
     options, ppo = run.config.eval, run.config.ppo
     if not has_stage(run, stage):
         raise no_stage(run, stage)

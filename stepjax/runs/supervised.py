@@ -43,7 +43,7 @@ def train(
 ) -> Params:
     """Trains to `options.updates` updates, from the last checkpoint where there is one, and returns the parameters.
 
-    `batches`, `initial` and `valid` are only called where training has work left to do. `optimizer` stands in for that
+    `batches`, `initial` and `valid` are only called where training has work left to do. `optimizer` replaces that
     of the options; with `values` the batches have soft labels.
     """
     optimizer = optimizer or make_optimizer(options.optimizer, options.updates)

@@ -1,4 +1,4 @@
-"""Figures as a JSON file that is there whole or not at all."""
+"""JSON files that are written whole or not at all."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from stepjax.errors import UserError
 from stepjax.parallel import is_main_process
 
 MEASURES = "measures"
-"""The place in eval.json of evaluations of labels and reward models, beside what the one of policies writes there."""
+"""Key in eval.json of the evaluations of labels and reward models; the other keys are those of the policies."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a file holds; empty where there is none, or it is no object."""
+    """The object that a file holds; empty where there is no file or no object in it."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -25,7 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The same as JSON has it: NumPy's numbers and arrays as Python's, tuples as lists, NaN and infinities as null."""
+    """The value in JSON's types: NumPy's values as Python's, tuples as lists, NaN and infinities as null."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

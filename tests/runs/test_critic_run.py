@@ -63,7 +63,7 @@ def test_a_value_prm_is_the_critic_from_the_first_round_on(tiny: TinyRun, tmp_pa
 @pytest.mark.parametrize(
     "change, said",
     [
-        ("critic_refit=1", "config.ppo.critic_refit: 1 would leave no round that trains the policy"),
+        ("critic_refit=1", "config.ppo.critic_refit: must be 0 or at least 2"),
         ("critic_refit=2 critic_frozen=True", "critic_refit: 2 and critic_frozen contradict each other"),
         ("streams.kl.weight=0.0", "streams.kl.weight: kl_target adapts it by factors"),
         ("streams.process.kl_target=0.1", "streams.process.kl_target: only signal kl reads it, not prm"),

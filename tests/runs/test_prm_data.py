@@ -139,8 +139,8 @@ def test_labels_that_the_target_cannot_learn(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"objective": "bce"}, r"config\.prm\.objective: it is for labelled data"),
-        ({"target": "outcome"}, "target=outcome: it is for labelled data"),
+        ({"objective": "bce"}, r"config\.prm\.objective: it needs labelled data"),
+        ({"target": "outcome"}, "target=outcome: it needs labelled data"),
         ({"data": "x", "objective": "mse"}, "it learns P.good. alone; set config.prm.classes=2"),
         ({"data": "x", "classes": 2}, "neutral=own: with classes=2"),
         ({"data": "x", "head_first": 400}, "head_first=400: the trunk would never be trained"),
