@@ -58,7 +58,7 @@ def make_pools(task: Task, responses: Sequence[Response], scores: Sequence[np.nd
 
 
 def answer_groups(task: Task, responses: Sequence[Response]) -> np.ndarray:
-    """Which responses to one problem give the same final answer; −1 where there is none or the response was truncated."""
+    """Which responses to one problem give the same final answer; −1 where there is none or it was truncated."""
     texts = [r.text if r.finished else "" for r in responses]
     groups = task.group_answers(texts) if hasattr(task, "group_answers") else group_answers(texts)
     return np.array(groups, np.int64)

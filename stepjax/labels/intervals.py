@@ -1,11 +1,11 @@
-"""How sure a share of right completions is."""
+"""Confidence intervals of a fraction of right completions."""
 
 import math
 from statistics import NormalDist
 
 
 def wilson(correct: int, total: int, confidence: float) -> tuple[float, float]:
-    """The Wilson score interval of a share, `correct` of `total`; (0, 1) where there is nothing yet.
+    """The Wilson score interval of a fraction, `correct` of `total`; (0, 1) where `total` is 0.
 
     With z the normal quantile of (1 + confidence) / 2, p = correct / total and n = total:
     (p + z²/2n ± z·√(p(1 − p)/n + z²/4n²)) / (1 + z²/n) [Wilson 1927].

@@ -1,5 +1,5 @@
-"""A judge's reply to ratings, or the reason why it is none. Replies are untrusted: whatever is not exactly as asked for
-is refused, nothing is guessed."""
+"""From a judge's reply to ratings, or to the reason for rejecting it. Replies are validated strictly: anything but the
+requested format is rejected, nothing is guessed."""
 
 import json
 import re
@@ -14,11 +14,11 @@ _LINE = re.compile(r"verdicts?\s*:\s*((?:good|neutral|bad)(?:\s*,\s*(?:good|neut
 
 
 class Malformed(ValueError):
-    """A reply that is no list of verdicts; the message says why, in words of this program alone."""
+    """A reply that is not a list of verdicts; the message says why and contains nothing of the reply."""
 
 
 def read_verdicts(reply: str, steps: int) -> list[int]:
-    """Ratings, one a step: −1, 0 or +1.
+    """Ratings, one per step: −1, 0 or +1.
 
     A reply is one JSON object `{"verdicts": ["good", …]}`, alone, in a code fence, or on the last line (a judge may
     think aloud before it); or it ends in a line `Verdicts: good, neutral, bad`.
@@ -40,7 +40,7 @@ def read_verdicts(reply: str, steps: int) -> list[int]:
     if found is None and last != text:
         found = _object(last)
     if found is None:
-        raise Malformed("the reply is no JSON object")
+        raise Malformed("the reply is not a JSON object")
     if set(found) != {"verdicts"}:
         raise Malformed("the reply's JSON object must have the one field verdicts")
     if not isinstance(found["verdicts"], list):
@@ -58,7 +58,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) < len(pairs):
-        raise ValueError("a field stands twice")
+        raise ValueError("a field occurs twice")
     return dict(pairs)
 
 
@@ -66,5 +66,5 @@ def _ratings(verdicts: list[Any], steps: int) -> list[int]:
     if len(verdicts) != steps:
         raise Malformed(f"the reply has {len(verdicts)} verdicts for {steps} steps")
     if any(not isinstance(verdict, str) or verdict not in RATINGS for verdict in verdicts):
-        raise Malformed("a verdict is none of good, neutral, bad")
+        raise Malformed("a verdict is not one of good, neutral, bad")
     return [RATINGS[verdict] for verdict in verdicts]

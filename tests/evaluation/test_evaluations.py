@@ -136,10 +136,10 @@ def test_first_errors_and_planted_errors_on_files(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("labels", [], "config.eval.data and config.eval.gold: name"),
+        ("labels", [], "config.eval.data and config.eval.gold: kind labels needs both files"),
         ("labels", ["--config.eval.data=no.jsonl", "--config.eval.gold=no.jsonl"], "no.jsonl: "),
-        ("processbench", [], "config.eval.data: name the file"),
-        ("processbench", ["--config.eval.data={empty}"], "there is no step-labelled solution"),
+        ("processbench", [], "config.eval.data: kind processbench needs a file of step-labelled"),
+        ("processbench", ["--config.eval.data={empty}"], "no step-labelled solutions there"),
         ("processbench", ["--config.eval.data={odd}"], "odd.jsonl:2: ratings: step 0 has 7"),
         ("best_of_n", ["--config.eval.temperature=0.0"], "config.eval.temperature"),
         ("best_of", [], "did you mean|must be one of"),

@@ -91,9 +91,9 @@ def test_a_task_without_judge_and_reward_model(
     assert of_kind["returns"]["task"]["outcome"]["edits"]["early"]["mean"] == -1.0
     assert of_kind["edits"]["thanks"]["written"] == of_kind["solutions"] > 0
     assert of_kind["edits"]["fix"]["written"] == 0, "these solutions have no notes"
-    assert found["notes"][0].startswith("There is no process reward model here; not paid by it: step g/n/b")
+    assert found["notes"][0].startswith("There is no process reward model here, so these are left out: step g/n/b")
     told = capsys.readouterr().out
-    assert "fix (a step broken, then fixed) was not written: has no place for it" in told
+    assert "fix (a step broken, then fixed) was not written: the edit does not apply" in told
 
 
 def test_a_task_without_solutions_is_one_clear_line(

@@ -128,7 +128,7 @@ def test_a_checkpoint_is_adapted_and_the_adapter_goes_to_peft_and_back(
     [
         ("lora.stages=('prm',)", "config.lora.stages: must be ppo, or prm and ppo"),
         ("lora.modules=('query','nothing')", "config.lora.modules: must name some of query"),
-        ("prm.from_sft=False", "config.prm.from_sft: adapters"),
+        ("prm.from_sft=False", "config.prm.from_sft: must be True where the process reward model has adapters"),
     ],
 )
 def test_contradictions_take_one_line(tmp_path: Path, capsys: pytest.CaptureFixture, change: str, said: str) -> None:

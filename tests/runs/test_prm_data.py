@@ -141,7 +141,7 @@ def test_labels_that_the_target_cannot_learn(data, tmp_path, capsys):
     [
         ({"objective": "bce"}, r"config\.prm\.objective: it needs labelled data"),
         ({"target": "outcome"}, "target=outcome: it needs labelled data"),
-        ({"data": "x", "objective": "mse"}, "it learns P.good. alone; set config.prm.classes=2"),
+        ({"data": "x", "objective": "mse"}, "it trains only P.good.; set config.prm.classes=2"),
         ({"data": "x", "classes": 2}, "neutral=own: with classes=2"),
         ({"data": "x", "head_first": 400}, "head_first=400: the trunk would never be trained"),
         ({"classes": 2}, "the task's neutral steps need the third class"),

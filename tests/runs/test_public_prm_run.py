@@ -92,7 +92,7 @@ def test_responses_that_the_model_cannot_read_are_counted(tiny: TinyRun, tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("prm.convention=", "config.prm.convention: it must be named where config.prm.path is"),
+        ("prm.convention=", "config.prm.convention: required together with config.prm.path"),
         ("prm.convention=qwen", "its tokenizer has no token '<extra_0>'"),
         ("prm.separator=x", "config.prm.separator: only the conventions skywork and trl"),
         ("prm.data=x", "config.prm.data"),
