@@ -40,7 +40,7 @@ def read_verdicts(reply: str, steps: int) -> list[int]:
     if found is None and last != text:
         found = _object(last)
     if found is None:
-        raise Malformed("the reply is not a JSON object")
+        raise Malformed("the reply is no JSON object")
     if set(found) != {"verdicts"}:
         raise Malformed("the reply's JSON object must have the one field verdicts")
     if not isinstance(found["verdicts"], list):
@@ -58,7 +58,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) < len(pairs):
-        raise ValueError("a field occurs twice")
+        raise ValueError("a field stands twice")
     return dict(pairs)
 
 
@@ -66,5 +66,5 @@ def _ratings(verdicts: list[Any], steps: int) -> list[int]:
     if len(verdicts) != steps:
         raise Malformed(f"the reply has {len(verdicts)} verdicts for {steps} steps")
     if any(not isinstance(verdict, str) or verdict not in RATINGS for verdict in verdicts):
-        raise Malformed("a verdict is not one of good, neutral, bad")
+        raise Malformed("a verdict is none of good, neutral, bad")
     return [RATINGS[verdict] for verdict in verdicts]

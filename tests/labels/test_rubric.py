@@ -79,7 +79,7 @@ def test_a_malformed_reply_is_asked_again_with_the_reason():
 def test_after_the_limit_it_is_recorded_as_unlabelled():
     found, asked = course(RECORD, [Reply("no", 9, 5)] * 3)
     assert len(asked) == 3 and found.labelled == 0 and found.first_error is None
-    assert found.extra["label"]["unlabelled"] == "the reply is not a JSON object"
+    assert found.extra["label"]["unlabelled"] == "the reply is no JSON object"
     assert found.extra["cost"]["completions"] == 3
     found, asked = course(RECORD, [Reply("", refused="status 400: too long")])
     assert len(asked) == 1 and found.extra["label"]["unlabelled"] == "status 400: too long"
