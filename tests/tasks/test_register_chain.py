@@ -1,4 +1,4 @@
-"""RegisterChain: programs against a reference, the verifier case by case, noise as asked for, splits that never meet."""
+"""RegisterChain: programs against a reference, the verifier case by case, noise as asked for, disjoint splits."""
 
 import os
 import pickle
