@@ -29,7 +29,7 @@ def _program(argv: list[str]) -> tuple[str, list[str]]:
     if name in PROGRAMS:
         return name, argv[1:]
     if not name or name.startswith("-"):
-        raise UserError(f"name what is timed: stepjax bench {'|'.join(PROGRAMS)}")
+        raise UserError(f"name the program to time: stepjax bench {'|'.join(PROGRAMS)}")
     raise UserError(f"no program {name!r}{nearest(name, PROGRAMS)}")
 
 
@@ -46,7 +46,9 @@ def show_tables(lines: list[dict[str, Any]]) -> None:
             for x in [*repeats, last]
         ],
     )
-    table("what it takes", ("figure", "value"), [(name, value) for name, value in _figures(last) if value is not None])
+    table(
+        "time and memory", ("figure", "value"), [(name, value) for name, value in _figures(last) if value is not None]
+    )
     for name, costs in last.get("profile", {}).items():
         table(
             f"largest costs of {name}",

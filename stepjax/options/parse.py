@@ -74,7 +74,7 @@ def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart"
 
 
 def no_more(rest: Sequence[str], known: str = "Options are written --config.name=value") -> None:
-    """UserError where arguments are left that a command does not take; `known` says what it does take."""
+    """UserError where arguments are left that a command does not take; `known` says which ones it takes."""
     if rest:
         raise UserError(f"what is {rest[0]!r}? {known}")
 
@@ -95,7 +95,7 @@ def _resolve(argument: str) -> str:
 
 
 def _explain(argv: list[str], section: str, error: Exception) -> str:
-    """One line for what the flag library says in many."""
+    """One line in place of the flag library's message of many lines."""
     file = next((a.removeprefix("--config=").partition(":")[0] for a in argv if a.startswith("--config=")), "")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if Path(frame.filename) == Path(file).absolute() or frame.filename == file:

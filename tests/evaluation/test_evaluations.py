@@ -94,7 +94,7 @@ def test_a_reward_model_against_the_verifier_and_its_choices(tiny, tmp_path, cap
     shown = capsys.readouterr().out
     assert "pass@N" in shown and "P(right) against the truth" in shown
     report = (tmp_path / "run" / "report.html").read_text()
-    assert "Choosing among N responses" in report and report.count("log₂ N") >= 3
+    assert "Selection among N responses" in report and report.count("log₂ N") >= 3
 
 
 def test_first_errors_and_planted_errors_on_files(tiny, tmp_path):

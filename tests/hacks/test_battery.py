@@ -122,7 +122,7 @@ def test_ppo_logs_its_monitors(tiny: TinyRun) -> None:
         assert "hack/trivial" not in line, "no notes here"
         assert line["hack/steps"] == pytest.approx(line["length/steps"])
         assert line["hack/neutral"] == line["true/neutral"] and line["hack/repeated"] <= line["hack/near_repeated"]
-    assert "Signs of gaming" in (tiny.workdir / "report.html").read_text()
+    assert "Signs of reward hacking" in (tiny.workdir / "report.html").read_text()
 
 
 def test_alarms_of_a_stopped_run_are_those_of_a_whole_one(tiny: TinyRun, tmp_path: Path) -> None:
