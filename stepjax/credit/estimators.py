@@ -1,4 +1,4 @@
-"""Estimators: what a stream credits to a token, given what its signal scored.
+"""Estimators: a stream's credit to each token, from the scores of its signal.
 
 All of them are the same walk backwards (`gae.py`); they differ in what is put on the tokens before it:
 
@@ -35,10 +35,10 @@ def on_tokens(
     finished: Bool[Array, " B"] | None,
     group: int,
 ) -> Float[Array, "B T"]:
-    """What the walk back finds on each token of a stream.
+    """Inputs of the walk backwards, on each token of a stream.
 
     Args:
-      rewards: what the stream's signal earned, `[B, T]`.
+      rewards: of the stream's signal, `[B, T]`.
       scored: True on the tokens that carry one of its scores.
       ends: True on the last token of every step.
       first, outcome, finished: of `progress`.
@@ -65,7 +65,7 @@ def progress(
     """V(k) − V(k−1) of each step [PAV 2410.08146; VinePPO 2410.01679], at its end; 0 elsewhere.
 
     A row's sum telescopes to V(K) − V(0), where V(K) is the outcome of a finished response. A truncated response keeps
-    the value of its last scored step; a step that was not scored (it was cut off) made no progress that is known.
+    the value of its last scored step; a step that was not scored (it was cut off) has no known progress.
 
     Args:
       scores: V(k), the value of the state after step k, at the step's end.

@@ -44,8 +44,8 @@ def update_program(
     `state` is `{"policy": …, "critic": …}` (donated), with the coefficients `"kl"` and `"weights"` (by stream) where
     they are adapted; `rows` the
     abstract trajectory that the credit program returns; iterations count from 1. Losses are means over a minibatch's
-    response tokens (the policy's: over `options.reduce`); the metrics are means over the minibatches, those that a
-    guard held back included.
+    response tokens (the policy's: over `options.reduce`); the metrics are means over the minibatches, including those
+    that a guard skipped.
     """
     streams = make_streams(options.streams)
     size = rows.tokens.shape[0]
@@ -105,7 +105,7 @@ def update_program(
                 role: jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, state[role]["params"])
                 for role, gradient in gradients.items()
             }
-            idle: dict[str, Array] = {}  # when a role stays as it is; a role that never does is not in it
+            idle: dict[str, Array] = {}  # when a role is not updated; a role that always is, is not in it
             if has_guards(options):
                 stopped, skipped = pass_guards(
                     options,
@@ -175,7 +175,7 @@ def update_program(
 
 
 def _on_part(objective: Any, frozen: Params) -> Any:
-    """The objective as a function of the trained parameters alone."""
+    """The objective as a function of only the trained parameters."""
     return lambda params, batch, **more: objective(join(params, frozen), batch, **more)
 
 
@@ -191,19 +191,19 @@ def _apply(
 
 
 def _divergence(rows: Trajectory) -> Array:
-    """Mean k3 divergence of the policy that sampled a round from the reference, nats a token."""
+    """Mean k3 divergence of a round's sampling policy from the reference, nats per token."""
     assert rows.old_logprobs is not None and rows.ref_logprobs is not None
     return masked_mean(kl_estimate(rows.old_logprobs, rows.ref_logprobs, "k3", mask=rows.mask), rows.mask)
 
 
 def trains_critic_alone(options: PPOOptions, iteration: Any) -> Any:
-    """Whether a round (they count from 1) leaves the policy as it is: a warm-up of the critic, or a refit."""
+    """Whether a round (counted from 1) does not train the policy: a warm-up of the critic, or a refit."""
     alone = iteration <= options.critic_warmup
     return alone | ((iteration - 1) % options.critic_refit == 0) if options.critic_refit else alone
 
 
 def updates_by_role(options: PPOOptions) -> dict[str, int]:
-    """How often a run updates each role, guards aside: what the schedule of its learning rate spans."""
+    """Number of updates of each role in a run, without guards: the length of its learning-rate schedule."""
     rounds = range(1, options.iterations + 1)
     alone = sum(bool(trains_critic_alone(options, i)) for i in rounds)
     counts = {"policy": len(rounds) - alone, "critic": alone if options.critic_refit else len(rounds)}
@@ -217,7 +217,7 @@ def abstract_ppo_state(
     optimizers: Mapping[str, optax.GradientTransformation],
     mesh: Mesh,
 ) -> State:
-    """Shapes, dtypes and shardings of what a run trains: roles, and float32[] coefficients that are adapted."""
+    """Shapes, dtypes and shardings of a run's trained state: roles, and float32[] coefficients that are adapted."""
     roles = {"policy": policy} | ({} if critic is None else {"critic": critic})
     state: State = {role: abstract_state(definition, optimizers[role], mesh) for role, definition in roles.items()}
     scalar = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))

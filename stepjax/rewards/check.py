@@ -1,4 +1,4 @@
-"""Streams whose options do not fit their signal: one line that names the option and what it would take."""
+"""Streams whose options do not fit their signal: one line that names the option and what it needs."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ READ_BY = {
     "pattern": ("format",),
     "function": ("function",),
 }
-"""Options that only some signals read: set for another one, they would be ignored in silence."""
+"""Options that only some signals read: set for another one, they would silently be ignored."""
 
 NEEDED = {
     "format": ("pattern", "a regular expression that each text must match"),
@@ -26,7 +26,7 @@ NEEDED = {
 
 
 def check_stream(name: str, options: StreamOptions, signals: Iterable[str]) -> None:
-    """UserError names the first misfit of the stream `name`."""
+    """UserError for the first option of the stream `name` that does not fit."""
     from stepjax.errors import nearest
 
     where, signal = f"config.ppo.streams.{name}", options.signal

@@ -1,14 +1,14 @@
-"""The slot engine: a fixed number of rows decode together, and a finished one makes room for the next at once.
+"""The slot engine: a fixed number of rows decode together, and a finished one is replaced by the next at once.
 
 Lengths of reasoning are heavy-tailed: a batch that waits for its slowest row spends most of its time on rows that ended
 long ago. Here prompts are prefilled first, each once for all of its samples, into a pool. Then one loop decodes
 `slots` rows; the slot of a row that ends takes the next row of the queue in the same step, so that a response of n
 tokens holds a slot for exactly n steps. When the queue is empty and half of the slots are, the others go on in half as
-many slots, and so on. Nothing of that crosses to the host.
+many slots, and so on. All of this stays on the device.
 
 All slots write their next key and value in the same column, which goes round in a ring behind the prompts' columns: a
-response never outlives a turn of the ring, and what earlier rows left there is told apart by its segment, 0. So a step
-writes one slice, whatever rows began when.
+response never outlives a turn of the ring, and entries of earlier rows have segment 0. So a step
+writes one slice, whenever its rows began.
 """
 
 import dataclasses
@@ -36,20 +36,20 @@ from stepjax.trajectory import Trajectory
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """How rows are decoded; all of it is fixed when the program is compiled.
+    """How rows are decoded; fixed when the program is compiled.
 
     Attributes:
       new_tokens: W, tokens of the longest response.
       slots: rows that decode at once; a multiple of the devices along the batch.
       eos: the ids that end a response; one of them is its last token.
-      sampler: how a token is drawn.
+      sampler: how a token is sampled.
       tool: an environment that may write into the responses; its tokens have log-probability 0 and are `env_tokens`.
       stops: what else ends a response.
       prefill_rows: prompts that are prefilled at once; 0: all.
-      halvings: how often the slots may be halved when the queue is empty. Each makes the program longer to compile.
-      fewest: slots a device that are not halved at all; more than these are, down to two.
-      growths: how often the cache is doubled until it has room for the longest response; as long as none is longer, a
-        step looks at so much less. Each makes the program longer to compile.
+      halvings: how often the slots may be halved when the queue is empty. Each makes compiling take longer.
+      fewest: slots per device up to which they are not halved; larger numbers are, down to two.
+      growths: how often the cache is doubled until it fits the longest response, so that earlier steps read a smaller
+        cache. Each makes compiling take longer.
     """
 
     new_tokens: int
@@ -64,7 +64,7 @@ class Decoding:
     growths: int = 0
 
     def sizes(self, devices: int) -> list[int]:
-        """The number of slots, and what it is halved to."""
+        """The number of slots, and the numbers that it is halved to."""
         found = [self.slots // devices]
         for _ in range(self.halvings):
             if found[-1] > (self.fewest if len(found) == 1 else 2):
@@ -72,7 +72,7 @@ class Decoding:
         return [size * devices for size in found]
 
     def rings(self) -> list[int]:
-        """The columns behind the prompts: those at first, and what they are doubled to."""
+        """Numbers of columns behind the prompts: the first one, and those that it is doubled to."""
         whole = max(self.new_tokens - 1, 1)
         return sorted({-(-whole >> (self.growths - i)) if i < self.growths else whole for i in range(self.growths + 1)})
 
@@ -93,14 +93,14 @@ def generate_in_slots(
     limits: Int[Array, " N"] | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Trajectory, Occupancy]:
-    """Samples N responses (pure, meant for jit, but for the questions put to a tool).
+    """Samples N responses (pure and meant for jit, except for the calls of a tool).
 
     Args:
       prompts: padded on the left, so that every prompt ends in the last column; length 0: none.
-      ids: a number a row that names its random key: token t of a row uses `fold_in(fold_in(key, id), t)`.
+      ids: the number of each row's random key: token t of a row uses `fold_in(fold_in(key, id), t)`.
       prompt_of: the prompt of each row; None: N / Q consecutive rows share one.
-      limits: tokens of each response at most; None: W. Rows with limit 0 are left empty and cost nothing; they stand
-        behind the others.
+      limits: tokens of each response at most; None: W. Rows with limit 0 are left empty at no cost; they come
+        after the others.
       mesh: over whose batch axes slots, prompts and rows are divided; each device has a queue of its own, and the
         prompts of its rows.
     """

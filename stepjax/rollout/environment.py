@@ -1,8 +1,8 @@
 """Environments that write into a response: the rollout asks the host in the middle of a jitted loop.
 
 A row asks where the token just sampled ends in the last byte of the environment's call, `=` say; whether the text
-really ends in a call is for the environment to say. Its reply is queued and written token by token in place of what
-would have been sampled, while the other rows go on. Nothing is compiled anew and no row waits.
+really ends in a call is decided by the environment. Its reply is queued and written token by token in place of
+sampled tokens, while the other rows go on. Nothing is recompiled and no row waits.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from stepjax.parallel import RULES
 
 
 class Environment(Protocol):
-    """What may be asked in the middle of a response."""
+    """An environment that is called in the middle of a response."""
 
     call: str  # a response that ends in this text may be a call
 
     def reply(self, text: str) -> str | None:
-        """What the environment writes after `text`, the response so far; None where that is no call.
+        """The environment's reply after `text`, the response so far; None where that is not a call.
 
         The text is a model's: never execute it, and answer in bounded time.
         """
@@ -34,12 +34,12 @@ class Environment(Protocol):
 
 
 class HostTool:
-    """An environment, in tokens: which tokens may end a call, and the host's side of the question.
+    """An environment in tokens: which tokens may end a call, and the host's side of the call.
 
     Args:
       token_bytes: the bytes of every token of the vocabulary.
       tokenizer: Hugging Face tokenizer that writes the replies.
-      reply_tokens: F, the most tokens of a reply; a longer one is not given at all.
+      reply_tokens: F, the most tokens of a reply; a longer one is not written.
     """
 
     def __init__(self, environment: Environment, tokenizer: Any, token_bytes: Sequence[bytes], reply_tokens: int):
@@ -80,7 +80,7 @@ class HostTool:
     def ask(
         self, mesh: Mesh | None, responses: Int[Array, "B N"], lengths: Int[Array, " B"], asked: Bool[Array, " B"]
     ) -> tuple[Int[Array, "B F"], Int[Array, " B"]]:
-        """`answer` from within a jitted program; no question is put where no row asks.
+        """`answer` from within a jitted program; the host is not called where no row asks.
 
         Every device asks its own host about its own rows: nothing crosses the mesh but "does any row ask?".
         """
@@ -105,7 +105,7 @@ class HostTool:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Replies:
-    """What environments still have to write into the rows that decode, and what these have so far.
+    """Replies that are not written yet, and the responses so far, of the decoding rows.
 
     Attributes:
       waiting: int32[S, F], the tokens of each reply that are not written yet, the next one first.

@@ -1,18 +1,18 @@
-"""What a task is: problems with known answers, a grader, and (where there is one) an exact verifier of single steps."""
+"""The interface of a task: problems with known answers, a grader, and optionally an exact verifier of single steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 PLAIN = "{problem}\n"
-"""What the policy reads where a task has no template of its own."""
+"""The prompt template where a task has none of its own."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """One problem. `prompt` is what the policy reads, `solution` a demonstration in the policy's own format.
 
-    `step_limit` is the most steps that the prompt allows, None where it says nothing of it. `question` is the problem
+    `step_limit` is the most steps that the prompt allows, None where it does not state it. `question` is the problem
     alone, None where the prompt is no more than that.
     """
 
@@ -25,17 +25,17 @@ class Problem:
 
     @property
     def text(self) -> str:
-        """The problem alone, without what a prompt template puts around it."""
+        """The problem alone, without the prompt template."""
         return (self.prompt if self.question is None else self.question).strip()
 
 
 @dataclass(frozen=True)
 class StepRating:
-    """What is exactly known of one step.
+    """The exact rating of one step.
 
     Attributes:
       rating: +1 good (correct and advances), 0 neutral (true but useless), -1 bad (wrong).
-      correct: whether the step is right; None where the task cannot know (its trace error is then not reported).
+      correct: whether the step is right; None where the task cannot decide (its trace error is then not reported).
       kind: a word for tables ("derive", "restate", "calculation", …).
     """
 
@@ -62,7 +62,7 @@ class Task(Protocol):
         ...
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
-        """An exact rating a step, or None where the task has no step verifier."""
+        """One exact rating per step, or None where the task has no step verifier."""
         ...
 
 
@@ -74,7 +74,7 @@ class Templated(Protocol):
 
 
 def prompt_of(task: Task, problem: str) -> str:
-    """How the policy reads a problem's text; a text that ends in a line end is a prompt already."""
+    """The prompt of a problem's text; a text that ends in a line break is a prompt already."""
     if problem.endswith("\n"):
         return problem
     template = task.template if isinstance(task, Templated) else PLAIN

@@ -91,7 +91,7 @@ def test_arrays_and_numpy_numbers_are_rewards():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"pattern": "a(b"}, "pattern: 'a(b' is no regular expression: missing )"),
+        ({"pattern": "a(b"}, "pattern: 'a(b' is not a regular expression: missing )"),
         ({"function": "words"}, "function: must be written package.module:function, not 'words'"),
         ({"function": "no_such_module:f"}, "function: no_such_module cannot be imported (ModuleNotFoundError"),
         ({"function": f"{__name__}:wrods"}, f"function: {__name__} has no function 'wrods' (did you mean 'words'?)"),
@@ -111,7 +111,7 @@ def test_a_function_that_fails_is_named():
     ):
         with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine\.function: {__name__}:{name} {said}"):
             text_reward(signal="function", function=f"{__name__}:{name}")(PROMPTS, RESPONSES, STEPS)
-    with pytest.raises(UserError, match="returned one reward a response, but the stream's shaping"):
+    with pytest.raises(UserError, match="returned one reward per response, but the stream's shaping"):
         text_reward(signal="function", function=f"{__name__}:whole", shaping=("delta",))(PROMPTS, RESPONSES, STEPS)
 
 
