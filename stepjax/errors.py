@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input from outside (an option, a file, a checkpoint): says what, where and what to do, in one line."""
+    """Invalid input (an option, a file, a checkpoint): the message says what, where and what to do, in one line."""
 
 
 class NonFiniteError(UserError):

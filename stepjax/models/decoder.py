@@ -33,7 +33,7 @@ REMAT_POLICIES: dict[str, Any] = {
     "dots": jax.checkpoint_policies.dots_saveable,
     "weight_dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
-"""What a layer keeps for its backward pass: nothing, all matrix products, or those with weights alone."""
+"""Activations that a layer keeps for its backward pass: none, all matrix products, or only those with weights."""
 
 
 def rms_norm(
@@ -115,7 +115,7 @@ _CONTRACTED = {"query": 1, "key": 1, "value": 1, "output": 2, "gate": 1, "up": 1
 
 
 _STREAMED = 8 * 2**20
-"""Bytes of layers that no CPU core keeps in its cache from one decode step to the next."""
+"""Bytes of layers that do not stay in a CPU core's cache from one decode step to the next."""
 
 
 def _turn(name: str, w: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Values of prefixes by sampling: how often the policy comes to the right answer from the end of each step."""
+"""Values of prefixes by sampling: how often the policy reaches the right answer from the end of each step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from stepjax.tasks.encoding import Prompts
 def prefix_values(
     run: Run, params: Any, responses: Sequence[Response], key: jax.Array, *, completions: int, label: str = "Values"
 ) -> list[np.ndarray]:
-    """float[S] a response: the share of `completions` from the end of each step that end in the right answer.
+    """float[S] per response: the share of `completions` from the end of each step that end in the right answer.
 
     After the last step of a finished response nothing is left to sample: its value is 1 or 0. A last step that was cut
     off is completed from where it stands.

@@ -1,8 +1,8 @@
-"""A study: how good are labels by completions, held against exact truth, and what do they cost?
+"""A study: accuracy and cost of labels by completions, measured against exact ratings.
 
 Solutions of one policy are labelled by Monte Carlo (hard, soft) and OmegaPRM with N = 1, 2, 4 … completions of a prefix
 by completers of different strength. All numbers N and both methods share one set of completions.
-`configs/label_study.py` says how to run it.
+`configs/label_study.py` shows how to run it.
 """
 
 import dataclasses

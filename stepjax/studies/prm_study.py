@@ -1,8 +1,8 @@
 """A study: process reward models trained on five kinds of labels of the same responses, measured in three worlds.
 
-Kinds: `exact` (the verifier's word on each step), `hard` (some completion from there was right), `soft` (the share of
+Kinds: `exact` (the verifier's rating of each step), `hard` (some completion from there was right), `soft` (the share of
 completions that were), `value` (whether the response itself was right, on each of its steps) and `outcome` (the same on
-its last step alone). Worlds: the one trained in, longer chains, and other register names. `configs/prm_study.py` says
+only its last step). Worlds: the one trained in, longer chains, and other register names. `configs/prm_study.py` says
 how to run it.
 """
 
@@ -41,7 +41,7 @@ from stepjax.tasks.register_chain import RegisterChain
 from stepjax.workdir.json_file import plain, read_json, write_json
 
 COMPLETIONS = 8  # of each prefix, for labels [Wang 2023]
-FRESH = 16  # of each prefix, for the values that models are held against
+FRESH = 16  # of each prefix, for the reference values
 VALUED = 64  # responses of which those are estimated
 FILE = "prm_study.json"
 
@@ -119,7 +119,7 @@ def sample(run: Run, policy: Any, split: str, problems: int, *, each: int, fold:
 
 
 def label_figures(responses: Sequence[Response], values: Sequence[np.ndarray]) -> dict[str, Any]:
-    """How the labels of steps agree with the verifier's: the share of steps on which they say the same."""
+    """How the labels of steps agree with the verifier's: the share of equal labels."""
     found = {}
     for kind, labels in KINDS.items():
         pairs = [

@@ -133,7 +133,7 @@ def test_other_targets(data, tmp_path, options):
 def test_labels_that_the_target_cannot_learn(data, tmp_path, capsys):
     argv = [f"--config.{k}={v}" for k, v in SIZE.items()] + [f"--config.prm.data={data / 'value.jsonl'}"]
     assert main(["prm", *argv, f"--workdir={tmp_path}"]) == 2
-    assert "labels of values, which are none of target step" in capsys.readouterr().err
+    assert "labels of values, which do not fit target step" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
