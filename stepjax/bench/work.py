@@ -85,7 +85,7 @@ def pass_work(model: Model, prompt: Any, response: Any) -> Work:
 
 
 def training_work(model: Model, prompt: Any, response: Any, updates: int) -> Work:
-    """Of a forward and a backward pass over rows that are divided over so many updates.
+    """Of a forward and a backward pass over rows that are divided over `updates` updates.
 
     Bytes, in each update: the weights in both directions; their gradients, written and read; in the optimiser the
     weights and two float32 moments, each read and written.

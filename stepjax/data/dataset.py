@@ -72,7 +72,7 @@ def _builder(folder: Path) -> Any:
     try:
         return tfds.builder_from_directory(os.fspath(folder))
     except Exception as error:  # a damaged folder may raise any error of the libraries
-        raise UserError(f"{folder}: not a readable TFDS dataset:  {str(error).splitlines()[0]}") from None
+        raise UserError(f"{folder}: not a readable TFDS dataset: {str(error).splitlines()[0]}") from None
 
 
 def _source(folder: Path, split: str) -> Any:

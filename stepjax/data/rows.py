@@ -114,4 +114,4 @@ def _parquet(path: Path) -> Iterator[Row]:
                     number += 1
                     yield Row(f"{path}:{number}", value)
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file:  {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None

@@ -16,7 +16,7 @@ def meet(what: str) -> None:
     """Waits for every process; all must call it, in the same order. It does nothing for a single process.
 
     Called before anything that makes one process wait for another on a device: collectives over sockets give up after
-    half a minute, and a host that compiles, reads or judges may well come later than that.
+    half a minute, and a host that compiles, reads or rates may well come later than that.
     """
     if not jax.distributed.is_initialized():
         return

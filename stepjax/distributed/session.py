@@ -91,7 +91,7 @@ def _part() -> None:
 
 
 def end(status: int, reason: str) -> None:
-    """Says why and ends this process now, from any thread; the others are told, and end for the same reason."""
+    """Prints the reason and ends this process now, from any thread; the others receive it and end, too."""
     if not _ending.acquire(blocking=False):
         threading.Event().wait()  # another thread is doing it
     print(f"stepjax: {reason}", file=sys.stderr, flush=True)

@@ -100,7 +100,7 @@ def join(place: Place, options: DistributedOptions) -> None:
     Raises:
       UserError: the cluster does not announce the others, or the address cannot be used.
     """
-    # Ours stop a run that lost a process and one that is told to stop, by name and in time: JAX's own only come later.
+    # Ours stop a run after a lost process or a request to stop, with its name and in time: JAX's own come later.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     _slow_aborts()

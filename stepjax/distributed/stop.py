@@ -1,8 +1,8 @@
 """Stopping a run on request: every process finishes the same step, saves it, and ends.
 
 A loop that can save itself opens a `region` and asks `at(step)` after each step. A request (SIGTERM, a notice of
-maintenance) reaches one process or several, at any moment. Once a process knows of it, it publishes the step that it is
-in and goes no further until all have done so: the latest of these steps is the one that all of them can reach.
+maintenance) reaches one process or several, at any moment. Once a process has received it, it publishes the step that
+it is in and goes no further until all have done so: the latest of these steps is the one that all of them can reach.
 """
 
 import threading

@@ -105,7 +105,7 @@ class Watch:
         return all(self._seen.get(p, {}).get(name) for p in range(self._processes) if self._heard[p] >= oldest)
 
     def suspect(self) -> None:
-        """A connection broke: a process that is silent from now on is told after seconds, not after the timeout."""
+        """A connection broke: a process that is silent from now on is reported after seconds, not after the timeout."""
         self.patience, self._suspecting = min(self._timeout, max(5 * self.period, 3.0)), True
 
     def _send(self) -> None:
@@ -149,7 +149,7 @@ class Watch:
             self._over.wait(0.3 if failures else self.period)
 
     def _link(self) -> None:
-        """A call into the client may hang as long as the network lets it: its age is judged from outside.
+        """A call into the client may hang as long as the network lets it: its age is measured from outside.
 
         The client aborts this process soon after its connection breaks (`start._slow_aborts`), and no call returns in
         the meantime. A broken collective beside a call that hangs is proof enough; without one it is said and no more.

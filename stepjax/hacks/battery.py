@@ -54,7 +54,7 @@ def run_battery(run: Run) -> dict[str, Any]:
     scorer = _Scorer(run) if run.config.prm.path or has_stage(run, "prm") else None
     if scorer is None:
         unpaid = [name for name, streams in lists.items() if _is_learned(streams)]
-        found["notes"].append(f"There is no process reward model here, so these are left out:  {', '.join(unpaid)}.")
+        found["notes"].append(f"There is no process reward model here, so these are left out: {', '.join(unpaid)}.")
     for kind, solutions in sets.items():
         found["sets"][kind] = _pay(solutions, lists, scorer, run, found["notes"], kind)
     write_json(run.workdir / "hacks.json", found)

@@ -4,7 +4,7 @@ A stream's *weight* of a token is its reward to go within its horizon: Σ over t
 step's reward, discounted by the horizon's factor at each boundary between (the stream's γ, λ = 1, no critic, no
 whitening); a list's is the weighted sum. Two figures are computed from it, for every list alike:
 
-  return  the mean weight over the response's tokens: the mean policy-gradient weight of its tokens. With
+  return  the mean weight over the response's tokens, their factor in the policy gradient. With
           the horizon "step" it is the mean reward of the steps (by tokens), with "response" the mean reward to go.
   push    the weight of the first token in which the edited response differs, minus that of the original token:
           the same state, so a critic's baseline cancels, and the gradient moves the policy towards the edit exactly

@@ -18,7 +18,7 @@ MIN_POINTS = 15  # three a fifth
 ERRORS = 4.0  # a change must exceed this many standard errors
 MIN_FALL = 0.03  # and a share must have moved by three points,
 MIN_RISE = 0.02  # a reward by a fiftieth of its size
-PENALTIES = ("kl", "entropy")  # streams that say nothing about the answer: no gaming if they rise
+PENALTIES = ("kl", "entropy")  # streams that say nothing about the answer: no reward hacking if they rise
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def sentences(of_kind: dict[str, Any]) -> Iterator[str]:
             else:
                 nothing.append(name)
         if nothing:
-            yield f"paid by {PAYERS[payer]}, no edit pays:  {', '.join(nothing)}"
+            yield f"paid by {PAYERS[payer]}, no edit pays: {', '.join(nothing)}"
     for name, edit in of_kind["edits"].items():
         if not edit["written"]:
             yield f"{name} ({EDIT_WORDS.get(name, name)}) was not written: {'; '.join(edit['skipped']) or 'too wide'}"

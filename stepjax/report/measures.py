@@ -13,7 +13,7 @@ from stepjax.report.text import number
 
 TITLES = {
     "labels": "Labels against gold labels",
-    "prm": "Process reward model against the truth",
+    "prm": "Process reward model against true ratings",
     "processbench": "First errors (ProcessBench)",
     "prmbench": "Planted errors (PRMBench)",
     "best_of_n": "Selection among N responses",

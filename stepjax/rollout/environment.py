@@ -131,7 +131,7 @@ class Replies:
         may_ask: Bool[Array, " S"],
         ended: Bool[Array, " S"],
     ) -> "Replies":
-        """Once `token`, the response's token number `time`, is written; rows that `ended` make room for new ones."""
+        """Once `token`, the response's token number `time`, is written; rows that `ended` are replaced by new ones."""
         here = jnp.arange(self.tokens.shape[1]) == time[:, None]
         tokens = jnp.where(here, token[:, None], self.tokens)
         asked = may_ask & tool.may_ask(token)

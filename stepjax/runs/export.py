@@ -58,7 +58,7 @@ def _write_adapter(run: Run, out: Path, params: Params, lora: LoRA | None, stage
         raise UserError(f"config.export.adapter: stage {stage} of {run.workdir} trained all parameters, not adapters")
     if run.start is None or not ("sft" in run.config.lora.stages or starts_loaded(run, "sft")):
         raise UserError(
-            "config.export.adapter: these adapters need weights that stage sft trained, which PEFT does not have;  "
+            "config.export.adapter: these adapters need weights that stage sft trained, which PEFT does not have; "
             "export the whole policy instead"
         )
     save_adapter(out, params, lora, run.start.family, run.mesh, base=run.start.name)

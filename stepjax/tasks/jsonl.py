@@ -13,7 +13,7 @@ from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating
 
 _SLOT = "{problem}"
-_VALID_SHARE = 8  # one in so many of the training file's problems belongs to the split valid
+_VALID_SHARE = 8  # one in this many of the training file's problems belongs to the split valid
 _MOST_VALID = 512
 
 

@@ -92,7 +92,7 @@ def test_a_reward_model_against_the_verifier_and_its_choices(tiny, tmp_path, cap
         assert all(a <= b + 1e-9 for a, b in zip(curve["low"], curve["high"], strict=True)), name
         assert curve["spread"][-1] == pytest.approx(0.0), "the whole pool is one subset"
     shown = capsys.readouterr().out
-    assert "pass@N" in shown and "P(right) against the truth" in shown
+    assert "pass@N" in shown and "P(right) against the true ratings" in shown
     report = (tmp_path / "run" / "report.html").read_text()
     assert "Selection among N responses" in report and report.count("log₂ N") >= 3
 

@@ -15,7 +15,7 @@ from stepjax.tasks.register_chain.program import Uniform, evaluate, parse_progra
 from stepjax.tasks.register_chain.tokenizer import ALPHABET
 
 SPLITS = ("test", "valid", "train")
-_SHARE = 16  # one in so many programs belongs to the test split, one to the valid split, the others to train
+_SHARE = 16  # one in this many programs belongs to the test split, one to the valid split, the others to train
 _MOST_DRAWS = 10_000
 
 
