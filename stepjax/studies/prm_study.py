@@ -34,6 +34,7 @@ from stepjax.runs.responses import Response, ResponseSampler
 from stepjax.runs.setup import Run, open_run
 from stepjax.runs.stages import stage_params
 from stepjax.runs.supervised import train
+from stepjax.runs.supervised_programs import SupervisedPrograms
 from stepjax.studies.continuations import count_completions, prefix_values
 from stepjax.studies.soft_labels import soft_sums
 from stepjax.tasks.encoding import fitting_prompts, labelled_steps
@@ -147,12 +148,8 @@ def train_on(run: Run, policy: Any, kind: str, examples: Sequence[Example]) -> A
     sums = functools.partial(soft_sums, parts=COMPLETIONS, lm_loss=options.lm_loss)
     given = {"language": policy} if options.reader_layers else {"trunk": policy["trunk"]}
     return train(
-        run,
-        f"prm_{kind}",
+        SupervisedPrograms(run, f"prm_{kind}", run.prm, sums, options),
         f"PRM on {kind} labels",
-        run.prm,
-        sums,
-        options,
         batches=lambda: PackedBatches(
             examples.__getitem__, len(examples), rows=options.rows, width=options.row_tokens, seed=run.config.seed + 1
         ),
