@@ -19,7 +19,8 @@ from stepjax.models.critics import OWN
 from stepjax.models.definition import Params
 from stepjax.models.trainable import join
 from stepjax.parallel import fetch, only_asked_transfers, put, replicated
-from stepjax.rewards.public_prm import PublicPRM, placed
+from stepjax.rewards.by_token import by_token
+from stepjax.rewards.public_prm import CLASSES, PublicPRM
 from stepjax.rewards.signals import reads_prm
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostRewards
@@ -132,7 +133,7 @@ class PPO(PPOPrograms):
         if self.public is not None:
             with clock("prm"):
                 scores = score_responses(self.public, responses)
-                own_scores = placed([scores[row] for row in self.hosts.mine], index, end)
+                own_scores = by_token([scores[row] for row in self.hosts.mine], index, end, columns=(CLASSES,))
                 scored = with_scores(scored, self.hosts.put(own_scores))
                 unread["prm/left_out"] = self.public.left_out / len(responses)
                 if told := [] if self.told else self.public.told_left_out():

@@ -239,15 +239,11 @@ def _response(
     )
 
 
-def ratings_by_token(responses: Sequence[Response], index: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The exact rating of each step at its last token, float32[B, T]; 0 elsewhere and where there is no verifier."""
-    ratings = np.zeros(index.shape, np.float32)
-    for i, response in enumerate(responses):
-        if response.step_ratings:
-            at = np.flatnonzero(end[i])
-            known = np.array([j.rating for j in response.step_ratings], np.float32)
-            ratings[i, at] = known[np.minimum(index[i, at], len(known) - 1)]
-    return ratings
+def exact_ratings(responses: Sequence[Response]) -> list[np.ndarray | None]:
+    """The exact rating of each step, float32[S], of each response; None where there is none."""
+    return [
+        np.array([rated.rating for rated in r.step_ratings], np.float32) if r.step_ratings else None for r in responses
+    ]
 
 
 def limit_kept(response: Response) -> int:
