@@ -29,7 +29,8 @@ from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import Waves, occupancy_of
 from stepjax.runs.profile import Profile
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
-from stepjax.runs.responses import Response, measure, share_responses
+from stepjax.runs.response_figures import measure
+from stepjax.runs.responses import Response, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state
 from stepjax.runs.stages import has_stage, stage_params

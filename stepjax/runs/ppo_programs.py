@@ -15,7 +15,7 @@ from stepjax.rewards.signals import check_signals
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores
-from stepjax.runs.responses import ResponseSampler, ppo_sampler
+from stepjax.runs.response_sampling import ResponseSampler, ppo_sampler
 from stepjax.runs.setup import Run, device_scalar
 from stepjax.trajectory import Trajectory
 

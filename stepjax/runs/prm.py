@@ -9,12 +9,11 @@ from stepjax.console.progress import progress, say
 from stepjax.data.packing import Example, PackedBatches
 from stepjax.data.tokenizers import encode
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_devices
-from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.prm_data import train_on_records
 from stepjax.runs.prm_labels import labelled_example
-from stepjax.runs.responses import Response, ResponseSampler, ppo_sampler, read_response
+from stepjax.runs.response_sampling import ResponseSampler, ppo_sampler
+from stepjax.runs.responses import Response, read_response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import prm_start_params, stage_params
 from stepjax.runs.supervised import train
@@ -33,9 +32,7 @@ def train_prm(run: Run) -> Params:
     run = programs.run
     options, ppo = run.config.prm, run.config.ppo
     sft = stage_params(run, "sft", run.policy)
-    at_once, devices = run.config.eval.rows, batch_devices(run.mesh)
-    shape = RolloutShape.of_many(4 * at_once, at_once, ppo.prompt_tokens, ppo.max_new_tokens, devices)
-    sampler = ResponseSampler(run, shape, ppo_sampler(ppo))
+    sampler = ResponseSampler.of_many(run, 4 * run.config.eval.rows, ppo_sampler(ppo))
     held_out: list[Response] = []
     classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)
 

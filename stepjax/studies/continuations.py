@@ -10,7 +10,8 @@ from stepjax.console.progress import progress
 from stepjax.parallel import batch_devices
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
-from stepjax.runs.responses import Response, ResponseSampler
+from stepjax.runs.response_sampling import ResponseSampler
+from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.tasks.encoding import Prompts
 

@@ -30,7 +30,8 @@ from stepjax.parallel import batch_devices, key_on
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
 from stepjax.runs.classifier import StepClassifier
-from stepjax.runs.responses import Response, ResponseSampler
+from stepjax.runs.response_sampling import ResponseSampler
+from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run, open_run
 from stepjax.runs.stages import stage_params
 from stepjax.runs.supervised import train

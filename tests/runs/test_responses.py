@@ -13,15 +13,9 @@ from stepjax.parallel import make_mesh
 from stepjax.rewards.by_token import by_token
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
-from stepjax.runs.responses import (
-    Response,
-    ResponseSampler,
-    exact_ratings,
-    limit_kept,
-    measure,
-    read_response,
-    read_responses,
-)
+from stepjax.runs.response_figures import measure
+from stepjax.runs.response_sampling import ResponseSampler
+from stepjax.runs.responses import Response, exact_ratings, limit_kept, read_response, read_responses
 from stepjax.tasks.base import Problem, StepRating
 from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
@@ -123,7 +117,7 @@ class Task:
     def grade(self, problem, text):
         return text.endswith(problem.answer)
 
-    def judge(self, problem, steps):
+    def rate_steps(self, problem, steps):
         return [GOOD if step.startswith("a") else BAD for step in steps]
 
 
