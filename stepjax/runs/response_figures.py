@@ -12,7 +12,7 @@ def measure(responses: Sequence[Response]) -> dict[str, float]:
 
     trace_error is the share of right-answered responses with a wrong step [Uesato 2022]; holds the share of steps with
     a calculation whose calculation holds, calculation the share of steps that have one, trivial the share of calculator
-    notes that work nothing out, limit_kept the share of stated step limits that were kept, a truncation never.
+    notes with a trivial calculation, limit_kept the share of stated step limits that were kept (never by a truncation).
     """
     n = max(len(responses), 1)
     steps = [j for r in responses for j in r.step_ratings or []]
@@ -42,5 +42,5 @@ def measure(responses: Sequence[Response]) -> dict[str, float]:
 
 
 def _repeats(steps: Sequence[str]) -> int:
-    """Steps that stood before in the same response, word for word."""
+    """Number of steps that repeat an earlier step of the same response word for word."""
     return sum(count - 1 for count in Counter(s.strip() for s in steps).values())

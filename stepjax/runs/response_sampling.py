@@ -28,10 +28,10 @@ ENVIRONMENTS: dict[str, Callable[[], Environment]] = {"calculator": Calculator}
 
 
 class ResponseSampler:
-    """The rollout program of one size, fed with problems and random keys.
+    """The rollout program of one size, and its inputs: problems and random keys.
 
     Attributes:
-      occupancy: how well the last call used its slots, on the device; None before the first call.
+      occupancy: the use of the slots in the last call, on the device; None before the first call.
     """
 
     def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler):
@@ -102,7 +102,7 @@ def request(
     shape: RolloutShape,
     devices: int,
 ) -> tuple[np.ndarray, np.ndarray, Queue]:
-    """What the rollout program is asked: each device's prompts once, short ones first, and the rows to sample."""
+    """Input of the rollout program: each device's prompts once, short ones first, and the rows to sample."""
     each, count = on_device(shape, devices), len(rows)
     if count > shape.rows:
         raise ValueError(f"{count} rows, but the rollout is compiled for {shape.rows}")
@@ -125,12 +125,12 @@ def request(
 
 
 def ppo_sampler(options: PPOOptions) -> Sampler:
-    """How responses are drawn in training."""
+    """How responses are sampled in training."""
     return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
 
 
 def eval_sampler(options: EvalOptions) -> Sampler:
-    """How responses are drawn to be measured."""
+    """How responses are sampled in evaluation."""
     return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
 
 

@@ -14,7 +14,7 @@ from stepjax.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class Response:
-    """One sampled response and what is exactly known of it.
+    """One sampled response with its exact ratings.
 
     Attributes:
       prompt, tokens: ids; `tokens` holds the end-of-text token where the response ended by itself.
@@ -22,7 +22,7 @@ class Response:
       steps: the text of each step.
       finished: False where it was truncated.
       correct: whether its final answer is right.
-      step_ratings: one a step, or None where the task has no step verifier.
+      step_ratings: one per step, or None where the task has no step verifier.
     """
 
     problem: Problem
@@ -42,7 +42,7 @@ def read_responses(run: Run, problems: Sequence[Problem], trajectory: Trajectory
 
 
 def share_responses(hosts: HostRows, problems: Sequence[Problem], own: Sequence[Response]) -> list[Response]:
-    """The responses of all rows, from what each process knows of its own ones."""
+    """The responses of all rows, gathered from the processes that read them."""
     if jax.process_count() == 1:
         return list(own)
     rows = [

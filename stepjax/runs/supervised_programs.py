@@ -38,7 +38,7 @@ class SupervisedPrograms:
         optimizer: optax.GradientTransformation | None = None,
         soft: bool = False,
     ):
-        """`optimizer` stands in for that of the options."""
+        """`optimizer` replaces that of the options."""
         self.run, self.stage, self.definition = run, stage, definition
         self.options, self.soft = options, soft
         self._sums = sums

@@ -1,4 +1,4 @@
-"""Figures as a JSON file that is there whole or not at all."""
+"""JSON files that are written whole or not at all."""
 
 import json
 import math
@@ -13,11 +13,11 @@ from stepjax.errors import UserError
 from stepjax.parallel import is_main_process
 
 MEASURES = "measures"
-"""The place in eval.json of evaluations of labels and reward models, beside what the one of policies writes there."""
+"""Key in eval.json of the evaluations of labels and reward models; the other keys are those of the policies."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a file holds; empty where there is none, or it is no object."""
+    """The object that a file holds; empty where there is no file or no object in it."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """JSON's own types: NumPy and JAX scalars as Python numbers, arrays as lists, NaN and infinities as null."""
+    """The value in JSON's types: NumPy's and JAX's scalars as Python numbers, arrays as lists, NaN and infinities as null."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
