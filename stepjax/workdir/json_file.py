@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: NumPy's and JAX's scalars as Python numbers, arrays as lists, NaN and infinities as null."""
+    """The value in JSON's types: NumPy and JAX scalars as numbers, arrays as lists, NaN and infinities as null."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
