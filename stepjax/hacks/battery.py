@@ -17,7 +17,7 @@ from stepjax.hacks.comparisons import COMPARISONS, Streams
 from stepjax.hacks.returns import LEAST, change, mean_weights, pushes, rated_exactly, response_rows, token_weights
 from stepjax.hacks.solutions import SolutionSet, edit_solutions
 from stepjax.report.hacks import show
-from stepjax.rewards.signals import LEARNED
+from stepjax.rewards.reward_streams import is_learned
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage
@@ -77,7 +77,7 @@ class _Scorer:
 
 
 def _is_learned(streams: Streams) -> bool:
-    return any(stream.signal in LEARNED for stream in streams.values())
+    return any(is_learned(stream) for stream in streams.values())
 
 
 def _pay(

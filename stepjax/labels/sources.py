@@ -24,8 +24,9 @@ from stepjax.rollout.sampling import Sampler
 from stepjax.runs.responses import Response, ResponseSampler, grade_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
-from stepjax.tasks.base import Problem, prompt_of
+from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import fitting_prompts
+from stepjax.tasks.hooks import prompt_of
 
 
 def read_solutions(paths: str, where: str) -> list[LabelledSolution]:

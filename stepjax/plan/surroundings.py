@@ -15,12 +15,13 @@ from stepjax.errors import UserError
 from stepjax.learners.optimizers import make_optimizer
 from stepjax.learners.supervised import prm_sums, reader_sums, sft_sums, train_program
 from stepjax.programs import Program
-from stepjax.rewards.signals import reads_prm
+from stepjax.rewards.reward_streams import reads_prm
 from stepjax.runs.check import check_options
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.setup import Run
 from stepjax.runs.start import open_start
 from stepjax.steps import StepSplitter
+from stepjax.tasks.registry import task_entry
 
 
 def planned_run(config: Config, mesh: Mesh) -> Run:
@@ -46,11 +47,8 @@ def _vocab(config: Config) -> int:
         return config.model.vocab
     if config.tokenizer.path:
         raise UserError("config.model.vocab: give the entries of the tokenizer; a plan does not load one")
-    if config.task.name == "register_chain":
-        from stepjax.tasks.register_chain import build_tokenizer
-
-        return len(build_tokenizer())
-    return config.tokenizer.vocab
+    own = task_entry(config.task.name).tokenizer
+    return config.tokenizer.vocab if own is None else len(own())
 
 
 @dataclasses.dataclass(frozen=True)

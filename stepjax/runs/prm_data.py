@@ -21,7 +21,7 @@ from stepjax.runs.prm_records import Divided, by_step, held_out_solutions
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
 from stepjax.runs.supervised import train
-from stepjax.tasks.base import prompt_of
+from stepjax.tasks.hooks import prompt_of
 from stepjax.workdir.json_file import write_json
 
 FIGURES = "prm.json"

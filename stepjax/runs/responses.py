@@ -1,7 +1,7 @@
 """Responses on the host: sampling them in batches of one compiled size, reading their steps, rating them exactly."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +12,18 @@ from stepjax.config import EvalOptions, PPOOptions
 from stepjax.host_rows import HostRows
 from stepjax.parallel import batch_devices, batch_sharding, put
 from stepjax.programs import Program
-from stepjax.rollout.environment import Environment, HostTool
+from stepjax.rollout.environment import HostTool
 from stepjax.rollout.generate import RolloutShape, on_device, rollout_program
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem, StepRating, Task
-from stepjax.tasks.calculator import Calculator
 from stepjax.tasks.encoding import Prompts
 from stepjax.tasks.gsm8k import trivial_calculations
+from stepjax.tasks.hooks import GradesMany
+from stepjax.tasks.registry import make_environment
 from stepjax.trajectory import Trajectory
-
-ENVIRONMENTS: dict[str, Callable[[], Environment]] = {"calculator": Calculator}
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def environment_tool(run: Run) -> HostTool | None:
     options = run.config.ppo
     if not options.environment:
         return None
-    environment = ENVIRONMENTS[options.environment]()
+    environment = make_environment(options.environment)
     return HostTool(environment, run.tokenizer, run.splitter.token_bytes, options.reply_tokens)
 
 
@@ -205,8 +204,8 @@ def read_own_responses(
 
 
 def grade_responses(task: Task, problems: Sequence[Problem], texts: Sequence[str]) -> list[bool]:
-    """Whether each response's final answer is right; in one batch where the task has `grade_many`."""
-    if hasattr(task, "grade_many"):
+    """Whether each response's final answer is right; in one batch where the task can."""
+    if isinstance(task, GradesMany):
         return list(task.grade_many(problems, texts))
     return [task.grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
 

@@ -122,7 +122,7 @@ class Task:
     def grade(self, problem, text):
         return text.endswith(problem.answer)
 
-    def judge(self, problem, steps):
+    def rate_steps(self, problem, steps):
         return [GOOD if step.startswith("a") else BAD for step in steps]
 
 
