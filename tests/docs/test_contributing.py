@@ -78,5 +78,5 @@ def test_the_family():
     config = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "vocab_size": 96}
     decoder = row.decoder("here", config | {"intermediate_size": 128, "attention_bias": True})
     assert decoder.head_dim == 128 and decoder.qk_norm and decoder.qkv_bias
-    with pytest.raises(UserError, match="^here: "):
+    with pytest.raises(UserError, match=r"^here: "):
         row.decoder("here", config)
