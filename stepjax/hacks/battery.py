@@ -1,9 +1,9 @@
 """The battery: which edits that add nothing to a solution raise what a reward model and lists of streams pay for it.
 
-`stepjax eval --config.eval.kind=hacks`. Solutions of held-out problems are edited (`tasks/edits.py`) and paid
-(`hack_returns.py`) by the run's own streams and by the usual alternatives (`rewards/comparisons.py`), twice: once with
-the run's process reward model, once with the task's exact ratings in its place. What is raised under both is the
-streams' arithmetic, what is raised under the model alone is the model's mistake.
+`stepjax eval --config.eval.kind=hacks`. Solutions of held-out problems are edited (`edits.py`) and paid (`returns.py`)
+by the run's own streams and by the usual alternatives (`comparisons.py`), twice: once with the run's process reward
+model, once with the task's exact ratings in its place. What is raised under both is the streams' arithmetic, what is
+raised under the model alone is the model's mistake.
 """
 
 from typing import Any
