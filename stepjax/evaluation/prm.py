@@ -15,6 +15,7 @@ from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.prmbench import CORRECT, prmbench_report
 from stepjax.measures.step_scores import ScoredSolution, first_error_report, step_score_report
 from stepjax.report.tables import show_measure
+from stepjax.runs.responses import Response
 from stepjax.runs.sampled import sample_problems
 from stepjax.runs.setup import Run
 
@@ -132,23 +133,28 @@ def score_responses(run: Run, notes: list[str]) -> list[ScoredSolution]:
         )
     scores = scorer.score_responses(responses)
     notes += [f"{told}." for told in scorer.told_left_out()]
-    solutions = []
-    for response, of_one in zip(responses, scores, strict=True):
-        if of_one is None or not len(response.steps):
-            continue
-        ratings = known_ratings(response.step_ratings or [], response.finished, len(response.steps))
-        wrong = [k for k, rating in enumerate(ratings) if rating is not None and rating < 0]
-        solutions.append(
-            ScoredSolution(
-                right=p_right(of_one),
-                rating=ratings,
-                first_error=wrong[0] if wrong else -1,
-                outcome=response.correct,
-                classes=of_one,
-                tuning=is_tuning(response.problem.prompt, options.tuning),
-            )
-        )
-    return solutions
+    return [
+        rated_solution(response, of_one, options.tuning)
+        for response, of_one in zip(responses, scores, strict=True)
+        if of_one is not None and len(response.steps)
+    ]
+
+
+def rated_solution(
+    response: Response, scores: np.ndarray, tuning: float, values: Sequence[float | None] = ()
+) -> ScoredSolution:
+    """A response with the task's own word on its steps, a model's scores float[S, 3], and values where it has some."""
+    ratings = known_ratings(response.step_ratings or [], response.finished, len(response.steps))
+    wrong = [k for k, rating in enumerate(ratings) if rating is not None and rating < 0]
+    return ScoredSolution(
+        right=p_right(scores),
+        rating=ratings,
+        value=values,
+        first_error=wrong[0] if wrong else -1,
+        outcome=response.correct,
+        classes=scores,
+        tuning=is_tuning(response.problem.prompt, tuning),
+    )
 
 
 def known_ratings(step_ratings: Sequence[Any], finished: bool, steps: int) -> list[int | None]:
