@@ -9,7 +9,7 @@ import numpy as np
 
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
-from stepjax.evaluation.records import first_error_of, is_tuning, read_records
+from stepjax.evaluation.records import is_tuning, read_records
 from stepjax.evaluation.results import write_measure
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.prmbench import CORRECT, prmbench_report
@@ -39,7 +39,7 @@ def measure_processbench(run: Run) -> dict[str, Any]:
     """ProcessBench's figures on `eval.data`, in all and by subset (the records' `source`)."""
     start, options, notes = time.perf_counter(), run.config.eval, list[str]()
     records, solutions = _scored(run, notes)
-    places = [first_error_of(record) for record in records]
+    places = [record.error_at() for record in records]
     if not any(place is not None for place in places):
         raise UserError(f"config.eval.data={options.data}: no solution in it says where its first error is")
     subsets: dict[str, list[ScoredSolution]] = {}
@@ -115,7 +115,7 @@ def as_scored(record: LabelledSolution, scores: Any, tuning: float) -> ScoredSol
         right=p_right(scores),
         rating=record.ratings,
         value=record.values,
-        first_error=first_error_of(record),
+        first_error=record.error_at(),
         outcome=record.correct,
         classes=scores if scores.ndim == 2 else None,
         tuning=is_tuning(record.group_key, tuning),

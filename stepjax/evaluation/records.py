@@ -9,7 +9,7 @@ from stepjax.console.progress import say
 from stepjax.data import readers
 from stepjax.data.dataset import Records
 from stepjax.data.readers.base import Tally
-from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 
 
@@ -34,21 +34,6 @@ def read_records(paths: str, where: str, config: Config | None = None) -> list[L
     if not found:
         raise UserError(f"{where}={paths}: there is no step-labelled solution in it")
     return found
-
-
-def first_error_of(record: LabelledSolution) -> int | None:
-    """Where the first wrong step is: as the record says, else by its ratings; −1: nowhere, None: not known.
-
-    Ratings tell it up to the first bad step; "nowhere" takes a rating on every step.
-    """
-    if record.first_error is not None:
-        return record.first_error
-    for k, rating in enumerate(record.ratings):
-        if rating is None:
-            return None
-        if rating < 0:
-            return k
-    return NO_ERROR if record.steps else None
 
 
 def match(found: Sequence[LabelledSolution], gold: Sequence[LabelledSolution]) -> list[tuple[int, int]]:
