@@ -6,9 +6,8 @@ from typing import Any
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 from stepjax.evaluation.records import match, read_records
-from stepjax.evaluation.results import write_measure
+from stepjax.evaluation.results import publish
 from stepjax.measures.agreement import LabelPair, agreement_report
-from stepjax.report.tables import show_measure
 from stepjax.runs.setup import Run
 
 
@@ -38,9 +37,7 @@ def measure_labels(run: Run) -> dict[str, Any]:
     }
     if len(by_labeller) > 1:
         report["labellers"] = {name: agreement_report(of) for name, of in sorted(by_labeller.items())}
-    report = write_measure(run, "labels", report, since=start)
-    show_measure("labels", report)
-    return report
+    return publish(run, "labels", report, since=start)
 
 
 def label_pair(found: LabelledSolution, gold: LabelledSolution, threshold: float) -> LabelPair:

@@ -10,11 +10,10 @@ import numpy as np
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 from stepjax.evaluation.records import is_tuning, read_records
-from stepjax.evaluation.results import write_measure
+from stepjax.evaluation.results import publish
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.prmbench import CORRECT, prmbench_report
 from stepjax.measures.step_scores import ScoredSolution, first_error_report, step_score_report
-from stepjax.report.tables import show_measure
 from stepjax.runs.responses import Response
 from stepjax.runs.sampled import sample_problems
 from stepjax.runs.setup import Run
@@ -30,9 +29,7 @@ def measure_prm(run: Run) -> dict[str, Any]:
         **step_score_report(solutions, threshold=options.threshold, bins=options.bins),
         "notes": notes,
     }
-    found = write_measure(run, "prm", found, since=start)
-    show_measure("prm", found)
-    return found
+    return publish(run, "prm", found, since=start)
 
 
 def measure_processbench(run: Run) -> dict[str, Any]:
@@ -56,9 +53,7 @@ def measure_processbench(run: Run) -> dict[str, Any]:
     # The benchmark's own average: over subsets, each weighing the same.
     of_subsets = [of["fixed"]["f1"] for of in found["subsets"].values()]
     found["mean_f1"] = float(np.mean(of_subsets))
-    found = write_measure(run, "processbench", found, since=start)
-    show_measure("processbench", found)
-    return found
+    return publish(run, "processbench", found, since=start)
 
 
 def measure_prmbench(run: Run) -> dict[str, Any]:
@@ -76,9 +71,7 @@ def measure_prmbench(run: Run) -> dict[str, Any]:
         **prmbench_report(scores, errors, kinds, threshold=options.threshold),
         "notes": notes,
     }
-    found = write_measure(run, "prmbench", found, since=start)
-    show_measure("prmbench", found)
-    return found
+    return publish(run, "prmbench", found, since=start)
 
 
 def subset_of(record: LabelledSolution) -> str:
