@@ -36,15 +36,21 @@ def read_records(paths: str, where: str, config: Config | None = None) -> list[L
     return found
 
 
-def match(found: Sequence[LabelledSolution], gold: Sequence[LabelledSolution]) -> list[tuple[int, int]]:
+def match(
+    found: Sequence[LabelledSolution],
+    gold: Sequence[LabelledSolution],
+    options: tuple[str, str] = ("config.eval.data", "config.eval.gold"),
+) -> list[tuple[int, int]]:
     """Pairs (i, j) of records of one solution: by id where both files name all their rows, else by problem and steps.
+
+    `options` name the two files in errors.
 
     Raises:
       UserError: two rows of a file have the same id, or the same problem and steps; or matched rows differ in steps.
     """
     by_id = all(r.id for r in (*found, *gold))
     keys = [[(r.id,) if by_id else (r.group_key, *map(_text, r.steps)) for r in records] for records in (found, gold)]
-    for name, of_file in zip(("config.eval.data", "config.eval.gold"), keys, strict=True):
+    for name, of_file in zip(options, keys, strict=True):
         if len(set(of_file)) < len(of_file):
             twice = next(key for key in of_file if of_file.count(key) > 1)
             what = f"id {twice[0]!r}" if by_id else f"problem {twice[0][:40]!r} with the same steps"
@@ -53,10 +59,8 @@ def match(found: Sequence[LabelledSolution], gold: Sequence[LabelledSolution]) -
     pairs = [(i, place[key]) for i, key in enumerate(keys[0]) if key in place]
     for i, j in pairs:
         if len(found[i].steps) != len(gold[j].steps):
-            raise UserError(
-                f"config.eval.data: id {found[i].id!r} has {len(found[i].steps)} steps, "
-                f"in config.eval.gold {len(gold[j].steps)}"
-            )
+            here, there = len(found[i].steps), len(gold[j].steps)
+            raise UserError(f"{options[0]}: id {found[i].id!r} has {here} steps, in {options[1]} {there}")
     return pairs
 
 

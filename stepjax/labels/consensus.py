@@ -107,10 +107,7 @@ def write_consensus(options: LabelOptions, out: Path) -> None:
         raise UserError("config.label.first and config.label.second: name the two files of labels")
     first = read_solutions(options.first, "config.label.first")
     second = read_solutions(options.second, "config.label.second")
-    try:
-        pairs = match(first, second)
-    except UserError as error:
-        raise UserError(str(error).replace("eval.data", "label.first").replace("eval.gold", "label.second")) from None
+    pairs = match(first, second, ("config.label.first", "config.label.second"))
     if not pairs:
         raise UserError(
             f"{options.first} and {options.second} have no solution in common (by id, or by problem and steps)"
