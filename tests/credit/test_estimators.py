@@ -37,7 +37,7 @@ def bools(shape):
 
 @st.composite
 def batches(draw, dtype=None):
-    """What `combine` takes: random masks with gaps, steps and turns of any length, truncated rows, unjudged steps."""
+    """What `combine` takes: random masks with gaps, steps and turns of any length, truncated rows, unrated steps."""
     dtype = DTYPES[draw(st.sampled_from(sorted(DTYPES)))] if dtype is None else dtype
 
     def stored(x):
@@ -118,10 +118,10 @@ def loop_progress(stream, batch, rewards):
     out = np.zeros((B, T))
     for b in range(B):
         value = float(batch["first"][0, b])
-        judged = [step for step in steps(batch, b) if batch["scored"][0, b, step[-1]]]
-        for step in judged:
+        rated = [step for step in steps(batch, b) if batch["scored"][0, b, step[-1]]]
+        for step in rated:
             score = rewards[b, step[-1]]
-            if step is judged[-1] and batch["finished"][b]:
+            if step is rated[-1] and batch["finished"][b]:
                 score = float(batch["outcome"][0, b])
             out[b, step] = score - value
             value = score
@@ -204,7 +204,7 @@ def test_what_is_not_masked_or_not_scored_is_not_read(batch):
 @given(batches(jnp.float32), st.integers(0, T - 2), st.sampled_from([0.5, 1e30, np.inf, np.nan]))
 def test_later_steps_leave_the_earlier_ones_of_a_step_horizon_bit_identical(batch, cut, later):
     batch["mask"][:, cut : cut + 2], batch["step_end"][:, cut], batch["turn_end"][:, cut] = True, True, True
-    batch["scored"][:, :, -1] = batch["mask"][:, -1] = True  # the last step stays the last one that was judged
+    batch["scored"][:, :, -1] = batch["mask"][:, -1] = True  # the last step stays the last one that was rated
     changed = {**batch, "rewards": batch["rewards"].copy(), "outcome": np.full((N, B), later, np.float32)}
     changed["rewards"][:, :, cut + 1 :] = later
     before, after = compiled(batch).advantages, compiled(changed).advantages
