@@ -11,19 +11,25 @@ from stepjax.studies.prm_study_measures import WORLDS
 
 
 def figures_of(world: dict[str, Any], kind: str) -> dict[str, float]:
-    """The figures of the table, by name."""
+    """The figures of the table, by name; NaN where a study was too small to have one."""
     of = world["kinds"][kind]
     curves, sizes = of["best_of_n"]["curves"], of["best_of_n"]["sizes"]
 
+    def figure(*names: str) -> float:
+        found: Any = of
+        for name in names:
+            found = found.get(name) if isinstance(found, dict) else None
+        return float("nan") if found is None else found
+
     def at(name: str, n: int) -> float:
-        return curves[name]["mean"][sizes.index(n)] if n in sizes else float("nan")  # a smaller pool has no such N
+        return curves[name]["mean"][sizes.index(n)] if n in sizes else float("nan")
 
     return {
-        "F1 at .5": of["first_error"]["fixed"]["f1"],
-        "F1 tuned": of["first_error"]["tuned"]["f1"],
-        "AUC step": of["steps"]["auc"],
-        "AUC value": of["values"]["auc"],
-        "|P − value|": of["values"]["mean_difference"],
+        "F1 at .5": figure("first_error", "fixed", "f1"),
+        "F1 tuned": figure("first_error", "tuned", "f1"),
+        "AUC step": figure("steps", "auc"),
+        "AUC value": figure("values", "auc"),
+        "|P − value|": figure("values", "mean_difference"),
         **{f"best of {n}, min": at("best/min", n) for n in (4, 16, 64)},
         **{f"best of {n}, last": at("best/last", n) for n in (4, 16, 64)},
         "majority of 64": at("majority", 64),

@@ -13,7 +13,7 @@ from stepjax.runs.responses import read_response
 from stepjax.steps import StepSplitter
 from stepjax.studies import prm_study
 from stepjax.studies.prm_study import FILE, main, of_soft_labels
-from stepjax.studies.prm_study_labels import KINDS, encoded, example, label_figures, with_values
+from stepjax.studies.prm_study_labels import COMPLETIONS, KINDS, encoded, example, label_figures, with_values
 from stepjax.studies.prm_study_measures import WORLDS
 from stepjax.tasks.base import Problem
 from stepjax.tasks.register_chain import RegisterChain, build_tokenizer
@@ -119,3 +119,23 @@ def test_the_table_has_mean_and_spread_over_seeds(tmp_path, capsys):
     assert "60.0±14.1" in told and all(name in told for name in WORLDS) and "nan" in told
     with pytest.raises(prm_study.UserError, match="--table"):
         main(["--table", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_a_small_study_from_its_command_and_again(tiny, tmp_path, capsys):
+    options = {"prm.samples": 16, "prm.updates": 2, "eval.problems": 2, "eval.pool": 4, "eval.rows": 16}
+    config = tiny.with_options(tmp_path, **options)
+    arguments = [f"--config={config}", f"--config.base={tiny.workdir}", f"--workdir={tmp_path / 'study'}"]
+    main(arguments)
+    found = json.loads((tmp_path / "study" / FILE).read_text())
+    assert set(found["worlds"]) == set(WORLDS) and all(set(w["kinds"]) == set(KINDS) for w in found["worlds"].values())
+    assert found["labels"]["exact"]["same"] == 1.0 and found["completions"]["hard"] % COMPLETIONS == 0
+    for kind in KINDS:
+        figures = found["worlds"]["trained in"]["kinds"][kind]
+        assert figures["values"]["steps"] > 0 and 0 <= figures["values"]["mean_difference"] <= 1
+        confusion = np.array(figures["classes"]["confusion"])
+        assert confusion[:, 1].sum() == 0, "the models have no neutral class"
+    main(arguments)  # the models are trained: they are only measured
+    again = json.loads((tmp_path / "study" / FILE).read_text())
+    assert again["worlds"] == found["worlds"] and again["labels"] == found["labels"]
+    assert "best of 4, min" in capsys.readouterr().out
