@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from stepjax.answers.grading import group_answers
-from stepjax.evaluation.results import write_measure
+from stepjax.evaluation.results import publish
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.best_of_n import Pool, best_of_n_report
-from stepjax.report.tables import show_measure
 from stepjax.runs.response_sampling import sample_problems
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
@@ -33,9 +32,7 @@ def measure_best_of_n(run: Run) -> dict[str, Any]:
         **best_of_n_report(pools, resamples=options.resamples, seed=options.seed),
         "notes": notes,
     }
-    found = write_measure(run, "best_of_n", found, since=start)
-    show_measure("best_of_n", found)
-    return found
+    return publish(run, "best_of_n", found, since=start)
 
 
 def make_pools(task: Task, responses: Sequence[Response], scores: Sequence[np.ndarray | None], size: int) -> list[Pool]:

@@ -3,9 +3,8 @@
 import time
 from typing import Any
 
-import numpy as np
-
 from stepjax.console.progress import progress, say, table
+from stepjax.measures.intervals import wilson
 from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.parallel import key_on, only_asked_transfers
 from stepjax.runs.classifier import StepClassifier, classification_report
@@ -42,10 +41,10 @@ def evaluate(run: Run) -> dict[str, Any]:
     with progress("Evaluation", count, "responses") as bar, only_asked_transfers():
         for stage, keys in policies:
             params = stage_params(run, stage, run.policy, *keys)
-            responses[stage] = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
-            figures: dict[str, Any] = measure(responses[stage])
-            figures["accuracy_interval"] = list(wilson(figures["accuracy"], len(responses[stage])))
-            found["rows"][stage] = figures
+            answered = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
+            figures: dict[str, Any] = measure(answered)
+            figures["accuracy_interval"] = list(wilson(sum(r.correct for r in answered), len(answered)))
+            found["rows"][stage], responses[stage] = figures, answered
     trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it
     if trained and responses and next(iter(responses.values()))[0].step_ratings is not None:
         prm = stage_params(run, "prm", run.prm)
@@ -59,15 +58,6 @@ def evaluate(run: Run) -> dict[str, Any]:
     write_json(path, found | ({MEASURES: kept} if kept else {}))
     show(found)
     return found
-
-
-def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95% score interval of a share of n [Wilson 1927]."""
-    if n == 0:
-        return 0.0, 1.0
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    spread = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return float(max(centre - spread, 0.0)), float(min(centre + spread, 1.0))
 
 
 def show(found: dict[str, Any]) -> None:
