@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: NumPy's values as Python's, tuples as lists, NaN and infinities as null."""
-    if isinstance(value, dict):
+    """The value in JSON's types: NumPy and JAX scalars as numbers, arrays as lists, NaN and infinities as null."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufU":  # bfloat16 and its kin are none of NumPy's kinds
+        array = array.astype(np.float64)
+    return plain(array.tolist())
 
 
 def write_json(path: Path, found: dict[str, Any]) -> None:
