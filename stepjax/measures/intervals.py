@@ -1,4 +1,4 @@
-"""How sure a share is."""
+"""Confidence intervals of a fraction."""
 
 import math
 from statistics import NormalDist
@@ -10,7 +10,7 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     With p = correct / total and n = total: (p + z²/2n ± z·√(p(1 − p)/n + z²/4n²)) / (1 + z²/n) [Wilson 1927].
 
     Args:
-      z: how many standard deviations wide it is to either side; 1.96: 95 %.
+      z: half the width in standard deviations; 1.96: 95 %.
     """
     if total == 0:
         return 0.0, 1.0

@@ -1,4 +1,4 @@
-"""How rows are decoded in slots: sizes, ends, and how a token is drawn."""
+"""How rows are decoded in slots: sizes, stops, and the sampler."""
 
 import dataclasses
 
