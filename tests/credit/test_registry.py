@@ -68,7 +68,7 @@ def test_rows_are_compared_where_the_row_says(estimator):
 def test_what_belongs_to_a_step_has_no_other_horizon(estimator):
     for changes in ({"horizon": "response"}, {"horizon": 0.5}, {"gamma": 0.9}):
         if ESTIMATORS[estimator].of_a_step:
-            with pytest.raises(ValueError, match="credits a step's tokens with that step alone"):
+            with pytest.raises(ValueError, match="credits a step's tokens with only that step"):
                 Stream("mine", estimator=estimator, **changes)
         else:
             Stream("mine", estimator=estimator, **changes)
