@@ -10,8 +10,8 @@ from stepjax.answers.grading import group_answers
 from stepjax.evaluation.results import publish
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.best_of_n import Pool, best_of_n_report
+from stepjax.runs.response_sampling import sample_problems
 from stepjax.runs.responses import Response
-from stepjax.runs.sampled import sample_problems
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Task
 

@@ -6,27 +6,22 @@ from typing import Any
 from stepjax.console.progress import progress, say, table
 from stepjax.measures.intervals import wilson
 from stepjax.measures.policy import POLICY_MEASURES
-from stepjax.parallel import batch_devices, key_on, only_asked_transfers
-from stepjax.rollout.generate import RolloutShape
+from stepjax.parallel import key_on, only_asked_transfers
 from stepjax.runs.classifier import StepClassifier, classification_report
-from stepjax.runs.responses import Response, ResponseSampler, eval_sampler, measure
+from stepjax.runs.response_figures import measure
+from stepjax.runs.response_sampling import ResponseSampler, eval_sampler, first_prompts
+from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, stage_params, starts_loaded
-from stepjax.tasks.encoding import fitting_prompts
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
 
 
 def evaluate(run: Run) -> dict[str, Any]:
     """Samples held-out problems from each stage's policy, prints the table, writes eval.json."""
-    options, ppo = run.config.eval, run.config.ppo
+    options = run.config.eval
     start = time.perf_counter()
-    problems = run.task.problems(options.split)
-    chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
-    prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
-    devices = batch_devices(run.mesh)
-    count = len(prompts.problems)
-    shape = RolloutShape.of_many(count, options.rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
-    sampler = ResponseSampler(run, shape, eval_sampler(options))
+    prompts = first_prompts(run, options.split, options.problems)
+    sampler = ResponseSampler.of_many(run, len(prompts.problems), eval_sampler(options))
     key = key_on(run.mesh, options.seed)
     policies = [(s, k) for s, k in (("sft", ()), ("ppo", ("policy",))) if has_stage(run, s)]
     found: dict[str, Any] = {

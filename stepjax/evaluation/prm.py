@@ -14,8 +14,8 @@ from stepjax.evaluation.results import publish
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.prmbench import CORRECT, prmbench_report
 from stepjax.measures.step_scores import ScoredSolution, first_error_report, step_score_report
+from stepjax.runs.response_sampling import sample_problems
 from stepjax.runs.responses import Response
-from stepjax.runs.sampled import sample_problems
 from stepjax.runs.setup import Run
 
 

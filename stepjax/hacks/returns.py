@@ -23,9 +23,10 @@ from stepjax.credit import segment_gae
 from stepjax.credit.streams import boundary_discount
 from stepjax.errors import UserError
 from stepjax.learners.ppo import make_streams
+from stepjax.rewards.by_token import by_token
 from stepjax.rewards.signals import stream_rewards
 from stepjax.runs.host_signals import HostRewards
-from stepjax.runs.responses import Response, ratings_by_token
+from stepjax.runs.responses import Response, exact_ratings
 from stepjax.steps import Steps, StepSplitter
 from stepjax.trajectory import Trajectory
 
@@ -74,7 +75,7 @@ def rated_exactly(rows: Trajectory, responses: Sequence[Response]) -> Trajectory
     """The same rows with the task's exact ratings, as sure probabilities, in place of the process reward model's."""
     assert rows.steps is not None
     end = np.asarray(rows.steps.end)
-    ratings = ratings_by_token(responses, np.asarray(rows.steps.index), end)
+    ratings = by_token(exact_ratings(responses), np.asarray(rows.steps.index), end)
     sure = np.eye(3, dtype=np.float32)[(np.sign(ratings) + 1).astype(int)] * end[..., None]
     return dataclasses.replace(rows, prm=jnp.asarray(sure))
 

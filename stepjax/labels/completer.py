@@ -12,7 +12,8 @@ from stepjax.labels.solution import Completion, Prefix, Request
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
-from stepjax.runs.responses import ResponseSampler, grade_responses
+from stepjax.runs.response_sampling import ResponseSampler
+from stepjax.runs.responses import grade_responses
 from stepjax.runs.setup import Run
 from stepjax.tasks.encoding import Prompts
 

@@ -126,26 +126,3 @@ def read_rewards(found: Any, steps: Sequence[int], where: str) -> Rewards:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def by_token(rewards: Rewards, index: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Puts each reward on a token: of a step on its last one, of a response on the response's last one.
-
-    A step without a token of its own (it began and ended inside of a token of an earlier step) has no place to earn.
-
-    Args:
-      rewards: of B responses.
-      index: int[B, T], the step of each token, −1 outside of responses.
-      end: bool[B, T], the last token of each step.
-
-    Returns:
-      float32[B, T], 0 elsewhere.
-    """
-    placed = np.zeros(index.shape, np.float32)
-    for i, reward in enumerate(rewards):
-        at = np.flatnonzero(end[i])
-        if reward.ndim == 0:
-            placed[i, at[-1:]] = reward
-        elif len(reward):
-            placed[i, at] = reward[np.minimum(index[i, at], len(reward) - 1)]
-    return placed

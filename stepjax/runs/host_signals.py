@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stepjax.config import StreamOptions
-from stepjax.rewards.hosted import by_token, make_text_reward
-from stepjax.runs.responses import Response, limit_kept, ratings_by_token
+from stepjax.rewards.by_token import by_token
+from stepjax.rewards.hosted import make_text_reward
+from stepjax.runs.responses import Response, exact_ratings, limit_kept
 
 
 class HostRewards:
@@ -28,7 +29,7 @@ class HostRewards:
           UserError: a user's function failed, or returned something else than its rewards.
         """
         found = {
-            "rating": ratings_by_token(responses, index, end),
+            "rating": by_token(exact_ratings(responses), index, end),
             "correct": np.array([r.correct for r in responses], bool),
         }
         if self.limits:

@@ -90,6 +90,19 @@ def start_params(run: Run, definition: Definition) -> Params:
     return join(loaded, trainable.init_frozen(run.key("adapters"), run.mesh))
 
 
+def prm_start_params(run: Run, policy: Params | None = None) -> Params:
+    """Fresh parameters of the process reward model, with the SFT policy's own where `prm.from_sft`.
+
+    `policy`: those of the SFT, where they are loaded already.
+    """
+    options = run.config.prm
+    given: dict[str, Params] = {}
+    if options.from_sft:
+        policy = policy or stage_params(run, "sft", run.policy)
+        given = {"language": policy} if options.reader_layers else {"trunk": policy["trunk"]}
+    return run.prm.sharded_init(run.key("prm"), run.mesh, **given)
+
+
 def frozen_params(run: Run, stage: str, definition: Definition) -> Params:
     """The parameters that a stage leaves as they are; {} where there are none.
 

@@ -12,8 +12,8 @@ from stepjax.labels.completer import Completer
 from stepjax.measures.best_of_n import best_of_n_report
 from stepjax.measures.step_scores import step_score_report
 from stepjax.runs.classifier import StepClassifier
+from stepjax.runs.response_sampling import sample_problems
 from stepjax.runs.responses import Response
-from stepjax.runs.sampled import sample_problems
 from stepjax.runs.setup import Run
 from stepjax.studies.prm_study_labels import with_values
 from stepjax.tasks.register_chain import RegisterChain
