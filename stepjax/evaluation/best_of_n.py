@@ -14,6 +14,7 @@ from stepjax.runs.response_sampling import sample_problems
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Task
+from stepjax.tasks.hooks import GroupsAnswers
 
 
 def measure_best_of_n(run: Run) -> dict[str, Any]:
@@ -57,5 +58,5 @@ def make_pools(task: Task, responses: Sequence[Response], scores: Sequence[np.nd
 def answer_groups(task: Task, responses: Sequence[Response]) -> np.ndarray:
     """Which responses to one problem give the same final answer; −1 where there is none, or it was cut off."""
     texts = [r.text if r.finished else "" for r in responses]
-    groups = task.group_answers(texts) if hasattr(task, "group_answers") else group_answers(texts)
+    groups = task.group_answers(texts) if isinstance(task, GroupsAnswers) else group_answers(texts)
     return np.array(groups, np.int64)

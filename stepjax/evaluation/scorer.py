@@ -13,7 +13,7 @@ from stepjax.runs.classifier import StepClassifier
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, stage_params
-from stepjax.tasks.base import prompt_of
+from stepjax.tasks.hooks import prompt_of
 
 BAD = 0
 """The place of "bad" among the classes; a neutral step is right [Lightman 2023]."""

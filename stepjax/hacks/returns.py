@@ -20,11 +20,12 @@ import numpy as np
 
 from stepjax.config import StreamOptions
 from stepjax.credit import segment_gae
+from stepjax.credit.estimators import ESTIMATORS
 from stepjax.credit.streams import boundary_discount
 from stepjax.errors import UserError
 from stepjax.learners.ppo import make_streams
 from stepjax.rewards.by_token import by_token
-from stepjax.rewards.signals import stream_rewards
+from stepjax.rewards.reward_streams import stream_rewards
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.responses import Response, exact_ratings
 from stepjax.steps import Steps, StepSplitter
@@ -87,10 +88,11 @@ def token_weights(rows: Trajectory, responses: Sequence[Response], streams: Mapp
     rewards = stream_rewards(rows, {name: jnp.asarray(x) for name, x in host.items()}, streams)
     total = np.zeros(rows.tokens.shape, np.float32)
     for i, stream in enumerate(make_streams(streams)):
-        if stream.estimator not in ("gae", "return"):
+        if not ESTIMATORS[stream.estimator].sums_rewards:
+            readable = [name for name, estimator in ESTIMATORS.items() if estimator.sums_rewards]
             raise UserError(
                 f"config.ppo.streams.{stream.name}: the battery of hacks adds up rewards to go; what estimator "
-                f"{stream.estimator!r} makes of a single response is no return (gae and return are read)"
+                f"{stream.estimator!r} makes of a single response is no return ({' and '.join(readable)} are read)"
             )
         togo, _ = segment_gae(
             rewards[:, i],

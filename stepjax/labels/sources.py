@@ -24,7 +24,8 @@ from stepjax.runs.response_sampling import first_prompts, sample_each
 from stepjax.runs.responses import Response, grade_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
-from stepjax.tasks.base import Problem, prompt_of
+from stepjax.tasks.base import Problem
+from stepjax.tasks.hooks import prompt_of
 
 
 def read_solutions(paths: str, where: str) -> list[LabelledSolution]:

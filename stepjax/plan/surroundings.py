@@ -12,13 +12,14 @@ from jax.sharding import Mesh
 from stepjax.config import Config
 from stepjax.errors import UserError
 from stepjax.programs import Program
-from stepjax.rewards.signals import reads_prm
+from stepjax.rewards.reward_streams import reads_prm
 from stepjax.runs.check import check_options
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.setup import Run
 from stepjax.runs.start import open_start
 from stepjax.runs.supervised_programs import prm_programs, sft_programs
 from stepjax.steps import StepSplitter
+from stepjax.tasks.registry import task_entry
 
 
 def planned_run(config: Config, mesh: Mesh) -> Run:
@@ -44,11 +45,8 @@ def _vocab(config: Config) -> int:
         return config.model.vocab
     if config.tokenizer.path:
         raise UserError("config.model.vocab: give the entries of the tokenizer; a plan does not load one")
-    if config.task.name == "register_chain":
-        from stepjax.tasks.register_chain import build_tokenizer
-
-        return len(build_tokenizer())
-    return config.tokenizer.vocab
+    own = task_entry(config.task.name).tokenizer
+    return config.tokenizer.vocab if own is None else len(own())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from stepjax.models.trainable import join
 from stepjax.parallel import fetch, only_asked_transfers, put, replicated
 from stepjax.rewards.by_token import by_token
 from stepjax.rewards.public_prm import CLASSES, PublicPRM
-from stepjax.rewards.signals import reads_prm
+from stepjax.rewards.reward_streams import reads_prm
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap

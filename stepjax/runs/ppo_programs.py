@@ -11,7 +11,7 @@ from stepjax.learners.score import score_program
 from stepjax.learners.update import abstract_ppo_state, update_program, updates_by_role
 from stepjax.models.definition import Params
 from stepjax.programs import Program
-from stepjax.rewards.signals import check_signals
+from stepjax.rewards.check import check_signals
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores

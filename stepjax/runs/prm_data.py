@@ -14,7 +14,7 @@ from stepjax.runs.setup import Run
 from stepjax.runs.stages import prm_start_params
 from stepjax.runs.supervised import train
 from stepjax.runs.supervised_programs import prm_programs
-from stepjax.tasks.base import prompt_of
+from stepjax.tasks.hooks import prompt_of
 from stepjax.workdir.json_file import plain, write_json
 
 FIGURES = "prm.json"

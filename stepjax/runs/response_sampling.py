@@ -1,6 +1,6 @@
 """Sampling responses: the rollout program of one compiled size, fed with any number of problems."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from stepjax.errors import UserError
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, key_on, only_asked_transfers, put
 from stepjax.programs import Program
-from stepjax.rollout.environment import Environment, HostTool
+from stepjax.rollout.environment import HostTool
 from stepjax.rollout.generate import RolloutShape, on_device, rollout_program
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
@@ -20,11 +20,9 @@ from stepjax.rollout.slots import Queue
 from stepjax.runs.responses import Response, read_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, stage_params
-from stepjax.tasks.calculator import Calculator
 from stepjax.tasks.encoding import Prompts, fitting_prompts
+from stepjax.tasks.registry import make_environment
 from stepjax.trajectory import Trajectory
-
-ENVIRONMENTS: dict[str, Callable[[], Environment]] = {"calculator": Calculator}
 
 
 class ResponseSampler:
@@ -136,7 +134,7 @@ def environment_tool(run: Run) -> HostTool | None:
     options = run.config.ppo
     if not options.environment:
         return None
-    environment = ENVIRONMENTS[options.environment]()
+    environment = make_environment(options.environment)
     return HostTool(environment, run.tokenizer, run.splitter.token_bytes, options.reply_tokens)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from stepjax.host_rows import HostRows
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem, StepRating, Task
+from stepjax.tasks.hooks import GradesMany
 from stepjax.trajectory import Trajectory
 
 
@@ -87,8 +88,8 @@ def read_own_responses(
 
 
 def grade_responses(task: Task, problems: Sequence[Problem], texts: Sequence[str]) -> list[bool]:
-    """Whether each response's final answer is right; in one batch where the task has `grade_many`."""
-    if hasattr(task, "grade_many"):
+    """Whether each response's final answer is right; in one batch where the task can."""
+    if isinstance(task, GradesMany):
         return list(task.grade_many(problems, texts))
     return [task.grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
 

@@ -7,7 +7,8 @@ import pytest
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
-from stepjax.rewards.hosted import find_function, make_text_reward, read_rewards
+from stepjax.rewards.hosted import find_function, read_rewards
+from stepjax.rewards.reward_streams import make_text_reward
 
 PROMPTS = ["p", "q", "r"]
 RESPONSES = ["a=1\nb=22\n", "", "no\n"]

@@ -2,10 +2,11 @@
 
 from stepjax.config.register_chain import RegisterChainConfig
 from stepjax.tasks.register_chain.parser import RegisterRating, rate_steps
-from stepjax.tasks.register_chain.task import RegisterChain
+from stepjax.tasks.register_chain.task import TASK, RegisterChain
 from stepjax.tasks.register_chain.tokenizer import build_tokenizer
 
 __all__ = [
+    "TASK",
     "RegisterChain",
     "RegisterChainConfig",
     "RegisterRating",
