@@ -14,9 +14,9 @@ from stepjax.errors import UserError, nearest
 @dataclass(frozen=True)
 class Chip:
     """Of one chip: `flops` bfloat16 a second, HBM bytes and bytes a second, `network` bytes a second that all of its
-    links together send (half of what the maker calls bidirectional bandwidth).
+    links together send (half of the maker's bidirectional bandwidth).
 
-    `kinds`: what JAX calls a device of it (`jax.Device.device_kind`).
+    `kinds`: JAX's name of a device of it (`jax.Device.device_kind`).
     """
 
     flops: float
@@ -57,7 +57,7 @@ class Topology:
 
 
 def peak_flops(devices: Iterable[Any]) -> float | None:
-    """bfloat16 FLOPs a second of the devices together; None where one is of no known kind, as a CPU is."""
+    """bfloat16 FLOPs per second of all devices together; None where one is of unknown kind, such as a CPU."""
     kinds = {kind: chip.flops for chip in CHIPS.values() for kind in chip.kinds}
     chips: dict[Any, float] = {}
     for i, device in enumerate(devices):

@@ -1,9 +1,7 @@
 """The `stepjax` command: one subcommand, one function."""
 
-import dataclasses
 import errno
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,37 +14,35 @@ Command = Callable[[list[str]], None]
 
 
 STOPPED = 75
-"""Exit status of a run that was told to stop, or that lost another process: the same command continues it."""
+"""Exit status of a run that was stopped by a signal or lost another process: the same command continues it."""
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-"""What a disk answers that is full, read-only or broken: nothing of it is a fault of the program."""
+"""Errors of a disk that is full, read-only or broken, none of which is a bug of the program."""
 
 
 def sft(argv: list[str]) -> None:
-    """train the policy on the task's demonstrations"""
-    _stages(argv, ("sft",))
+    """supervised training of the policy on the task's demonstrations"""
+    _stages(argv, "sft")
 
 
 def prm(argv: list[str]) -> None:
-    """train the process reward model on labelled steps (after sft)"""
-    _stages(argv, ("prm",))
+    """training of the process reward model on labelled steps (after sft)"""
+    _stages(argv, "prm")
 
 
 def ppo(argv: list[str]) -> None:
     """step-level PPO (after sft, and prm where a stream needs it)"""
-    _stages(argv, ("ppo",))
+    _stages(argv, "ppo")
 
 
 def evaluate(argv: list[str]) -> None:
-    """measure policies, or (--config.eval.kind=…) labels, reward models, best-of-N, what games the rewards"""
-    # The short spelling of this command's own option.
-    kind = "--config.kind="
-    _stages([f"--config.eval.kind={a.removeprefix(kind)}" if a.startswith(kind) else a for a in argv], ("eval",))
+    """measure policies or, by --config.kind, labels, reward models, best-of-N, reward hacks"""
+    _stages(argv, "eval")
 
 
 def quickstart(argv: list[str]) -> None:
-    """all stages of a config, measured before and after, with a report"""
-    _stages(argv, None)
+    """all stages of a config, with evaluations before and after and a report"""
+    _stages(argv)
 
 
 def report(argv: list[str]) -> None:
@@ -54,79 +50,67 @@ def report(argv: list[str]) -> None:
     from stepjax.options import parse
     from stepjax.report.page import write_report
 
-    _, workdir, rest = parse(argv, "quickstart")
-    _no_more(rest)
+    _, workdir = parse(argv)
     if workdir is None:
         raise UserError("name the work directory: stepjax report --workdir=DIR")
     print(write_report(workdir))
 
 
 def data(argv: list[str]) -> None:
-    """step-labelled files of a public format to one dataset, with statistics"""
-    from stepjax.config import Config, DataOptions
+    """convert step-labelled files of a public format to a dataset, with statistics"""
     from stepjax.options import parse
 
-    # The short spelling of this command's own options, where no other option has the name.
-    own = {f.name for f in dataclasses.fields(DataOptions)} - {f.name for f in dataclasses.fields(Config)}
-    short = re.compile(rf"--config\.({'|'.join(sorted(own))})=")
-    config, _, rest = parse([short.sub(r"--config.data.\1=", a) for a in argv], "quickstart")
-    _no_more(rest)
+    config, _ = parse(argv, "data")
     from stepjax.data.command import convert
 
     convert(config.data)
 
 
 def label(argv: list[str]) -> None:
-    """label steps without people: completions, tree search, a prompted judge, consensus"""
-    from stepjax.config import Config, LabelOptions
+    """label steps automatically: completions, tree search, a prompted judge, consensus"""
     from stepjax.options import parse
 
-    # The short spelling, where the whole config has no such value; `--config.data=` names no section's option.
-    whole = {f.name for f in dataclasses.fields(Config)} - {"data"}
-    own = "|".join(sorted({f.name for f in dataclasses.fields(LabelOptions)} - whole))
-    short = re.compile(rf"--config\.((?:{own})=|(?:judge|omega)\.)")
-    config, workdir, rest = parse([short.sub(r"--config.label.\1", a) for a in argv], "quickstart")
-    _no_more(rest)
+    config, workdir = parse(argv, "label")
     from stepjax.labels.command import run_label
 
     run_label(config, workdir or Path("runs") / "quickstart")
 
 
 def plan(argv: list[str]) -> None:
-    """what a run needs and costs on a TPU topology, without a TPU (--topology=v5e:16x16)"""
+    """memory, time and cost of a run on a TPU topology, without a TPU (--topology=v5e:16x16)"""
     from stepjax.plan.command import plan as planned
 
     planned(argv)
 
 
 def export(argv: list[str]) -> None:
-    """write the trained policy as a Hugging Face folder (--config.export.out=DIR)"""
+    """write the trained policy as a Hugging Face folder (--config.out=DIR)"""
     from stepjax.options import parse
 
-    config, workdir, rest = parse(argv, "quickstart")
-    _no_more(rest)
+    config, workdir = parse(argv, "export")
     if workdir is None:
-        raise UserError("name the work directory: stepjax export --workdir=DIR --config.export.out=FOLDER")
+        raise UserError("name the work directory: stepjax export --workdir=DIR --config.out=FOLDER")
     from stepjax.runs.export import export as exported
 
     print(exported(config, workdir))
 
 
 def bench(argv: list[str]) -> None:
-    """time the programs of a run on known shapes: bench rollout|score|credit|update|iteration [--json] [--profile]"""
+    """time a program of a run: bench rollout|score|credit|update|iteration [--json] [--profile]"""
     from stepjax.bench.command import bench as benched
 
     benched(argv)
 
 
 def compare(argv: list[str]) -> None:
-    """finished runs side by side, mean ± spread over seeds: compare RUN… [--markdown]"""
+    """table of finished runs, mean ± standard deviation over seeds: compare RUN… [--markdown]"""
     from stepjax.console.progress import table
+    from stepjax.options import no_more
     from stepjax.report.compare import as_markdown, as_text
     from stepjax.report.compare import compare as compared
 
     folders = [Path(a) for a in argv if not a.startswith("-")]
-    _no_more([a for a in argv if a.startswith("-") and a != "--markdown"])
+    no_more([a for a in argv if a.startswith("-") and a != "--markdown"], "The one option is --markdown")
     if not folders:
         raise UserError("name the work directories: stepjax compare runs/one0 runs/one1 runs/other0 …")
     lines = as_text(compared(folders))
@@ -136,18 +120,13 @@ def compare(argv: list[str]) -> None:
         table("mean ± standard deviation over runs", lines[0], lines[1:])
 
 
-def _stages(argv: list[str], stages: Sequence[str] | None) -> None:
+def _stages(argv: list[str], stage: str = "") -> None:
+    """Runs one stage, or all those of the config."""
     from stepjax.options import parse
     from stepjax.pipeline import run_stages
 
-    config, workdir, rest = parse(argv, "quickstart")
-    _no_more(rest)
-    run_stages(config, workdir or Path("runs") / "quickstart", stages)
-
-
-def _no_more(rest: list[str]) -> None:
-    if rest:
-        raise UserError(f"what is {rest[0]!r}? Options are written --config.name=value")
+    config, workdir = parse(argv, stage)
+    run_stages(config, workdir or Path("runs") / "quickstart", (stage,) if stage else None)
 
 
 COMMANDS: dict[str, Command] = {
@@ -167,7 +146,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand; 0 on success, 2 with one line on a mistake of the user's."""
+    """Runs a subcommand; returns 0 on success, 2 after a mistake of the user's, which it says in one line."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         from stepjax.options.help import usage
@@ -178,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     name = argv[0]
-    # Transformers is used for its tokenizers alone: no advice about missing PyTorch.
+    # Transformers is used only for its tokenizers: its advice about missing PyTorch does not matter.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         if name not in COMMANDS and name != "options":
@@ -193,18 +172,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, argv: list[str]) -> None:
     if name == "options" or "--help" in argv or "-h" in argv:
+        from stepjax.options import no_more
         from stepjax.options.help import command_help, options
 
-        told = [a for a in argv if a not in ("--help", "-h")]
-        _no_more(told[1:] if name == "options" else [])
-        print(options(*told) if name == "options" else command_help(name, COMMANDS[name]))
+        words = [a for a in argv if a not in ("--help", "-h")]
+        if name == "options":
+            no_more(words[1:], "`stepjax options` takes one word")
+        print(options(*words) if name == "options" else command_help(name, COMMANDS[name]))
     else:
         COMMANDS[name](argv)
 
 
 def _failed(error: BaseException) -> int:
-    """Says in one line what ended the command and returns its exit status; an error of the program is raised again."""
-    session = sys.modules.get("stepjax.distributed.session")  # a command that never imported it is alone
+    """Says in one line what ended the command and returns its exit status; a bug of the program is raised again."""
+    session = sys.modules.get("stepjax.distributed.session")  # a command that never imported it is the only process
     if session is not None:
         session.explain(error)
     told = _told(error)
@@ -221,7 +202,7 @@ def _failed(error: BaseException) -> int:
 
 
 def _told(error: BaseException) -> tuple[int, str] | None:
-    """Exit status and line of an error that is no fault of the program."""
+    """Exit status and line of an error that is not a bug of the program."""
     if isinstance(error, UserError):
         return 2, " ".join(str(error).split())
     if isinstance(error, Stopped):

@@ -1,11 +1,11 @@
-"""The error a user can mend: shown as one line, without a traceback, with exit status 2."""
+"""Errors that a user can fix: shown as one line, without a traceback, with exit status 2."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input from outside (an option, a file, a checkpoint): says what, where and what to do, in one line."""
+    """Invalid input (an option, a file, a checkpoint): the message says what, where and what to do, in one line."""
 
 
 class NonFiniteError(UserError):
@@ -13,11 +13,11 @@ class NonFiniteError(UserError):
 
 
 class Stopped(Exception):
-    """The run was told to stop, and all that it did is saved."""
+    """The run received a signal to stop, and its progress is saved."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' (did you mean X?)' where something near exists."""
+    """' (did you mean X?)' with the closest match, or the list of all names where none is close."""
     known = list(known)
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else f" (there are: {', '.join(sorted(known))})"

@@ -1,4 +1,4 @@
-"""What a process knows of a batch's rows: it reads and rates its own ones, and shares what all need to know."""
+"""The rows of a batch on each process: it reads and rates its own ones, and gathers what all processes need."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def share_bytes(payload: bytes) -> list[bytes]:
 
 
 class HostRows:
-    """Which of a batch's rows this process answers for: those on its devices, each row having one process.
+    """The rows of a batch that this process handles: those on its devices, each row having one process.
 
     Rows that lie on devices of several processes (a tensor axis across hosts) belong to the first of these; so a
     process may have none.

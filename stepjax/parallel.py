@@ -1,7 +1,7 @@
 """Mesh, logical axis rules, and the two crossings between host and device.
 
-Parameters and activations name their dimensions ("embed", "heads", …); `RULES` alone says on which mesh axes a name
-lies. The same code shards over eight CPU devices and over a pod.
+Parameters and activations name their dimensions ("embed", "heads", …); only `RULES` maps names to
+mesh axes. The same code shards over eight CPU devices and over a pod.
 """
 
 import functools
@@ -155,7 +155,7 @@ def key_on(mesh: Mesh, seed: int, *folds: int) -> jax.Array:
 
 def only_asked_transfers() -> AbstractContextManager[None]:
     """Inside, an array that crosses between host and device, or changes its sharding, otherwise than by `put`, `fetch`
-    and their like is an error instead of a silent stall. Loops of training run in it, their first round included."""
+    and their like is an error instead of a silent delay. Loops of training run in it, their first round included."""
     return jax.transfer_guard("disallow")
 
 

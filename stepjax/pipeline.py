@@ -1,4 +1,4 @@
-"""Stages in order: what `stepjax quickstart` and the single-stage commands run."""
+"""Runs stages in order, for `stepjax quickstart` and the single-stage commands."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from stepjax.runs.stages import check_stages
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """Stage eval: what `config.eval.kind` names."""
+    """Stage eval: the evaluation that `config.eval.kind` names."""
     return KINDS[run.config.eval.kind](run)
 
 
@@ -44,7 +44,7 @@ STAGES: dict[str, Callable[[Run], Any]] = {"sft": train_sft, "prm": train_prm, "
 
 
 def run_stages(config: Config, workdir: Path, stages: Sequence[str] | None = None) -> None:
-    """Runs stages in a work directory; by default those of the config, then the evaluation; always the report."""
+    """Runs stages in a work directory; by default those of the config and the evaluation; then the report."""
     chosen = [*config.stages, "eval"] if stages is None else list(stages)
     for stage in chosen:
         if stage not in STAGES:

@@ -20,7 +20,7 @@ class Program:
     """A pure function compiled for given abstract inputs on a mesh.
 
     Attributes:
-      name: how tables call it.
+      name: its name in tables.
       compile_seconds: seconds that lowering and compiling took; None before the first call.
     """
 
@@ -37,7 +37,7 @@ class Program:
     ):
         """`inputs`: one pytree of `jax.ShapeDtypeStruct` with shardings an argument. `donate`: indices of arguments
         whose buffers the outputs may take. `out_shardings`: a pytree prefix of the outputs' shardings (None: left
-        to the compiler). `turns`: how often a loop in it that ends by its data turns at most, for the plan."""
+        to the compiler). `turns`: most turns of a loop in it that ends by its data, for the plan."""
         self.name = name
         self.turns = turns
         self.mesh = mesh

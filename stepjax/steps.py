@@ -193,7 +193,7 @@ class StepSplitter:
         self._tables: _Tables = jax.device_put(tables)
 
     def split(self, tokens: Int[Array, "B T"], mask: Bool[Array, "B T"]) -> Steps:
-        """The step of each token where `mask` is True; the others are passed over as if they were not there.
+        """The step of each token where `mask` is True; the others are skipped.
 
         Any id may stand where `mask` is False. An id outside of the vocabulary where it is True has no bytes.
         """
@@ -208,7 +208,7 @@ class StepSplitter:
     def advance(
         self, state: Int[Array, " B"], tokens: Int[Array, " B"], mask: Bool[Array, " B"]
     ) -> tuple[Int[Array, " B"], Bool[Array, " B"]]:
-        """Reads one token a row: the state after it, and whether its first non-white-space byte opens a step.
+        """Reads one token per row: the state after it, and whether its first non-white-space byte opens a step.
 
         Rows where `mask` is False keep their state and open nothing.
         """

@@ -1,4 +1,4 @@
-"""The byte string of every token: what a token adds to the decoded text, read from a Hugging Face tokenizer's decoder.
+"""The byte string of every token: the bytes that it adds to the decoded text, by a Hugging Face tokenizer's decoder.
 
 A tokenizer decodes a list of ids to text, and text does not show where one token stops inside of a character. Bytes do:
 the response is the concatenation of its tokens' bytes, whatever the vocabulary.

@@ -1,4 +1,4 @@
-"""Trajectory: the one record that goes from rollout to learner; every room adds its columns."""
+"""Trajectory: the record that goes from rollout to learner; each program adds its columns."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Trajectory:
       steps: step index and step end of each of the policy's own tokens.
       old_logprobs, ref_logprobs: float32[B, T], the learner's, before the update, and the reference policy's.
       entropy: float32[B, T], of the policy's distribution at each response token.
-      values: float32[B, N, T], one critic head a reward stream; `values[:, :, t]` is computed from token t − 1.
+      values: float32[B, N, T], one critic head per reward stream; `values[:, :, t]` is computed from token t − 1.
       bootstrap: float32[B, N], value after the last token of a truncated response, else 0.
       prm: float32[B, T, 3], P(bad), P(neutral), P(good) of the step that ends here, read at token t itself.
       rewards, advantages, returns: float32[B, N, T].
@@ -67,7 +67,7 @@ class Trajectory:
 
     @property
     def response(self) -> Bool[Array, "B T"]:
-        """True on the response's tokens (the end-of-text token among them), whoever wrote them."""
+        """True on the response's tokens (the end-of-text token among them), also those of an environment."""
         after_prompt = self.columns >= self.prompt_width
         return after_prompt & (self.columns < self.prompt_width + self.response_length[:, None])
 

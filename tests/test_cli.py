@@ -1,13 +1,11 @@
 """The command: what it prints, what it calls, and its exit statuses."""
 
-import functools
 from pathlib import Path
 
 import pytest
 
 import stepjax
 from stepjax import cli
-from stepjax.config import Config, StreamOptions, options_of
 from stepjax.errors import UserError
 from stepjax.plan.command import OPTIONS as plan_options
 
@@ -24,8 +22,10 @@ def test_usage_names_every_command(capsys, argv):
     status, out, err = said(capsys, *argv)
     assert status == (0 if argv else 2) and not err
     assert "usage: stepjax COMMAND [options]" in out
+    words = " ".join(out.split())
     for name, command in cli.COMMANDS.items():
-        assert any(line.split()[:1] == [name] and command.__doc__ in line for line in out.splitlines()), name
+        assert any(line.split()[:1] == [name] for line in out.splitlines()), name
+        assert f"{name} {command.__doc__}" in words, name
     assert "--config" in out and "--workdir" in out
 
 
@@ -34,44 +34,12 @@ def test_version(capsys, argv):
     assert said(capsys, *argv) == (0, f"{stepjax.__version__}\n", "")
 
 
-def test_every_option_is_listed_with_its_default_and_its_meaning(capsys):
-    status, out, err = said(capsys, "options")
-    assert status == 0 and not err
-    lines = out.splitlines()
-    for name, field in options_of(Config):
-        default = functools.reduce(getattr, name.split("."), Config())
-        shown = f"--config.{name}.NAME" if isinstance(default, dict) else f"--config.{name}={default!r}"
-        at = lines.index(shown)
-        assert field.metadata["doc"] in lines[at + 1], name
-    for name, field in options_of(StreamOptions):
-        at = lines.index(f"--config.ppo.streams.NAME.{name}={field.default!r}")
-        assert field.metadata["doc"] in lines[at + 1], name
-    assert "--config.sft.optimizer.lr=0.003" in lines, "the default of the recipe, not of the section's class"
-
-
-def test_options_are_found_by_a_part_of_their_name(capsys):
-    status, out, _ = said(capsys, "options", "ppo.streams.NAME.kl_k")
-    assert status == 0
-    assert [line.split("=")[0] for line in out.splitlines()[::2]] == [
-        "--config.ppo.streams.NAME",
-        "--config.ppo.streams.NAME.kl_kind",
-    ]
-    status, out, err = said(capsys, "options", "xyz")
-    assert (status, out) == (2, "") and "'xyz'" in err
-    status, out, err = said(capsys, "options", "ppo", "sft")
-    assert status == 2 and "what is 'sft'?" in err
-
-
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_says_what_is_its_own(capsys, name, flag):
+def test_every_command_says_what_it_does(capsys, name, flag):
     status, out, err = said(capsys, name, flag)
     assert status == 0 and not err
-    assert out.splitlines()[0] == f"stepjax {name}: {cli.COMMANDS[name].__doc__}"
-    own = [f"--config.{n}=" for n, _ in options_of(Config) if n.startswith(f"{name}.")]
-    listed = [line for line in out.splitlines() if line.startswith("--config.")]
-    if name not in ("sft", "prm", "ppo"):  # stages of many options, which `stepjax options` lists
-        assert len(listed) == len(own) and all(line.startswith(o) for line, o in zip(listed, own, strict=True))
+    assert " ".join(out.split()).startswith(f"stepjax {name}: {cli.COMMANDS[name].__doc__}")
 
 
 def test_own_arguments_of_plan_are_told(capsys):

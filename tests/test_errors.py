@@ -59,7 +59,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--config.mesh.data=16", "16 × 1 × 1 does not fit 8 devices"),
         ("--config.mesh.tensor=0", "config.mesh: sizes"),
         ("--config.task.name=register", "no task 'register' (did you mean 'register_chain'?)"),
-        ("--config.task.register_chain.modulus=1", "modulus must lie in [2, 100], not 1"),
+        ("--config.task.register_chain.modulus=1", "config.task.register_chain.modulus: must be at least 2, not 1"),
         ("--config.task.separator=Q", "step separator 'Q': no sequence of the tokenizer's tokens spells it"),
         ("--config.tokenizer.path=nowhere", "config.tokenizer.path=nowhere: no tokenizer can be loaded from there"),
         ("--config.ppo.minibatches=3", "config.ppo.minibatches: 3 does not divide the 16 responses of a round"),
@@ -250,10 +250,12 @@ def test_nothing_is_built_on_an_earlier_stage_that_is_damaged_or_unfinished(
         if path.is_file() and path.name != "checkpoint.json":
             path.write_bytes(bytes(path.stat().st_size))  # sizes stay: only reading finds it
     said = fails("ppo", tiny.config, workdir)
-    assert "checkpoints/sft/150 is damaged: " in said and "its stage, run again, goes on from the one before it" in said
+    assert (
+        "checkpoints/sft/150 is damaged: " in said and "its stage, run again, continues from the one before it" in said
+    )
     shutil.rmtree(workdir / "checkpoints" / "sft" / "150")
     said = fails("ppo", tiny.config, workdir)
-    assert "stage sft stands at update 100 of 150; let `stepjax sft` end it" in said
+    assert "stage sft is at update 100 of 150; finish it with `stepjax sft`" in said
 
 
 def damage(folder: Path) -> None:

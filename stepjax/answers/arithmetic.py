@@ -5,7 +5,8 @@
   factor  = ( "-" | "+" ) factor | ( number | "(" sum ")" ) [ "%" ]
   number  = 12 | 1,234 | 0.5 | .5
 
-There are no powers and no names, so a value has no more digits than its expression and hostile text ends at once.
+There are no powers and no names, so a value has no more digits than its expression and hostile text is rejected at
+once.
 """
 
 import re
@@ -18,7 +19,7 @@ _TOKEN = re.compile(rf"\s*(?:({NUMBER})|(//|[-+*/()%]))")
 
 
 class ExpressionError(ValueError):
-    """The text is no expression of this grammar, is too long or nested too deeply, or divides by zero."""
+    """The text is not an expression of this grammar, is too long or nested too deeply, or divides by zero."""
 
 
 def evaluate(text: str) -> Fraction:
@@ -33,7 +34,7 @@ def evaluate(text: str) -> Fraction:
 
 
 def changes_nothing(text: str) -> bool:
-    """Whether an expression works nothing out: `5`, `5*1`, `3+0`, `(7-0)/1` or `0*8`; but not `20%` or `5-5`.
+    """Whether an expression is trivial: `5`, `5*1`, `3+0`, `(7-0)/1` or `0*8`; but not `20%` or `5-5`.
 
     Every one of its operations adds or takes away 0, multiplies by 0 or 1, or divides by 1 (or divides 0).
 

@@ -1,8 +1,8 @@
 r"""Whether a response's final answer is right: `#### 42` as in GSM8K, `\boxed{\frac{1}{2}}` as in MATH.
 
-The last mark of a response decides, whichever of the two it is, so that nobody can hedge; an answer without a mark is
-no answer. Numbers are compared exactly. Other LaTeX is compared in one spelling and then, if math_verify is installed
-(`pip install 'stepjax[math]'`), as mathematics.
+The last mark of a response decides, whichever of the two it is, so that a response cannot hedge; without a mark there
+is no answer. Numbers are compared exactly. Other LaTeX is compared in one spelling and then, if math_verify is
+installed (`pip install 'stepjax[math]'`), as mathematics.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from stepjax.answers.latex import clean, exact_number
 from stepjax.answers.math_worker import equivalent_many
 
-MOST_CHARACTERS = 300  # longer answers are compared as they stand
+MOST_CHARACTERS = 300  # longer answers are compared as text
 MOST_COMPARED = 256
 MOST_KNOWN = 100_000
 _MARK = re.compile(r"(?<!#)####(?!#)|\\(?:boxed|fbox)(?![a-zA-Z])")
@@ -25,7 +25,7 @@ _DEFINES = re.compile(rf"(?:^|(?<=,))\s*{_VARIABLE}(?:{_EQUATES.pattern})\s*")
 _RELATION = re.compile(r"=|<|>|\\(?:leq?|geq?|neq?|approx|equiv|sim|simeq|cong|in|p?mod|bmod)(?![a-zA-Z])")
 # What math_verify would take for something else: words for products of letters, a base for nothing, `2 3` for 2 + 3.
 _NO_MATHS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|[0-9]\s*_|[0-9]\s+[0-9]|\*\*|[0-9]\s*\^\s*\{\s*[0-9]+\s*\^")
-# What is left to be worked out is no answer, and may take for ever; `9!!!` and `1000!` are numbers of that kind.
+# An expression still to be evaluated is no answer and may take forever; `9!!!` and `1000!` are numbers of that kind.
 _UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![a-zA-Z])|!\s*!|[0-9]{3,}\s*\}*\s*!")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[bpv]?matrix\}")
 
@@ -49,7 +49,7 @@ def grade(response: str, answer: str) -> bool:
 
 
 def final_answer(text: str) -> FinalAnswer | None:
-    r"""What the last mark holds: after `####` the rest of the line, in `\boxed` or `\fbox` the braces' content."""
+    r"""The content of the last mark: after `####` the rest of the line, in `\boxed` or `\fbox` the braces' content."""
     last = next(iter(deque(_MARK.finditer(text), maxlen=1)), None)
     if last is None:
         return None
@@ -62,7 +62,7 @@ def same_answer(given: str, expected: str, *, boxed: bool = False) -> bool:
     """Whether two final answers are the same number, the same text in one spelling, or equal as mathematics.
 
     Args:
-      given: the answer to be judged.
+      given: the answer to compare.
       expected: the right one.
       boxed: whether `given` is LaTeX rather than plain text: an expression then counts for its value (2+3 for 5), and
         words without `\\text` count as part of the expression, not as a unit.
@@ -73,7 +73,7 @@ def same_answer(given: str, expected: str, *, boxed: bool = False) -> bool:
 def grade_many(responses: Sequence[str], answers: Sequence[str]) -> list[bool]:
     """`grade` of each response by its answer, in order; what only mathematics can decide, by several processes at once.
 
-    A question that comes twice is asked once, and a hostile answer holds up one process for half a second at most.
+    A repeated question is asked once, and a hostile answer blocks one process for half a second at most.
     """
     if len(responses) != len(answers):
         raise ValueError(f"{len(responses)} responses, but {len(answers)} answers")
@@ -126,7 +126,7 @@ def _key(given: FinalAnswer) -> object:
 
 
 def _same_answers(questions: Sequence[tuple[str, str, bool]]) -> list[bool]:
-    """`same_answer` of each (given, expected, boxed); what is not decided here goes to math_verify in one batch."""
+    """`same_answer` of each (given, expected, boxed); the undecided ones go to math_verify in one batch."""
     verdicts = [_decide(given.strip(), expected.strip(), boxed) for given, expected, boxed in questions]
     found = {v: _known.get(v) for v in verdicts if isinstance(v, tuple)}
     # Sorted: a process that has just read an expression need not read it again.
@@ -139,7 +139,7 @@ def _same_answers(questions: Sequence[tuple[str, str, bool]]) -> list[bool]:
 
 
 _known: dict[tuple[str, str], bool] = {}
-"""What math_verify has said, by (given, expected) in one spelling: samples of one problem repeat few answers."""
+"""Verdicts of math_verify, by (given, expected) in one spelling: samples of one problem repeat few answers."""
 
 
 @lru_cache(maxsize=8192)

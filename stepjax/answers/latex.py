@@ -8,7 +8,7 @@ from stepjax.answers.arithmetic import NUMBER
 _ARGUMENT = r"\s*(\{[^{}]*\}|[0-9a-zA-Z]|\\[a-zA-Z]+)"  # as TeX reads it: a group, a character or a command
 _UNIT = re.compile(r"(.*[0-9})\]])\s*\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}\s*(?:\^\{?[23]\}?)?")
 _WRAPPED = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|textit|mathbf|mathit|emph)\s*\{([^{}]*)\}")
-# Not after a backslash: `\\` divides the rows of a matrix, whatever follows it.
+# Not after a backslash: `\\` separates the rows of a matrix.
 _REPLACED = [
     (re.compile(r"\\(?:left|right|displaystyle)(?![a-zA-Z])|(?<!\\)\\(?:[!,]\s*|[()\[\]])"), ""),
     (re.compile(r"(?<!\\)\\[;: ]|\\q?quad(?![a-zA-Z])|~"), " "),
@@ -56,7 +56,7 @@ def clean(text: str) -> str:
 
 
 def exact_number(text: str, *, units: bool = False) -> Fraction | None:
-    """The value of a cleaned text that is a number, a fraction or a mixed number; None where it is anything else.
+    """The value of a cleaned text that is a number, a fraction or a mixed number; else None.
 
     Words after it are passed over (`30 degrees`), unless they belong to the number (`5 million`) or name a second one
     (`5 or more`). So are abbreviations with `units` (`5 m`, `5cm`), which in mathematics would be variables.

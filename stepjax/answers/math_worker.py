@@ -1,4 +1,4 @@
-"""Whether two LaTeX expressions are equal, decided by math_verify where no input can hang or bloat the caller.
+"""Whether two LaTeX expressions are equal, decided by math_verify in processes with limits on time and memory.
 
 A worker process imports math_verify once and forks a child that answers questions, each within limits of processor time
 and memory. A child that passes them is killed, which counts as "not equal", and the next question is for a fresh fork:
@@ -76,7 +76,7 @@ def equivalent_many(questions: Sequence[tuple[str, str]], *, workers: int | None
 
     Args:
       questions: pairs of LaTeX expressions.
-      workers: at most so many; None: the processors of this process, at most `MOST_WORKERS`.
+      workers: the most workers; None: the processors of this process, at most `MOST_WORKERS`.
     """
     if not questions or not available():
         return [False] * len(questions)
@@ -190,7 +190,7 @@ def _read(file: int, seconds: float) -> bytes:
 def _serve() -> None:
     """The worker's loop, until the caller closes its end or dies."""
     answers = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints must not be taken for a verdict
+    os.dup2(2, 1)  # a library's output must not be read as a verdict
     for first, second in zip(_TYPICAL, _TYPICAL[1:] + _TYPICAL[:1], strict=True):
         _equal(first, second)  # fills the parser's caches: every fork then starts with them
     gc.freeze()

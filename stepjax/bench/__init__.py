@@ -1,1 +1,1 @@
-"""`stepjax bench`: what each program of a run takes, against what the machine can do."""
+"""`stepjax bench`: time and memory of a run's programs, compared with the machine's peak."""

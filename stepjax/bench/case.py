@@ -1,4 +1,4 @@
-"""One benchmark: a run's own programs on random parameters and responses, and what each timed call did."""
+"""One benchmark: a run's own programs on random parameters and responses, and the work of each timed call."""
 
 import dataclasses
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Timed:
     Attributes:
       seconds: by phase.
       prompt, response: int32[B], tokens of each row's prompt and response.
-      work: what these cannot do without.
+      work: the least work for these.
     """
 
     seconds: dict[str, float]
@@ -73,7 +73,7 @@ class Case:
 
     @property
     def occupancy(self) -> dict[str, int]:
-        """How well the last rollout used its slots, as the engine counted."""
+        """Use of the slots in the last rollout, as the engine counted."""
         counted = self.programs.sampler.occupancy
         assert counted is not None, "no rollout yet"
         return {name: int(x) for name, x in fetch(dataclasses.asdict(counted)).items()}

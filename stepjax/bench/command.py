@@ -1,11 +1,8 @@
 """The command line of `stepjax bench`: a program, options, a table for people or JSON lines for scripts."""
 
-import dataclasses
 import json
-import re
 from typing import Any
 
-from stepjax.config import BenchOptions, Config
 from stepjax.errors import UserError, nearest
 from stepjax.options import parse
 
@@ -16,13 +13,7 @@ def bench(argv: list[str]) -> None:
     """Times a program of a run; see `stepjax bench --help`."""
     program, argv = _program(argv)
     flags = {a for a in argv if a in ("--json", "--profile")}
-    # The short spelling of this command's own options, where no section has the name.
-    own = {f.name for f in dataclasses.fields(BenchOptions)} - {f.name for f in dataclasses.fields(Config)}
-    own.add("prm")  # `--config.prm=…` names no option of the section
-    short = re.compile(rf"--config\.({'|'.join(sorted(own))})=")
-    config, _, rest = parse([short.sub(r"--config.bench.\1=", a) for a in argv if a not in flags], "quickstart")
-    if rest:
-        raise UserError(f"what is {rest[0]!r}? Options are written --config.name=value")
+    config, _ = parse([a for a in argv if a not in flags], "bench")
     from stepjax.bench.measure import measure
 
     lines = measure(config, program, profiled="--profile" in flags)
@@ -38,7 +29,7 @@ def _program(argv: list[str]) -> tuple[str, list[str]]:
     if name in PROGRAMS:
         return name, argv[1:]
     if not name or name.startswith("-"):
-        raise UserError(f"name what is timed: stepjax bench {'|'.join(PROGRAMS)}")
+        raise UserError(f"name the program to time: stepjax bench {'|'.join(PROGRAMS)}")
     raise UserError(f"no program {name!r}{nearest(name, PROGRAMS)}")
 
 
@@ -55,7 +46,9 @@ def show_tables(lines: list[dict[str, Any]]) -> None:
             for x in [*repeats, last]
         ],
     )
-    table("what it takes", ("figure", "value"), [(name, value) for name, value in _figures(last) if value is not None])
+    table(
+        "time and memory", ("figure", "value"), [(name, value) for name, value in _figures(last) if value is not None]
+    )
     for name, costs in last.get("profile", {}).items():
         table(
             f"largest costs of {name}",

@@ -1,4 +1,4 @@
-"""What each program of a run cannot do without (`work.py`), from the lengths of the responses that it is given."""
+"""The least work (`work.py`) of each program of a run, from the lengths of its responses."""
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ class Costs:
         return sum((pass_work(model, prompt, response) for model in read), Work(0.0, 0.0))
 
     def credit(self, prompt: np.ndarray, response: np.ndarray) -> Work:
-        """No matrix product; the columns that are read or written, whole."""
+        """No matrix products; the whole columns that are read or written."""
         arrays = jax.tree.leaves((self._programs.credit.inputs, self._programs.credit.outputs()))
         return Work(0.0, float(sum(x.size * x.dtype.itemsize for x in arrays)))
 

@@ -1,4 +1,4 @@
-"""What a benchmark feeds to the programs: random prompts, lengths, and responses as if they had been sampled."""
+"""Inputs of a benchmark: random prompts, lengths, and responses in the form of sampled ones."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from stepjax.parallel import put
 from stepjax.trajectory import Trajectory
 
 STEP_TOKENS = 16
-"""One token of so many ends a step."""
+"""One token in this many ends a step."""
 
 
 def line_end(vocab: int, ends: Sequence[int]) -> int | None:
@@ -62,7 +62,7 @@ def made_up(
 
 
 def host_signals(like: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """What the host would have rated: every second answer is right, all else is 0."""
+    """Ratings in the host's format: every second answer is right, all else is 0."""
 
     def rated(name: str, x: Any) -> np.ndarray:
         return np.arange(x.shape[0]) % 2 == 0 if name == "correct" else np.zeros(x.shape, x.dtype)

@@ -1,4 +1,4 @@
-"""What the machine can do, measured in the same process: the rate of a large matrix product and that of a copy."""
+"""Peak rates of the machine, measured in the same process: the rate of a large matrix product and that of a copy."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 LONG_ENOUGH = 0.05
-"""Seconds from which a call is long against the cost of starting it."""
+"""Seconds above which the cost of starting a call is negligible."""
 
 
 def matrix_flops(mesh: Mesh, dtype: Any, *, largest: int = 16_384) -> float:
@@ -21,7 +21,7 @@ def matrix_flops(mesh: Mesh, dtype: Any, *, largest: int = 16_384) -> float:
 
 
 def copy_bandwidth(mesh: Mesh, *, largest: int = 2**28) -> float:
-    """Bytes a second that are read and written by the fastest copy of a float32 array, all devices together."""
+    """Bytes per second read and written by the fastest copy of a float32 array, all devices together."""
     return _fastest(mesh, jnp.float32, lambda n: (n,), lambda x: x + 1.0, lambda n: 8.0 * n, 2**22, largest)
 
 
@@ -34,13 +34,13 @@ def _fastest(
     size: int,
     largest: int,
 ) -> float:
-    """Work a second of the best of a few calls, at the least size that is large enough to measure."""
+    """Work per second of the best of a few calls, at the least size that is large enough to measure."""
     sharding = NamedSharding(mesh, PartitionSpec(tuple(mesh.axis_names)))
     while True:
         shape = (mesh.size, *dims(size))
         with jax.set_mesh(mesh):
             x = jax.jit(lambda shape=shape: jnp.full(shape, 1 / shape[-1], dtype), out_shardings=sharding)()
-            # The result takes the argument's place: no new memory has to be had from the system.
+            # The result takes the argument's place: no new memory has to be allocated.
             call = jax.jit(jax.vmap(function), out_shardings=sharding, donate_argnums=0)
         seconds = []
         for _ in range(10):

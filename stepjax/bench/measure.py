@@ -1,4 +1,4 @@
-"""A benchmark from options to figures: one line a repeat, and the medians with what the machine could do."""
+"""A benchmark from options to figures: one line per repeat, and the medians with the machine's peak rates."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from stepjax.parallel import make_mesh
 
 
 def measure(config: Config, program: str, *, profiled: bool = False) -> list[dict[str, Any]]:
-    """Times a program `config.bench.repeats` times after a warm-up: a mapping for each, the last for their median.
+    """Times a program `config.bench.repeats` times after a warm-up: one mapping per repeat, then the median.
 
     `profiled`: the three largest costs of each program, from one more run that is traced.
     """
@@ -72,7 +72,7 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def _summary(case: Case, program: str, timed: list[Timed]) -> dict[str, Any]:
-    """The repeat of median speed, and the machine beside it."""
+    """The repeat of median speed, with the machine's figures."""
     middle = sorted(timed, key=lambda x: x.response.sum() / x.total)[(len(timed) - 1) // 2]
     line = _line(case, program, "median", middle)
     peak, bandwidth = matrix_flops(case.mesh, case.run.decoder.dtype), copy_bandwidth(case.mesh)
@@ -130,12 +130,12 @@ def _program_bytes(compiled: jax.stages.Compiled) -> int:
 
 
 def _resident_bytes() -> int:
-    """The largest memory that this process ever had."""
+    """The peak memory of this process."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
 
 def _device_bytes(case: Case) -> int | None:
-    """The most that was ever in use on a device; None where the device does not tell."""
+    """The peak memory of a device; None where the device does not report it."""
     told = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in case.mesh.local_devices]
     return max((x for x in told if x is not None), default=None)

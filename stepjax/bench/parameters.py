@@ -12,7 +12,7 @@ from stepjax.runs.ppo_programs import PPOPrograms
 
 
 class Parameters:
-    """Of all roles, made at their first use; {} of a role that the run has not."""
+    """Of all roles, made at their first use; {} for a role that the run does not have."""
 
     def __init__(self, programs: PPOPrograms):
         self._programs, self._run = programs, programs.run
@@ -35,13 +35,13 @@ class Parameters:
 
     @functools.cached_property
     def frozen(self) -> dict[str, Params]:
-        """Those that stand still in training, by role; {} where all are trained."""
+        """The frozen ones, by role; {} where all are trained."""
         params = {"policy": self.policy, "critic": self.critic}
         trainables = self._programs.trainables
         return {role: t.frozen_of(params[role]) for role, t in trainables.items() if t.frozen_shapes}
 
     def take_state(self) -> State:
-        """What is trained, given away: an update takes its buffers, and `give_state` brings the next one."""
+        """The trained state, handed over: an update takes its buffers, and `give_state` stores the next one."""
         self.make_state()
         assert self._state is not None
         state, self._state = self._state, None

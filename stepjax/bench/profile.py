@@ -1,4 +1,4 @@
-"""Where a program's time goes: its operations traced while it runs, named after the code that they came from."""
+"""Profile of a program: its operations, traced while it runs and named after their source code."""
 
 import re
 import tempfile
@@ -14,7 +14,7 @@ from stepjax.plan.hlo_text import Instruction, parse
 from stepjax.programs import Program
 
 CONTAINERS = {"while", "conditional", "call", "async-start", "async-done"}
-"""Their time is that of what they hold."""
+"""Operations whose time is that of the operations inside them."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _largest(sources: dict[str, str | None], events: Iterable[tuple[str, float]]
 
 
 def _sources(text: str) -> dict[str, str | None]:
-    """For each operation of compiled text what it is called after; None: it only holds others.
+    """The name of each operation of compiled text; None: it only holds others.
 
     That is the function of this package that asked for it, the kind of operation, and `(backward)` where it belongs to
     a gradient: `decoder.block: dot_general (backward)`.
@@ -82,7 +82,7 @@ def _sources(text: str) -> dict[str, str | None]:
             told = [i]
             for name in i.called("calls"):
                 inside = list(module.computations[name].instructions.values())
-                # What a fusion is for is told best by its product, if it has one.
+                # A fusion is named best after its product, if it has one.
                 told = [x for x in inside if x.opcode in ("dot", "convolution", "custom-call")] + told + inside[::-1]
             found[i.name] = _describe(i, told, frames)
     return found

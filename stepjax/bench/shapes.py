@@ -1,6 +1,6 @@
 """Models and workloads of known shape, so that other software can be timed on the same.
 
-All are decoders as Qwen2's (biases on query, key and value, an output embedding of its own) with random parameters.
+All are decoders like Qwen2's (biases on query, key and value, an output embedding of its own) with random parameters.
 A rollout draws 64 prompts of 32 tokens, decodes 16 rows at once and cuts them at 256 new tokens; a round of training
 has 32 responses (8 of the larger models) of at most 128 tokens. With random parameters each token is about equally
 likely, so that the number of ids that end a response decides how long it becomes, and lengths are geometric: as skewed
@@ -55,8 +55,8 @@ def end_ids(vocab: int, mean_length: int) -> tuple[int, ...]:
 def bench_config(config: Config, program: str) -> Config:
     """The config of the run whose programs are timed: that of the options' shape, or with shape `own` the config's.
 
-    Everything that the shape does not say (remat, kernels, the mesh, the token budget …) stays as it is.
-    UserError where the workload does not hold together.
+    Everything that the shape does not set (remat, kernels, the mesh, the token budget …) stays unchanged.
+    UserError where the workload is inconsistent.
     """
     options = config.bench
     model, ppo = config.model, config.ppo
@@ -101,11 +101,13 @@ def _workload(shape: Shape, program: str) -> dict[str, Any]:
 
 
 def _changed(ppo: PPOOptions, options: BenchOptions) -> PPOOptions:
-    """The workload with what the command line says of it."""
+    """The workload with the changes of the command line."""
     samples = options.samples or ppo.samples
     rows = options.rows or ppo.prompts * ppo.samples
     if rows % samples:
-        raise UserError(f"config.bench.samples: {samples} responses a prompt do not divide {rows} responses a round")
+        raise UserError(
+            f"config.bench.samples: {samples} responses per prompt do not divide {rows} responses per round"
+        )
     return dataclasses.replace(
         ppo,
         prompts=rows // samples,

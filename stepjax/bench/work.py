@@ -1,7 +1,7 @@
-"""The work that a workload cannot do without: FLOPs of matrix products, bytes of parameters and caches.
+"""The least work of a workload: FLOPs of matrix products, bytes of parameters and caches.
 
-Padding, recomputation and all that is no matrix product are left out, so that the share of the machine's rate says how
-much of it does useful work. FLOPs are counted as in `models/flops.py`, but for logits, which count only where they are
+Padding, recomputation and all but matrix products are left out, so that the fraction of the machine's rate is that of
+useful work. FLOPs are counted as in `models/flops.py`, but for logits, which count only where they are
 needed, and for attention, where a token sees itself and those before it.
 """
 
@@ -25,7 +25,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Model:
-    """What a model costs a token.
+    """Cost of a model per token.
 
     Attributes:
       weights: that each token is multiplied with, the output embedding of a language model apart.
@@ -85,7 +85,7 @@ def pass_work(model: Model, prompt: Any, response: Any) -> Work:
 
 
 def training_work(model: Model, prompt: Any, response: Any, updates: int) -> Work:
-    """Of a forward and a backward pass over rows that are divided over so many updates.
+    """Of a forward and a backward pass over rows that are divided over `updates` updates.
 
     Bytes, in each update: the weights in both directions; their gradients, written and read; in the optimiser the
     weights and two float32 moments, each read and written.

@@ -8,7 +8,7 @@ from stepjax.config.option import option
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """`stepjax bench`: what a run's programs take, with random parameters. 0: as the workload of the shape has it."""
+    """`stepjax bench`: time and memory of a run's programs, with random parameters. 0: the default of the shape."""
 
     shape: str = option(
         "1m",
@@ -19,17 +19,17 @@ class BenchOptions:
     dtype: str = option("", "dtype of the computation; empty: float32", choices=("", *FLOATS), resumable=True)
     mean_length: int = option(
         0,
-        "mean tokens of a response before the cut at new_tokens, lengths being geometric; 0: all have new_tokens",
+        "mean length of a response in tokens (geometric, cut at new_tokens); 0: every response has new_tokens",
         least=0,
         resumable=True,
     )
-    rows: int = option(0, "responses a round", least=0, resumable=True)
-    samples: int = option(0, "responses to each prompt", least=0, resumable=True)
-    slots: int = option(0, "responses that decode at once", least=0, resumable=True)
-    prompt_tokens: int = option(0, "tokens of each prompt", least=0, resumable=True)
+    rows: int = option(0, "responses per round", least=0, resumable=True)
+    samples: int = option(0, "responses per prompt", least=0, resumable=True)
+    slots: int = option(0, "responses decoded at once", least=0, resumable=True)
+    prompt_tokens: int = option(0, "tokens per prompt", least=0, resumable=True)
     new_tokens: int = option(0, "tokens of the longest response", least=0, resumable=True)
     unroll: int = option(
-        0, "layers in one turn of the layer loop; 0: all, with shape own as in config.model", least=0, resumable=True
+        0, "layers per iteration of the layer loop; 0: all, or config.model's with shape own", least=0, resumable=True
     )
-    prm: bool = option(False, "a process reward model of the same shape scores the steps", resumable=True)
-    repeats: int = option(3, "timed runs after one that warms up; the figure is their median", least=1, resumable=True)
+    prm: bool = option(False, "score the steps with a process reward model of the same shape", resumable=True)
+    repeats: int = option(3, "timed runs after one warm-up run; the figure is their median", least=1, resumable=True)

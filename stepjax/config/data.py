@@ -7,7 +7,7 @@ from stepjax.config.option import option
 
 @dataclass(frozen=True)
 class DataOptions:
-    """`stepjax data`: step-labelled files of any public format to one dataset."""
+    """`stepjax data`: convert step-labelled files of a public format to one dataset."""
 
     source: str = option(
         "",
@@ -19,12 +19,12 @@ class DataOptions:
         "", "a file, or a folder whose .jsonl, .jsonl.gz, .json and .parquet files are read", resumable=True
     )
     out: str = option(
-        "", "the TFDS folder to write, or a file ending in .jsonl; empty: only statistics are printed", resumable=True
+        "", "the TFDS folder to write, or a file ending in .jsonl; empty: only print statistics", resumable=True
     )
-    shards: int = option(8, "files a split is written to", least=1, below=10_000, resumable=True)
+    shards: int = option(8, "files per split", least=1, below=10_000, resumable=True)
     held_out: float = option(
         0.0,
-        "share of the problems, chosen by a hash of each, that becomes the split valid",
+        "fraction of the problems, chosen by hash, that becomes the split valid",
         least=0,
         below=1,
         resumable=True,
@@ -32,46 +32,48 @@ class DataOptions:
     overwrite: bool = option(False, "replace a dataset that is already at `out`", resumable=True)
     skip_bad: str = option(
         "",
-        "file that malformed rows are set aside in (one JSON object each); empty: the first one stops",
+        "file to which malformed rows are written (one JSON object per row); empty: stop at the first one",
         resumable=True,
     )
     tokenizer: str = option(
-        "", "Hugging Face tokenizer for statistics in tokens; empty: in characters only", resumable=True
+        "", "Hugging Face tokenizer for statistics in tokens; empty: statistics in characters only", resumable=True
     )
     neutral: str = option(
         "own",
-        "what a neutral rating becomes: own (it stays a class), good, bad or unlabelled",
+        "what a neutral rating becomes: own (a class of its own), good, bad or unlabelled",
         choices=("own", "good", "bad", "unlabelled"),
         resumable=True,
     )
     leave_out: tuple[str, ...] = option(
         (),
-        "PRM800K rows and completions that are dropped and counted: screening, quality_control, give_up, bad_problem, "
-        "found_error, solution (by how the labelling ended), flagged",
+        "PRM800K rows and completions to drop, which are counted: screening, quality_control, flagged, or how the "
+        "labelling ended (give_up, bad_problem, found_error, solution)",
         resumable=True,
     )
     alternatives: bool = option(
         True,
-        "PRM800K: each completion off the chosen path becomes a solution of its own, after the chosen steps",
+        "PRM800K: each completion that was not chosen becomes a solution of its own, after the steps chosen so far",
         resumable=True,
     )
     shared_labels: str = option(
         "once",
-        "where solutions share their first steps: once (each label stands in one record) or all (in every record)",
+        "where solutions share their first steps: once (each label is kept in one record) or all (in every record)",
         choices=("once", "all"),
         resumable=True,
     )
     human: str = option(
         "unlabelled",
         "PRM800K steps written by an annotator, which have no rating: unlabelled, good, or cut (the solution ends "
-        "before)",
+        "before them)",
         choices=("unlabelled", "good", "cut"),
         resumable=True,
     )
-    originals: bool = option(True, "PRMBench: the solutions without planted errors too, each once", resumable=True)
+    originals: bool = option(
+        True, "PRMBench: also keep the solutions without planted errors, each once", resumable=True
+    )
     useless: str = option(
         "bad",
-        "PRMBench's redundant and circular steps, true but useless: bad (as the benchmark has it) or neutral",
+        "PRMBench's redundant and circular steps, which are true but useless: bad (as in the benchmark) or neutral",
         choices=("bad", "neutral"),
         resumable=True,
     )
@@ -83,7 +85,7 @@ class DataOptions:
     )
     kind: str = option(
         "",
-        "what the labels of trl say: step, prefix or value; empty: step",
+        "what the labels of trl mean: step, prefix or value; empty: step",
         choices=("", "step", "prefix", "value"),
         resumable=True,
     )

@@ -9,17 +9,18 @@ from stepjax.config.option import option
 class EvalOptions:
     kind: str = option(
         "policies",
-        "what is measured: policies (each stage's, on held-out problems), hacks (whether edits that add nothing to a "
-        "solution raise what the process reward model and lists of reward streams pay for it), labels (`data` against "
-        "`gold`), prm (the process reward model against step truth), processbench (its first errors, on `data`), "
-        "prmbench (planted errors, on `data`) or best_of_n (what its choice among sampled responses is worth)",
+        "what to measure: policies (of each stage, on held-out problems), hacks (whether edits that add nothing to a "
+        "solution raise its reward from the process reward model and from reward streams), labels (`data` against "
+        "`gold`), prm (the process reward model against the true step ratings), processbench (its first errors, on "
+        "`data`), prmbench (planted errors, on `data`) or best_of_n (accuracy when the process reward model selects "
+        "among N sampled responses)",
         choices=("policies", "hacks", "labels", "prm", "processbench", "prmbench", "best_of_n"),
         resumable=True,
     )
     data: str = option(
         "",
-        "labels, prm, processbench, prmbench: step-labelled solutions, one file or several with commas between; prm: "
-        "empty for responses to the task's held-out problems",
+        "labels, prm, processbench, prmbench: files of step-labelled solutions, separated by commas; prm, if empty: "
+        "responses to the task's held-out problems",
         resumable=True,
     )
     source: str = option(
@@ -29,28 +30,28 @@ class EvalOptions:
         choices=("records", "processbench", "prmbench", "prm800k", "math_shepherd", "omegaprm", "trl"),
         resumable=True,
     )
-    data_split: str = option("train", "the split of a folder in `data` and `gold` that is read", resumable=True)
-    gold: str = option("", "labels: the file with the labels that those of `data` are held against", resumable=True)
+    data_split: str = option("train", "the split to read where `data` or `gold` is a folder", resumable=True)
+    gold: str = option("", "labels: the file with the reference labels for `data`", resumable=True)
     stage: str = option(
         "sft", "prm, best_of_n: the stage whose policy is sampled", choices=("sft", "ppo"), resumable=True
     )
-    pool: int = option(64, "best_of_n: responses a problem, the largest N", least=1, resumable=True)
-    resamples: int = option(400, "best_of_n: random subsets of the pool for each N", least=1, resumable=True)
-    threshold: float = option(0.5, "P(right) below which a step is taken for wrong", least=0, resumable=True)
+    pool: int = option(64, "best_of_n: responses per problem, the largest N", least=1, resumable=True)
+    resamples: int = option(400, "best_of_n: random subsets of the pool per N", least=1, resumable=True)
+    threshold: float = option(0.5, "P(right) below which a step counts as wrong", least=0, resumable=True)
     tuning: float = option(
         0.3,
-        "share of the problems on which a threshold is tuned; its figures are for the others",
+        "fraction of the problems on which a threshold is tuned; its figures are measured on the others",
         least=0,
         below=1,
         resumable=True,
     )
     bins: int = option(10, "bins of the calibration error and its diagram", least=1, resumable=True)
     problems: int = option(512, "held-out problems", least=1, resumable=True)
-    split: str = option("test", "the split that they come from", resumable=True)
+    split: str = option("test", "the split of these problems", resumable=True)
     temperature: float = option(1.0, "sampling temperature; 0: greedy", least=0, resumable=True)
-    top_k: int = option(0, "as ppo.top_k, where responses are measured", least=0, resumable=True)
-    top_p: float = option(1.0, "as ppo.top_p, where responses are measured", above=0, most=1, resumable=True)
-    min_p: float = option(0.0, "as ppo.min_p, where responses are measured", least=0, most=1, resumable=True)
-    min_new_tokens: int = option(0, "as ppo.min_new_tokens, where responses are measured", least=0, resumable=True)
+    top_k: int = option(0, "as ppo.top_k, for the responses sampled here", least=0, resumable=True)
+    top_p: float = option(1.0, "as ppo.top_p, for the responses sampled here", above=0, most=1, resumable=True)
+    min_p: float = option(0.0, "as ppo.min_p, for the responses sampled here", least=0, most=1, resumable=True)
+    min_new_tokens: int = option(0, "as ppo.min_new_tokens, for the responses sampled here", least=0, resumable=True)
     rows: int = option(128, "responses sampled at once", least=1, resumable=True)
-    seed: int = option(0, "seed of the sampling, apart from the training's", least=0, below=2**31, resumable=True)
+    seed: int = option(0, "seed of the sampling; training has its own", least=0, below=2**31, resumable=True)

@@ -7,12 +7,12 @@ from stepjax.config.option import option
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`stepjax export`: a stage's policy as a Hugging Face folder."""
+    """`stepjax export`: write a stage's policy as a Hugging Face folder."""
 
     stage: str = option("ppo", "the stage whose policy is written", choices=("sft", "ppo"), resumable=True)
     out: str = option("", "the folder to write, new or empty", resumable=True)
     adapter: bool = option(
         False,
-        "write the adapters alone, as a PEFT adapter, instead of the weights with the adapters added to them",
+        "write only the adapters, as a PEFT adapter, instead of the weights with the adapters merged into them",
         resumable=True,
     )

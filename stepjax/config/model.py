@@ -13,12 +13,12 @@ class ModelOptions:
 
     path: str = option(
         "",
-        "Hugging Face checkpoint that the policy starts from (folder or hub name); it decides shape and tokenizer, and "
+        "Hugging Face checkpoint that the policy starts from (folder or hub name); it sets shape and tokenizer, and "
         "stage sft may then be left out",
     )
     vocab: int = option(
         0,
-        "rows of the embedding, at least the tokenizer's entries; 0: as many as it has, rounded up to a multiple of 8",
+        "rows of the embedding, at least the tokenizer's entries; 0: that number, rounded up to a multiple of 8",
         least=0,
     )
     layers: int = option(2, "transformer layers", least=1)
@@ -27,19 +27,18 @@ class ModelOptions:
     kv_heads: int = option(4, "key and value heads", least=1)
     head_dim: int = option(16, "size of a head", least=1)
     mlp: int = option(192, "inner size of the gated MLP", least=1)
-    rope_theta: float = option(10_000.0, "base of the rotary positions", above=0)
+    rope_theta: float = option(10_000.0, "base of the rotary position embeddings", above=0)
     qkv_bias: bool = option(False, "biases on query, key and value, as in Qwen2")
     qk_norm: bool = option(True, "norms on query and key, as in Qwen3")
-    tied: bool = option(False, "one table for input and output embedding")
+    tied: bool = option(False, "one table for the input and output embeddings")
     dtype: str = option("float32", "dtype of the computation: float32 or bfloat16", choices=FLOATS)
     param_dtype: str = option("float32", "dtype of the stored parameters", choices=FLOATS)
     unroll: int = option(
-        1, "layers in one turn of the layer loop: more compile longer and, on a CPU, run faster", least=1
+        1, "layers per iteration of the layer loop; more take longer to compile and run faster on a CPU", least=1
     )
     cache_dtype: str = option(
         "",
-        "keys and values that the rollout remembers: bfloat16, int8 (with a scale a token and head) or empty, those of "
-        "`dtype`",
+        "dtype of the rollout's key-value cache: bfloat16 or int8 (with a scale per token and head); empty: `dtype`",
         choices=("", "bfloat16", "int8"),
         resumable=True,
     )
@@ -53,8 +52,8 @@ class ModelOptions:
     )
     attention: str = option(
         "auto",
-        "kernel of attention over whole rows: xla, splash (TPU), cudnn (NVIDIA GPU, bfloat16) or auto (the one for the "
-        "devices)",
+        "attention kernel over whole rows: xla, splash (TPU), cudnn (NVIDIA GPU, bfloat16) or auto (the one that suits "
+        "the devices)",
         choices=("auto", "xla", "splash", "cudnn"),
         resumable=True,
     )
@@ -62,16 +61,16 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class LoRAOptions:
-    """Low-rank adapters: the base stands still; adapters and heads alone are trained and saved."""
+    """Low-rank adapters: the base is frozen; only adapters and heads are trained and saved."""
 
-    rank: int = option(0, "columns of an adapter; 0: no adapters, all parameters are trained", least=0)
-    alpha: float = option(16.0, "what an adapter adds is scaled by alpha / rank", above=0)
+    rank: int = option(0, "rank of the adapters; 0: no adapters, all parameters are trained", least=0)
+    alpha: float = option(16.0, "the adapter's output is scaled by alpha / rank", above=0)
     modules: tuple[str, ...] = option(
-        ("query", "key", "value", "output", "gate", "up", "down"), "the projections of each layer that are adapted"
+        ("query", "key", "value", "output", "gate", "up", "down"), "the projections of each layer that have adapters"
     )
     stages: tuple[str, ...] = option(
-        ("prm", "ppo"), "stages that train adapters; those before them train all parameters, and so make the base"
+        ("prm", "ppo"), "stages that train adapters; earlier stages train all parameters, which become the base"
     )
     path: str = option(
-        "", "folder of a PEFT adapter that the policy starts with, on the checkpoint of model.path; empty: a fresh one"
+        "", "folder of a PEFT adapter that the policy starts with, on the checkpoint of model.path; empty: a new one"
     )

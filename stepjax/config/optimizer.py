@@ -16,9 +16,9 @@ class OptimizerOptions:
         "after the warm-up: constant, linear or cosine (down to `final` × lr)",
         choices=("constant", "linear", "cosine"),
     )
-    final: float = option(0.1, "share of the peak learning rate at the end of the schedule", least=0)
+    final: float = option(0.1, "learning rate at the end of the schedule, as a fraction of the peak", least=0)
     weight_decay: float = option(0.0, "AdamW's decoupled weight decay", least=0)
     b1: float = option(0.9, "decay of the first moment", least=0, below=1)
     b2: float = option(0.95, "decay of the second moment", least=0, below=1)
     eps: float = option(1e-8, "AdamW's epsilon", above=0)
-    clip: float = option(1.0, "largest global norm of a gradient", above=0)
+    clip: float = option(1.0, "global norm to which gradients are clipped", above=0)

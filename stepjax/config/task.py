@@ -8,15 +8,15 @@ from stepjax.config.register_chain import RegisterChainConfig
 
 @dataclass(frozen=True)
 class JsonlOptions:
-    """Problems of the user's own: one JSON object a line."""
+    """Problems of the user's own: one JSON object per line."""
 
     train: str = option("", "JSONL file of training problems")
-    test: str = option("", "JSONL file of test problems; empty: a share of the training file is held out")
-    held_out: float = option(0.1, "that share, chosen by a hash of the problem, where `test` is empty")
+    test: str = option("", "JSONL file of test problems; empty: a fraction of the training problems is held out")
+    held_out: float = option(0.1, "that fraction, chosen by a hash of the problem, where `test` is empty")
     problem: str = option("problem", "field with the problem's text")
     answer: str = option("answer", "field with the right final answer")
-    solution: str = option("solution", "optional field with a worked solution, its steps divided by the separator")
-    prompt: str = option("{problem}\n", "how the policy reads a problem")
+    solution: str = option("solution", "optional field with a worked solution, its steps separated by the separator")
+    prompt: str = option("{problem}\n", "template of the policy's prompt")
     answer_prefix: str = option("", "text that precedes the final answer; empty: `####` and `\\boxed{}` only")
 
 
@@ -31,7 +31,7 @@ class TaskOptions:
         "problem source: register_chain, gsm8k, jsonl or labelled (the problems of `prm.data`, its right solutions as "
         "demonstrations)",
     )
-    separator: str = option("", "text between two steps; empty: the task's own")
+    separator: str = option("", "text between two steps; empty: the task's default")
     register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")
     gsm8k: str = option("data/gsm8k", "folder with GSM8K's train.jsonl and test.jsonl")
     jsonl: JsonlOptions = section(JsonlOptions, "options of jsonl")
@@ -40,4 +40,4 @@ class TaskOptions:
 @dataclass(frozen=True)
 class TokenizerOptions:
     path: str = option("", "Hugging Face tokenizer (folder or hub name); empty: the task's own, or one trained on it")
-    vocab: int = option(1024, "entries of the byte-level BPE that is trained where the task has no tokenizer")
+    vocab: int = option(1024, "entries of the byte-level BPE tokenizer that is trained where the task has none")

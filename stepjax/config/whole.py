@@ -21,15 +21,15 @@ from stepjax.config.task import TaskOptions, TokenizerOptions
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run: `stepjax quickstart` goes through `stages` in order, the other commands do one of them."""
+    """A whole run: `stepjax quickstart` runs `stages` in order, the other commands run one of them."""
 
     seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
     stages: tuple[str, ...] = option(("sft", "prm", "ppo"), "stages of quickstart, in order")
-    base: str = option("", "another run's work directory: its tokenizer and the stages that are not trained here")
+    base: str = option("", "another run's work directory, for the tokenizer and the stages that are not trained here")
     profile: str = option(
         "",
-        "START:STOP: the updates or rounds of each stage (from 1; STOP is left out) that are traced into "
-        "WORKDIR/profile, for TensorBoard, XProf or Perfetto; empty: none",
+        "START:STOP: the updates or rounds of each stage (from 1, without STOP) to trace into WORKDIR/profile, for "
+        "TensorBoard, XProf or Perfetto; empty: none",
         resumable=True,
     )
     task: TaskOptions = section(TaskOptions, "where problems come from")
@@ -37,14 +37,14 @@ class Config:
     model: ModelOptions = section(ModelOptions, "shape of the decoder")
     lora: LoRAOptions = section(LoRAOptions, "low-rank adapters")
     mesh: MeshOptions = section(MeshOptions, "how devices share the work")
-    distributed: DistributedOptions = section(DistributedOptions, "several processes, and the end of one")
+    distributed: DistributedOptions = section(DistributedOptions, "several processes, and failures of one")
     sft: SFTOptions = section(SFTOptions, "supervised training on demonstrations")
     prm: PRMOptions = section(PRMOptions, "process reward model")
     ppo: PPOOptions = section(PPOOptions, "step-level PPO")
     export: ExportOptions = section(ExportOptions, "writing a policy for other software (stepjax export)")
     eval: EvalOptions = section(EvalOptions, "measuring before and after")
     data: DataOptions = section(DataOptions, "reading step-labelled files (stepjax data)")
-    label: LabelOptions = section(LabelOptions, "step labels without people (stepjax label)")
+    label: LabelOptions = section(LabelOptions, "automatic step labels (stepjax label)")
     bench: BenchOptions = section(BenchOptions, "timing the programs of a run (stepjax bench)")
 
 
@@ -66,7 +66,7 @@ def resumable_options() -> set[str]:
 
 
 def default_option(name: str) -> Any:
-    """The default of an option by its dotted name, a stream's by any stream's name; KeyError: there is none."""
+    """The default of an option by its dotted name, a stream's by any stream's name; KeyError: no such option."""
     value: Any = Config()
     parts = name.split(".")
     if parts[:2] == ["ppo", "streams"] and len(parts) == 4:

@@ -1,7 +1,8 @@
-"""What a person sees while a stage runs: a bar with rate and time left, and tables of results.
+"""Output of a stage for people: a bar with rate and time left, and tables of results.
 
 On a terminal the bar moves in place; elsewhere (a log, CI) it is a plain line every ten seconds and one at the end.
-Where the locale is C, all of it is ASCII. STEPJAX_QUIET=1 silences the bars. Of several processes the first one speaks.
+Where the locale is C, all of it is ASCII. STEPJAX_QUIET=1 silences the bars. Of several processes only the first
+prints.
 """
 
 import math
@@ -17,7 +18,7 @@ from typing import Any, TextIO
 from stepjax.console.terminal import ascii_only, duration, encodable, figure, is_terminal, speaks
 
 PLAIN_SECONDS = 10.0
-"""Least time between two plain lines."""
+"""Least time between two plain lines, in seconds."""
 
 PLAIN_WIDTH = 100
 BAR_WIDTH = 24
@@ -29,7 +30,7 @@ class Bar:
     """The progress of one loop.
 
     Attributes:
-      done: how many of `total` are done, those before this start included.
+      done: how many of `total` are done, including those before this start.
     """
 
     def __init__(self, label: str, total: int, unit: str, start: int):
@@ -44,7 +45,7 @@ class Bar:
         self._formatted = -math.inf
 
     def advance(self, n: int = 1, **figures: Any) -> None:
-        """Counts `n` more; `figures` (numbers) are shown behind, as many as fit on the line."""
+        """Counts `n` more; `figures` (numbers) are shown after the rate, as many as fit on the line."""
         now = time.monotonic()
         self.done += n
         if not self._window or now - self._window[-1][0] > 0.5:
@@ -80,13 +81,13 @@ class Bar:
         return text
 
     def say(self, text: str) -> None:
-        """Prints a line of its own, above the bar; a bar that is not shown says nothing."""
+        """Prints a line above the bar; nothing where the bar is not shown."""
 
     def _show(self, now: float) -> None:
-        """Quiet here."""
+        """Prints nothing."""
 
     def _end(self) -> None:
-        """Quiet here."""
+        """Prints nothing."""
 
 
 class _PlainBar(Bar):
@@ -171,8 +172,8 @@ def progress(
       total: how many units there are in all.
       unit: what is counted, in the plural.
       start: how many were done before this start; the rate counts the others only.
-      quiet: shows nothing; None: as STEPJAX_QUIET says.
-      stream: where to, instead of standard error.
+      quiet: shows nothing; None: as STEPJAX_QUIET sets it.
+      stream: the stream to print to, instead of standard error.
     """
     stream = sys.stderr if stream is None else stream
     if quiet is None:

@@ -1,4 +1,4 @@
-"""What a stream can show, and numbers as people read them."""
+"""What a stream can display, and numbers formatted for people."""
 
 import math
 import os
@@ -35,7 +35,7 @@ def duration(seconds: float) -> str:
 
 def speaks() -> bool:
     """True on the one process of a run that prints."""
-    # Without a distributed run there is one process: JAX need not start its backend, nor be imported, to say so.
+    # Without a distributed run there is one process: that needs neither JAX's backend nor its import.
     jax = sys.modules.get("jax")
     return jax is None or not jax.distributed.is_initialized() or jax.process_index() == 0
 

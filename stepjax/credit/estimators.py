@@ -1,7 +1,7 @@
-"""Estimators: what a stream credits to a token, given what its signal scored.
+"""Estimators: a stream's credit to each token, from the scores of its signal.
 
-All of them are the same walk backwards (`gae.py`); they differ in what is put on the tokens before it, and in what
-becomes of it afterwards:
+All of them are the same walk backwards (`gae.py`); they differ in the numbers on the tokens before it, and in
+the baseline that is subtracted after it:
 
   gae       the rewards, and a critic's values                    A_t = Σ (γλ)^l δ_{t+l} over the horizon
   return    the rewards, no values                                A_t = Σ γ^l r_{t+l} over the horizon
@@ -25,14 +25,14 @@ from stepjax.credit.neighbours import before, last_of
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What is known of one stream before the walk.
+    """The scores of one stream before the walk.
 
     Attributes:
-      rewards: what the stream's signal earned, float32 `[B, T]`.
+      rewards: of the stream's signal, float32 `[B, T]`.
       scored: True on the tokens that carry one of its scores, `[B, T]`.
       ends: True on the last token of every step, `[B, T]`.
       first: V(0), the value of each row's prompt, `[B]`.
-      outcome: worth of each row's graded answer, `[B]`; None: it is not known.
+      outcome: reward of each row's graded answer, `[B]`; None: it is not known.
       finished: whether each response ended by itself, `[B]`; None: all did.
       group: G, the responses to a problem, in consecutive rows.
     """
@@ -47,7 +47,7 @@ class Scores:
 
 
 def as_earned(scores: Scores) -> Float[Array, "B T"]:
-    """The rewards as they are."""
+    """The rewards unchanged."""
     return scores.rewards
 
 
@@ -83,7 +83,7 @@ def progress(
     """V(k) − V(k−1) of each step [PAV 2410.08146; VinePPO 2410.01679], at its end; 0 elsewhere.
 
     A row's sum telescopes to V(K) − V(0), where V(K) is the outcome of a finished response. A truncated response keeps
-    the value of its last scored step; a step that was not scored (it was cut off) made no progress that is known.
+    the value of its last scored step; a step that was not scored (it was cut off) has no known progress.
 
     Args:
       scores: V(k), the value of the state after step k, at the step's end.
@@ -103,7 +103,7 @@ def progress(
 
 @dataclasses.dataclass(frozen=True)
 class Estimator:
-    """A way to make credit of scores.
+    """A way to turn scores into credit.
 
     Attributes:
       place: what the walk finds on each token, float32 `[B, T]`.

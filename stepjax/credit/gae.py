@@ -1,7 +1,7 @@
 """Generalised advantage estimation that is cut, or discounted, where one step ends and the next begins.
 
-Time index: `values[:, t]` is the critic's view just before token `t` was chosen, `rewards[:, t]` what choosing it
-earned. With `t+1` for the next masked token and `c_t` for the factor between the two,
+Time index: `values[:, t]` is the critic's value just before token `t` was chosen, `rewards[:, t]` the reward of
+choosing it. With `t+1` for the next masked token and `c_t` for the factor between the two,
 
     δ_t = r_t + γ·c_t·V_{t+1} − V_t,    A_t = δ_t + γ·λ·c_t·A_{t+1},    c_t = boundary_discount at a step's end, else 1.
 
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 
 def _discounted(factor: Float[Array, " B"], later: Float[Array, " B"]) -> Float[Array, " B"]:
-    """`factor · later`, but exactly 0 where the factor is 0: nothing comes back over a cut, not even NaN or inf."""
+    """`factor · later`, but exactly 0 where the factor is 0: nothing passes back over a cut, not even NaN or inf."""
     return jnp.where(factor == 0.0, 0.0, factor * later)
 
 
@@ -34,12 +34,12 @@ def segment_gae(
     """Advantages and returns of every response token, by one walk backwards over the masked tokens.
 
     The value after a row's last masked token is `bootstrap`, and the factor there is 1 even if the token ends a step.
-    A cut (a factor of 0) keeps earlier tokens bit-identical whatever is earned after it.
+    A cut (a factor of 0) keeps earlier tokens bit-identical for any rewards after it.
 
     Args:
       rewards: r_t, `[B, T]`, any real dtype (float32 inside).
       values: V_t, `[B, T]`.
-      mask: True on response tokens. Others are passed over, also between response tokens; what they hold is not read.
+      mask: True on response tokens. Others are skipped, also between response tokens; their values are not read.
       step_end: True on each step's last token.
       gamma: γ, the discount between tokens, in [0, 1].
       lam: λ, in [0, 1].
@@ -94,7 +94,7 @@ def factored_gae(
         return carry, jnp.where(valid, advantage, 0.0)
 
     # An associative scan took 102 ms against 43 at [512, 4096] and 104 against 66 at [64, 32768] (medians of 5, two
-    # CPU cores), a loop unrolled by 4 58 and 56 ms. The rows are independent: no device asks another for anything.
+    # CPU cores), a loop unrolled by 4 58 and 56 ms. The rows are independent: devices do not communicate.
     start = (bootstrap.astype(jnp.float32), jnp.zeros(batch, jnp.float32), jnp.zeros(batch, bool))
     tokens = jax.tree.map(jnp.transpose, (rewards, values, mask, factor))
     _, advantages = jax.lax.scan(walk_back, start, tokens, reverse=True)

@@ -12,7 +12,7 @@ def normalise_by_group(scores: Float[Array, "B T"], scored: Bool[Array, "B T"], 
 
     What is normalised is each single score (of a step, where a signal scores steps), never a row's sum. Mean and
     standard deviation (biased) run over all scores of all G responses to the problem, so that a response with more
-    steps has more say. Where all scores of a group are the same, rounding apart, the result is 0.
+    steps has more weight. Where all scores of a group are the same, rounding apart, the result is 0.
 
     Args:
       scores: `[B, T]`, float32.
@@ -53,8 +53,8 @@ def leave_one_out(
       "step" (c = 0): the mean of the rewards of all steps of the other rows [as PRIME, 2502.01456, does by token];
       "turn": the mean of the returns of all turns of the other rows; a number c lies between the first two.
 
-    It is one number a row and does not depend on that row: it biases no gradient, and does not reward few giant steps
-    as a baseline for each step to come would.
+    It is one number a row and does not depend on that row: it does not bias the gradient, and does not reward a few
+    giant steps as a baseline for each later step would.
 
     Args:
       returns: G_t, the discounted sum of the rewards over the horizon, float32 `[B, T]`.

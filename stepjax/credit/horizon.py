@@ -11,7 +11,7 @@ from stepjax.credit.gae import factored_gae
 def boundary_discount(horizon: str | float) -> float:
     """The factor by which credit is discounted where it crosses a step's end: "step" 0, "response" 1, or a number.
 
-    "turn" is 1: it is a turn's end that stops credit, not a step's.
+    "turn" is 1: a turn's end stops credit, not a step's.
     """
     if horizon == "step":
         return 0.0

@@ -1,4 +1,4 @@
-"""The masked tokens before and after each token, whatever lies between them."""
+"""The masked tokens before and after each token, over any tokens between them."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ def last_of(places: Bool[Array, "B T"]) -> Bool[Array, "B T"]:
 
 
 def before(x: Float[Array, "B T"], places: Bool[Array, "B T"], first: Float[Array, " B"]) -> Float[Array, "B T"]:
-    """What `x` is at the last of `places` before each token; `first` where there is none."""
+    """The value of `x` at the last of `places` before each token; `first` where there is none."""
     columns = jnp.where(places, jnp.arange(1, x.shape[1] + 1), 0)
     column = jnp.pad(jax.lax.cummax(columns, axis=1), ((0, 0), (1, 0)))[:, :-1]
     return jnp.take_along_axis(jnp.concatenate([first[:, None], x], axis=1), column, axis=1)

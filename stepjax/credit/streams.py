@@ -27,7 +27,7 @@ class Stream:
       lam: λ of GAE, in [0, 1]; estimators without a critic have none.
       weight: factor of its advantages in the policy's weight.
       whiten: whether its advantages are whitened over the batch's valid tokens before they are weighted.
-      critic: whether a value head stands behind it. Without one its values and bootstrap are 0 and its returns
+      critic: whether it has a value head. Without one its values and bootstrap are 0 and its returns
         are no target of a value loss. It is False where the estimator has no use for one.
       estimator: one of `estimators.ESTIMATORS`.
     """
@@ -53,7 +53,7 @@ class Stream:
         estimator = ESTIMATORS[self.estimator]
         if estimator.of_a_step and (discount or self.gamma != 1.0):
             raise ValueError(
-                f"estimator {self.estimator!r} credits a step's tokens with that step alone: "
+                f"estimator {self.estimator!r} credits a step's tokens with only that step: "
                 f'horizon must be "step" and gamma 1, not {self.horizon!r} and {self.gamma}'
             )
         object.__setattr__(self, "critic", self.critic and estimator.critic)
@@ -62,7 +62,7 @@ class Stream:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Credit:
-    """What the streams credit to each token; 0 outside the mask.
+    """Credit of the streams to each token; 0 outside the mask.
 
     Attributes:
       advantages: A_t of each stream before weighting, whitened where asked, `[N, B, T]`.
@@ -103,12 +103,12 @@ def combine(
       bootstrap: each head's value after the last masked token, `[N, B]` (0 if not given).
       turn_end: True on the last masked token of each turn; None: a response is one turn.
       scored: True on the tokens that carry a score of the stream, one of 0 included; None: on every step's end. The
-        estimators "value", "progress" and "group" read no other token, "rloo" knows from it what was rated.
+        estimators "value", "progress" and "group" read no other token, "rloo" uses it to find what was rated.
       first: for "progress": V(0) of each row; None: 0.
-      outcome: for "progress": what a finished response's last value is replaced by; None: it stays.
+      outcome: for "progress": the value that replaces a finished response's last one; None: no replacement.
       finished: whether each response ended by itself; None: all did.
       group: G, the responses to a problem, in consecutive rows; static. "group" and "rloo" need 2 or more.
-      weight: weights, by name, of streams whose own `weight` they take the place of.
+      weight: weights, by name, of streams, in place of their own `weight`.
 
     Raises:
       ValueError: "group" or "rloo" with a group of one.

@@ -33,7 +33,8 @@ def whiten(
 ) -> Float[Array, "*shape"]:
     """(x − mean) / √(var + ε) over the valid entries [Huang et al.], 0 elsewhere.
 
-    Without `shift_mean` the mean is put back, unscaled, after the division: the spread is 1 and the mean stays.
+    Without `shift_mean` the mean is put back, unscaled, after the division: the standard deviation is 1 and the mean
+    stays.
     """
     mean = masked_mean(x, mask)
     whitened = (jnp.where(mask, x, 0).astype(jnp.float32) - mean) * jax.lax.rsqrt(masked_var(x, mask) + epsilon)
@@ -47,7 +48,7 @@ def explained_variance(
 ) -> Float[Array, ""]:
     """1 − Var(returns − values) / Var(returns) over the valid entries: 1 for a perfect critic, 0 for a constant one.
 
-    0 where the returns do not vary, rounding apart: there was nothing to explain.
+    0 where the returns do not vary, rounding apart.
     """
     chex.assert_equal_shape([values, returns, mask])
     values, returns = jnp.asarray(values, jnp.float32), jnp.asarray(returns, jnp.float32)

@@ -1,4 +1,4 @@
-"""`stepjax data`: files of a public format to one dataset, with its statistics and a count of all that was left out.
+"""`stepjax data`: files of a public format to one dataset, with its statistics and counts of what was left out.
 
 No device is used and JAX is not imported: memory does not grow with the number of rows.
 """
@@ -28,7 +28,7 @@ Finish = Callable[[str], None]
 
 
 def convert(options: DataOptions) -> dict[str, object]:
-    """Reads, writes, prints; returns what it printed: statistics a split, counts of rows, drops and notes."""
+    """Reads, writes, prints; returns what it printed: statistics per split, counts of rows, drops and notes."""
     check_reading(options)
     begun = told = time.monotonic()
     tally, tokens = Tally(), _token_counter(options.tokenizer)
@@ -44,7 +44,7 @@ def convert(options: DataOptions) -> dict[str, object]:
                 told = now
                 print(f"{tally.rows} rows ({tally.rows / (now - begun):.0f} a second)", file=sys.stderr, flush=True)
         if not found:
-            raise UserError(f"config.data.path={options.path}: no record in {tally.rows} rows; {_dropped(tally)}")
+            raise UserError(f"config.data.path={options.path}: no records in {tally.rows} rows; {_dropped(tally)}")
         seconds = time.monotonic() - begun
         report = {
             "source": options.source,
@@ -69,7 +69,7 @@ def _show(options: DataOptions, tally: Tally, found: dict[str, Statistics], seco
         for title, columns, rows in statistics.tables():
             table(f"{split}: {title}", columns, rows)
     if tally.noted:
-        table("kept, but worth knowing", ["what", "count"], sorted(tally.noted.items()))
+        table("notes", ["what", "count"], sorted(tally.noted.items()))
     if tally.dropped:
         table("left out", ["why", "count"], sorted(tally.dropped.items()))
     print(f"{tally.rows} rows in {seconds:.1f} s ({tally.rows / max(seconds, 1e-9):.0f} a second); {_dropped(tally)}")
@@ -118,7 +118,7 @@ def _output(options: DataOptions) -> Iterator[tuple[Write, Finish]]:
 
 @contextmanager
 def _jsonl(path: Path, overwrite: bool) -> Iterator[Write]:
-    """`path` for train, `….valid.jsonl` for the split valid; there whole or not at all."""
+    """`path` for train, `….valid.jsonl` for the split valid; written whole or not at all."""
     names = {"train": path, "valid": path.with_suffix(".valid.jsonl")}
     for name in names.values():
         if name.exists() and not overwrite:

@@ -19,11 +19,11 @@ INFO = "dataset_info.json"
 class Records(Sequence[LabelledSolution]):
     """Records of a dataset by random access: a TFDS folder that `stepjax data` wrote, or a JSONL file of records.
 
-    Nothing but positions is held in memory. Can be copied to other processes.
+    Only positions are held in memory. Can be copied to other processes.
     """
 
     def __init__(self, path: str | Path, split: str = "train"):
-        """UserError where there is no such dataset, or (TFDS) it has no such split. A JSONL file is all of it train."""
+        """UserError where there is no such dataset, or (TFDS) it has no such split. A JSONL file is the split train."""
         self.path, self.split = Path(path), split
         self._open()
 
@@ -58,7 +58,7 @@ class Records(Sequence[LabelledSolution]):
 
 
 def splits(path: str | Path) -> list[str]:
-    """Names of a dataset's splits; a JSONL file has train alone."""
+    """Names of a dataset's splits; a JSONL file has only train."""
     if not Path(path).is_dir():
         return ["train"]
     return list(_builder(Path(path)).info.splits)
@@ -68,11 +68,11 @@ def _builder(folder: Path) -> Any:
     import tensorflow_datasets as tfds
 
     if not (folder / INFO).is_file():
-        raise UserError(f"{folder}: no dataset (it holds no {INFO}); write one with `stepjax data`")
+        raise UserError(f"{folder}: not a dataset (no {INFO}); write one with `stepjax data`")
     try:
         return tfds.builder_from_directory(os.fspath(folder))
-    except Exception as error:  # a damaged folder raises whatever the libraries below stumble over
-        raise UserError(f"{folder}: no TFDS dataset that can be read: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # a damaged folder may raise any error of the libraries
+        raise UserError(f"{folder}: not a readable TFDS dataset: {str(error).splitlines()[0]}") from None
 
 
 def _source(folder: Path, split: str) -> Any:

@@ -25,9 +25,9 @@ _LENGTH = struct.Struct("<Q")
 
 
 class DatasetWriter:
-    """Writes a folder that is there whole, with its final name, or not at all: `with DatasetWriter(…) as writer`.
+    """Writes a folder whole, under its final name, or not at all: `with DatasetWriter(…) as writer`.
 
-    While it is written it is called `….partial`; a run that was killed leaves that behind, and the next removes it.
+    While it is written it is called `….partial`; a killed run leaves that behind, and the next one removes it.
 
     Attributes:
       counts: how many records each split has.
@@ -46,7 +46,7 @@ class DatasetWriter:
             raise UserError(
                 f"{self._folder} exists already; "
                 + (
-                    "it is no TFDS dataset, so it is not replaced: name another folder"
+                    "it is not a TFDS dataset, so it is not replaced: name another folder"
                     if overwrite
                     else "name another folder, or set config.data.overwrite=True"
                 )
@@ -63,7 +63,7 @@ class DatasetWriter:
             data = to_bytes(record)
         except UnicodeEncodeError:
             raise UserError(
-                f"{record.place or record.id}: half a surrogate pair in a text, which is no Unicode"
+                f"{record.place or record.id}: half a surrogate pair in a text, which is not valid Unicode"
             ) from None
         if split not in self._spools:
             self._spools[split] = (self._partial / f"{split}.records").open("wb")

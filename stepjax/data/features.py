@@ -1,6 +1,6 @@
 """Records as rows of TFDS features, and back without loss.
 
-What is not known is a number outside of its range in columns of numbers, an empty text in columns of texts.
+Unknown values are a number outside of the range in columns of numbers, an empty text in columns of texts.
 """
 
 import json
@@ -32,7 +32,7 @@ def features() -> Any:
 
 
 def to_row(record: LabelledSolution) -> dict[str, Any]:
-    """What `features().encode_example` takes."""
+    """The row in the form of `features().encode_example`."""
     row: dict[str, Any] = {name: getattr(record, name) for name in _TEXTS}
     for name in _WHOLE:
         value = getattr(record, name)

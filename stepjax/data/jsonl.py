@@ -1,4 +1,4 @@
-"""JSON Lines files, read row by row: what is wrong with one is said with file, line and field."""
+"""JSON Lines files, read row by row; errors name file, line and field."""
 
 import difflib
 import gzip
@@ -77,7 +77,7 @@ def parse_line(raw: bytes, where: str) -> dict[str, Any]:
             raise UserError(f"{where}: the last row is cut off in the middle; copy the file again") from None
         raise UserError(f"{where}: not UTF-8 text (byte {error.start + 1}); save the file as UTF-8") from None
     except UnicodeEncodeError:
-        raise UserError(f"{where}: an escape \\uD800 to \\uDFFF stands without its other half") from None
+        raise UserError(f"{where}: an escape \\uD800 to \\uDFFF has no other half") from None
     except RecursionError:
         raise UserError(f"{where}: nested too deeply") from None
     except ValueError as error:
@@ -129,7 +129,7 @@ def _short(error: ValueError) -> str:
 
 
 def _near(path: Path) -> str:
-    """A hint at what may have been meant."""
+    """A hint at the file that may have been meant."""
     if not path.parent.is_dir():
         return f" (there is no folder {path.parent})"
     names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]

@@ -16,7 +16,7 @@ _NOTHING = "no training examples: the problems have no solutions to learn from"
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and a response in tokens; `targets[t]` is what position t is to learn, −1 where nothing.
+    """A prompt and a response in tokens; `targets[t]` is the target of position t, −1 for none.
 
     `values[t]`, where given, is the soft label that goes with a target.
     """
@@ -29,7 +29,7 @@ class Example:
 class PackedBatches:
     """Endless batches of packed rows, `int32[rows, width]` each: tokens, targets, positions, segments (0: padding).
 
-    The order depends on the seed alone. `state()` is a JSON-able position; `restore(state)` goes on exactly there.
+    The order depends only on the seed. `state()` is a JSON-able position; `restore(state)` continues exactly there.
 
     A pass over the examples is a new random order of all of them. Of several shards, each takes every n-th example of
     that order: together they take each once a pass.
@@ -46,7 +46,7 @@ class PackedBatches:
         values: bool = False,
         shard: tuple[int, int] = (0, 1),
     ):
-        """`encode(i)` gives example i of `examples`, None where there is nothing to learn from it.
+        """`encode(i)` gives example i of `examples`, None where it has no targets.
 
         With `values`, examples have soft labels and batches a float32[rows, width] of them. `shard` is which of how
         many shards of the data this one reads (a process and the number of processes, say); `rows` are its own.
@@ -69,7 +69,7 @@ class PackedBatches:
             if example is not None:
                 self._too_long.add(int(i))
             self._unused_in_a_row += 1
-            # So many in a row hold a whole pass, or so large a part of one that the rest is no different.
+            # This many in a row are a whole pass, or so much of one that the rest is no different.
             if self._unused_in_a_row > min(2 * self._examples, MOST_UNUSED):
                 raise UserError(
                     f"every example is longer than row_tokens={width}: raise it" if self._too_long else _NOTHING
@@ -94,7 +94,7 @@ class PackedBatches:
 
     @property
     def left_out(self) -> int:
-        """How many of the examples seen so far are longer than a row, and so were not used."""
+        """Number of the examples so far that are longer than a row and were not used."""
         return len(self._too_long)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:

@@ -57,7 +57,7 @@ def _begins_with_bracket(path: Path) -> bool:
 
 
 def _array(path: Path, bad: Bad | None) -> Iterator[Row]:
-    """Elements of a JSON array, decoded as the file is read. What follows an element that is no JSON is lost."""
+    """Elements of a JSON array, decoded as the file is read. Everything after an element that is not JSON is lost."""
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig") as file:
         text, line, ended = file.read(_PIECE), 1, False
@@ -114,4 +114,4 @@ def _parquet(path: Path) -> Iterator[Row]:
                     number += 1
                     yield Row(f"{path}:{number}", value)
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: no Parquet file that can be read: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None

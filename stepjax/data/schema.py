@@ -1,4 +1,4 @@
-"""One record for every step-labelled dataset: a solution, its steps, what is known of each, and where that comes from.
+"""One record for every step-labelled dataset: a solution, its steps, their labels, and where these come from.
 
 A record goes to a JSON object (`to_json`) and to a flat row of features for TFDS (`stepjax.data.features`) and comes
 back equal. Readers of the public formats (`stepjax.data.readers`) yield records; labellers write them; training and
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 KINDS = ("step", "prefix", "value")
-"""What a label says: of the step alone; of all steps up to it; how likely the solution ends right from there."""
+"""Meaning of a label: of the step alone; of all steps up to it; how likely the solution ends right from there."""
 
 RATINGS = (-1, 0, 1)
 """Bad, neutral, good."""
@@ -31,28 +31,28 @@ class SchemaError(ValueError):
 
 @dataclass(frozen=True)
 class LabelledSolution:
-    """A solution cut into steps, with a label a step. A per-step tuple is as long as `steps`; None: not labelled.
+    """A solution cut into steps, with one label per step. A per-step tuple is as long as `steps`; None: not labelled.
 
     An empty text or mapping means "not known". Per-step tuples may be given empty, for "None at every step".
 
     Attributes:
-      problem: the problem's text, as its source has it.
+      problem: the problem's text, as in its source.
       steps: the text of each step, without the separator between steps.
-      kind: what the labels say, one of `KINDS`.
-      ratings: a class a step: -1 bad, 0 neutral, +1 good.
-      values: a probability or value in [0, 1] a step (soft labels, Monte Carlo values), kept in single precision.
+      kind: the meaning of the labels, one of `KINDS`.
+      ratings: one class per step: -1 bad, 0 neutral, +1 good.
+      values: one probability or value in [0, 1] per step (soft labels, Monte Carlo values), kept in single precision.
       first_error: index from 0 of the first wrong step; -1: no step is wrong; None: not known.
       answer: the right final answer, by the source.
       correct: whether this solution ends in the right answer; None: not known (or it does not end).
       source: name of the dataset or labeller's method ("prm800k", "monte_carlo").
       place: where the record was read: file:line.
-      id: the source's own name of the row, with what tells apart several records of one row.
-      labeller: who or what gave the labels.
+      id: the source's own name of the row, extended where one row gives several records.
+      labeller: the person, model or method that gave the labels.
       generation: the round of data collection, where the source counts them.
       group: records of one group must not be divided between training and held-out data; empty: the problem's text.
-      completions: how many sampled completions a label rests on.
-      tokens: how many tokens were spent on a label.
-      extra: what has no column of its own; JSON-able.
+      completions: number of sampled completions per label.
+      tokens: number of tokens sampled per label.
+      extra: fields without a column of their own; JSON-able.
     """
 
     problem: str
@@ -85,13 +85,13 @@ class LabelledSolution:
             raise SchemaError(f"kind: must be one of {', '.join(KINDS)}, not {self.kind!r}")
         for i, rating in enumerate(self.ratings):
             if rating is not None and (rating not in RATINGS or isinstance(rating, bool)):
-                raise SchemaError(f"ratings: step {i} has {rating!r}, which is none of -1, 0, 1")
+                raise SchemaError(f"ratings: step {i} has {rating!r}, which is not one of -1, 0, 1")
         if any(value is not None for value in self.values):
             _set(self, "values", tuple(_single(i, value) for i, value in enumerate(self.values)))
         for name in ("completions", "tokens"):
             for i, number in enumerate(getattr(self, name)):
                 if number is not None and not _whole(number, 0):
-                    raise SchemaError(f"{name}: step {i} has {number!r}, which is no count")
+                    raise SchemaError(f"{name}: step {i} has {number!r}, which is not a count")
         if self.first_error is not None and not (_whole(self.first_error, -1) and self.first_error < count):
             raise SchemaError(f"first_error: {self.first_error!r}, but there are {count} steps (-1: none is wrong)")
         if self.generation is not None and not _whole(self.generation, -_LARGEST):
@@ -104,7 +104,7 @@ class LabelledSolution:
 
     @property
     def labelled(self) -> int:
-        """How many steps have a rating or a value."""
+        """Number of steps with a rating or a value."""
         return sum(r is not None or v is not None for r, v in zip(self.ratings, self.values, strict=True))
 
     def ratings_at(self, threshold: float) -> tuple[int | None, ...]:
@@ -115,7 +115,7 @@ class LabelledSolution:
         )
 
     def error_at(self, threshold: float | None = None) -> int | None:
-        """Where the first wrong step is: as the record says, else by its ratings; −1: nowhere, None: not known.
+        """Index of the first wrong step, as the record states it or else by its ratings; −1: none, None: not known.
 
         With a threshold, values count as `ratings_at` has them. Of a record without steps nothing is known.
         """
@@ -134,7 +134,7 @@ class LabelledSolution:
         return int.from_bytes(digest[:6], "big") / (1 << 48)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-able mapping; columns where nothing is known are left out."""
+        """A JSON-able mapping; columns without known values are left out."""
         found: dict[str, Any] = {"problem": self.problem, "steps": list(self.steps), "kind": self.kind}
         for name in _PER_STEP:
             column = getattr(self, name)
@@ -210,7 +210,7 @@ def _single(i: int, value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise SchemaError(f"values: step {i} has {value!r}, which is no number in [0, 1]")
+        raise SchemaError(f"values: step {i} has {value!r}, which is not a number in [0, 1]")
     return struct.unpack("f", struct.pack("f", value))[0]
 
 

@@ -1,4 +1,4 @@
-"""What is in a dataset: counts of labels by class and position, first errors, lengths; in constant memory."""
+"""Statistics of a dataset: labels by class and position, first errors, lengths; in constant memory."""
 
 import math
 from collections import Counter
@@ -126,7 +126,7 @@ class Statistics:
         }
 
     def tables(self) -> list[tuple[str, Sequence[str], list[list[Any]]]]:
-        """Title, columns and rows of what a person reads."""
+        """Title, columns and rows of the printed tables."""
         classes = list(self.by_class())
         positions = [[name, *(found[c] for c in classes), error] for name, found, error in self.by_position()]
         total = sum(count for key, count in self.first_errors.items() if not isinstance(key, str))

@@ -21,7 +21,7 @@ _KINDS = {"step": ("step",), "prefix": ("step", "prefix"), "value": ("value",), 
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be learned of one step: its class (0 bad, 1 neutral, 2 good), and P(good) as a soft label."""
+    """Target of one step: its class (0 bad, 1 neutral, 2 good), and P(good) as a soft label."""
 
     label: int
     good: float
@@ -52,11 +52,11 @@ class SolutionEncoder:
 
     White space around a step is dropped and a separator inside of one becomes a space, so that the tokens have the
     steps that the record has. A solution ends in the end-of-text token; one known to be unfinished
-    (`extra["unfinished"]`) in a separator, as it would in a response that goes on.
+    (`extra["unfinished"]`) in a separator, as in a response that continues.
     """
 
     def __init__(self, tokenizer: Any, splitter: StepSplitter, prompt: Callable[[str], str]):
-        """`prompt` gives what the model reads for a problem's text."""
+        """`prompt` gives the model's prompt for a problem's text."""
         self._tokenizer, self._splitter, self._prompt = tokenizer, splitter, prompt
         self._inside = re.compile(re.escape(splitter.separator))
 
@@ -96,10 +96,10 @@ class SolutionEncoder:
 
 
 def step_targets(record: LabelledSolution, options: PRMOptions, lost: Counter[str]) -> list[Target | None]:
-    """What `options.target` makes of a record's labels, one entry a step; labels that it cannot use are counted."""
+    """Targets from a record's labels by `options.target`, one per step; labels that it cannot use are counted."""
     nothing: list[Target | None] = [None] * len(record.steps)
     if record.kind not in _KINDS[options.target]:
-        lost[f"labels of {record.kind}s, which are none of target {options.target}"] += record.labelled
+        lost[f"labels of {record.kind}s, which do not fit target {options.target}"] += record.labelled
         return nothing
     if options.target == "outcome":
         if record.correct is None or not record.steps:

@@ -49,7 +49,7 @@ def load_tokenizer(path: str | Path, where: str = "config.tokenizer.path") -> An
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
-    except Exception as error:  # a damaged file raises whatever the libraries below stumble over
+    except Exception as error:  # a damaged file may raise any error of the libraries
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{where}={path}: no tokenizer can be loaded from there ({first})") from None
     if tokenizer.eos_token_id is None:

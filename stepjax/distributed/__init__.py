@@ -1,1 +1,1 @@
-"""Several processes (hosts) of one run: joining, watching one another, stopping together, sharing rows."""
+"""Several processes (hosts) of one run: joining, heartbeats, stopping together, sharing rows."""

@@ -1,4 +1,4 @@
-"""What several processes agree on."""
+"""Agreement among several processes."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""A barrier between processes whose work on the host takes unlike times."""
+"""A barrier between processes whose work on the host takes different times."""
 
 import itertools
 
@@ -7,16 +7,16 @@ import jax
 from stepjax.distributed.watch import activity
 
 LONGEST_SECONDS = 24 * 3600
-"""A lost process or a straggler ends the run long before (`watch`)."""
+"""Seconds; a lost process or a straggler ends the run long before (`watch`)."""
 
 _count = itertools.count()
 
 
 def meet(what: str) -> None:
-    """Returns when every process has come here; all of them must call it, in the same order. Alone it does nothing.
+    """Waits for every process; all must call it, in the same order. It does nothing for a single process.
 
-    It stands before whatever makes one process wait for another on a device: collectives over sockets give up after
-    half a minute, and a host that compiles, reads or judges may well come later than that.
+    Called before anything that makes one process wait for another on a device: collectives over sockets give up after
+    half a minute, and a host that compiles, reads or rates may well come later than that.
     """
     if not jax.distributed.is_initialized():
         return

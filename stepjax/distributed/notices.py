@@ -1,4 +1,4 @@
-"""What tells a run to stop: SIGTERM, and the notices of Google Cloud's metadata server."""
+"""Requests to stop: SIGTERM, and the notices of Google Cloud's metadata server."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 QUIET = {"", "NONE", "FALSE"}
-"""What the metadata server says where nothing is about to happen."""
+"""The metadata server's answer when no event is near."""
 
 Ask = Callable[[str], None]
 
@@ -66,7 +66,7 @@ def read_notice(timeout: float = 2.0) -> str | None:
             f"http://{host}/computeMetadata/v1/instance/{name}", headers={"Metadata-Flavor": "Google"}
         )
         try:
-            # No proxy: the server is the machine's own.
+            # No proxy: the server runs on the machine.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(request, timeout=timeout) as answer:
                 text = answer.read(200).decode(errors="replace").strip()

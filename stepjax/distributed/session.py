@@ -1,4 +1,4 @@
-"""The life of one process of a run: it joins the others, is watched, may be told to stop, and leaves in order."""
+"""The lifetime of one process of a run: joining the others, heartbeats, requests to stop, leaving in order."""
 
 import os
 import sys
@@ -60,7 +60,7 @@ def session(options: DistributedOptions) -> Iterator[None]:
 
 
 def _keep_promise(stop: stopping.Stop, grace: float, over: threading.Event) -> None:
-    """Ends a process that was told to stop: at once where there is nothing to save, else after the time of grace."""
+    """Ends a process that was asked to stop: at once where there is nothing to save, else after the time of grace."""
     while not over.wait(0.2):
         if stop.reason is None:
             continue
@@ -75,7 +75,7 @@ def _keep_promise(stop: stopping.Stop, grace: float, over: threading.Event) -> N
 
 
 def _part() -> None:
-    """Waits until every process is done, then disconnects: the first to go must not look like a lost one."""
+    """Waits until every process is done, then disconnects: the first to leave must not look like a lost one."""
     global _watch
     if _watch is None:
         return
@@ -91,9 +91,9 @@ def _part() -> None:
 
 
 def end(status: int, reason: str) -> None:
-    """Says why and ends this process now, from any thread; the others are told, and end for the same reason."""
+    """Prints the reason and ends this process now, from any thread; the others receive it and end, too."""
     if not _ending.acquire(blocking=False):
-        threading.Event().wait()  # another thread is at it
+        threading.Event().wait()  # another thread is doing it
     print(f"stepjax: {reason}", file=sys.stderr, flush=True)
     if _watch is not None:
         _leave(_watch, status, reason)
@@ -102,7 +102,7 @@ def end(status: int, reason: str) -> None:
 
 
 def leave(status: int, reason: str) -> None:
-    """Ends a process that failed, if there are others: JAX's own farewell would wait for them. Returns where not."""
+    """Ends a process that failed, if there are others: JAX's own shutdown would wait for them. Returns where not."""
     if _watch is not None:
         if not _ending.acquire(blocking=False):
             threading.Event().wait()
@@ -112,7 +112,7 @@ def leave(status: int, reason: str) -> None:
 
 
 def _leave(watch: Watch, status: int, reason: str) -> None:
-    """Tells the others."""
+    """Publishes the reason to the others."""
     tell = threading.Thread(target=_tell, args=(watch, status, reason), daemon=True)
     tell.start()
     tell.join(2.0)
@@ -126,7 +126,7 @@ def _leave(watch: Watch, status: int, reason: str) -> None:
 def _tell(watch: Watch, status: int, reason: str) -> None:
     try:
         watch.publish(end=[status, reason])
-    except Exception:  # the service is gone: those who are left find out by themselves
+    except Exception:  # the service is gone: the others notice by themselves
         return
 
 
@@ -139,7 +139,7 @@ def _flush() -> None:
 
 
 def explain(error: BaseException) -> None:
-    """Where an error may stem from the loss of another process, waits for the watch to name that one and end this."""
+    """Where an error may come from the loss of another process, waits for the watch to name it and end this one."""
     text = str(error).lower()
     if _watch is None or not any(word in text for word in COMMUNICATION):
         return

@@ -1,4 +1,4 @@
-"""Joining the processes of a run: from the options, from STEPJAX_* variables, or from what the cluster says.
+"""Joining the processes of a run: from the options, from STEPJAX_* variables, or from the cluster.
 
 `join` must come before anything that starts a JAX backend.
 """
@@ -21,7 +21,7 @@ COORDINATOR, PROCESSES, PROCESS = "STEPJAX_COORDINATOR", "STEPJAX_PROCESSES", "S
 
 @dataclass(frozen=True)
 class Place:
-    """Where this process stands; every field None: JAX finds it out from the cluster.
+    """This process's place among the others; all fields None: JAX finds it out from the cluster.
 
     Attributes:
       coordinator: "host:port" of process 0.
@@ -75,7 +75,7 @@ def _number(variable: str, default: int) -> int:
 
 
 def _in_cluster() -> bool:
-    """Whether the environment speaks of several processes that JAX can find by itself: SLURM, Open MPI, a TPU pod."""
+    """Whether the environment announces several processes that JAX can find by itself: SLURM, Open MPI, a TPU pod."""
     known = os.environ
     slurm = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
     if all(name in known for name in slurm) and int(known.get("SLURM_NTASKS", "1")) > 1:
@@ -98,9 +98,9 @@ def join(place: Place, options: DistributedOptions) -> None:
     """Connects this process with the others; ends it where they do not all come within `options.join_timeout`.
 
     Raises:
-      UserError: the cluster does not say where the others are, or the address cannot be used.
+      UserError: the cluster does not announce the others, or the address cannot be used.
     """
-    # Ours stop a run that lost a process and one that is told to stop, by name and in time: JAX's own only come later.
+    # Ours stop a run after a lost process or a request to stop, with its name and in time: JAX's own come later.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     _slow_aborts()
@@ -120,20 +120,22 @@ def join(place: Place, options: DistributedOptions) -> None:
         )
     except Exception as error:
         text = " ".join(str(error).split())[:200]
-        raise UserError(f"the processes of this run cannot come together (coordinator: {where}): {text}") from error
+        raise UserError(
+            f"the processes of this run cannot connect to each other (coordinator: {where}): {text}"
+        ) from error
     finally:
         joined.set()
 
 
 def _give_up(joined: threading.Event, seconds: float, where: str) -> None:
     if not joined.wait(seconds):
-        text = f"the processes of this run did not come together within {seconds:.0f} s (coordinator: {where})"
+        text = f"the processes of this run did not all connect within {seconds:.0f} s (coordinator: {where})"
         print(f"stepjax: {text}; is every one of them started?", file=sys.stderr, flush=True)
         os._exit(LOST)
 
 
 def _slow_aborts() -> None:
-    """Gives this process six seconds between an abort and its end.
+    """Delays the end of this process by six seconds after an abort.
 
     When the process with the coordination service dies, JAX's client aborts all others at once, from a thread of its
     own. As a handler of SIGABRT, libc's sleep(6), 6 being the signal's number, holds that thread alone, while the

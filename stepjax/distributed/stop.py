@@ -1,8 +1,8 @@
-"""Stopping a run that was told to: every process ends the same step, saves it, and goes.
+"""Stopping a run on request: every process finishes the same step, saves it, and ends.
 
 A loop that can save itself opens a `region` and asks `at(step)` after each step. A request (SIGTERM, a notice of
-maintenance) reaches one process or several, at any moment. Once a process knows of it, it publishes the step that it is
-in and goes no further until all have done so: the latest of these steps is the one that all of them can reach.
+maintenance) reaches one process or several, at any moment. Once a process has received it, it publishes the step that
+it is in and goes no further until all have done so: the latest of these steps is the one that all of them can reach.
 """
 
 import threading
@@ -16,7 +16,7 @@ class Stop:
     """A request to stop, and the step at which the processes stop.
 
     Attributes:
-      reason: who asked, in a few words; None as long as nobody has.
+      reason: the source of the request, in a few words; None without a request.
       asked: `time.monotonic()` of the request.
     """
 
@@ -43,7 +43,7 @@ class Stop:
 
     @contextmanager
     def region(self, done: int) -> Iterator[Self]:
-        """A loop whose steps up to `done` are behind it."""
+        """A loop that has finished its steps up to `done`."""
         with self._changed:
             self._inside, self._committed, self._target = True, done + 1, None
         try:
@@ -69,7 +69,7 @@ class Stop:
             return self._committed or None if self.reason is not None else None
 
     def agree(self, committed: list[int | None]) -> None:
-        """Takes what every process published; settles the step when none is missing."""
+        """Reads what every process published; fixes the step when none is missing."""
         known = [step for step in committed if step is not None]
         if len(known) == self.processes and self._target is None:
             with self._changed:

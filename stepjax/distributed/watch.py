@@ -1,4 +1,4 @@
-"""Every process tells the others that it lives and what it does, and ends by itself when one of them is lost.
+"""Heartbeats: every process publishes what it does, and ends by itself when another one is lost.
 
 The pulses go through the coordination service that JAX starts in process 0. A dead process stops sending them, a failed
 one says why it ended, and one that lets all others wait is named as such. No collective, no barrier of a checkpoint and
@@ -23,7 +23,7 @@ LOST = 75
 
 FOLDER = "stepjax/pulse/"
 COMMUNICATION = ("gloo", "unavailable", "deadline", "coordination", "barrier", "connection", "heartbeat", "nccl")
-"""Words of errors that tell of another process rather than of this one."""
+"""Words of errors that come from another process rather than from this one."""
 
 
 class Activity:
@@ -52,7 +52,7 @@ activity = Activity()
 
 
 class Watch:
-    """The pulse of one process, and its view of the others.
+    """The heartbeat of one process, and its view of the others.
 
     Args:
       client: JAX's client of the coordination service.
@@ -105,7 +105,7 @@ class Watch:
         return all(self._seen.get(p, {}).get(name) for p in range(self._processes) if self._heard[p] >= oldest)
 
     def suspect(self) -> None:
-        """A connection broke: a process that is silent from now on is told after seconds, not after the timeout."""
+        """A connection broke: a process that is silent from now on is reported after seconds, not after the timeout."""
         self.patience, self._suspecting = min(self._timeout, max(5 * self.period, 3.0)), True
 
     def _send(self) -> None:
@@ -138,7 +138,7 @@ class Watch:
             try:
                 self._send()
                 failures = 0
-            except Exception as error:  # whatever the client raises: the service does not answer
+            except Exception as error:  # any error of the client: the service does not answer
                 if self._over.is_set():
                     return
                 failures += 1
@@ -149,7 +149,7 @@ class Watch:
             self._over.wait(0.3 if failures else self.period)
 
     def _link(self) -> None:
-        """A call into the client may hang as long as the network lets it: its age is judged from outside.
+        """A call into the client may hang as long as the network lets it: its age is measured from outside.
 
         The client aborts this process soon after its connection breaks (`start._slow_aborts`), and no call returns in
         the meantime. A broken collective beside a call that hangs is proof enough; without one it is said and no more.
@@ -186,7 +186,7 @@ class Watch:
             if now - self._heard[p] > self.patience and not seen.get("done"):
                 last = f", last at {seen['doing']}" if seen else ""
                 silent = now - self._heard[p]
-                self._end(LOST, f"{self._name(p)} is lost: no sign of life for {silent:.0f} s{last}")
+                self._end(LOST, f"{self._name(p)} is lost: no heartbeat for {silent:.0f} s{last}")
         self._stop.agree([self._seen.get(p, {}).get("step") for p in range(self._processes)])
         if self._stall and activity.waiting and now - activity.since > self._stall:
             self._name_straggler(others)
@@ -195,7 +195,7 @@ class Watch:
         busy = [p for p in others if not self._seen[p].get("waiting") and self._seen[p]["since"] > self._stall]
         if busy:
             seen = self._seen[busy[0]]
-            told = f"{self._name(busy[0])} has let the others wait for {seen['since']:.0f} s, at {seen['doing']}"
+            told = f"{self._name(busy[0])} has kept the others waiting for {seen['since']:.0f} s, at {seen['doing']}"
         elif all(self._seen[p].get("waiting") and self._seen[p]["since"] > self._stall for p in others):
             told = f"every process has waited for {self._stall:.0f} s at {activity.doing}: a device or a link hangs"
         else:

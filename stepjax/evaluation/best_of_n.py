@@ -1,4 +1,4 @@
-"""Evaluation of choices: best-of-N by the process reward model beside majority votes and pass@N."""
+"""Evaluation of selection: best-of-N by the process reward model, majority votes and pass@N."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from stepjax.tasks.hooks import GroupsAnswers
 
 
 def measure_best_of_n(run: Run) -> dict[str, Any]:
-    """Samples `eval.pool` responses a problem, scores them, and measures every way to choose among N of them."""
+    """Samples `eval.pool` responses per problem, scores them, and measures every way to select among N of them."""
     start, options = time.perf_counter(), run.config.eval
     scorer = make_scorer(run)
     responses = sample_problems(run, options.stage, each=options.pool)
@@ -36,7 +36,7 @@ def measure_best_of_n(run: Run) -> dict[str, Any]:
 
 
 def make_pools(task: Task, responses: Sequence[Response], scores: Sequence[np.ndarray | None], size: int) -> list[Pool]:
-    """Pools of `size` responses that lie together; a response that was not read, or not finished, scores 0."""
+    """Pools of `size` adjacent responses; a response that was not read or not finished scores 0."""
     pools = []
     for first in range(0, len(responses), size):
         some = responses[first : first + size]
@@ -56,7 +56,7 @@ def make_pools(task: Task, responses: Sequence[Response], scores: Sequence[np.nd
 
 
 def answer_groups(task: Task, responses: Sequence[Response]) -> np.ndarray:
-    """Which responses to one problem give the same final answer; −1 where there is none, or it was cut off."""
+    """Which responses to one problem give the same final answer; −1 where there is none or it was truncated."""
     texts = [r.text if r.finished else "" for r in responses]
     groups = task.group_answers(texts) if isinstance(task, GroupsAnswers) else group_answers(texts)
     return np.array(groups, np.int64)

@@ -1,4 +1,4 @@
-"""Evaluation of labels: how far they agree with gold labels of the same steps."""
+"""Evaluation of labels: their agreement with gold labels of the same steps."""
 
 import time
 from typing import Any
@@ -12,10 +12,10 @@ from stepjax.runs.setup import Run
 
 
 def measure_labels(run: Run) -> dict[str, Any]:
-    """Agreement of `eval.data` with `eval.gold`, in all and by labeller."""
+    """Agreement of `eval.data` with `eval.gold`, in total and by labeller."""
     start, options = time.perf_counter(), run.config.eval
     if not options.data or not options.gold:
-        raise UserError("config.eval.data and config.eval.gold: name the labels, and the gold labels, for kind labels")
+        raise UserError("config.eval.data and config.eval.gold: kind labels needs both files")
     found, gold = (
         read_records(path, f"config.eval.{name}", run.config)
         for name, path in (("data", options.data), ("gold", options.gold))

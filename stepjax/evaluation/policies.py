@@ -54,7 +54,7 @@ def evaluate(run: Run) -> dict[str, Any]:
             found["notes"] += [f"{stage}: {sentence}." for sentence in classifier.told_left_out()]
     found["seconds"] = round(time.perf_counter() - start, 2)
     path = run.workdir / "eval.json"
-    kept = read_json(path).get(MEASURES)  # what the other kinds of evaluation found
+    kept = read_json(path).get(MEASURES)  # results of the other kinds of evaluation
     write_json(path, found | ({MEASURES: kept} if kept else {}))
     show(found)
     return found

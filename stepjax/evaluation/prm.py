@@ -1,4 +1,4 @@
-"""Evaluations of a process reward model: against step truth, on ProcessBench, on PRMBench."""
+"""Evaluations of a process reward model: against true step ratings, on ProcessBench, on PRMBench."""
 
 import re
 import time
@@ -33,12 +33,12 @@ def measure_prm(run: Run) -> dict[str, Any]:
 
 
 def measure_processbench(run: Run) -> dict[str, Any]:
-    """ProcessBench's figures on `eval.data`, in all and by subset (the records' `source`)."""
+    """ProcessBench's figures on `eval.data`, in total and by subset (the records' `source`)."""
     start, options, notes = time.perf_counter(), run.config.eval, list[str]()
     records, solutions = _scored(run, notes)
     places = [record.error_at() for record in records]
     if not any(place is not None for place in places):
-        raise UserError(f"config.eval.data={options.data}: no solution in it says where its first error is")
+        raise UserError(f"config.eval.data={options.data}: no solution in it states where its first error is")
     subsets: dict[str, list[ScoredSolution]] = {}
     for record, solution in zip(records, solutions, strict=True):
         if solution.first_error is not None:
@@ -88,10 +88,10 @@ def score_records(run: Run, notes: list[str]) -> list[ScoredSolution]:
 
 
 def _scored(run: Run, notes: list[str]) -> tuple[list[LabelledSolution], list[ScoredSolution]]:
-    """The records that could be read, and what the model says of them."""
+    """The records that could be read, with the model's scores."""
     options = run.config.eval
     if not options.data:
-        raise UserError(f"config.eval.data: name the file with step-labelled solutions for kind {options.kind}")
+        raise UserError(f"config.eval.data: kind {options.kind} needs a file of step-labelled solutions")
     records = [record for record in read_records(options.data, "config.eval.data", run.config) if record.steps]
     scorer = make_scorer(run)
     found = scorer.score([r.problem for r in records], [r.steps for r in records])
@@ -103,7 +103,7 @@ def _scored(run: Run, notes: list[str]) -> tuple[list[LabelledSolution], list[Sc
 
 
 def as_scored(record: LabelledSolution, scores: Any, tuning: float) -> ScoredSolution:
-    """A record with a model's scores. Ratings of prefixes are taken for what they say, right so far."""
+    """A record with a model's scores. Ratings of prefixes keep their meaning: right so far."""
     return ScoredSolution(
         right=p_right(scores),
         rating=record.ratings,
@@ -151,7 +151,7 @@ def rated_solution(
 
 
 def known_ratings(step_ratings: Sequence[Any], finished: bool, steps: int) -> list[int | None]:
-    """The verifier's rating of each step; None for one that truncation cut off, which is no whole step."""
+    """The verifier's rating of each step; None for one that truncation cut off."""
     ratings: list[int | None] = [j.rating for j in step_ratings] or [None] * steps
     if not finished and ratings:
         ratings[-1] = None

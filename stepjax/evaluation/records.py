@@ -14,12 +14,12 @@ from stepjax.errors import UserError
 
 
 def read_records(paths: str, where: str, config: Config | None = None) -> list[LabelledSolution]:
-    """The records of one or several places (commas between); `where` names the option in errors.
+    """The records of one or several paths, separated by commas; `where` names the option in errors.
 
-    A folder that `stepjax data` wrote, a JSONL file of records, or what `eval.source` says.
+    A path is a folder that `stepjax data` wrote, a JSONL file of records, or of the format `eval.source`.
 
     Raises:
-      UserError: names the file and line of a row that is no record, or the option where there is no record at all.
+      UserError: names the file and line of a row that is not a record, or the option where there are no records.
     """
     config = config or Config()
     options, found, tally = config.eval, list[LabelledSolution](), Tally()
@@ -32,7 +32,7 @@ def read_records(paths: str, where: str, config: Config | None = None) -> list[L
     for what, count in sorted(tally.dropped.items()):
         say(f"{where}: {count} {what}")
     if not found:
-        raise UserError(f"{where}={paths}: there is no step-labelled solution in it")
+        raise UserError(f"{where}={paths}: no step-labelled solutions there")
     return found
 
 

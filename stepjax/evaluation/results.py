@@ -1,4 +1,4 @@
-"""Where the evaluations of labels and process reward models leave their figures: one part of eval.json each."""
+"""Results of the evaluations of labels and process reward models: one part of eval.json each."""
 
 import time
 from typing import Any

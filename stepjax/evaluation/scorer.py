@@ -20,7 +20,7 @@ BAD = 0
 
 
 class StepScorer(Protocol):
-    """A process reward model, whatever it runs on."""
+    """A process reward model, whatever its implementation."""
 
     def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:
         """P(right) of every step, float[S], of each solution; None for a solution that could not be read.
@@ -30,7 +30,7 @@ class StepScorer(Protocol):
         ...
 
     def score_responses(self, responses: Sequence[Response]) -> list[np.ndarray | None]:
-        """`score` of responses that a policy of this run wrote: S is as many as each has texts of steps."""
+        """`score` of responses that a policy of this run wrote; S is the number of each one's step texts."""
         ...
 
     def told_left_out(self) -> list[str]:
@@ -51,7 +51,7 @@ class RunScorer:
         self._told: list[str] = []
 
     def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:
-        """float[S, 3] of each solution, as it is encoded for the training on records."""
+        """float[S, 3] of each solution, encoded as for training on records."""
         lost: Counter[str] = Counter()
         solutions = [
             self.encoder(LabelledSolution(problem, tuple(some)), lost)
@@ -72,11 +72,11 @@ class RunScorer:
         wide = sum(s is not None for s in solutions) - len(kept)
         self._told = [f"{n} {what}" for what, n in lost.items() if n]
         if wide:
-            self._told.append(f"{wide} solutions were wider than prm.row_tokens={self.classifier.width} and not read")
+            self._told.append(f"{wide} solutions were longer than prm.row_tokens={self.classifier.width} and not read")
         return found
 
     def score_responses(self, responses: Sequence[Response]) -> list[np.ndarray | None]:
-        """float[S, 3] of each response's steps, S as many as it has texts of steps."""
+        """float[S, 3] of each response's steps; S is the number of its step texts."""
         found = score_steps(self.classifier, self.params, responses)
         self._told = self.classifier.told_left_out()
         return found
@@ -120,7 +120,7 @@ def score_steps(classifier: StepClassifier, params: Any, responses: Sequence[Res
 
 
 def spread(scores: np.ndarray, index: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
-    """Scores of the steps that have a token of their own, given to all `steps`: one without has the step's before it.
+    """Scores of all `steps`, from those of the steps with a token; a step without one takes the score before it.
 
     Args:
       scores: float[k, ...], in the order of the True places of `end`.

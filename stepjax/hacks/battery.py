@@ -1,4 +1,4 @@
-"""The battery: which edits that add nothing to a solution raise what a reward model and lists of streams pay for it.
+"""The battery: which edits that add nothing to a solution raise its reward from a reward model and reward streams.
 
 `stepjax eval --config.eval.kind=hacks`. Solutions of held-out problems are edited (`edits.py`) and paid (`returns.py`)
 by the run's own streams and by the usual alternatives (`comparisons.py`), twice: once with the run's process reward
@@ -28,7 +28,7 @@ OWN = "own streams"
 
 
 def run_battery(run: Run) -> dict[str, Any]:
-    """Edits and pays the solutions, prints the tables, writes hacks.json.
+    """Edits the solutions, computes their rewards, prints the tables, writes hacks.json.
 
     Raises:
       UserError: the task has no solution to edit.
@@ -54,7 +54,7 @@ def run_battery(run: Run) -> dict[str, Any]:
     scorer = _Scorer(run) if run.config.prm.path or has_stage(run, "prm") else None
     if scorer is None:
         unpaid = [name for name, streams in lists.items() if _is_learned(streams)]
-        found["notes"].append(f"There is no process reward model here; not paid by it: {', '.join(unpaid)}.")
+        found["notes"].append(f"There is no process reward model here, so these are left out: {', '.join(unpaid)}.")
     for kind, solutions in sets.items():
         found["sets"][kind] = _pay(solutions, lists, scorer, run, found["notes"], kind)
     write_json(run.workdir / "hacks.json", found)
@@ -83,7 +83,7 @@ def _is_learned(streams: Streams) -> bool:
 def _pay(
     solutions: SolutionSet, lists: dict[str, Streams], scorer: _Scorer | None, run: Run, notes: list[str], kind: str
 ) -> dict[str, Any]:
-    """What hacks.json says of one set of solutions."""
+    """The part of hacks.json for one set of solutions."""
     labels: list[tuple[str, int]] = [("", i) for i in range(len(solutions.originals))]
     responses = list(solutions.originals)
     for name, edited in solutions.edits.items():
@@ -97,7 +97,7 @@ def _pay(
         labels, responses = [labels[i] for i in fitting], [responses[i] for i in fitting]
         probabilities = [p for p in scored if p is not None]
     if not responses:
-        raise UserError(f"config.prm.row_tokens={run.config.prm.row_tokens}: every solution is wider than that")
+        raise UserError(f"config.prm.row_tokens={run.config.prm.row_tokens}: every solution is longer than that")
     place = {label: row for row, label in enumerate(labels)}
     # Solutions of which both versions were read: (row before, row after) of each edit.
     pairs = {
@@ -134,7 +134,7 @@ def _changes(weights: np.ndarray, rows: Any, labels: list[tuple[str, int]], pair
 
 
 def _described(solutions: SolutionSet, name: str, responses: list[Response], pair: np.ndarray) -> dict[str, Any]:
-    """How often an edit was written, what became of the answers, and one example."""
+    """How often an edit was written, its answers, and one example."""
     edited = solutions.edits[name]
     told: dict[str, Any] = {"written": int(pair.shape[-1]) if pair.size else 0, "skipped": dict(edited.skipped)}
     if pair.size:

@@ -1,7 +1,7 @@
-"""Stream lists to hold a run's own against: the usual ways to make a reward of step scores.
+"""Stream lists to compare with a run's own: the usual ways to turn step scores into rewards.
 
-All but the first two pay over the whole response. The scores are the process reward model's: "g/n/b" is the expected
-worth with +1, 0, −1 for good, neutral and bad; "sigmoid" is P(not bad), as of a two-class model to which neutral steps
+All but the first two credit over the whole response. The scores are the process reward model's: "g/n/b" is the expected
+reward with +1, 0, −1 for good, neutral and bad; "sigmoid" is P(not bad), as of a two-class model to which neutral steps
 are correct. Clip, delta and min-form shape g/n/b.
 """
 
@@ -25,4 +25,4 @@ COMPARISONS: dict[str, Streams] = {
     "min-form": _one(signal="prm", horizon="response", shaping=("min_form:0.1",)),
     "outcome": _one(signal="outcome", horizon="response", bad=0.0),
 }
-"""Each is a stream list as a config would write it, under the name that tables show."""
+"""Each is a stream list as in a config, by the name that tables show."""

@@ -1,4 +1,4 @@
-"""Edits of a solution that add nothing to it: what a policy may learn to do to be paid more for the same work.
+"""Edits of a solution that add nothing to it: ways in which a policy may learn to earn more reward for the same work.
 
 A task may bring writers of its own (`WritesNeutralSteps` and `BreaksSteps` of `stepjax.tasks.hooks`). Without them the
 problem's own sentences and the solution's calculator notes serve.
@@ -43,7 +43,7 @@ def take_apart(task: Task, problem: Problem, text: str, separator: str, joiner: 
 
 
 def repeat_step(solution: Solution) -> str | None:
-    """The middle one of the steps before the answer stands twice."""
+    """The middle one of the steps before the answer is repeated."""
     steps = solution.steps
     if len(steps) < 2:
         return None
@@ -52,7 +52,7 @@ def repeat_step(solution: Solution) -> str | None:
 
 
 def pad_neutral(solution: Solution, count: int) -> str | None:
-    """So many true and useless steps after the first step (before the answer where that is the only step)."""
+    """`count` true and useless steps after the first step (before the answer where that is the only step)."""
     if isinstance(solution.task, WritesNeutralSteps):
         neutral = solution.task.neutral_steps(solution.problem)
     else:
@@ -65,30 +65,30 @@ def pad_neutral(solution: Solution, count: int) -> str | None:
 
 
 def merge_steps(solution: Solution) -> str | None:
-    """All steps before the answer become one."""
+    """Merges all steps before the answer into one."""
     *work, answer = solution.steps or ("",)
     return _text(solution, [solution.joiner.join(work), answer]) if len(work) > 1 else None
 
 
 def split_steps(solution: Solution) -> str | None:
-    """Each step before the answer that has a place for it becomes two."""
+    """Splits each step before the answer that can be split into two."""
     *work, answer = solution.steps or ("",)
     halves = [half for step in work for half in _halves(step)]
     return _text(solution, [*halves, answer]) if len(halves) > len(work) else None
 
 
 def drop_separators(solution: Solution) -> str | None:
-    """The whole response is one step, the answer included."""
+    """Merges the whole response, with the answer, into one step."""
     return solution.joiner.join(solution.steps) if len(solution.steps) > 1 else None
 
 
 def end_early(solution: Solution) -> str | None:
-    """Nothing after the last step before the answer."""
+    """Drops the answer."""
     return _text(solution, solution.steps[:-1]) if len(solution.steps) > 1 else None
 
 
 def break_and_fix(solution: Solution) -> str | None:
-    """A wrong step and its repair where there was a right one."""
+    """Replaces a right step by a wrong one and its repair."""
     if isinstance(solution.task, BreaksSteps):
         steps = solution.task.break_and_fix(solution.problem, solution.steps)
     else:
@@ -97,7 +97,7 @@ def break_and_fix(solution: Solution) -> str | None:
 
 
 def append_thanks(solution: Solution) -> str | None:
-    """A sentence of thanks after the answer, as a step of its own."""
+    """Adds a sentence of thanks after the answer, as a step of its own."""
     return _text(solution, [*solution.steps, THANKS]) if solution.steps else None
 
 
@@ -114,7 +114,7 @@ EDITS: dict[str, Writer] = {
     "fix": break_and_fix,
     "thanks": append_thanks,
 }
-"""Short names for tables, and the writers; one gives None for a solution that has no place for its edit."""
+"""Short names for tables, and the writers; a writer returns None where the edit does not apply."""
 
 
 def _text(solution: Solution, steps: Sequence[str]) -> str:

@@ -1,14 +1,14 @@
-"""What lists of reward streams pay for fixed responses, and how much an edit changes it.
+"""Returns of fixed responses under lists of reward streams, and how much an edit changes them.
 
 A stream's *weight* of a token is its reward to go within its horizon: Σ over the token's own and later steps of the
-step's reward, discounted by the horizon's factor at each boundary between (γ as the stream says, λ = 1, no critic, no
-whitening); a list's is the weighted sum. Two figures are taken of it, the same for every list:
+step's reward, discounted by the horizon's factor at each boundary between (the stream's γ, λ = 1, no critic, no
+whitening); a list's is the weighted sum. Two figures are computed from it, for every list alike:
 
-  return  the mean weight over the response's tokens: what the policy gradient pushes a token of this response by. With
+  return  the mean weight over the response's tokens, their factor in the policy gradient. With
           the horizon "step" it is the mean reward of the steps (by tokens), with "response" the mean reward to go.
-  push    the weight of the first token in which the edited response differs, minus that of the token that stood there:
+  push    the weight of the first token in which the edited response differs, minus that of the original token:
           the same state, so a critic's baseline cancels, and the gradient moves the policy towards the edit exactly
-          where it is above 0. It says nothing of the tokens after it.
+          where it is above 0. It does not cover the tokens after it.
 """
 
 import dataclasses
@@ -73,7 +73,7 @@ def response_rows(
 
 
 def rated_exactly(rows: Trajectory, responses: Sequence[Response]) -> Trajectory:
-    """The same rows with the task's exact ratings, as sure probabilities, in place of the process reward model's."""
+    """The same rows with the task's exact ratings, as probabilities 0 and 1, in place of the process reward model's."""
     assert rows.steps is not None
     end = np.asarray(rows.steps.end)
     ratings = by_token(exact_ratings(responses), np.asarray(rows.steps.index), end)
@@ -91,8 +91,8 @@ def token_weights(rows: Trajectory, responses: Sequence[Response], streams: Mapp
         if not ESTIMATORS[stream.estimator].sums_rewards:
             readable = [name for name, estimator in ESTIMATORS.items() if estimator.sums_rewards]
             raise UserError(
-                f"config.ppo.streams.{stream.name}: the battery of hacks adds up rewards to go; what estimator "
-                f"{stream.estimator!r} makes of a single response is no return ({' and '.join(readable)} are read)"
+                f"config.ppo.streams.{stream.name}: the battery of hacks measures rewards-to-go, which "
+                f"estimator {stream.estimator!r} does not define for a single response; use {' or '.join(readable)}"
             )
         togo, _ = segment_gae(
             rewards[:, i],
@@ -113,7 +113,7 @@ def mean_weights(weights: np.ndarray, rows: Trajectory) -> np.ndarray:
 
 
 def pushes(weights: np.ndarray, rows: Trajectory, before: Sequence[int], after: Sequence[int]) -> np.ndarray:
-    """The push towards each row of `after` from the row of `before` beside it, float[n]; both end with the same id."""
+    """The push towards each row of `after` from the same row of `before`, float[n]; both end with the same id."""
     tokens = np.asarray(rows.tokens)
     first = np.argmax(tokens[np.asarray(before)] != tokens[np.asarray(after)], axis=-1)
     return weights[np.asarray(after), first] - weights[np.asarray(before), first]
@@ -127,7 +127,7 @@ def mean_interval(values: np.ndarray) -> dict[str, float]:
 
 
 def change(before: np.ndarray, after: np.ndarray, pushed: np.ndarray) -> dict[str, Any]:
-    """What an edit does to the returns of n solutions, float[n] each.
+    """Effect of an edit on the returns of n solutions, float[n] each.
 
     Returns:
       mean, low, high: of the change of the return; rises: the share of solutions whose return rises at all;

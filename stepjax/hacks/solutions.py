@@ -1,4 +1,4 @@
-"""Held-out solutions and what each edit makes of them, as rated responses."""
+"""Held-out solutions and their edited versions, as rated responses."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts
 from stepjax.tasks.hooks import WritesSolutions
 
-NO_PLACE = "has no place for it, or no way to write it in this task"
+NO_PLACE = "the edit does not apply, or cannot be written in this task"
 UNWRITABLE = "the tokenizer cannot write it"
 
 
@@ -87,6 +87,6 @@ def _respond(run: Run, problem: Problem, prompt: Sequence[int], text: str) -> Re
 
 
 def is_writable(tokenizer: Any, text: str) -> bool:
-    """Whether the text comes back from its tokens."""
+    """Whether decoding the tokens gives the text back."""
     decoded = tokenizer.decode(encode(tokenizer, text), clean_up_tokenization_spaces=False)
     return decoded.strip() == text.strip()

@@ -1,1 +1,1 @@
-"""Step labels without people: completions of prefixes, tree search, a prompted judge, and where two of them agree."""
+"""Automatic step labels: completions of prefixes, tree search, a prompted judge, and consensus of two labellers."""

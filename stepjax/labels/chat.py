@@ -1,4 +1,4 @@
-"""A policy of a run as the model that a judge's questions are put to."""
+"""A policy of a run as the judge's model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ class PolicyChat:
 
     Attributes:
       rows: questions at once.
-      cut: how many questions were too wide and were refused.
+      cut: number of questions that were too long and were refused.
     """
 
     def __init__(self, run: Run, params: Any):
@@ -38,7 +38,7 @@ class PolicyChat:
         ids = [self._encode(question) for question in questions]
         fits = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= self.width]
         self.cut += len(ids) - len(fits)
-        found = [Reply("", refused=f"the question is wider than {self.width} tokens")] * len(ids)
+        found = [Reply("", refused=f"the question is longer than {self.width} tokens")] * len(ids)
         for first in range(0, len(fits), self.rows):
             chosen = fits[first : first + self.rows]
             for i, reply in zip(chosen, self._batch([ids[i] for i in chosen]), strict=True):

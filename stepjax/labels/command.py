@@ -1,4 +1,4 @@
-"""`stepjax label`: step labels without people, appended to a file that is continued after any kill."""
+"""`stepjax label`: automatic step labels, appended to a file that a later call continues."""
 
 import dataclasses
 import functools
@@ -26,11 +26,11 @@ from stepjax.labels.tables import show_labels
 from stepjax.parallel import is_main_process
 from stepjax.runs.setup import Run, open_run
 
-FROM_FILES = "labels of files need no run: name config.label.out, a JSONL file"
+FROM_FILES = "name a JSONL file: labels of files have no default in a work directory"
 
 
 def run_label(config: Config, workdir: Path) -> None:
-    """Labels as `config.label` says. What needs no model (a server's judge, a consensus) opens no work directory."""
+    """Labels by the options `config.label`. A server's judge and a consensus open no work directory."""
     options = config.label
     if options.method == "consensus":
         if not options.out:
@@ -62,7 +62,7 @@ def label(run: Run) -> Path:
 
 
 def label_by_completions(run: Run, records: Sequence[LabelledSolution], out: Path) -> Path:
-    """Monte Carlo and OmegaPRM labels of the records that `out` does not hold yet."""
+    """Monte Carlo and OmegaPRM labels of the records that are not in `out` yet."""
     options, start = run.config.label, time.perf_counter()
     if options.temperature == 0 and options.completions > 1:
         raise UserError("config.label.temperature: at 0 all completions of a prefix are the same; raise it")
@@ -89,7 +89,7 @@ def label_by_completions(run: Run, records: Sequence[LabelledSolution], out: Pat
         given = {s.record.id for group in waiting for s in group}
         with progress("Labels", total, "solutions", start=done) as bar:
             for found in results:
-                # The given ones last: where all of them are there, so is what the search found beside them.
+                # The given ones last: if all of them are there, so are those that the search added.
                 ordered = sorted(found, key=lambda record: record.id in given)
                 file.append(_provenance(record, options, named) for record in ordered)
                 bar.advance(
@@ -102,7 +102,7 @@ def label_by_completions(run: Run, records: Sequence[LabelledSolution], out: Pat
 
 
 def _groups(found: Iterable[Solution], *, whole: bool) -> list[list[Solution]]:
-    """The solutions of each problem together (`whole`), or each alone."""
+    """The solutions grouped by problem (`whole`), or each on its own."""
     if not whole:
         return [[solution] for solution in found]
     ordered = sorted(found, key=lambda s: s.prompt)  # sorting is stable

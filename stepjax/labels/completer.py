@@ -24,10 +24,10 @@ class Completer:
     """Samples completions; called with requests, as `stepjax.labels.solution.Complete`.
 
     A completion's random key comes from the seed, the prefix's tokens and the completion's number: it does not depend
-    on what it is sampled beside, nor on whether labelling was interrupted.
+    on the other rows of its batch, nor on interruptions.
 
     Attributes:
-      rows: completions that decode together; `at_once`: those of one run of the program.
+      rows: completions that decode together; `at_once`: completions per run of the program.
       sampled: tokens sampled so far.
     """
 
@@ -44,7 +44,7 @@ class Completer:
         self.sampled = 0
 
     def __call__(self, requests: Sequence[Request]) -> list[list[Completion]]:
-        """All completions of all requests; responses longer than `ppo.max_new_tokens` in all count as cut off."""
+        """All completions of all requests; responses longer than `ppo.max_new_tokens` in total count as truncated."""
         return complete(self, requests)
 
     def rollout(
@@ -62,9 +62,9 @@ class Completer:
 
 
 def complete(completer: Completer, requests: Sequence[Request]) -> list[list[Completion]]:
-    """Completions of requests, in order: the one place where labelling meets the rollout.
+    """Completions of requests, in order: the only use of the rollout by labelling.
 
-    Prefixes of like length share a rollout, and each of them is prefilled once for all of its completions there.
+    Prefixes of similar length share a rollout, and each of them is prefilled once for all of its completions there.
     """
     rows = [(i, request.first + j) for i, request in enumerate(requests) for j in range(request.count)]
     rows.sort(key=lambda row: len(requests[row[0]].prefix.tokens))

@@ -1,4 +1,4 @@
-"""Labels that two labellers agree on [Zhang 2025, 2501.07301: keep what Monte Carlo and a judge both say]."""
+"""Labels that two labellers agree on [Zhang 2025, 2501.07301: keep labels on which Monte Carlo and a judge agree]."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Agreement:
-    """What came of two labellings of one solution.
+    """Two labellings of one solution, compared.
 
     Attributes:
-      record: the first one's, with the labels that both agree on.
-      first, second: the ratings that were compared, one a step.
+      record: the first labeller's, with the labels on which both agree.
+      first, second: the compared ratings, one per step.
       errors: both places of the first error, −1 for none; None where one is not known.
     """
 
@@ -72,7 +72,7 @@ def consensus(first: LabelledSolution, second: LabelledSolution, classes: int) -
 
 
 def agreement_figures(found: Sequence[Agreement]) -> dict[str, Any]:
-    """How far the two labellers agree: steps, confusion (rows the first, columns the second; bad, neutral, good), κ."""
+    """Agreement of the two labellers: steps, confusion (rows the first, columns the second; bad, neutral, good), κ."""
     pairs = [
         (a, b)
         for each in found
@@ -102,7 +102,7 @@ def agreement_figures(found: Sequence[Agreement]) -> dict[str, Any]:
 
 
 def write_consensus(options: LabelOptions, out: Path) -> None:
-    """Writes the labels that `label.first` and `label.second` agree on, and the figures beside them."""
+    """Writes the labels that `label.first` and `label.second` agree on, and the figures of their agreement."""
     if not options.first or not options.second:
         raise UserError("config.label.first and config.label.second: name the two files of labels")
     first = read_solutions(options.first, "config.label.first")

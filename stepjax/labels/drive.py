@@ -1,8 +1,8 @@
-"""Many labellings at once: each asks for what it needs, and all questions of a round are answered together.
+"""Many labellings at once: each yields questions, and all questions of a round are answered in one batch.
 
 A labelling is a generator that yields a list of questions, is sent the list of their answers, and returns its labels.
-It is written as if it were alone; here the questions of many are gathered, so that the rollout program always has full
-batches, however few prefixes a single solution has open.
+Here the questions of many labellings are gathered, so that the rollout program always has full batches, however few
+prefixes a single solution has open.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -21,10 +21,10 @@ def drive(
     enough: int,
     weight: Callable[[Q], int] = lambda question: 1,
 ) -> Iterator[R]:
-    """Results in the order in which they come to an end.
+    """Results in the order in which the labellings end.
 
     Args:
-      labellings: started one after the other, as few at a time as make full rounds.
+      labellings: started one after the other, only as many at a time as full rounds need.
       answer: answers all questions of a round, in order.
       enough: the total weight of a round's questions up to which further labellings are started.
     """

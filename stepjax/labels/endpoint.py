@@ -1,6 +1,6 @@
-"""A client of the chat-completions protocol: questions to a server that may be slow, busy, broken or hostile.
+"""A client of the chat-completions protocol, for servers that may be slow, busy, broken or hostile.
 
-Standard library alone. Every question has one deadline over connecting, waiting and reading, replies are bounded in
+Standard library only. Every question has one deadline over connecting, waiting and reading, replies are bounded in
 size, redirects are not followed (the key would go with them), and no message shows the key.
 """
 
@@ -22,20 +22,20 @@ from stepjax.errors import UserError
 from stepjax.labels.judge import Reply
 
 MOST_BYTES = 2 * 1024 * 1024
-"""Of a reply; a larger one is not read further."""
+"""Bytes of a reply; a larger one is not read further."""
 
 LONGEST_WAIT = 60.0
-"""Seconds of the longest wait of our own between two attempts."""
+"""Longest wait between two attempts, in seconds."""
 
 LONGEST_RETRY_AFTER = 600.0
-"""Seconds that a server may ask us to wait."""
+"""Longest wait that a server may ask for, in seconds."""
 
 _BUSY = {408, 409, 425, 429}
-_HOPELESS = {401: "the key is refused", 403: "access is refused", 404: "there is nothing at this address"}
+_HOPELESS = {401: "the key is refused", 403: "access is refused", 404: "nothing found at this address"}
 
 
 class Unanswered(Exception):
-    """A question whose every attempt failed by a fault of the server or the network; it may be answered later."""
+    """All attempts of a question failed by an error of the server or the network; a later attempt may succeed."""
 
 
 class _TryAgain(Exception):
@@ -46,7 +46,7 @@ class _TryAgain(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the questions go, and how patiently.
+    """Address, key and patience of a client.
 
     Attributes:
       url: up to and with /v1.
@@ -67,33 +67,33 @@ class Endpoint:
 
 
 class ChatClient:
-    """Asks one endpoint; `ask` may be called from many threads."""
+    """Client of one endpoint; `ask` may be called from many threads."""
 
     def __init__(self, endpoint: Endpoint):
-        """UserError where the address or the model is missing or makes no sense."""
+        """UserError where the address or the model is missing or malformed."""
         self.endpoint = endpoint
         self._address = _address(endpoint.url)
         if not endpoint.model:
             raise UserError("config.label.judge.model: name the server's model")
         self._key = os.environ.get(endpoint.key, "") if endpoint.key else ""
         if not self._key.isascii() or not self._key.isprintable():
-            raise UserError(f"environment variable {endpoint.key}: it holds characters that no key has")
+            raise UserError(f"environment variable {endpoint.key}: it holds characters that are not allowed in a key")
         self._context = ssl.create_default_context() if self._address.scheme == "https" else None
         self._stopped = threading.Event()
         self._open: set[socket.socket] = set()
 
     def stop(self) -> None:
-        """Lets every call end at once, whether it waits for a reply or for its next attempt."""
+        """Ends every call at once, whether it waits for a reply or for its next attempt."""
         self._stopped.set()
         for sock in tuple(self._open):
             _shut(sock)
 
     def ask(self, question: str) -> Reply:
-        """The reply to a question; `refused` where the server will not take this one.
+        """The reply to a question; with `refused` where the server rejects it.
 
         Raises:
           Unanswered: every attempt failed.
-          UserError: no question can be answered here (a wrong key or address).
+          UserError: no question can succeed (a wrong key or address).
         """
         body = {
             "model": self.endpoint.model,
@@ -122,7 +122,9 @@ class ChatClient:
         if status in _BUSY or status >= 500:
             raise _TryAgain(f"status {status}{said}", _retry_after(headers))
         if 300 <= status < 400:
-            raise UserError(f"{self.endpoint.url}: the server sends elsewhere (status {status}); give that address")
+            raise UserError(
+                f"{self.endpoint.url}: the server redirects (status {status}); give the address it redirects to"
+            )
         if status in _HOPELESS:
             hint = f"; the key is read from {self.endpoint.key}" if status != 404 else ""
             raise UserError(f"{self.endpoint.url}: {_HOPELESS[status]} (status {status}{said}){hint}")
@@ -138,7 +140,7 @@ class ChatClient:
         late, sockets = threading.Event(), list[socket.socket]()
 
         def give_up() -> None:
-            # A socket's own timeout starts anew with every byte: a server that drips would hold us for ever.
+            # A socket's own timeout starts anew with every byte: a server that sends byte by byte would block forever.
             late.set()
             for sock in sockets:
                 _shut(sock)
@@ -174,7 +176,7 @@ class ChatClient:
         return response.status, response.headers, found
 
     def _said(self, found: bytes) -> str:
-        """What the server says of an error, made harmless for a terminal."""
+        """The server's error message, made safe for a terminal."""
         try:
             text = json.loads(found[:65536])["error"]["message"]
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -192,7 +194,7 @@ def _address(url: str) -> SplitResult:
     except ValueError:
         found = urlsplit("")
     if found.scheme not in ("http", "https") or not found.hostname or found.query or found.fragment:
-        raise UserError(f"config.label.judge.url: {url!r} is no address such as http://localhost:8000/v1")
+        raise UserError(f"config.label.judge.url: {url!r} is not an address such as http://localhost:8000/v1")
     if found.username or found.password:
         raise UserError("config.label.judge.url: it holds a password; give the key by config.label.judge.key")
     return found
@@ -205,7 +207,7 @@ def _shut(sock: socket.socket) -> None:
 
 
 def _retry_after(headers: Any) -> float:
-    """Seconds that the header asks for, given as a number or as a date; 0 where it is absent or nonsense."""
+    """Seconds that the header asks for, given as a number or as a date; 0 where it is absent or malformed."""
     given = (headers.get("Retry-After") or "").strip()
     try:
         seconds = float(given)
@@ -218,13 +220,13 @@ def _retry_after(headers: Any) -> float:
 
 
 def _reply(found: bytes) -> Reply:
-    """The first choice's text; _TryAgain where the body is not what the protocol says."""
+    """The first choice's text; _TryAgain where the body does not follow the protocol."""
     try:
         body = json.loads(found)
         text = body["choices"][0]["message"]["content"]
         usage = body.get("usage")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        raise _TryAgain("the reply is cut off, or no chat completion") from None
+        raise _TryAgain("the reply is truncated or not a chat completion") from None
     usage = usage if isinstance(usage, dict) else {}
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
     read, written = (n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 10**9 else 0 for n in counts)

@@ -1,4 +1,4 @@
-"""The file that labels are appended to: continued after any kill, with no label lost, doubled or made differently."""
+"""The file that labels are appended to: a later call continues it, and loses, repeats or mixes no label."""
 
 import fcntl
 import json
@@ -17,10 +17,10 @@ from stepjax.workdir.metrics import JsonLines
 
 
 class LabelFile:
-    """Records, one a line, each named by its `id`; what the labels depend on lies beside them in `NAME.options.json`.
+    """Records, one per line, each with an `id`; the options that the labels depend on are in `NAME.options.json`.
 
     Opening an existing file cuts off a last line that a killed process left unfinished, and reads which records are
-    there. `append` hands a whole line to the system, so that a killed process loses what it was still working on alone.
+    there. `append` hands a whole line to the system, so that a killed process loses only its unfinished work.
 
     Attributes:
       done: the records' names.
@@ -29,7 +29,7 @@ class LabelFile:
     """
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], *, primary: bool = True):
-        """`made_with`: all that the labels depend on, JSON-able. Of several processes only the `primary` one writes.
+        """`made_with`: the options that the labels depend on. Of several processes only the `primary` one writes.
 
         Raises:
           UserError: the file is in use, was made with other options or by something else, or cannot be read.
@@ -116,7 +116,9 @@ class LabelFile:
                 except SchemaError as error:
                     raise UserError(f"{where}: {error}") from None
                 if not record.id or record.id in self.done:
-                    raise UserError(f"{where}: {'its id stands twice' if record.id else 'it has no id'}; mend the file")
+                    raise UserError(
+                        f"{where}: {'its id occurs twice' if record.id else 'it has no id'}; repair the file"
+                    )
                 self._count(record)
                 whole += len(raw)
         if self._primary and whole < self.path.stat().st_size:
@@ -132,5 +134,5 @@ def _locked(path: Path) -> int:
         os.close(file)
         raise UserError(f"{path} is in use by another process; wait for it, or name another config.label.out") from None
     except OSError:
-        pass  # a network file system without locks: better to run unguarded than not at all
+        pass  # a network file system without locks: run without the guard
     return file

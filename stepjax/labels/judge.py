@@ -1,7 +1,7 @@
-"""The prompted judge: a question a solution, asked again while the reply is malformed.
+"""The prompted judge: one question per solution, asked again while the reply is malformed.
 
-What answers is somebody else's affair: `judge` yields questions and is sent replies, so that one solution's course is
-the same over a server, over the rollout engine and in tests.
+`judge` yields questions and is sent replies, so that it works the same with a server, with the rollout engine and in
+tests.
 """
 
 from collections.abc import Generator
@@ -16,11 +16,11 @@ from stepjax.labels.verdicts import Malformed, read_verdicts
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for a question.
+    """Reply to a question.
 
     Attributes:
       text: the judge's words.
-      read, written: tokens of question and reply; 0 where the server does not say.
+      read, written: tokens of question and reply; 0 where the server does not report them.
       refused: why the question can never be answered (too long for the model, say); empty where there is a text.
     """
 
@@ -34,10 +34,10 @@ Judging = Generator[list[str], list[Reply], LabelledSolution]
 
 
 def judge(record: LabelledSolution, rubric: Rubric, *, asks: int, model: str, tell_answer: bool = True) -> Judging:
-    """The record with a rating a step, or with none and the reason in `extra["label"]["unlabelled"]`.
+    """The record with one rating per step, or without ratings and with the reason in `extra["label"]["unlabelled"]`.
 
     Args:
-      asks: how often in all the question is put while the reply is malformed; each repetition says what was wrong.
+      asks: most attempts in total, while the reply is malformed; each repetition states what was wrong.
       model: named in the record.
       tell_answer: whether the judge sees the record's right answer.
     """

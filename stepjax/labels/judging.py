@@ -23,7 +23,7 @@ from stepjax.parallel import is_main_process
 from stepjax.runs.setup import Run
 
 IN_A_ROW = 5
-"""So many solutions without an answer in a row, and the server is given up."""
+"""Solutions without an answer in a row after which the server is abandoned."""
 
 
 def judge_by_server(options: LabelOptions, records: Sequence[LabelledSolution], out: Path) -> None:
@@ -31,7 +31,7 @@ def judge_by_server(options: LabelOptions, records: Sequence[LabelledSolution], 
     asks again.
 
     Raises:
-      UserError: some solutions were not answered, or the server answers none at all.
+      UserError: some solutions were not answered, or the server answers none.
     """
     wanted, start = options.judge, time.perf_counter()
     rubric, client = Rubric(wanted.rubric), ChatClient(_endpoint(wanted))
@@ -60,12 +60,12 @@ def judge_by_server(options: LabelOptions, records: Sequence[LabelledSolution], 
                     _write(file, each, options, bar)
                 held = []
         if held and not answered:
-            raise UserError(f"{wanted.url}: no question was taken: {held[0].extra['label']['unlabelled']}")
+            raise UserError(f"{wanted.url}: no question was accepted: {held[0].extra['label']['unlabelled']}")
         if not failures:
             show_labels(file, options, seconds=time.perf_counter() - start)
     if failures:
         raise UserError(
-            f"{wanted.url}: {len(failures)} solutions got no answer (the last one: {failures[-1]}); "
+            f"{wanted.url}: {len(failures)} solutions were not answered (the last one: {failures[-1]}); "
             f"{len(file.done)} are labelled in {out}; the same command asks again"
         )
 
@@ -141,7 +141,7 @@ def judge_by_policy(run: Run, records: Sequence[LabelledSolution], out: Path) ->
             for record in drive(courses, chat, enough=chat.rows):
                 _write(file, record, options, bar)
         if chat.cut:
-            say(f"{chat.cut} questions were wider than config.label.judge.prompt_tokens and were not asked")
+            say(f"{chat.cut} questions were longer than config.label.judge.prompt_tokens and were not asked")
         show_labels(file, options, seconds=time.perf_counter() - start)
 
 

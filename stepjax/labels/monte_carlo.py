@@ -1,4 +1,4 @@
-"""Values of prefixes by completions, and the labels made of them [Wang 2023, Math-Shepherd]."""
+"""Values of prefixes by completions, and labels from these values [Wang 2023, Math-Shepherd]."""
 
 import itertools
 from collections.abc import Generator, Sequence
@@ -18,9 +18,9 @@ class Completions:
     """How many completions a prefix gets.
 
     Attributes:
-      count: N; where it is not fixed, so many at a time.
+      count: N; where it is not fixed, the number sampled at a time.
       interval: until the Wilson interval is no wider than this; 0: N is fixed.
-      most: … or so many were sampled.
+      most: … or until this many were sampled.
       confidence: level of the interval.
     """
 
@@ -30,7 +30,7 @@ class Completions:
     confidence: float = 0.9
 
     def missing(self, estimate: Estimate) -> int:
-        """How many more an estimate needs now."""
+        """Number of further completions that an estimate needs now."""
         if estimate.outcome is not None:
             return 0
         if estimate.total == 0 or not self.interval:
@@ -42,7 +42,7 @@ class Completions:
 def estimate(solution: Solution, rule: Completions, *, start: bool = False) -> Sampling:
     """The Estimate after each step; with `start` one more in front, before the first step.
 
-    A finished solution leaves nothing to complete after its last step; an unfinished one is completed from where it
+    A finished solution has nothing to complete after its last step; an unfinished one is completed from where it
     was cut off.
     """
     places = range(0 if start else 1, solution.steps + 1)
@@ -59,7 +59,7 @@ def estimate(solution: Solution, rule: Completions, *, start: bool = False) -> S
 
 
 def advances(values: Sequence[float], margin: float = 0.0) -> list[int]:
-    """A stand-in for "this step advances": the sign of V(t) − V(t−1); S ratings from S + 1 values.
+    """A proxy for "this step advances": the sign of V(t) − V(t−1); S ratings from S + 1 values.
 
     A change no larger than `margin` counts as none (0, neutral).
     """
@@ -86,7 +86,7 @@ def monte_carlo(solution: Solution, rule: Completions, kind: str = "hard", margi
 def labelled(
     solution: Solution, labels: dict[str, Any], steps: Sequence[Estimate | None], cost: Cost, extra: dict[str, Any]
 ) -> LabelledSolution:
-    """The solution's record with its labels and what they cost; earlier labels are replaced whole."""
+    """The solution's record with its labels and their cost; earlier labels are replaced."""
     empty: dict[str, Any] = {"ratings": (), "values": (), "first_error": None}
     return solution.record.with_labels(
         **{**empty, **labels},

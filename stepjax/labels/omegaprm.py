@@ -21,7 +21,7 @@ class TreeSearch:
 
     Attributes:
       count: k, completions of a prefix.
-      searches: binary searches a problem beyond those of the given solutions.
+      searches: binary searches per problem after those of the given solutions.
       alpha, beta, length: Q = α^(1 − MC) · β^(len / L), len in tokens.
       explore: c_puct; U = c_puct · √ΣN / (1 + N).
     """
@@ -83,12 +83,12 @@ class Tree:
         self._base = solutions[0]
 
     def value(self, solution: Solution, steps: int) -> Searching:
-        """`(Estimate, Cost)` of the solution's first steps; what the tree knows costs nothing."""
+        """`(Estimate, Cost)` of the solution's first steps; an estimate that is in the tree costs nothing."""
         prefix = solution.prefix(steps)
         node = self.nodes.get(prefix.tokens)
         if node is not None:
             return node.estimate, Cost()
-        # Of a solution that was cut off, the last step goes on in a completion: it is not known yet.
+        # The last step of a truncated solution continues in a completion: it is not known yet.
         cut_off = steps == solution.steps and not solution.finished
         node = self.nodes[prefix.tokens] = Node(steps - cut_off)
         (completions,) = yield [Request(prefix, self.rule.count)]
@@ -147,7 +147,7 @@ class Tree:
 def omegaprm(solutions: Sequence[Solution], rule: TreeSearch, as_solution: Any, kind: str = "hard") -> Searching:
     """Labels of one problem's solutions, and of those that the tree search found: a list of LabelledSolution.
 
-    Hard labels: 1 before the first error, −1 from there on, as the search has it. Soft ones: the estimated value of
+    Hard labels: 1 before the first error, −1 from there on, by the search. Soft ones: the estimated value of
     each prefix that the search visited; the others have none.
     """
     tree = Tree(solutions, rule, as_solution)

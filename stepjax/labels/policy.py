@@ -14,7 +14,7 @@ from stepjax.workdir.checkpoints import Checkpoints
 
 
 def load_policy(run: Run) -> tuple[Params, dict[str, Any]]:
-    """The parameters of `label.stage` and what names them: work directory, stage, step."""
+    """The parameters of `label.stage` and their origin: work directory, stage, step."""
     options = run.config.label
     there = run
     if options.completer:

@@ -1,4 +1,4 @@
-"""What a prompted judge is asked: a rubric with the problem and the steps between marks that no text can contain."""
+"""The judge's prompt: a rubric with the problem and the steps between marks that no text can contain."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ RUBRICS = ("coarse", "detailed")
 class Rubric:
     """A jinja2 template over `problem`, `steps`, `answer` ("" where it is not known), `open(name)` and `close(name)`.
 
-    The marks around a text carry a number made of all texts, so that a step cannot forge the end of its own.
+    The marks around a text have a number that depends on all texts, so that a step cannot forge its own end.
     """
 
     def __init__(self, name: str):
-        """One of `RUBRICS`, or a file. UserError where there is no such file, or it is no template."""
+        """One of `RUBRICS`, or a file. UserError where there is no such file, or it is not a template."""
         if name in RUBRICS:
             text = resources.files("stepjax.labels").joinpath(f"rubrics/{name}.j2").read_text(encoding="utf-8")
         else:
@@ -46,7 +46,7 @@ class Rubric:
         """The question about one solution."""
         texts = (problem, answer, *steps)
         number = hashlib.sha256("\0".join(texts).encode(errors="replace")).hexdigest()[:8]
-        while any(number in text for text in texts):  # not in this world's lifetime, but it costs nothing
+        while any(number in text for text in texts):  # practically never, but the check is cheap
             number = hashlib.sha256(number.encode()).hexdigest()[:8]
         return self._template.render(
             problem=problem,

@@ -1,4 +1,4 @@
-"""A solution to be labelled, and the completions of its prefixes that labels rest on."""
+"""A solution to be labelled, and the completions of its prefixes."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What was sampled after a prefix.
+    """A sampled continuation of a prefix.
 
     Attributes:
       tokens: those of the completion alone, its end-of-text token included.
@@ -88,7 +88,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class Cost:
-    """What labels cost: completions (or questions to a judge), tokens sampled, tokens read where they are known."""
+    """Cost of labels: completions (or questions to a judge), tokens sampled, tokens read where they are known."""
 
     completions: int = 0
     tokens: int = 0
@@ -102,7 +102,7 @@ class Cost:
 
     @classmethod
     def from_json(cls, found: Any) -> "Cost":
-        """The cost in a record's `extra["cost"]`; nothing where there is none."""
+        """The cost in a record's `extra["cost"]`; {} where there is none."""
         known = found if isinstance(found, dict) else {}
         names = (f.name for f in dataclasses.fields(cls))
         return cls(**{n: known[n] for n in names if isinstance(known.get(n), int)})
@@ -115,7 +115,7 @@ class Estimate:
     Attributes:
       correct, total: completions that were right, and all of them.
       tokens: how many were sampled for it.
-      outcome: for a whole solution, which leaves nothing to sample: whether its answer is right.
+      outcome: for a whole solution, which needs no samples: whether its answer is right.
     """
 
     correct: int = 0

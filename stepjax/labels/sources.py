@@ -1,4 +1,4 @@
-"""Solutions to label: read from files, or sampled by a stage's policy and kept, so that all labellers see the same."""
+"""Solutions to label: read from files, or sampled once by a stage's policy and stored for all labellers."""
 
 import hashlib
 import json
@@ -31,12 +31,12 @@ from stepjax.tasks.hooks import prompt_of
 def read_solutions(paths: str, where: str) -> list[LabelledSolution]:
     """The records of JSONL files or of folders that `stepjax data` wrote (commas between); `where` names the option.
 
-    UserError where a row is no record (file:line), or where there is none at all.
+    UserError where a row is not a record (file:line), or where there are no records.
     """
     names = [path for part in paths.split(",") if (path := part.strip())]
     found = [record for name in names for record in Records(name)]
     if not found:
-        raise UserError(f"{where}={paths}: there is no solution in it")
+        raise UserError(f"{where}={paths}: no solutions there")
     return found
 
 
@@ -53,7 +53,7 @@ def named_records(paths: str) -> list[LabelledSolution]:
 def sampled_records(run: Run) -> list[LabelledSolution]:
     """`label.samples` responses to each of `label.problems` problems; sampled once, then read from the work directory.
 
-    A record holds the tokens that were sampled (`extra["tokens"]`), so that its prefixes are never encoded anew.
+    A record holds the tokens that were sampled (`extra["tokens"]`), so that its prefixes are never encoded again.
     """
     options = run.config.label
     names = ("solver", "split", "problems", "samples", "temperature", "seed")
@@ -112,7 +112,7 @@ def record_of(run: Run, response: Response, name: str) -> LabelledSolution:
 
 
 def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:
-    """Records in tokens; those that cannot be completed are left out, and how many is said, by reason."""
+    """Records in tokens; those that cannot be completed are left out and counted, by reason."""
     ppo, lost = run.config.ppo, Counter[str]()
     encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run.task, problem))
     found = []
@@ -121,7 +121,7 @@ def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:
         if solution is None:
             continue
         if len(solution.prompt) > ppo.prompt_tokens:
-            lost[f"solutions whose prompt is wider than config.ppo.prompt_tokens={ppo.prompt_tokens}"] += 1
+            lost[f"solutions whose prompt is longer than config.ppo.prompt_tokens={ppo.prompt_tokens}"] += 1
         elif len(solution.tokens) > ppo.max_new_tokens:
             lost[f"solutions longer than config.ppo.max_new_tokens={ppo.max_new_tokens}"] += 1
         elif not record.answer:
@@ -137,7 +137,7 @@ def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:
 
 
 def _sampled(run: Run, record: LabelledSolution) -> Solution | None:
-    """The tokens that the record itself holds, where they are this tokenizer's and say what its steps say."""
+    """The record's own tokens, where they are of this tokenizer and match its steps."""
     prompt, tokens = record.extra.get("prompt_tokens"), record.extra.get("tokens")
     known = range(len(run.tokenizer))
     for ids in (prompt, tokens):
@@ -166,7 +166,7 @@ def _solution(
 
 
 def _graded(run: Run, found: list[Solution]) -> list[Solution]:
-    """The same, with whether each ends in the right answer, where its record does not say."""
+    """The same solutions, with whether each ends in the right answer where its record does not state it."""
     open_ones = [i for i, s in enumerate(found) if s.finished and s.record.correct is None]
     texts = [run.tokenizer.decode(found[i].tokens, skip_special_tokens=True) for i in open_ones]
     for i, right in zip(

@@ -1,4 +1,4 @@
-"""What `stepjax label` prints at its end."""
+"""The tables that `stepjax label` prints at its end."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from stepjax.labels.file import LabelFile
 
 
 def show_labels(file: LabelFile, options: LabelOptions, *, seconds: float) -> None:
-    """How many solutions are labelled, and what that cost."""
+    """Table of the labelled solutions and their cost."""
     count = max(len(file.done), 1)
     what = "questions" if options.method == "judge" else "completions"
     rows: list[list[Any]] = [
@@ -23,12 +23,12 @@ def show_labels(file: LabelFile, options: LabelOptions, *, seconds: float) -> No
         rows.append(["cost", file.money, file.money / count])
     if options.method == "judge":
         rows.append(["not labelled", file.unlabelled, file.unlabelled / count])
-    table(f"Labels by {options.method}, {seconds:.0f} s", ["", "in all", "a solution"], rows)
+    table(f"Labels by {options.method}, {seconds:.0f} s", ["", "total", "per solution"], rows)
     say(str(file.path))
 
 
 def show_agreement(figures: dict[str, Any], out: Path) -> None:
-    """How far two labellers agree."""
+    """Table of the agreement of two labellers."""
     names = ("bad", "neutral", "good")
     rows = [[f"first: {name}", *counts] for name, counts in zip(names, figures["confusion"], strict=True)]
     table("Steps by both labels", ["", *(f"second: {name}" for name in names)], rows)
@@ -42,8 +42,8 @@ def show_agreement(figures: dict[str, Any], out: Path) -> None:
         "agreement_three": "same (three classes)",
         "kappa_three": "κ (three classes)",
         "first_error_same": "same first error",
-        "only_first_wrong": "wrong by the first alone",
-        "only_second_wrong": "wrong by the second alone",
+        "only_first_wrong": "wrong only by the first",
+        "only_second_wrong": "wrong only by the second",
     }
     table("Agreement", ["", ""], [[word, figures[name]] for name, word in words.items()])
     say(str(out))

@@ -1,5 +1,5 @@
-"""A judge's reply to ratings, or the reason why it is none. Replies are untrusted: whatever is not exactly as asked for
-is refused, nothing is guessed."""
+"""From a judge's reply to ratings, or to the reason for rejecting it. Replies are validated strictly: anything but the
+requested format is rejected, nothing is guessed."""
 
 import json
 import re
@@ -14,11 +14,11 @@ _LINE = re.compile(r"verdicts?\s*:\s*((?:good|neutral|bad)(?:\s*,\s*(?:good|neut
 
 
 class Malformed(ValueError):
-    """A reply that is no list of verdicts; the message says why, in words of this program alone."""
+    """A reply that is not a list of verdicts; the message says why and contains nothing of the reply."""
 
 
 def read_verdicts(reply: str, steps: int) -> list[int]:
-    """Ratings, one a step: −1, 0 or +1.
+    """Ratings, one per step: −1, 0 or +1.
 
     A reply is one JSON object `{"verdicts": ["good", …]}`, alone, in a code fence, or on the last line (a judge may
     think aloud before it); or it ends in a line `Verdicts: good, neutral, bad`.

@@ -1,6 +1,6 @@
-"""When a minibatch may change nothing: the policy has moved too far from the one that sampled, or its ratios exploded.
+"""When a minibatch is skipped: the policy has moved too far from the sampling policy, or its ratios exploded.
 
-Both are told from the forward pass, before the minibatch's own update.
+Both are computed from the forward pass, before the minibatch's own update.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from stepjax.config import PPOOptions
 
 
 class Verdict(NamedTuple):
-    """What becomes of a minibatch, each bool[].
+    """Decision on a minibatch, each bool[].
 
     Attributes:
-      stopped: this minibatch and all later ones of the round change nothing.
-      skipped: this one alone changes nothing.
+      stopped: this minibatch and all later ones of the round are skipped.
+      skipped: only this one is skipped.
     """
 
     stopped: Bool[Array, ""]
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
 
 
 def has_guards(options: PPOOptions) -> bool:
-    """Whether any minibatch may be held back."""
+    """Whether any minibatch may be skipped."""
     return bool(options.kl_stop or options.ratio_guard or options.mean_ratio_guard)
 
 
@@ -33,7 +33,7 @@ def pass_guards(
 ) -> Verdict:
     """Decides by the mean k3 divergence from the sampling policy and by the largest and the mean ratio over tokens.
 
-    `stopped` says whether an earlier minibatch of the round stopped it. What is not a number is out of bounds.
+    `stopped` says whether an earlier minibatch of the round stopped it. NaN is out of bounds.
     """
     skipped = jnp.zeros((), bool)
     if options.kl_stop:

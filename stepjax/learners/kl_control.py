@@ -14,8 +14,8 @@ def adapted_coefficient(
 
     Args:
       coefficient: β, above 0.
-      divergence: KL that was measured, nats a token.
-      target: what it should be, in the same unit; above 0.
+      divergence: measured KL, nats per token.
+      target: target KL, in the same unit; above 0.
       gain: K, 0.1 in the paper.
     """
     error = jnp.clip((divergence - target) / target, -LARGEST_ERROR, LARGEST_ERROR)

@@ -1,4 +1,4 @@
-"""Losses, one number a token.
+"""Losses, one number per token.
 
 Nothing here averages: sums and counts of tokens are added up over devices and micro-batches and divided once. Every
 loss takes the mask of the tokens that count; the others are replaced before any arithmetic, so that whatever they hold
@@ -53,9 +53,9 @@ def ppo_clip(
 def reinforce(
     logprobs: Float[Array, "B T"], advantages: Float[Array, "B T"], *, mask: Bool[Array, "B T"] | None = None
 ) -> Float[Array, "B T"]:
-    """−A_t·logπ_t, whose gradient is the policy gradient's [Williams 1992]; exact where π is the policy that sampled.
+    """−A_t·logπ_t, whose gradient is the policy gradient's [Williams 1992]; exact where π is the sampling policy.
 
-    Nothing holds the policy near the one that sampled: use one pass over the responses, or an early stop.
+    Nothing keeps the policy near the sampling policy: use one pass over the responses, or an early stop.
     """
     logprobs, advantages = masked_float32(mask, logprobs, advantages)
     return -advantages * logprobs
@@ -83,7 +83,7 @@ def classification_loss(
 ) -> Float[Array, "*shape"]:
     """Cross-entropy −log softmax(logits)[label]; labels outside the mask may be any mark (−100, say).
 
-    A label under the mask that is no class gives NaN: it stops the run, where a wrapped or cut index would pass.
+    A label under the mask that is not a class gives NaN: it stops the run, where a wrapped or cut index would pass.
     """
     chex.assert_equal_shape([labels, mask])
     chex.assert_shape(logits, (*labels.shape, None))

@@ -1,4 +1,4 @@
-"""What policy and critic minimise over a minibatch, with the figures that are logged of it.
+"""Objectives of policy and critic over a minibatch, with the logged figures.
 
 Both are plain sums over tokens of numbers that were divided beforehand (by `loss_weight`, `token_weight`): so is the
 sum over the micro-batches of a minibatch, however its responses are packed.
@@ -26,7 +26,7 @@ Metrics = dict[str, Array]
 def objective_columns(
     options: PPOOptions, streams: Sequence[Stream], rows: Trajectory, chosen: Array
 ) -> dict[str, Array]:
-    """What the objectives read besides tokens, `[B, T]` each.
+    """Inputs of the objectives besides tokens, `[B, T]` each.
 
     `loss_weight`: of each token in the mean over `options.reduce` of the minibatch of the rows `chosen`;
     `token_weight`: the same, over its tokens.

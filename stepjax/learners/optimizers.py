@@ -27,14 +27,14 @@ def schedule(options: OptimizerOptions, updates: int) -> optax.Schedule:
     elif options.schedule == "cosine":
         after = optax.cosine_decay_schedule(options.lr, rest, alpha=options.final)
     else:
-        raise UserError(f"optimizer.schedule: {options.schedule!r} is none of constant, linear, cosine")
+        raise UserError(f"optimizer.schedule: {options.schedule!r} is not one of constant, linear, cosine")
     warmup = optax.linear_schedule(0.0, options.lr, options.warmup)
     # Update 0 already learns: the warm-up starts one step in.
     return optax.join_schedules([lambda i: warmup(i + 1), after], [options.warmup])
 
 
 def make_optimizer(options: OptimizerOptions, updates: int) -> optax.GradientTransformation:
-    """AdamW with global-norm clipping; moments in float32 whatever the parameters' dtype."""
+    """AdamW with global-norm clipping; moments in float32 for any dtype of the parameters."""
     adamw = optax.adamw(
         schedule(options, updates), b1=options.b1, b2=options.b2, eps=options.eps, weight_decay=options.weight_decay
     )
@@ -78,7 +78,7 @@ def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransforma
 
 
 def abstract_state(definition: Definition | Trainable, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:
-    """Shapes, dtypes and shardings of a role's training state: moments lie where their parameters lie."""
+    """Shapes, dtypes and shardings of a role's training state: moments are sharded as their parameters."""
     params = abstract(definition.shapes, definition.shardings(mesh))
     shapes = jax.eval_shape(optimizer.init, definition.shapes)
     moments = optax.tree_utils.tree_map_params(

@@ -1,8 +1,8 @@
-"""Responses of many lengths side by side in rows of one length, so that no pass computes on padding.
+"""Packs responses of many lengths into rows of one length, so that passes do not compute on padding.
 
-Where each response goes is worked out on the device, from the lengths that the rollout gave: first fit, the longest
+The place of each response is computed on the device, from the lengths of the rollout: first fit, the longest
 first, which needs at most 11/9 of the fewest rows (and 6/9 of one) [Dosa 2007]. The packed rows go through a model a
-few at a time, in a loop that turns as often as there are rows: the cost follows the tokens, nothing is compiled anew,
+few at a time, in a loop that turns as often as there are rows: the cost follows the tokens, nothing is recompiled,
 and one micro-batch bounds the memory.
 """
 
@@ -47,14 +47,14 @@ class PackingShape:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """Where the tokens of m rows of a trajectory went.
+    """The places of the tokens of m rows of a trajectory.
 
     Attributes:
       row: int32[M, R, L], the trajectory's row at each place of M micro-batches of R packed rows of L tokens; −1: none.
       column: int32[M, R, L], its column there.
       segment: int32[M, R, L], 1, 2, … for the responses that share a packed row, 0 for padding.
       place: int32[m], where each row begins, as a number among M · R · L places.
-      count: int32[], micro-batches that hold anything.
+      count: int32[], micro-batches that are not empty.
     """
 
     row: Array
@@ -123,7 +123,7 @@ class PackedRows:
     Attributes:
       tokens, positions, segments: int32; segment 0 is padding.
       mask: bool, the response tokens that the policy chose.
-      columns: further numbers a token, by name; what they hold outside of the mask is not read.
+      columns: further numbers per token, by name; values outside of the mask are not read.
     """
 
     tokens: Int[Array, "R L"]
@@ -153,7 +153,7 @@ def micro_batch(rows: Trajectory, packing: Packing, i: Array, columns: dict[str,
 
 
 def over_micro_batches(packing: Packing, body: Callable[[Array, Carry], Carry], start: Carry) -> Carry:
-    """`body(i, carry)` for each micro-batch that holds anything."""
+    """`body(i, carry)` for each micro-batch that is not empty."""
     return jax.lax.fori_loop(0, packing.count, body, start)
 
 
@@ -171,11 +171,11 @@ def unpacked(packed: Array, packing: Packing, rows: Trajectory) -> Array:
 
 
 def buffers(like: Any, packing: Packing) -> Any:
-    """Zeros for what each micro-batch gives, `[M, R, L, …]`; `like`: what one gives, in shape and dtype."""
+    """Zeros for the outputs of the micro-batches, `[M, R, L, …]`; `like`: the shape and dtype of one output."""
     turns = packing.row.shape[0]
     return jax.tree.map(lambda x: constrain(jnp.zeros((turns, *x.shape), x.dtype), None, "batch"), like)
 
 
 def put_at(into: Any, i: Array, new: Any) -> Any:
-    """What micro-batch i gave, in its buffers."""
+    """Writes the output of micro-batch i into the buffers."""
     return jax.tree.map(lambda x, y: jax.lax.dynamic_update_index_in_dim(x, y.astype(x.dtype), i, 0), into, new)

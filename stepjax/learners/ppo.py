@@ -1,4 +1,4 @@
-"""The credit program: from the rewards of scored responses to the weight of each token (`update.py` goes on)."""
+"""The credit program: from the rewards of scored responses to the weight of each token (which `update.py` uses)."""
 
 import dataclasses
 import itertools
@@ -27,7 +27,7 @@ Metrics = dict[str, Array]
 
 
 def make_streams(options: Mapping[str, StreamOptions]) -> list[Stream]:
-    """The options' streams as the credit room knows them."""
+    """The options' streams as `stepjax.credit` defines them."""
     streams = []
     for name, o in options.items():
         _check_own_options(name, o)
@@ -50,7 +50,7 @@ def _check_own_options(name: str, options: StreamOptions) -> None:
 
 
 def value_heads(options: Mapping[str, StreamOptions]) -> tuple[ValueHead, ...]:
-    """How each stream's values are read."""
+    """How each stream's values are computed."""
     heads = []
     for stream, o in zip(make_streams(options), options.values(), strict=True):
         trunk = o.critic_trunk if stream.critic else "none"
@@ -64,7 +64,7 @@ def adaptive_weights(options: Mapping[str, StreamOptions]) -> dict[str, StreamOp
 
 
 def _horizon(text: str) -> str | float:
-    """Options are text; a number stays a number."""
+    """A horizon as an option, which is text: a number becomes a float."""
     try:
         return float(text)
     except ValueError:
@@ -148,7 +148,7 @@ def importance(rows: Trajectory, cap: float) -> tuple[Array, Array]:
     """min(π_learner / π_sampler, cap) of each response token, and whether it was cut [Ionides 2008]; 1 elsewhere.
 
     It is not 1 where the rollout is older than the learner's policy, where its arithmetic differs (another precision,
-    an int8 cache), or where its filters raised the probabilities of what they left.
+    an int8 cache), or where its filters raised the probabilities of the tokens that they keep.
     """
     assert rows.old_logprobs is not None
     ratio = jnp.exp(jnp.clip(rows.old_logprobs - rows.logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
@@ -156,7 +156,7 @@ def importance(rows: Trajectory, cap: float) -> tuple[Array, Array]:
 
 
 def _describe_credit(streams: list[Stream], found: Credit, values: Array, mask: Array) -> Metrics:
-    """Each stream's advantages (whitened where asked) and returns over the tokens; how alike two streams' are."""
+    """Each stream's advantages (whitened where asked) and returns over the tokens; the correlations of two streams'."""
     metrics = {}
     for i, stream in enumerate(streams):
         for kind, x in (("advantage", found.advantages[i]), ("return", found.returns[i])):
@@ -170,7 +170,7 @@ def _describe_credit(streams: list[Stream], found: Credit, values: Array, mask: 
 
 
 def _describe(rows: Trajectory, streams: list[Stream], rewards: Array) -> Metrics:
-    """What is worth plotting of a scored batch."""
+    """Figures of a scored batch for the metrics."""
     assert rows.steps is not None and rows.entropy is not None
     assert rows.old_logprobs is not None and rows.ref_logprobs is not None
     mask, ends = rows.mask, rows.steps.end

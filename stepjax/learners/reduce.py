@@ -1,7 +1,7 @@
-"""From one loss a token to one number: the mean over tokens, over steps or over responses.
+"""From one loss per token to one number: the mean over tokens, over steps or over responses.
 
-Each is a weight a token and a count over the whole (sharded) batch, to be divided once. With steps or responses as the
-unit, a token's weight in the gradient shrinks with the length of what it belongs to.
+Each is a weight per token and a count over the whole (sharded) batch, to be divided once. With steps or responses as
+the unit, a token's weight in the gradient shrinks with the length of what it belongs to.
 """
 
 import chex
@@ -28,7 +28,7 @@ def step_sizes(mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"]) -> Int[Ar
 def loss_weights(
     mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
 ) -> tuple[Float[Array, "B T"], Float[Array, ""]]:
-    """What a token's loss is multiplied with, so that the sum is Σ over units of the unit's mean; how many units.
+    """Factor of each token's loss, so that the sum is Σ over units of the unit's mean; the number of units.
 
     Divided by the count the weights add up to 1: a loss over any part of the tokens, packed in any way, is a plain sum.
 

@@ -1,4 +1,4 @@
-"""The score program: everything that one pass over sampled responses tells before the update."""
+"""The score program: log-probabilities, values and scores of sampled responses, before the update."""
 
 import dataclasses
 from typing import Any
@@ -65,7 +65,7 @@ def score_program(
     def score(
         policy_params: Params, ref_params: Params, critic_params: Params, prm_params: Params, rows: Trajectory
     ) -> Trajectory:
-        # What an environment wrote is part of the text, but no token of a step: credit is for the policy's own.
+        # An environment's tokens are part of the text, but not of a step: only the policy's own are credited.
         steps = splitter.split(rows.tokens, rows.response).only(rows.mask)
         packing = pack(rows, jnp.arange(b, dtype=jnp.int32), shape)
         own, reference = policy.bind(policy_params), policy.bind(ref_params)

@@ -50,7 +50,7 @@ def label_losses(logits: Float[Array, "B T C"], batch: Batch, objective: str) ->
     """The loss of each label, 0 where there is none.
 
     `class`: cross-entropy of the class. `bce`: −v log p − (1 − v) log(1 − p) with p = P(good), the last class, and v
-    the batch's value. `mse`: (p − v)², as the token-level verifier has it [Cobbe 2021].
+    the batch's value. `mse`: (p − v)², as for the token-level verifier [Cobbe 2021].
     """
     mask = batch["targets"] >= 0
     if objective == "class":

@@ -87,7 +87,7 @@ def update_program(
 
 
 def updates_by_role(options: PPOOptions) -> dict[str, int]:
-    """How often a run updates each role, guards aside: what the schedule of its learning rate spans."""
+    """Number of updates of each role in a run, without guards: the length of its learning-rate schedule."""
     rounds = range(1, options.iterations + 1)
     alone = sum(bool(trains_critic_alone(options, i)) for i in rounds)
     counts = {"policy": len(rounds) - alone, "critic": alone if options.critic_refit else len(rounds)}
@@ -101,7 +101,7 @@ def abstract_ppo_state(
     optimizers: Mapping[str, optax.GradientTransformation],
     mesh: Mesh,
 ) -> State:
-    """Shapes, dtypes and shardings of what a run trains: roles, and float32[] coefficients that are adapted."""
+    """Shapes, dtypes and shardings of a run's trained state: roles, and float32[] coefficients that are adapted."""
     roles = {"policy": policy} | ({} if critic is None else {"critic": critic})
     state: State = {role: abstract_state(definition, optimizers[role], mesh) for role, definition in roles.items()}
     scalar = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))

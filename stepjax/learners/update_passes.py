@@ -1,4 +1,4 @@
-"""What a PPO round updates, as traced functions: all passes, one minibatch, one micro-batch."""
+"""The updates of a PPO round, as traced functions: all passes, one minibatch, one micro-batch."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from stepjax.trajectory import Trajectory
 
 @dataclasses.dataclass(frozen=True)
 class UpdatePasses:
-    """All passes over a round's responses; everything here is fixed when the program is compiled.
+    """All passes over a round's responses; its fields are fixed when the program is compiled.
 
     Attributes:
       objectives: of each role that is trained, `(params, micro-batch) -> (loss, metrics)`; the policy's takes the
@@ -46,7 +46,7 @@ class UpdatePasses:
     ) -> tuple[State, Metrics]:
         """The state after all passes and minibatches, and the means (maxima of `…_max`) of the minibatches' metrics.
 
-        `frozen`: by role, the parameters that stand still, where there are any.
+        `frozen`: by role, the frozen parameters, where there are any.
         """
         options, size = self.options, rows.tokens.shape[0]
         key = jax.random.fold_in(key, iteration)
@@ -116,7 +116,7 @@ class UpdatePasses:
         return cast, metrics
 
     def _idle(self, stopped: Array, metrics: Metrics, iteration: Array) -> tuple[dict[str, Array], Array, Metrics]:
-        """When a role stays as it is (one that never does is not in it), whether the round is stopped, and metrics."""
+        """When a role is not updated (one that always is, is not in it), whether the round is stopped, and metrics."""
         options, told = self.options, Metrics()
         idle: dict[str, Array] = {}
         if has_guards(options):
@@ -173,12 +173,12 @@ def _apply(
 
 
 def _divergence(rows: Trajectory) -> Array:
-    """Mean k3 divergence of the policy that sampled a round from the reference, nats a token."""
+    """Mean k3 divergence of a round's sampling policy from the reference, nats per token."""
     assert rows.old_logprobs is not None and rows.ref_logprobs is not None
     return masked_mean(kl_estimate(rows.old_logprobs, rows.ref_logprobs, "k3", mask=rows.mask), rows.mask)
 
 
 def trains_critic_alone(options: PPOOptions, iteration: Any) -> Any:
-    """Whether a round (they count from 1) leaves the policy as it is: a warm-up of the critic, or a refit."""
+    """Whether a round (counted from 1) does not train the policy: a warm-up of the critic, or a refit."""
     alone = iteration <= options.critic_warmup
     return alone | ((iteration - 1) % options.critic_refit == 0) if options.critic_refit else alone

@@ -1,4 +1,4 @@
-"""Measures of step labels, process reward models and what they choose: pure functions of NumPy arrays.
+"""Measures of step labels, process reward models and their selections: pure functions of NumPy arrays.
 
 A figure that the data do not determine (the AUC of one class, κ where chance agrees always) is NaN, never a guess.
 """

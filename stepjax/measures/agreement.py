@@ -18,7 +18,7 @@ class LabelPair:
     Attributes:
       found, gold: the rating of each step, −1, 0 or +1; None: not labelled.
       found_error, gold_error: index of the first wrong step, −1 for none; None: not known.
-      completions, tokens: what the found labels cost, a step; None: not known.
+      completions, tokens: cost of the found labels per step; None: not known.
     """
 
     found: Sequence[int | None]

@@ -1,4 +1,4 @@
-"""What a process reward model's choice is worth beside votes and luck, on pools of responses to many problems."""
+"""Selection by a process reward model, by votes and at random, on pools of responses to many problems."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ def best_of_n_report(
 
     Each curve has its mean over problems (exact over subsets of the pool for best-of-N and pass@N, else over
     `resamples` random ones), the 95 % interval by a bootstrap over problems, and the spread (standard deviation) of the
-    mean over random subsets. `steps` holds the mean number of steps of what best-of-N chooses: at N = 1 of all
-    responses, so that a preference for short or long ones shows.
+    mean over random subsets. `steps` is the mean number of steps of the responses that best-of-N selects: at N = 1 of
+    all responses, so that a preference for short or long ones shows.
 
     Raises:
       ValueError: without pools, or where they differ in size.

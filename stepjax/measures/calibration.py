@@ -1,4 +1,4 @@
-"""Whether a probability of 0.7 comes true seven times in ten."""
+"""Calibration: whether predictions of 0.7 come true seven times in ten."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Reliability:
     Attributes:
       count: predictions in each bin.
       predicted: their mean; NaN in an empty bin.
-      observed: the mean of what came true; NaN in an empty bin.
+      observed: the mean outcome; NaN in an empty bin.
     """
 
     count: Int[np.ndarray, " b"]

@@ -13,7 +13,7 @@ def confusion_matrix(
     """Counts `[true class][predicted class]`.
 
     Raises:
-      ValueError: where the two differ in length or hold anything but classes 0 … `classes` − 1.
+      ValueError: where the two differ in length or contain anything but classes 0 … `classes` − 1.
     """
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim != 1:

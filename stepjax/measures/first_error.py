@@ -55,9 +55,9 @@ def first_errors(found: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"]) -> 
 def tune_threshold(scores: Sequence[Float[np.ndarray, " steps"]], truth: Int[np.ndarray, " n"]) -> float:
     """The threshold of `first_below` with the highest F1 on these solutions; 0.5 where one kind is missing.
 
-    Exact: a solution is judged right for thresholds in one interval, (score of the true first error, least score before
-    it] or (−∞, least score], so F1 only changes at the intervals' ends. Of several best stretches the longest one
-    counts, and of it the middle, since a threshold beside a score would fit to its last digit.
+    Exact: a solution is classified right for thresholds in one interval, (score of the true first error, least score
+    before it] or (−∞, least score], so F1 only changes at the intervals' ends. Of several best stretches the longest
+    one counts, and of it the middle, since a threshold next to a score would fit its last digit.
     """
     truth = np.asarray(truth, np.int64)
     wrong = truth != NONE

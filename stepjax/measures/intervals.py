@@ -1,16 +1,16 @@
-"""How sure a share is."""
+"""Confidence intervals of a fraction."""
 
 import math
 from statistics import NormalDist
 
 
 def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The Wilson score interval of a share, `correct` of `total`; (0, 1) where there is nothing yet.
+    """The Wilson score interval of a fraction, `correct` of `total`; (0, 1) where `total` is 0.
 
     With p = correct / total and n = total: (p + z²/2n ± z·√(p(1 − p)/n + z²/4n²)) / (1 + z²/n) [Wilson 1927].
 
     Args:
-      z: how many standard deviations wide it is to either side; 1.96: 95 %.
+      z: half the width in standard deviations; 1.96: 95 %.
     """
     if total == 0:
         return 0.0, 1.0

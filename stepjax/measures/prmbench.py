@@ -8,7 +8,7 @@ import numpy as np
 from stepjax.measures.classification import confusion_matrix, f1_scores
 
 USEFULNESS = ("redundency", "redundancy", "circular")
-"""Kinds whose planted steps are true but useless: a model of correctness alone is not made to find them."""
+"""Kinds whose planted steps are true but useless: a model of correctness is not made to find them."""
 
 CORRECT = "correct"
 """The kind of solutions in which nothing was planted: a group of their own, in no total."""

@@ -1,4 +1,4 @@
-"""How well scores order the true before the false."""
+"""How well scores rank the true above the false."""
 
 import numpy as np
 from jaxtyping import Bool, Float

@@ -1,7 +1,7 @@
-"""Choosing one of N responses: best-of-N, pass@N, majority and weighted majority, on a pool of M ≥ N responses.
+"""Selection of one of N responses: best-of-N, pass@N, majority and weighted majority, on a pool of M ≥ N responses.
 
 A single subset of N responses is a noisy measure, so all figures are means over the pool's subsets: exact where the
-choice depends on an order alone, over random subsets where responses vote. Ties are broken evenly: what is counted is
+choice depends only on an order, over random subsets where responses vote. Ties are broken evenly: what is counted is
 the expected worth of the choice.
 """
 

@@ -1,4 +1,4 @@
-"""All figures of a process reward model on solutions of which the truth is known, step by step."""
+"""All figures of a process reward model on solutions with known step ratings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MOST_POSITIONS = 10
 
 @dataclass(frozen=True)
 class ScoredSolution:
-    """A solution with a model's scores and what is known of it; S steps.
+    """A solution with a model's scores and its known ratings; S steps.
 
     Attributes:
       right: P(step is right) by the model, in [0, 1].
@@ -42,7 +42,7 @@ class ScoredSolution:
 
 
 def step_score_report(solutions: Sequence[ScoredSolution], *, threshold: float = 0.5, bins: int = 10) -> dict[str, Any]:
-    """Figures by name; a part of which nothing is known is left out, a figure that is not determined is NaN.
+    """Figures by name; a part without known ratings is left out, a figure that is not determined is NaN.
 
     steps: AUC and ECE of P(right) against the rating, over all rated steps and by position, with the diagram's points.
     values: the same against values (AUC: of values of at least one half), and the mean absolute difference.
@@ -104,7 +104,7 @@ def _places(solutions: Sequence[ScoredSolution]) -> np.ndarray:
 
 
 def _pairs(solutions: Sequence[ScoredSolution], known: Callable[[ScoredSolution], Sequence[Any]]) -> np.ndarray:
-    """float[n, 3]: P(right), what is known, and the position, of each step of which it is known."""
+    """float[n, 3]: P(right), the known value and the position of each step that has one."""
     rows = [
         (p, truth, k)
         for s in solutions

@@ -1,4 +1,4 @@
-"""One number that makes a classifier's probabilities honest: its temperature [Guo 2017]."""
+"""Temperature scaling: one number that calibrates a classifier's probabilities [Guo 2017]."""
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,7 @@ def negative_log_likelihood(probabilities: Float[np.ndarray, "n C"], truth: Floa
 
 
 def fit_temperature(probabilities: Float[np.ndarray, "n C"], truth: Float[np.ndarray, "n C"]) -> float:
-    """The T in [0.05, 20] of the least negative log-likelihood; 1 where there is nothing to fit on.
+    """The T in [0.05, 20] of the least negative log-likelihood; 1 without data.
 
     The likelihood is concave in 1/T, so the golden-section search finds its one maximum.
     """

@@ -15,7 +15,7 @@ def causal_bias(
     key_positions: Int[Array, "B S"],
     key_segments: Int[Array, "B S"],
 ) -> Float[Array, "B T S"]:
-    """0 where a token may look: at tokens of its own segment (0 is padding) that do not come after it; else −1e30."""
+    """0 where a token may attend: to tokens of its own segment (0 is padding) that do not come after it; else −1e30."""
     same = query_segments[:, :, None] == key_segments[:, None, :]
     seen = same & (key_segments[:, None, :] > 0) & (key_positions[:, None, :] <= query_positions[:, :, None])
     return jnp.where(seen, 0.0, -1e30)
@@ -34,8 +34,8 @@ def attend(
 
     `scale` is 1 / √D unless given. Where `cap` is not 0, cap · tanh(scores / cap) takes the place of the scores.
 
-    The division by the softmax's sum comes after the product with the values: on D columns instead of S. A row that may
-    look nowhere (padding) gives the plain mean of the values: finite, and never read.
+    The division by the softmax's sum comes after the product with the values: on D columns instead of S. A row without
+    keys (padding) gives the plain mean of the values: finite, and never read.
     """
 
     def score(q: Array) -> Array:

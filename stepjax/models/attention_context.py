@@ -1,4 +1,4 @@
-"""What every layer of one pass shares: where the tokens stand, which of them see each other, and how they look."""
+"""Shared by the layers of one pass: positions of the tokens, which of them attend to each other, and the kernel."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ LayerKind = dict[str, Array]
 have in common is left out and costs nothing."""
 
 UNBOUNDED = 2**30
-"""The window of a layer that sees all of the past."""
+"""The window of a layer that attends to all of the past."""
 
 
 def layer_kinds(config: DecoderConfig) -> LayerKind:
@@ -34,7 +34,7 @@ def layer_kinds(config: DecoderConfig) -> LayerKind:
 
 
 class AttentionContext:
-    """Rotary angles and who sees whom in one pass, made once; layers of several kinds choose by their `LayerKind`.
+    """Rotary angles and masks of one pass, made once; layers of several kinds choose by their `LayerKind`.
 
     Queries are the tokens of the pass. Keys are the same tokens, or (`keys_at`) the slots of a cache.
     """
@@ -47,7 +47,7 @@ class AttentionContext:
         keys_at: tuple[Int[Array, "B S"], Int[Array, "B S"]] | None = None,
     ):
         self.config, self.segments = config, segments
-        # The kernels are for tokens that look at themselves; a decode step looks at a cache.
+        # The kernels are for self-attention of whole rows; a decode step attends to a cache.
         self.how = "xla" if keys_at is not None or positions.shape[1] == 1 else config.attention
         windows = sorted(set(config.windows)) or [0]
         self.windows = windows

@@ -13,7 +13,7 @@ def choose_attention(asked: str, config: DecoderConfig, mesh: Mesh) -> str:
     """`auto` is splash on TPU, cuDNN on an NVIDIA GPU where it has what the decoder needs, XLA elsewhere.
 
     Raises:
-      UserError: a kernel was asked for that these devices, or this decoder, cannot have.
+      UserError: the kernel does not run on these devices, or not for this decoder.
     """
     platform = mesh.devices.flat[0].platform
     reason = _cudnn_lacks(config)
@@ -31,7 +31,7 @@ def choose_attention(asked: str, config: DecoderConfig, mesh: Mesh) -> str:
 
 
 def _cudnn_lacks(config: DecoderConfig) -> str | None:
-    """What cuDNN's flash attention does not have of a decoder; None where it has all."""
+    """Why cuDNN's flash attention does not support a decoder; None where it does."""
     if jnp.dtype(config.dtype).itemsize != 2:
         return f"it computes in bfloat16, not in {jnp.dtype(config.dtype).name}"
     if config.attention_cap:

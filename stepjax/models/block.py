@@ -1,4 +1,4 @@
-"""One layer of a decoder: normalisation, seven projections and the gated MLP; attention lies between its halves."""
+"""One layer of a decoder: normalisation, seven projections and the gated MLP; attention is between its halves."""
 
 import functools
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The key-value cache of a decode loop, and attention of new tokens to it.
 
-Keys stand with their slots last and values with their features last: both products of a decode step then run along
+Keys are stored with their slots last and values with their features last: both products of a decode step then run along
 contiguous memory. Where the layers of a pass are unrolled, each has arrays of its own, so that nothing is copied to get
 at one layer; where they are scanned, they are stacked.
 """
@@ -62,7 +62,7 @@ class KeyValues:
 
 
 def quantised(x: Float[Array, "*rest D"]) -> tuple[Int[Array, "*rest D"], Float[Array, "*rest"]]:
-    """int8 numbers and the scale that they are to be multiplied with: the largest of each D becomes ±127."""
+    """int8 numbers and the scale to multiply them with: the largest of each D becomes ±127."""
     x = x.astype(jnp.float32)
     scale = jnp.maximum(jnp.max(jnp.abs(x), axis=-1), 1e-30) / 127
     return jnp.round(x / scale[..., None]).astype(jnp.int8), scale
@@ -76,7 +76,7 @@ class Cache:
     Attributes:
       layers: the keys and values, stacked, or a tuple with those of each layer.
       positions: int32[B, S], position of the token in a slot.
-      segments: int32[B, S], 0 where the slot holds nothing (also left padding), else the token's segment.
+      segments: int32[B, S], 0 where the slot is empty (also left padding), else the token's segment.
       index: int32[], the next slot to write.
     """
 

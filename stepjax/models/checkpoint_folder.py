@@ -1,4 +1,4 @@
-"""A Hugging Face checkpoint before its numbers are read: its folder, config.json, and where each tensor lies."""
+"""A Hugging Face checkpoint before its weights are read: its folder, config.json, and the file of each tensor."""
 
 import functools
 import json
@@ -62,13 +62,13 @@ class CheckpointFolder:
         files = sorted({str(file) for file in places.values()})
         for file in files:
             if Path(file).name != file or not file.endswith(".safetensors"):
-                raise UserError(f"{index}: {file[:80]!r} is no file of this folder")
+                raise UserError(f"{index}: {file[:80]!r} is not a file of this folder")
             if not (self.path / file).is_file():
                 raise UserError(f"{self.path}: {file}, which {INDEX} names, is missing")
         headers = {file: read_header(self.path / file) for file in files}
         for name, file in places.items():
             if name not in headers[file]:
-                raise UserError(f"{self.path / file}: tensor {str(name)[:100]} is missing, which {INDEX} says is there")
+                raise UserError(f"{self.path / file}: tensor {str(name)[:100]} is missing, which {INDEX} names")
         return {name: headers[file][name] for name, file in places.items()}
 
 
@@ -82,7 +82,7 @@ def open_checkpoint(name: str | Path) -> CheckpointFolder:
             raise UserError(f"{path}: no such folder")
         path = _download(str(name))
     if not (path / "config.json").is_file():
-        raise UserError(f"{path}: holds no config.json, so it is no Hugging Face checkpoint")
+        raise UserError(f"{path}: holds no config.json, so it is not a Hugging Face checkpoint")
     return CheckpointFolder(str(name), path, read_json_object(path / "config.json"))
 
 
@@ -92,19 +92,19 @@ def _download(name: str) -> Path:
     repository, _, revision = name.partition("@")
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=WANTED))
-    except Exception as error:  # network, authorisation, names: whatever the client meets
+    except Exception as error:  # network, authorisation, names: any error of the client
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{name}: neither a folder nor a model that the hub gives ({first[:200]})") from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; UserError where it is none."""
+    """A JSON object from a file; UserError where it is not one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is no JSON ({str(error)[:100]})") from None
+        raise UserError(f"{path}: not JSON ({str(error)[:100]})") from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: must hold a JSON object")
     return found

@@ -1,4 +1,4 @@
-"""What describes a decoder: sizes, norms, rotary positions, windows, kernels, dtypes."""
+"""Description of a decoder: sizes, norms, rotary positions, windows, kernels, dtypes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,11 @@ from stepjax.models.rope import Rope, RopeScaling
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """What distinguishes one decoder from another; `dtype` computes, `param_dtype` stores.
+    """All parameters of a decoder; `dtype` computes, `param_dtype` stores.
 
     Attributes:
       vocab: rows of the embedding.
-      entries: ids from this one on stand for nothing (rows added for the mesh, or beyond the tokenizer): their logits
+      entries: ids from this one on are unused (rows added for the mesh, or beyond the tokenizer): their logits
         are −1e30; None: all are entries.
       heads, kv_heads, head_dim: heads × head_dim need not equal the width.
       rope_theta, rope_scaling: rotary positions.
@@ -24,15 +24,15 @@ class DecoderConfig:
       query_scale: factor of the attention scores; None: 1 / √head_dim.
       attention_cap, logit_cap: bound c of c · tanh(x / c) on attention scores and logits; 0: none.
       embed_scale: factor of the embedded tokens.
-      norm_offset: what is added to a norm's weight (1 where checkpoints store weight − 1).
-      post_norms: norms after attention and MLP too, before each is added to the residual stream.
+      norm_offset: added to a norm's weight (1 where checkpoints store weight − 1).
+      post_norms: also norms after attention and MLP, before each is added to the residual stream.
       activation: of the gated MLP: silu, gelu_tanh or gelu.
       qkv_bias, output_bias, mlp_bias: biases of the projections.
       qk_norm: norms on the heads of query and key, before the rotation.
       tied: one table for input and output embedding.
       attention: how a whole row attends to itself: xla, splash (TPU) or cudnn (NVIDIA GPU).
       remat, remat_policy: recompute a layer's activations in the backward pass; which of them are kept all the same.
-      unroll: layers in one turn of the layer loop.
+      unroll: layers per iteration of the layer loop.
       cache_dtype: of cached keys and values: bfloat16, int8 (with a scale a token and head) or None, `dtype`.
       lora: low-rank adapters on the projections.
     """

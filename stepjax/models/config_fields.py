@@ -7,7 +7,7 @@ from stepjax.errors import UserError
 
 
 class Fields:
-    """A config.json, read field by field; UserError names the field that is missing or unfit."""
+    """A config.json, read field by field; UserError names the field that is missing or not supported."""
 
     def __init__(self, where: str, values: Mapping[str, Any]):
         self.where, self.values = where, values

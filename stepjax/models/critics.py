@@ -1,4 +1,4 @@
-"""A critic whose streams do not all stand on one trunk: a shared one, trunks of their own, process reward models.
+"""A critic whose streams do not all share one trunk: a shared one, trunks of their own, process reward models.
 
 Where every stream shares one trunk, `ScoreModel` is the critic and this module is not used.
 """
@@ -19,7 +19,7 @@ OWN = "own_"
 
 @dataclass(frozen=True)
 class ValueHead:
-    """How the values of one stream are read.
+    """How the values of one stream are computed.
 
     Attributes:
       stream: its name.
@@ -34,7 +34,7 @@ class ValueHead:
 
 
 class Critics(nnx.Module):
-    """Values of N streams: a column of a shared `ScoreModel`, a `ScoreModel` of its own, or a PRM's expected worth."""
+    """Values of N streams: a column of a shared `ScoreModel`, a `ScoreModel` of its own, or a PRM's expected reward."""
 
     def __init__(
         self,

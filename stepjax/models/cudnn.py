@@ -14,7 +14,7 @@ def cudnn_attention(
     *,
     scale: float | None = None,
 ) -> Float[Array, "B H T D"]:
-    """softmax(q·k · scale) v over what each token sees; sums in float32, inputs in bfloat16 or float16.
+    """softmax(q·k · scale) v over the keys of each token's mask; sums in float32, inputs in bfloat16 or float16.
 
     `scale` is 1 / √D unless given. The kernel keeps no scores; `seen` (segments, windows) is one mask for all heads.
     """

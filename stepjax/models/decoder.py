@@ -26,7 +26,7 @@ _CONTRACTED = {"query": 1, "key": 1, "value": 1, "output": 2, "gate": 1, "up": 1
 """Of each projection's weight: how many dimensions, the leading ones, are contracted."""
 
 _STREAMED = 8 * 2**20
-"""Bytes of layers that no CPU core keeps in its cache from one decode step to the next."""
+"""Bytes of layers that do not stay in a CPU core's cache from one decode step to the next."""
 
 
 class Trunk(nnx.Module):

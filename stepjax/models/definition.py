@@ -22,7 +22,7 @@ def param(
 
 
 class Definition(Generic[M]):
-    """What a module is without its numbers.
+    """A module without its parameters' values.
 
     Attributes:
       shapes: nested dict of `jax.ShapeDtypeStruct`, the tree that `init` returns.
@@ -75,7 +75,7 @@ class Definition(Generic[M]):
         return jax.tree.map(lambda s, a: named_sharding(mesh, a, s.shape), self.shapes, self.axes)
 
     def gathered(self, params: Params, dtype: Any) -> Params:
-        """The parameters in `dtype` (norms as they are), no longer divided over fsdp; for use inside `jax.jit`.
+        """The parameters in `dtype` (norms unchanged), no longer divided over fsdp; for use inside `jax.jit`.
 
         For many passes in a row: one copy is made before them, in place of one in each.
         """
@@ -89,7 +89,7 @@ class Definition(Generic[M]):
     def sharded_init(self, key: jax.Array, mesh: Mesh, **given: Params) -> Params:
         """Fresh parameters, each made in its own shard; `given` sub-trees (a trained trunk, say) take their place.
 
-        What is given is not copied, where it already lies as it should.
+        Given arrays that have the right sharding already are not copied.
         """
         with jax.set_mesh(mesh):
             make = jax.jit(
@@ -99,7 +99,7 @@ class Definition(Generic[M]):
 
 
 def _replaced(params: Params, given: Params, shardings: Params) -> Params:
-    """`params` and the leaves of `given`, which are no copies where they lie as `shardings` say."""
+    """`params` and the leaves of `given`, which are not copied where they have `shardings` already."""
     inner = {
         k: _replaced(params.get(k, {}), v, shardings[k]) if isinstance(v, dict) else jax.device_put(v, shardings[k])
         for k, v in given.items()

@@ -1,4 +1,4 @@
-"""Families of open checkpoints: how each one's config.json describes a decoder, and what its tensors are called.
+"""Families of open checkpoints: how each one's config.json describes a decoder, and the names of its tensors.
 
 A new family is an entry of `FAMILIES`. A field or value that changes the computation in a way the decoder does not have
 is refused, never ignored.
@@ -29,7 +29,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "num_local_experts": (None, 0),
     "is_encoder_decoder": (None, False),
 }
-"""Fields of any config.json whose other values the decoder cannot follow."""
+"""Fields of any config.json that the decoder supports only with these values."""
 
 LAYER = {
     "attention_norm": "input_layernorm",
@@ -44,7 +44,7 @@ LAYER = {
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
-"""Weights of a layer and their modules, as nearly all families call them."""
+"""Weights of a layer and their modules, as named by nearly all families."""
 
 SANDWICH = {
     **LAYER,
@@ -66,7 +66,7 @@ class Family:
       modules: of a layer's weights.
       head_dim: where config.json has no head_dim; 0: width / heads.
       activation: the field with the MLP's activation.
-      tied: whether the embeddings are tied where config.json does not say.
+      tied: whether the embeddings are tied where config.json does not state it.
     """
 
     model_type: str

@@ -1,7 +1,7 @@
-"""Arithmetic of a model: floating-point operations that its mathematics needs, however they are computed.
+"""Arithmetic of a model: floating-point operations of its mathematics, independent of the implementation.
 
-2 a parameter that a token is multiplied with, 4 a channel of the query heads for each token that it attends to; three
-times as much to train, with nothing added for what is recomputed [Chowdhery 2022, appendix B].
+2 per parameter that a token is multiplied with, 4 per channel of the query heads for each token that it attends to;
+three times as much for training, without recomputation [Chowdhery 2022, appendix B].
 """
 
 import math
@@ -37,7 +37,7 @@ def attention_channels(definition: Definition) -> int:
 
 
 def forward_flops(definition: Definition, *, tokens: float, pairs: float) -> float:
-    """Of a forward pass over `tokens` tokens that look at `pairs` tokens in all (n²/2 for a causal row of n)."""
+    """Of a forward pass over `tokens` tokens that attend to `pairs` tokens in total (n²/2 for a causal row of n)."""
     return 2.0 * product_params(definition) * tokens + 4.0 * attention_channels(definition) * pairs
 
 
@@ -50,7 +50,7 @@ def _leaves(axes: Mapping[str, Any], shapes: Params) -> Iterator[tuple[tuple[str
 
 
 def _tied_tables(shapes: Params) -> int:
-    """Entries of the embeddings that stand for an output matrix: those of models with a trunk and nothing on it."""
+    """Entries of the embeddings that are output matrices: those of models with a trunk and nothing on it."""
     total = math.prod(shapes["trunk"]["embedding"].shape) if set(shapes) == {"trunk"} else 0
     for name, part in shapes.items():
         if isinstance(part, dict) and name != "trunk":

@@ -1,4 +1,4 @@
-"""What stands on a trunk: a language model's logits, or a few scores a token (critic, process reward model)."""
+"""Heads on a trunk: a language model's logits, or a few scores per token (critic, process reward model)."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ class LanguageModel(nnx.Module):
             self.unembedding = param(rngs, (config.width, config.vocab), ("embed", "vocab"), init, config.param_dtype)
 
     def logits(self, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        """Logits in float32; ids that are no entries of the vocabulary have −1e30."""
+        """Logits in float32; ids that are not entries of the vocabulary have −1e30."""
         config = self.trunk.config
         table = self.trunk.embedding[...].T if config.tied else self.unembedding[...]
         logits = jnp.matmul(hidden, table.astype(config.dtype), preferred_element_type=jnp.float32)
@@ -70,13 +70,13 @@ class LanguageModel(nnx.Module):
 
 
 class ScoreModel(nnx.Module):
-    """A trunk with `outputs` scores a token: one value a reward stream (critic), or one logit a class (PRM)."""
+    """A trunk with `outputs` scores per token: one value per reward stream (critic), or one logit per class (PRM)."""
 
     def __init__(self, config: DecoderConfig, outputs: int, rngs: nnx.Rngs, *, absent: int | None = None):
         """`absent`: the output whose class is impossible, a logit of almost −∞."""
         self.absent = absent
         self.trunk = Trunk(config, rngs)
-        # Zero: a fresh critic says 0 everywhere, a fresh PRM finds all classes equally likely.
+        # Zero: a new critic has value 0 everywhere, a fresh PRM finds all classes equally likely.
         self.head = param(
             rngs, (config.width, outputs), ("embed", "outputs"), nnx.initializers.zeros, config.param_dtype
         )
@@ -92,12 +92,12 @@ class ScoreModel(nnx.Module):
 
 
 class StepReader(nnx.Module):
-    """A score model that also reads how likely each token was to a language model of its own.
+    """A score model that also reads each token's probability under a language model of its own.
 
     The language model (trunk and output embedding) predicts each token before it is read; layers on top see the hidden
-    state and that log-probability. What such a model cannot foresee in a step is what may be wrong with it, so a small
-    one learns to judge from far fewer labels than with a head alone. Trained on good steps besides, as the token-level
-    verifier of [Cobbe 2021] is on solutions.
+    state and that log-probability. Tokens of a step that such a model does not expect may be wrong, so a small one
+    needs far fewer labels than with only a head. It is also trained on good steps, as the token-level verifier of
+    [Cobbe 2021] is on solutions.
     """
 
     def __init__(self, config: DecoderConfig, layers: int, outputs: int, rngs: nnx.Rngs, *, absent: int | None = None):

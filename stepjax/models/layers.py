@@ -19,7 +19,7 @@ REMAT_POLICIES: dict[str, Any] = {
     "dots": jax.checkpoint_policies.dots_saveable,
     "weight_dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
-"""What a layer keeps for its backward pass: nothing, all matrix products, or those with weights alone."""
+"""Activations that a layer keeps for its backward pass: none, all matrix products, or only those with weights."""
 
 
 class Layers(nnx.Module):

@@ -2,7 +2,7 @@
 
 y = x·W + (alpha / rank) · (x·A)·B with A [in, rank] and B [rank, out], for each adapted projection of each layer; B
 starts at 0, so that a fresh adapter changes nothing. A and B are parameters of their own, `NAME_lora_a` and
-`NAME_lora_b`, beside the weight `NAME` that they adapt: float32, sharded as its dimensions are, stacked over layers.
+`NAME_lora_b`, next to the weight `NAME` that they adapt: float32, sharded as its dimensions are, stacked over layers.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class LoRA:
 
 
 def add_adapters(layers: Any, lora: LoRA | None, count: int, rngs: nnx.Rngs) -> None:
-    """Declares the adapters of `count` stacked layers beside the weights that `layers` already has."""
+    """Declares the adapters of `count` stacked layers, next to the weights that `layers` already has."""
     for name in lora.modules if lora is not None else ():
         weight: nnx.Param = getattr(layers, name)
         axes, inputs = weight.get_metadata("axes"), _inputs(name)
@@ -77,7 +77,7 @@ def low_rank(
     x: jax.Array,
     second: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> jax.Array | None:
-    """What the adapter of one layer's projection adds; None where it has none.
+    """The output of the adapter of one layer's projection; None where it has none.
 
     `product(x, A)` and `second(x·A, B)` multiply as the projection does; `second` is `product` where not given.
     """

@@ -37,7 +37,7 @@ PLAIN: dict[str, tuple[Any, ...]] = {
     "modules_to_save": (None, []),
     "trainable_token_indices": (None,),
 }
-"""Fields of an adapter's config whose other values these adapters do not have."""
+"""Fields of an adapter's config that are supported only with these values."""
 
 
 class AdapterFolder(CheckpointFolder):
@@ -49,7 +49,7 @@ class AdapterFolder(CheckpointFolder):
 
 
 def open_adapter(path: str | Path, family: Family) -> tuple[AdapterFolder, LoRA]:
-    """An adapter by folder, and what it is.
+    """An adapter by folder, with its description.
 
     Raises:
       UserError: no adapter there, or one that adapts something else than whole projections of all layers.
@@ -69,15 +69,17 @@ def open_adapter(path: str | Path, family: Family) -> tuple[AdapterFolder, LoRA]
     for tensor in folder.tensors:
         found = _NAME.fullmatch(tensor)
         if found is None or found[2] not in of_family:
-            raise UserError(f"{folder.path / WEIGHTS}: {tensor[:100]} adapts what is no projection of a layer")
+            raise UserError(
+                f"{folder.path / WEIGHTS}: {tensor[:100]} adapts something other than a projection of a layer"
+            )
         modules.add(of_family[found[2]])
     if not modules:
-        raise UserError(f"{folder.path / WEIGHTS}: there is no adapter in it")
+        raise UserError(f"{folder.path / WEIGHTS}: it has no adapters")
     return folder, LoRA(rank, float(alpha), tuple(name for name in MODULES if name in modules))
 
 
 def load_adapter(path: str | Path, definition: Definition, lora: LoRA, family: Family, mesh: Mesh) -> Params:
-    """The adapters of a `LanguageModel` with adapters, in their shards: a tree of these leaves alone.
+    """The adapters of a `LanguageModel` with adapters, in their shards: a tree of only these leaves.
 
     Raises:
       UserError: no such adapter, one of another rank, scale or set of modules, or of another model's shape.
@@ -98,7 +100,7 @@ def save_adapter(
     """Writes the adapters among the parameters of a `LanguageModel` as a folder that PEFT loads.
 
     Args:
-      base: name or folder of the model that they stand on.
+      base: name or folder of the model that they adapt.
       task: PEFT's task_type.
 
     Raises:
@@ -133,7 +135,7 @@ def save_adapter(
 
 
 def _places(shapes: Mapping[str, Any], family: Family) -> dict[tuple[str, ...], Place]:
-    """Where each adapter's numbers lie: A as [rank, in], B as [out, rank], a tensor a layer."""
+    """Tensors of each adapter: A as [rank, in], B as [out, rank], a tensor a layer."""
     places: dict[tuple[str, ...], Place] = {}
     for name, leaf in shapes["trunk"]["layers"].items():
         weight, end = (name.removesuffix(A), "A") if name.endswith(A) else (name.removesuffix(B), "B")

@@ -24,12 +24,12 @@ from stepjax.models.weights import read_params, trunk_place, written_tensors
 from stepjax.parallel import is_main_process, make_mesh
 
 SHARD_BYTES = 5 * 10**9
-"""Largest file that is written, unless one tensor alone is larger."""
+"""Largest file that is written, unless a single tensor is larger."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedModel:
-    """A language model with its numbers.
+    """A language model with its parameters.
 
     Attributes:
       config: the decoder.
@@ -67,7 +67,7 @@ class PretrainedModel:
     ) -> Float[Array, "B T V"]:
         """Logits, float32: position t predicts token t + 1.
 
-        Rows are whole unless `segments` says otherwise: 0 is padding, and tokens see only those of their own segment.
+        Rows are whole unless `segments` is given: 0 is padding, and tokens see only those of their own segment.
         `positions` count from 0 in each segment; without them the columns count.
         """
         tokens = jnp.asarray(tokens, jnp.int32)
@@ -109,7 +109,7 @@ def load_pretrained(
 
     Args:
       path: a folder with config.json and safetensors weights (one file, or an index of several).
-      mesh: over which the parameters are sharded; None: the first device alone.
+      mesh: over which the parameters are sharded; None: only the first device.
       dtype: of the computation (norms, softmax and logits are float32 all the same); None: that of the parameters.
       param_dtype: of the parameters; None: the checkpoint's.
 
@@ -139,7 +139,7 @@ def save_pretrained(
 
     Args:
       path: the folder, new or empty; files of the same names are replaced.
-      tokenizer: a Hugging Face tokenizer, saved beside the weights.
+      tokenizer: a Hugging Face tokenizer, saved with the weights.
       generation_config: for generation_config.json.
       shard_bytes: weights above this size are written to several files with an index.
 

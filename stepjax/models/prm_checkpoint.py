@@ -17,7 +17,7 @@ from stepjax.models.weights import Place, read_params, trunk_place
 from stepjax.parallel import put
 
 PREFIXES = ("model.", "pretrained_model.model.")
-"""What stands before the trunk's tensors; the second where a model was saved inside of a wrapper."""
+"""Prefixes of the trunk's tensors; the second where a model was saved inside of a wrapper."""
 
 HEADS = {
     "two_layer": {

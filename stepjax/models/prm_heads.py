@@ -1,8 +1,8 @@
-"""Heads of process reward models and verifiers: scores a token, on a trunk.
+"""Heads of process reward models and verifiers: scores per token, on a trunk.
 
-`outputs` of a `ScoreModel` say what it is: three logits (bad, neutral, good), two (bad, good) or one. One output is
-the log-odds of good where it was trained as such (a public value head), or a score of its own: an outcome reward model
-reads it at the last step, a token-level verifier [Cobbe 2021] at every token.
+The number of `outputs` of a `ScoreModel` tells its kind: three logits (bad, neutral, good), two (bad, good) or one. One
+output is the log-odds of good where it was trained as such (a public value head), or a score of its own: an outcome
+reward model reads it at the last step, a token-level verifier [Cobbe 2021] at every token.
 """
 
 import jax

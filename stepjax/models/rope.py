@@ -13,7 +13,7 @@ Angles = tuple[Float[Array, "B 1 T h"], Float[Array, "B 1 T h"]]
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How frequencies are stretched from the context that a model was first trained on.
+    """Scaling of the frequencies from the context of the first training.
 
     Attributes:
       kind: "linear" [Chen 2023], "llama3" (long wavelengths only, as in Llama 3.1) or "yarn" [Peng 2023].

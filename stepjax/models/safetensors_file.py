@@ -1,7 +1,7 @@
 """The safetensors format: a file's tensors by name, sliced without reading the rest; files written tensor by tensor.
 
 A file is eight bytes (the header's length, little-endian), a JSON header (name → dtype, shape, byte range) and the
-numbers. Every length in it is checked before it is believed.
+numbers. Every length in it is validated before it is used.
 """
 
 import json
@@ -36,7 +36,7 @@ LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of a file: where its numbers lie."""
+    """A tensor of a file: dtype, shape and byte range."""
 
     file: Path
     dtype: np.dtype
@@ -62,7 +62,7 @@ class Entry:
 
 
 def read_header(path: Path) -> dict[str, Entry]:
-    """The tensors of a file by name; UserError where it is no whole safetensors file."""
+    """The tensors of a file by name; UserError where it is not a whole safetensors file."""
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
@@ -73,9 +73,9 @@ def read_header(path: Path) -> dict[str, Entry]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
-        raise UserError(f"{path}: not a safetensors file (its header is no JSON)") from None
+        raise UserError(f"{path}: not a safetensors file (its header is not JSON)") from None
     if not isinstance(header, dict):
-        raise UserError(f"{path}: not a safetensors file (its header is no JSON object)")
+        raise UserError(f"{path}: not a safetensors file (its header is not a JSON object)")
     found = {
         str(name): _entry(path, str(name), value, 8 + length)
         for name, value in header.items()

@@ -1,4 +1,4 @@
-"""Splash attention on TPU: a blockwise kernel that skips what the causal mask or a window hides."""
+"""Splash attention on TPU: a blockwise kernel that skips blocks outside of the causal mask or a window."""
 
 import math
 
@@ -28,8 +28,8 @@ def splash_attention(
 ) -> Float[Array, "B H T D"]:
     """Causal attention within segments; scores and sums in float32.
 
-    A token sees those of its segment among the `window` tokens that end with itself (0: all before it). Columns stand
-    for positions: a segment's tokens must lie side by side, as they do in padded and in packed rows. Padding (segment
+    A token sees those of its segment among the `window` tokens that end with itself (0: all before it). Columns are
+    positions: a segment's tokens must be adjacent, as they do in padded and in packed rows. Padding (segment
     0) sees padding. Rows and heads are divided over the mesh in context, and padded to whole blocks.
 
     Args:

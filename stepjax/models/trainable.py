@@ -11,7 +11,7 @@ from stepjax.models.lora import is_adapter
 from stepjax.programs import abstract
 
 Chosen = Callable[[tuple[str, ...]], bool]
-"""Says of a parameter's path whether it belongs to the part."""
+"""Predicate: whether the parameter at a path is trained."""
 
 
 def everything(path: tuple[str, ...]) -> bool:
@@ -23,7 +23,7 @@ def without_adapters(path: tuple[str, ...]) -> bool:
 
 
 def adapters_and_heads(path: tuple[str, ...]) -> bool:
-    """All but the weights of trunks and of the output embedding: what is trained where the base stands still."""
+    """All but the weights of trunks and of the output embedding: what is trained where the base is frozen."""
     return is_adapter(path) or ("trunk" not in path and path[-1] != "unembedding")
 
 
@@ -56,7 +56,7 @@ def join(ours: Params, frozen: Params) -> Params:
 
 
 class Trainable:
-    """The chosen parameters of a definition, to make optimisers, states and checkpoints of.
+    """The chosen parameters of a definition, for optimisers, states and checkpoints.
 
     Attributes:
       definition: of the whole module.

@@ -1,4 +1,4 @@
-"""Parameters from and to a checkpoint's tensors: which one, how its dimensions fold, and the slices between."""
+"""Mapping between parameters and a checkpoint's tensors: names, folded dimensions, and slices."""
 
 import functools
 import math
@@ -26,10 +26,10 @@ FOLDS = {"query": (1, 2), "key": (1, 2), "value": (1, 2), "output": (2, 1)}
 
 @dataclass(frozen=True)
 class Place:
-    """Where a parameter's numbers lie in a checkpoint.
+    """Place of a parameter in a checkpoint.
 
     Attributes:
-      names: the tensor, or one a layer.
+      names: the tensor, or one per layer.
       folds: how many of the parameter's dimensions (the layers' apart) make up each dimension of the tensor, in the
         parameter's order.
       transposed: the tensor has its two dimensions the other way round.
@@ -83,7 +83,7 @@ class Place:
 
 
 def trunk_place(family: Family, path: Path, layers: int, prefix: str = "model.") -> Place | None:
-    """Where a parameter of a `LanguageModel` lies; None where it is none of its own (a head, say)."""
+    """Place of a parameter of a `LanguageModel`; None where it is not one of its own (a head, say)."""
     if path == ("trunk", "embedding"):
         return Place((f"{prefix}embed_tokens.weight",), False, (1, 1), padded=0)
     if path == ("unembedding",):
@@ -111,7 +111,7 @@ def read_params(
     """Parameters from the tensors of a checkpoint, each device's part read and cast on its own.
 
     Args:
-      places: where each leaf of `shapes` lies; leaves without a place are left out.
+      places: of each leaf of `shapes`; leaves without a place are left out.
       shapes, shardings: trees of `jax.ShapeDtypeStruct` and of `NamedSharding`.
       rows: real rows of a padded dimension, the checkpoint's vocabulary.
 
@@ -123,7 +123,7 @@ def read_params(
         _check(checkpoint, places[path], leaf, rows)
     kinds = dict(_flat(shardings))
     found: Params = {}
-    # The largest first: what is read in passing is then largest while least is held.
+    # The largest first: the largest temporary copy is then made while the least is held.
     for path, leaf in sorted(leaves, key=lambda x: -math.prod(x[1].shape)):
         node = found
         for key in path[:-1]:

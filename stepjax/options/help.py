@@ -1,92 +1,137 @@
 """What `stepjax --help`, `stepjax COMMAND --help` and `stepjax options` print."""
 
 import functools
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from stepjax import __version__
 from stepjax.config import Config, StreamOptions, options_of
 from stepjax.errors import UserError
+from stepjax.options.names import COMMANDS, short_name
 
-CONFIG = "--config=FILE.py", "the recipe (default: quickstart; also the name of one that comes with stepjax)"
-CHANGE = (
-    "--config.ppo.epochs=2",
-    "change one option; `stepjax options` lists all of them, `stepjax options ppo.` those of PPO",
-)
-WORKDIR = "--workdir=DIR", "where the run lives (default: runs/quickstart); the same command continues it"
+CONFIG = "--config=FILE.py", "the config: a file, or the name of one that comes with stepjax (default: quickstart)"
+CHANGE = "--config.ppo.epochs=2", "change one option; `stepjax options` lists all, `stepjax options WORD` some"
+WORKDIR = "--workdir=DIR", "the run's folder (default: runs/quickstart); the same command continues the run"
 
 OWN: dict[str, tuple[tuple[str, str], ...]] = {
     "plan": (
         ("--topology=v5e:16x16", "kind of chip (v4, v5e, v5p, v6e, tpu7x) and chips along each axis"),
         ("--mesh=1x64x4", "devices along data, fsdp and tensor, in place of config.mesh"),
-        ("--programs=score,update", "only these programs; tokens a second and chip-hours are then left out"),
-        ("--sweep", "all splits of the devices, with half, the same and twice the prompts; the best first"),
-        ("--json", "for scripts"),
+        ("--programs=score,update", "only these programs; without tokens per second and chip-hours"),
+        ("--sweep", "all meshes of the devices, with half, the same and twice the prompts; the best first"),
+        ("--json", "print JSON, for scripts"),
     ),
     "bench": (
         ("rollout, score, credit, update or iteration", "what is timed; comes first"),
-        ("--json", "one line a repeat and one with the medians, for scripts"),
-        ("--profile", "trace one more run and list its largest costs"),
+        ("--json", "print one JSON line per repeat and one with the medians, for scripts"),
+        ("--profile", "trace one more run and list its most expensive operations"),
     ),
     "compare": (
-        ("RUN…", "work directories of finished runs; those that differ in seed and base alone are one row"),
+        ("RUN…", "work directories of finished runs; those that differ only in seed and base are one row"),
         ("--markdown", "a Markdown table"),
     ),
 }
-"""Arguments of single commands that are no options of the config."""
+"""Arguments of single commands that are not options of the config."""
 
 WITHOUT = {
     "compare": (CONFIG, CHANGE, WORKDIR),
     "report": (CONFIG, CHANGE),
     **dict.fromkeys(("plan", "bench", "data"), (WORKDIR,)),
 }
-"""Which of the common arguments mean nothing to a command."""
+"""Common arguments that a command does not use."""
 
-SECTIONS = {"eval": "eval.", "data": "data.", "label": "label.", "export": "export.", "bench": "bench."}
-"""Of each command with a section of its own: the options' common beginning."""
+WIDTH = 100
+"""Columns of the help where it is not printed to a terminal."""
 
-SHORTENED = ("data", "label", "bench")
+
+class Entry(NamedTuple):
+    """An option as the help shows it: its full name, its short one (None: it has none), its default, its meaning."""
+
+    name: str
+    short: str | None
+    default: str
+    meaning: str
 
 
 def usage(commands: Mapping[str, Callable]) -> str:
     """All commands, a line each."""
     title = f"stepjax {__version__}: step-level PPO on process reward models"
     lines = [title, "", "usage: stepjax COMMAND [options]", ""]
-    lines += [f"  {name:<12}{_meaning(command)}" for name, command in commands.items()]
-    lines += ["", *_table((CONFIG, CHANGE, WORKDIR)), "", "`stepjax COMMAND --help` says more of one command."]
+    lines += _table([(name, _meaning(command)) for name, command in commands.items()], least=10)
+    lines += ["", *_table((CONFIG, CHANGE, WORKDIR)), "", "`stepjax COMMAND --help` lists a command's own options."]
     return "\n".join(lines)
 
 
 def command_help(name: str, command: Callable) -> str:
-    """One command: what it does, its own arguments, and the options of its section."""
+    """One command: what it does, its own arguments, and the options of its section, the short ones first."""
     common = [x for x in (CONFIG, CHANGE, WORKDIR) if x not in WITHOUT.get(name, ())]
-    lines = [f"stepjax {name}: {_meaning(command)}", "", *_table((*OWN.get(name, ()), *common))]
-    if section := SECTIONS.get(name):
-        short = f"; `--config.NAME=…` is short for `--config.{section}NAME=…` where no other option has the name"
-        lines += ["", f"Options of this command{short if name in SHORTENED else ''}:", "", options(section)]
+    lines = [*_wrapped(f"stepjax {name}: {_meaning(command)}"), "", *_table((*OWN.get(name, ()), *common))]
+    if name in COMMANDS:
+        entries = [e for e in _entries() if e.name.startswith(f"{name}.")]
+        lines += ["", *_wrapped(f"Options of this command; --config.NAME is short for --config.{name}.NAME:"), ""]
+        lines += [line for e in entries if e.short for line in _shown(e.short, e)]
+        if long := [e for e in entries if not e.short]:
+            lines += ["", "Options in full, because the short name is that of another option:", ""]
+            lines += [line for e in long for line in _shown(e.name, e)]
     return "\n".join(lines)
 
 
 def options(part: str = "") -> str:
-    """Every option whose name contains `part`: its name, its default, its meaning. UserError: there is none."""
+    """Every option whose name contains `part`: name, short name, default, meaning. UserError: there is none."""
     lines = []
-    for name, field in options_of(Config):
-        default = functools.reduce(getattr, name.split("."), Config())
-        if isinstance(default, dict):
-            found = [(n, f, f"={f.default!r}") for n, f in options_of(StreamOptions, f"{name}.NAME.")]
-            if any(part in n for n, *_ in found):
-                lines.append(f"--config.{name}.NAME\n      {field.metadata['doc']}:")
-        else:
-            found = [(name, field, f"={default!r}")]
-        lines += [f"--config.{n}{shown}\n      {f.metadata['doc']}" for n, f, shown in found if part in n]
+    for entry in _entries():
+        if part in entry.name:
+            section = entry.name.partition(".")[0]
+            short = f"   (stepjax {section}: --config.{entry.short})" if entry.short else ""
+            lines += _shown(entry.name, entry, short)
     if not lines:
         raise UserError(f"no option has {part!r} in its name; `stepjax options` lists all of them")
     return "\n".join(lines)
+
+
+def _entries() -> list[Entry]:
+    """Every option; those of a reward stream, with `NAME` for the stream's name, after the option that holds them."""
+    found = []
+    for name, field in options_of(Config):
+        default = functools.reduce(getattr, name.split("."), Config())
+        streams = isinstance(default, dict)
+        found.append(_entry(f"{name}.NAME" if streams else name, "" if streams else f"={default!r}", field.metadata))
+        if streams:
+            stream = options_of(StreamOptions, f"{name}.NAME.")
+            found += [_entry(n, f"={f.default!r}", f.metadata) for n, f in stream]
+    return found
+
+
+def _entry(name: str, default: str, metadata: Mapping[str, str]) -> Entry:
+    section = name.partition(".")[0]
+    return Entry(name, short_name(name, section) if section in COMMANDS else None, default, metadata["doc"])
+
+
+def _shown(name: str, entry: Entry, note: str = "") -> list[str]:
+    return [f"--config.{name}{entry.default}{note}", *_wrapped(entry.meaning, "      ")]
 
 
 def _meaning(command: Callable) -> str:
     return (command.__doc__ or "").strip()
 
 
-def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(26, *(len(name) for name, _ in rows)) + 2
-    return [f"  {name:<{width}}{meaning}" for name, meaning in rows]
+def _table(rows: Sequence[tuple[str, str]], least: int = 26) -> list[str]:
+    """Names and meanings in two columns; the second at most as wide as the screen leaves it."""
+    width = max(least, *(len(name) for name, _ in rows)) + 4
+    return [line for name, meaning in rows for line in _wrapped(meaning, " " * width, f"  {name}".ljust(width))]
+
+
+def _wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
+    """Lines no wider than the terminal, or than `WIDTH` columns where the output is not one."""
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    wrap = textwrap.TextWrapper(
+        width=max(width, len(indent) + 24),
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrap.wrap(text)

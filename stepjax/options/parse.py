@@ -2,16 +2,32 @@
 
 import contextlib
 import io
+import re
 import traceback
 import types
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from stepjax.config import Config, options_of
+from stepjax.config import Config
 from stepjax.errors import UserError, nearest
+from stepjax.options.names import STREAMS, closest, full_name, is_option, is_section
 from stepjax.options.recipes import from_dict
+
+
+class Parsed(NamedTuple):
+    """A command line, read.
+
+    Attributes:
+      config: all options, those of the command line in the place of those of the config file.
+      workdir: the work directory; None where the command line names none.
+    """
+
+    config: Config
+    workdir: Path | None
 
 
 def find_config(name: str) -> Path:
@@ -26,29 +42,49 @@ def find_config(name: str) -> Path:
     raise UserError(f"--config={name}: no such file{nearest(name, known)}")
 
 
-def parse(argv: list[str], default: str) -> tuple[Config, Path | None, list[str]]:
+def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart") -> Parsed:
     """Reads `--config`, `--config.a.b=value` and `--workdir` from a command line.
 
-    Returns:
-      the config, the work directory (None where it was not named) and the arguments that are no options.
+    Args:
+      section: the section whose options may be written short, `--config.b=value` for `--config.section.b=value`,
+        where the short name is not that of another option; "": no section's.
+      default: the config file where the command line names none.
+
+    Raises:
+      UserError: one line for a name or value that is wrong, or for an argument that is not an option.
     """
-    argv = [_resolve(a) for a in argv]
-    if not any(a == "--config" or a.startswith("--config=") for a in argv):
-        argv = [f"--config={find_config(default)}", *argv]
+    typed = [_resolve(a) for a in argv]
+    if not any(a == "--config" or a.startswith("--config=") for a in typed):
+        typed = [f"--config={find_config(default)}", *typed]
+    full = [_in_full(a, section) for a in typed]
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the work directory", flag_values=values)
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["stepjax", *argv])
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["stepjax", *full])
     try:
         # The flag library prints its own report of a broken config file: ours is the one line that counts.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            rest = values(["stepjax", *argv])[1:]
+            rest = values(["stepjax", *full])[1:]
             config = values.config
     except Exception as error:  # a config file may raise anything
-        raise UserError(_explain(argv, error)) from error
+        raise UserError(_explain(full, section, error)) from error
+    no_more(rest)
     if isinstance(config, types.FunctionType) or not isinstance(config, ConfigDict):
         raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
-    workdir = Path(values.workdir) if values.workdir is not None else None
-    return from_dict(config), workdir, rest
+    return Parsed(from_dict(config), Path(values.workdir) if values.workdir is not None else None)
+
+
+def no_more(rest: Sequence[str], known: str = "Options are written --config.name=value") -> None:
+    """UserError where arguments are left that a command does not take; `known` says which ones it takes."""
+    if rest:
+        raise UserError(f"what is {rest[0]!r}? {known}")
+
+
+def _in_full(argument: str, section: str) -> str:
+    name, equals, value = argument.partition("=")
+    dashes, config, option = name.partition("config.")
+    if not config or dashes not in ("-", "--"):
+        return argument
+    return f"{dashes}{config}{full_name(option, section)}{equals}{value}"
 
 
 def _resolve(argument: str) -> str:
@@ -58,25 +94,26 @@ def _resolve(argument: str) -> str:
     return argument
 
 
-def _explain(argv: list[str], error: Exception) -> str:
-    """One line for what the flag library says in many."""
+def _explain(argv: list[str], section: str, error: Exception) -> str:
+    """One line in place of the flag library's message of many lines."""
     file = next((a.removeprefix("--config=").partition(":")[0] for a in argv if a.startswith("--config=")), "")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if Path(frame.filename) == Path(file).absolute() or frame.filename == file:
             return f"{file}:{frame.lineno}: {type(error).__name__}: {error}"
-    known = [f"config.{name}" for name, _ in options_of(Config)]
-    for argument in argv:
-        name, _, value = argument.removeprefix("--").removeprefix("-").partition("=")
-        if isinstance(error, flags.UnrecognizedFlagError) and name == error.flagname:
-            if not name.startswith("config."):
-                return f"--{name}: no such option{nearest(name, ['config', 'workdir'])}"
-            return f"--{name}: no such option{nearest(name, known)}"
+    if isinstance(error, flags.UnrecognizedFlagError) and not error.flagname.startswith("config."):
+        return f"--{error.flagname}: no such option{nearest(error.flagname, ['config', 'workdir'])}"
+    typed = [a.lstrip("-").removeprefix("config.").partition("=") for a in argv if a.lstrip("-").startswith("config.")]
+    for name, _, _ in typed:
+        if is_section(name) and not is_option(name):
+            return f"--config.{name}: a section, not an option; its options are written --config.{name}.NAME=value"
+        if not is_option(name):
+            return f"--config.{name}: no such option{closest(name, section)}"
     text = " ".join(str(error).split())
-    for argument in argv:
-        name, _, value = argument.removeprefix("--").partition("=")
-        if name.startswith("config.") and not name.startswith("config.ppo.streams") and name not in known:
-            return f"--{name}: no such option{nearest(name, known)}"
-        if name.startswith("config.") and value and value in text:
-            return f"--{name}={value}: {text[:200]}"
+    for name, _, value in typed:
+        if name.startswith(STREAMS) and isinstance(error, KeyError) and name.split(".")[2] in text:
+            match = re.search(r'Did you mean "([^"]+)"', text)
+            return f"--config.{name}: no such reward stream" + (f" (did you mean {match[1]!r}?)" if match else "")
+        if value and value in text:
+            return f"--config.{name}={value}: {text.removeprefix(f'flag --config.{name}={value}: ')[:200]}"
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return f"config: {lines[-1].strip() if lines else type(error).__name__}"

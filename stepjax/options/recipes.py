@@ -30,7 +30,7 @@ def _to_dict(value: Any) -> Any:
 
 
 def from_dict(values: typing.Mapping[str, Any], cls: type = Config, where: str = "config") -> Any:
-    """A `Config` from a (nested) mapping; unknown names and wrong types are a UserError with the nearest right one."""
+    """A `Config` from a (nested) mapping; UserError for an unknown name, with the closest match, or a wrong type."""
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     found = {}

@@ -1,1 +1,1 @@
-"""`stepjax plan`: compile a run's own programs for a TPU topology without a TPU, and say what they need."""
+"""`stepjax plan`: compile a run's own programs for a TPU topology without a TPU, and report what they need."""

@@ -22,11 +22,9 @@ OPTIONS = ("topology", "mesh", "programs", "json", "sweep")
 
 
 def plan(argv: list[str]) -> None:
-    """Prints the plan of a config, or with `--sweep` one line a mesh and batch size, the best first."""
+    """Prints the plan of a config, or with `--sweep` one line per mesh and batch size, the best first."""
     own, rest = _own(argv)
-    config, _, more = parse(rest, "quickstart")
-    if more:
-        raise UserError(f"what is {more[0]!r}? Options are written --config.name=value")
+    config, _ = parse(rest)
     if "topology" not in own:
         raise UserError(f"name the chips: stepjax plan --config=… --topology=NAME, such as {EXAMPLES}")
     # Constants of the programs are made on the CPU, whatever accelerator is here.
@@ -40,7 +38,7 @@ def plan(argv: list[str]) -> None:
     only = tuple(p for p in own.get("programs", "").split(",") if p)
     if "sweep" in own:
         if "mesh" in own:
-            raise UserError("--mesh: a sweep goes over the meshes itself; leave one of --mesh and --sweep out")
+            raise UserError("--mesh: a sweep tries all meshes; leave out --mesh or --sweep")
         found = sweep(config, topology, only)
         if "json" in own:
             _print_json([{"prompts": prompts, **made.as_json()} for prompts, made in found])
@@ -73,7 +71,7 @@ def plan_run(config: Config, topology: Topology, sizes: Sizes, only: Sequence[st
 
 
 def sweep(config: Config, topology: Topology, only: Sequence[str] = ()) -> list[tuple[int, "Plan"]]:
-    """Prompts a round and plan, of every mesh and batch size that divides: those that fit first, then the fastest."""
+    """Prompts per round and plan, of every mesh and batch size that divides: those that fit first, then the fastest."""
     found: list[tuple[int, Any]] = []
     refused: list[str] = []
     for sized, sizes in _candidates(config, len(topology.devices)):
@@ -83,7 +81,7 @@ def sweep(config: Config, topology: Topology, only: Sequence[str] = ()) -> list[
             refused.append(str(error))
             _say(f"mesh {sizes}, {sized.ppo.prompts} prompts: {error}")
     if not found:
-        raise UserError(f"--sweep: none of the meshes takes this config; the last refusal: {refused[-1]}")
+        raise UserError(f"--sweep: no mesh fits this config; the last error: {refused[-1]}")
 
     def order(x: tuple[int, Any]) -> tuple[bool, float, float]:
         seconds = sum(p.seconds or 0.0 for p in x[1].programs)

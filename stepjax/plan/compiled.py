@@ -1,4 +1,4 @@
-"""One program compiled for a topology: its memory as the compiler lays it out, its work, and the time of that."""
+"""One program compiled for a topology: its memory in the compiler's layout, its work, and the time that it takes."""
 
 import re
 import tempfile
@@ -15,10 +15,10 @@ from stepjax.plan.hlo_text import Module, parse
 from stepjax.plan.surroundings import Planned, resident_bytes
 
 REACHED = {"compute": 0.6, "memory": 0.8, "network": 0.7}
-"""Which share of a chip's public figures a program is assumed to reach."""
+"""Fraction of a chip's public figures that a program is assumed to reach."""
 
 USABLE = 0.97
-"""Share of the HBM that a program may take; the rest is the runtime's own."""
+"""Fraction of the HBM that a program may use; the rest is for the runtime."""
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -31,13 +31,13 @@ class ProgramPlan:
       runs: how often the whole run executes it.
       arguments, temporaries, outputs, aliased: HBM bytes as the compiler lays them out (outputs that take the place of
         arguments are `aliased`).
-      beside: HBM bytes of what the run keeps on the chip meanwhile; less than 0 where arguments share buffers.
+      beside: HBM bytes of the run's other arrays on the chip meanwhile; less than 0 where arguments share buffers.
       collectives: by kind, how many and the bytes that a chip sends.
       seconds: the longest of the three times, at the assumed shares of the chip's figures.
       largest: bytes and name of the largest arguments and buffers.
       guessed_loops: loops that end by their data, taken to turn `turns` times.
       opaque_kernels: kernels whose FLOPs are not known, and are not counted.
-      failure: why there is no plan of it.
+      failure: why it has no plan.
       compile_seconds, compile_bytes: what planning took, and the most memory of the planning process.
     """
 
@@ -78,7 +78,7 @@ class ProgramPlan:
 
 
 def plan_program(planned: Planned, topology: Topology) -> ProgramPlan:
-    """Compiles a program; one that finds no room, or that the compiler refuses, has a plan that says so."""
+    """Compiles a program; one that does not fit, or that the compiler refuses, has a plan that says so."""
     program, each = planned.program, topology.devices_per_chip
     plan = ProgramPlan(program.name, planned.stage, planned.runs, planned.beside * each, planned.turns)
     start = time.perf_counter()
@@ -114,7 +114,7 @@ def plan_program(planned: Planned, topology: Topology) -> ProgramPlan:
 
 
 def _with_memory(plan: ProgramPlan, memory: Any, topology: Topology) -> ProgramPlan:
-    """With the compiler's own account of the device's memory."""
+    """With the device's memory as the compiler reports it."""
     arguments, temporaries, outputs, aliased = (
         topology.devices_per_chip * getattr(memory, f"{name}_size_in_bytes")
         for name in ("argument", "temp", "output", "alias")
@@ -132,7 +132,7 @@ def _with_memory(plan: ProgramPlan, memory: Any, topology: Topology) -> ProgramP
 
 
 def refused(plan: ProgramPlan, text: str, arguments: float, each: int) -> ProgramPlan:
-    """The plan of a program that the compiler found no room for, by its message, or that it did not compile.
+    """The plan of a program that does not fit, by the compiler's message, or that it did not compile.
 
     `arguments`: their bytes on a chip; `each`: devices of a chip.
     """
@@ -162,7 +162,7 @@ def _text(compiled: jax.stages.Compiled) -> str:
 
 
 def _dumped(folder: Path) -> str:
-    """The optimised program as the compiler itself wrote it; "" where it did not come so far."""
+    """The optimised program as the compiler itself wrote it; "" where there is none."""
     files = sorted(folder.glob("*.after_optimizations.txt"), key=lambda f: f.stat().st_size)
     return files[-1].read_text() if files else ""
 

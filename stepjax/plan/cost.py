@@ -1,4 +1,4 @@
-"""What a compiled program costs a device: matrix FLOPs, HBM traffic, collectives, with loops as often as they turn.
+"""The cost of a compiled program per device: matrix FLOPs, HBM traffic, collectives, times the trips of its loops.
 
 XLA's own `cost_analysis` counts the body of a loop once; here every loop's cost is multiplied by its trip count.
 """
@@ -40,7 +40,7 @@ class Cost:
     """Of one device.
 
     Attributes:
-      flops: of matrix products and convolutions, and of kernels that tell theirs.
+      flops: of matrix products and convolutions, and of kernels that state theirs.
       bytes: read from and written to HBM.
       collectives: by kind.
       guessed: loops whose trip count was not known and was assumed.

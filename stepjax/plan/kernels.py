@@ -1,4 +1,4 @@
-"""Matrix FLOPs of kernels, which the compiler does not look into: as they tell themselves, or by their name."""
+"""Matrix FLOPs of kernels, which the compiler does not count: as the kernels state them, or by their name."""
 
 import math
 import re
@@ -11,7 +11,7 @@ gradient of the weights and that of the queries; q·k again, the gradients of we
 
 
 def kernel_flops(computation: Computation, i: Instruction) -> float | None:
-    """FLOPs of a custom call; None where it is a kernel of which nothing is known."""
+    """FLOPs of a custom call; None for an unknown kernel."""
     if told := re.search(r'"cost_estimate":\\?\{\\?"flops\\?":\\?"?(\d+)', i.attributes):
         return float(told[1])
     if i.name.startswith("splash_m"):

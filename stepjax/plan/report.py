@@ -64,14 +64,14 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
         f"a chip reaches {REACHED['compute']:.0%} of {chip.flops / 1e12:g} TFLOP/s (bfloat16), "
         f"{REACHED['memory']:.0%} of {chip.hbm / 1e9:g} GB/s (HBM), {REACHED['network']:.0%} of "
         f"{chip.network / 1e9:g} GB/s (all links, sending)",
-        "a program takes the longest of its three times; the host and the input of data take none",
-        "a branch costs what its dearest side costs",
+        "a program takes the longest of its three times; the host and the input of data take no time",
+        "a branch costs as much as its most expensive side",
         f"a program may take {USABLE:.0%} of {chip.hbm_bytes / 2**30:g} GiB HBM",
     ]
     if any(p.stage == "ppo" for p in programs):
         found.append(f"every response is {config.ppo.max_new_tokens} tokens long, and every prompt as wide as allowed")
     if config.ppo.environment and any(p.stage == "ppo" for p in programs):
-        found.append(f"rollout without ppo.environment={config.ppo.environment}: what it writes comes from the host")
+        found.append(f"rollout without ppo.environment={config.ppo.environment}: its tokens come from the host")
     if config.prm.path:
         found.append(f"the public model of prm.path={config.prm.path} is not in the plan: neither memory nor time")
     for p in programs:
@@ -80,12 +80,12 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
             inside = " (once a turn inside another)" if p.guessed_loops > 1 else ""
             found.append(f"{p.name}: {loops} by the data, counted with {p.turns} turns{inside}, the most there can be")
         if p.opaque_kernels:
-            found.append(f"{p.name}: {p.opaque_kernels} kernels say nothing of their FLOPs and count for none")
+            found.append(f"{p.name}: {p.opaque_kernels} kernels do not state their FLOPs, which are not counted")
     return found
 
 
 def advice(config: Config, plan: Plan) -> list[str]:
-    """What to change so that the programs that do not fit do: options by name, the most telling first."""
+    """Changes that reduce the memory of the programs that do not fit: options by name, the most effective first."""
     found: list[str] = []
     for p in plan.programs:
         if p.fits is not False:
@@ -104,7 +104,7 @@ def _smaller_state(config: Config) -> list[str]:
     if config.model.param_dtype == "float32":
         found.append("model.param_dtype=bfloat16 halves the parameters (moments stay float32)")
     if not config.lora.rank:
-        found.append("lora.rank=16 trains adapters alone: no moments, and one base for policy, critic and reference")
+        found.append("lora.rank=16 trains only adapters: no moments, and one base for policy, critic and reference")
     return found
 
 
@@ -116,7 +116,7 @@ def _smaller_work(config: Config, program: str) -> list[str]:
         slots = config.ppo.slots or config.ppo.prompts * config.ppo.samples
         found.append(f"fewer responses at once: ppo.slots={slots // 2}; model.cache_dtype=int8 halves the cache")
         if config.mesh.gather_to_decode and config.mesh.fsdp != 1:
-            found.append("mesh.gather_to_decode=False keeps no copy of the policy's parameters, and is slower")
+            found.append("mesh.gather_to_decode=False keeps no gathered copy of the policy's parameters, and is slower")
     elif program in ("sft_update", "prm_update"):
         section = program.removesuffix("_update")
         found.append(f"fewer rows an update: {section}.rows={getattr(config, section).rows // 2 or 1}")
@@ -129,6 +129,6 @@ def _smaller_work(config: Config, program: str) -> list[str]:
 
 
 def _micro_tokens(config: Config) -> int:
-    """One response a device, or half of what was asked for."""
+    """One response per device, or half of what was asked for."""
     one = max(config.ppo.row_tokens, config.ppo.prompt_tokens + config.ppo.max_new_tokens)
     return max(config.ppo.micro_tokens // 2, one)

@@ -1,4 +1,4 @@
-"""A run's surroundings for planning: its models and step splitter, without data, tokenizer files or devices."""
+"""A run as the planner needs it: its models and step splitter, without data, tokenizer files or devices."""
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ from stepjax.tasks.registry import task_entry
 def planned_run(config: Config, mesh: Mesh) -> Run:
     """The run of a config as far as its programs depend on it.
 
-    What programs know of the tokenizer is the number of its entries; the vocabulary of the plan has that many, all of
+    Programs depend only on the number of the tokenizer's entries; the vocabulary of the plan has that many, all of
     them single bytes.
     """
     config = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, environment=""))
@@ -44,7 +44,7 @@ def _vocab(config: Config) -> int:
     if config.model.vocab:
         return config.model.vocab
     if config.tokenizer.path:
-        raise UserError("config.model.vocab: give the entries of the tokenizer; a plan does not load one")
+        raise UserError("config.model.vocab: set it to the entries of the tokenizer, which a plan does not load")
     own = task_entry(config.task.name).tokenizer
     return config.tokenizer.vocab if own is None else len(own())
 
@@ -68,12 +68,12 @@ class Planned:
 
     @property
     def turns(self) -> int:
-        """How often its loops that end by their data turn at most."""
+        """Most turns of its loops that end by their data."""
         return self.program.turns
 
 
 def planned_programs(run: Run) -> list[Planned]:
-    """The programs of the config's stages, in the order in which a run meets them."""
+    """The programs of the config's stages, in the order of a run."""
     config, found = run.config, []
     if "sft" in config.stages:
         found.append(Planned(sft_programs(run).update, "sft", config.sft.updates))

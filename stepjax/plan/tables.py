@@ -1,4 +1,4 @@
-"""A plan as a person reads it: the programs, what they send, the verdict and what to change."""
+"""Tables of a plan: the programs, what they send, the verdict and what to change."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,7 +43,7 @@ def print_plan(made: Plan, config: Config) -> None:
 def verdict(made: Plan) -> str:
     """One line: whether the run fits, how fast it is and what it costs."""
     if made.fits is None:
-        return "verdict: not known, for the programs without a plan"
+        return "verdict: unknown, because of the programs without a plan"
     if not made.fits:
         return "verdict: it does not fit. What to change:"
     speed = "" if made.tokens_per_second is None else f"; {made.tokens_per_second:,.0f} tokens a second"
@@ -52,7 +52,7 @@ def verdict(made: Plan) -> str:
 
 
 def print_sweep(found: Sequence[tuple[int, Plan]]) -> None:
-    """Prints a line a mesh and batch size, in the order given."""
+    """Prints a line per mesh and batch size, in the order given."""
     rows = []
     for prompts, p in found:
         hbm = [x.hbm_bytes_per_chip for x in p.programs]

@@ -1,4 +1,4 @@
-"""HBM bytes of compiled instructions: slices and updates in place cost what they touch, not the array they lie in."""
+"""HBM bytes of compiled instructions: slices and updates in place count only what they touch, not the whole array."""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from stepjax.plan.hlo_text import Computation, Instruction, Module
 
 
 def fusion_bytes(module: Module, outer: Computation, i: Instruction) -> float:
-    """HBM bytes of a fusion: of each operand what is read of it, and of its result what is written."""
+    """HBM bytes of a fusion: the parts of its operands that it reads, and of its result that it writes."""
     called = i.called("calls")
     if not called:
         return plain_bytes(outer, i)

@@ -34,7 +34,7 @@ class Job:
 
 
 def planned_apart(job: Job, said: Callable[[str], Any] = lambda line: None) -> list[ProgramPlan]:
-    """The plans of a job's programs, in order; `said` is told of each one that begins.
+    """The plans of a job's programs, in order; `said` is called with the name of each one that begins.
 
     UserError where the config does not fit the mesh.
     """
@@ -89,7 +89,7 @@ def _cause(status: int, errors: TextIO) -> str:
 def _tail(errors: TextIO) -> str:
     errors.seek(0)
     lines = [line.strip() for line in errors.read()[-20_000:].splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "no message"
 
 
 def main() -> None:
@@ -137,7 +137,7 @@ def _work(job: Job, tell: Callable[..., None]) -> None:
 
 
 def _forget_peak() -> None:
-    """The peak of this process's memory is counted anew, where the system can do that."""
+    """Resets the peak of this process's memory, where the system can do that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,4 +1,4 @@
-"""Axes of the report's charts: a range, its ticks, and the way from a value to a place."""
+"""Axes of the report's charts: a range, its ticks, and the map from a value to a position."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
 
     def place(self, value: float) -> float:
-        """Where a value is drawn. A logarithmic axis draws zero (and less) at its foot."""
+        """Position of a value. A logarithmic axis draws zero (and less) at its lower end."""
         if self.log:
             value = math.log10(value) if value > 0 else self.low
         return _between(min(max(value, self.low), self.high), self)
@@ -60,7 +60,7 @@ def linear_axis(
 
 
 def log_axis(values: list[float], start: float, end: float) -> Axis:
-    """A logarithmic axis from decade to decade. Values of zero or less are drawn at its foot."""
+    """A logarithmic axis from decade to decade. Values of zero or less are drawn at its lower end."""
     positive = [v for v in values if v > 0]
     low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
     if len(positive) < len(values) or low == high:

@@ -1,4 +1,4 @@
-"""One response as a card of the report: its steps, who rated them how, what they earned and what they were credited."""
+"""One response as a card of the report: its steps with their ratings, rewards and advantages."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +25,12 @@ class Step:
 
     Attributes:
       text: as markup, escaped.
-      tone: −4 (bad) … 4 (good), or None: nobody rated the step.
-      mark: "good", "neutral", "bad", or "": the verdict that the tone stands for.
-      source: who gave it: "model" (the reward model), "exact" (rating), "reward", or "".
+      tone: −4 (bad) … 4 (good), or None: the step is not rated.
+      mark: "good", "neutral", "bad", or "": the rating that the tone shows.
+      source: where the rating comes from: "model" (the reward model), "exact" (rating), "reward", or "".
       prm: P(bad), P(neutral), P(good), or None.
       exact: the exact rating in a word, or "".
-      streams: (name, reward, advantage) a reward stream.
+      streams: (name, reward, advantage) of each reward stream.
       tokens: in words, or "".
     """
 
@@ -71,7 +71,7 @@ def _numbers(step: dict[str, Any], kind: str) -> dict[str, float]:
 
 
 def longest_bars(samples: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """The largest size a (kind, stream): bars of one stream can be compared over all cards."""
+    """The largest size by (kind, stream), so that bars of one stream can be compared over all cards."""
     longest: dict[tuple[str, str], float] = {}
     for sample in samples:
         for step in _steps(sample)[:MAX_STEPS]:

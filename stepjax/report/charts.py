@@ -48,7 +48,7 @@ class Chart:
       unit: "share" (drawn in percent), or the word for the vertical axis.
       hint: a sentence for the reader under the title.
       x_name: what the horizontal axis counts.
-      x_range: its ends, where charts side by side must share them.
+      x_range: its ends, where adjacent charts must share them.
       log, zero: a logarithmic vertical axis; one that starts at zero.
       width: of the drawing, in its own units; text keeps its size while the drawing scales to the page.
     """
@@ -166,7 +166,7 @@ def _end_labels(chart: Chart, lines: list[_Curve], x_axis: Axis, y_axis: Axis) -
 
 
 def _words(chart: Chart, lines: list[_Curve]) -> str:
-    """The chart in words, for those who do not see it."""
+    """The chart in words, for screen readers."""
     parts = []
     for line in lines:
         (x0, y0), (x1, y1) = line.known[0], line.known[-1]

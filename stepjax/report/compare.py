@@ -1,4 +1,4 @@
-"""Several finished runs side by side: one row a configuration, mean and spread over its seeds."""
+"""Comparison of finished runs: one row per configuration, mean and standard deviation over its seeds."""
 
 import json
 import statistics
@@ -11,7 +11,7 @@ from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.workdir.folder import CONFIG
 
 APART = ("seed", "base")
-"""Options in which the runs of one row differ: the same experiment with other luck."""
+"""Options in which the runs of one row may differ: repetitions of the same experiment."""
 LABELS = {
     "accuracy": "right answers",
     "trace_error": "trace error",
@@ -29,7 +29,7 @@ def read_run(workdir: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]]
     """The options of an evaluated run and its figures by stage.
 
     Raises:
-      UserError: the folder is no work directory, or has no evaluation yet.
+      UserError: the folder is not a work directory, or has no evaluation yet.
     """
     found = []
     for name, remedy in ((CONFIG, "name a work directory"), ("eval.json", "run `stepjax eval` in it first")):
@@ -44,10 +44,10 @@ def read_run(workdir: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]]
 
 
 def compare(workdirs: Sequence[Path]) -> list[dict[str, Any]]:
-    """One entry a row: `name`, `runs`, and `figures`, a (mean, spread) by figure; the spread of one run is None.
+    """One entry per row: `name`, `runs`, and `figures`, a (mean, spread) by figure; the spread of one run is None.
 
-    The spread is the standard deviation over runs (n − 1). The first row is what all of them started from, each
-    distinct start once. A row is named by its folder names without the number at their end.
+    The spread is the standard deviation over runs (n − 1). The first row is their starting point, each
+    distinct one once. A row is named by its folder names without the number at their end.
     """
     groups: dict[str, list[tuple[str, dict[str, float]]]] = {}
     starts: dict[str, dict[str, float]] = {}

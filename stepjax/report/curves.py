@@ -16,7 +16,7 @@ Records = Sequence[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Group:
-    """A heading and its charts. `row` is a class of the style sheet: how the charts stand beside one another."""
+    """A heading and its charts. `row` is a class of the style sheet: how the charts are arranged."""
 
     id: str
     title: str
@@ -52,7 +52,7 @@ def _group(name: str, heading: str, lead: str, charts: list[Chart]) -> Group:
 
 
 def _metric_names(records: Records) -> list[str]:
-    """Names in the order they first appear; values that are no numbers are no metrics."""
+    """Names in the order they first appear; values that are not numbers are not metrics."""
     names: dict[str, None] = {}
     for record in records:
         names |= {k: None for k, v in record.items() if v is None or number(v) is not None or isinstance(v, float)}
@@ -75,7 +75,7 @@ def _chart(stage: str, records: Records, heading: str, keys: dict[str, str], pla
 
 
 def _planned(plan: Plan, stages: dict[str, list[dict[str, Any]]], left: dict[str, list[str]]) -> list[Chart]:
-    """The charts of one plan; takes their metrics out of `left`."""
+    """The charts of one plan; removes their metrics from `left`."""
     keys: dict[str, str] = {}
     for key, name in plan.keys.items():
         found = [k for k in left[plan.stage] if (k.startswith(key[:-1]) if key.endswith("/*") else k == key)]
@@ -91,7 +91,7 @@ def _planned(plan: Plan, stages: dict[str, list[dict[str, Any]]], left: dict[str
 
 
 def _split(keys: dict[str, str]) -> list[dict[str, str]]:
-    """At most as many lines a chart as there are tones."""
+    """At most as many lines per chart as there are tones."""
     items, size = list(keys.items()), len(LINE_TONES)
     return [dict(items[i : i + size]) for i in range(0, len(items), size)]
 
@@ -107,7 +107,7 @@ def _seconds(stages: dict[str, list[dict[str, Any]]], left: dict[str, list[str]]
 
 
 def _others(stages: dict[str, list[dict[str, Any]]], left: dict[str, list[str]]) -> list[Group]:
-    """A chart a metric, for their scales are unknown; a group a prefix."""
+    """A chart per metric, because their scales are unknown; a group per prefix."""
     groups: dict[str, list[Chart]] = {}
     for stage, names in left.items():
         for key in names:

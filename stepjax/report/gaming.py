@@ -1,7 +1,7 @@
-"""Signs that the policy games its reward: the reward improves while the truth gets worse.
+"""Signs of reward hacking: the reward improves while the exact ratings get worse.
 
-Conservative on purpose: a change counts only where it is large beside the noise of the curve and large in itself, so
-that a healthy run is not accused. Silence is no proof of health.
+Conservative on purpose: a change counts only if it is large relative to the noise of the curve and large in itself, so
+that a healthy run raises no warning. No warning is no proof that a run is healthy.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ MIN_POINTS = 15  # three a fifth
 ERRORS = 4.0  # a change must exceed this many standard errors
 MIN_FALL = 0.03  # and a share must have moved by three points,
 MIN_RISE = 0.02  # a reward by a fiftieth of its size
-PENALTIES = ("kl", "entropy")  # streams that say nothing about the answer: no gaming if they rise
+PENALTIES = ("kl", "entropy")  # streams that say nothing about the answer: no reward hacking if they rise
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Part:
 
 
 def detect_gaming(metrics: Sequence[dict[str, Any]], evaluation: dict[str, Any]) -> list[str]:
-    """Sentences of figures, one a sign; empty where there is none.
+    """One sentence with figures per sign; empty where there are none.
 
     Args:
       metrics: flat records ("stage", "step", "reward/prm", …).
@@ -48,7 +48,7 @@ def _reward_without_truth(records: list[dict[str, Any]], evaluation: dict[str, A
     signs = []
     for stream in (s for s in streams if s not in PENALTIES):
         reward = _parts(records, f"reward/{stream}")
-        # The fifth from which accuracy fell most: gaming often begins after a honest start.
+        # The fifth from which accuracy fell most: reward hacking often begins after an honest start.
         falls = [
             i
             for i in range(PARTS - 1)
@@ -77,7 +77,7 @@ def _reward_words(stream: str, before: float, after: float, fall: str) -> str:
 
 
 def _fewer_calculations(records: list[dict[str, Any]], evaluation: dict[str, Any]) -> list[str]:
-    """A policy that is paid for calculations that hold may stop writing those it could get wrong."""
+    """A policy that is rewarded for correct calculations may stop writing those it could get wrong."""
     shares, holds = _parts(records, "true/calculation"), _parts(records, "true/holds")
     if shares and holds:
         if _changed(shares[0], shares[-1], -1, _least(shares[0].mean)) and _changed(holds[0], holds[-1], 1, 0.01):
@@ -119,13 +119,13 @@ def _evaluation_fell(evaluation: dict[str, Any]) -> bool:
 
 
 def _parts(records: list[dict[str, Any]], key: str) -> list[_Part]:
-    """The fifths of a curve; none where it has too few points to judge."""
+    """The fifths of a curve; none where it has too few points."""
     points = finite(series(records, key))
     if len(points) < MIN_POINTS:
         return []
     fifths = [points[i * len(points) // PARTS : (i + 1) * len(points) // PARTS] for i in range(PARTS)]
     means = [fmean(y for _, y in fifth) for fifth in fifths]
-    # One noise for all fifths: three points alone would often make it look far too small.
+    # One noise for all fifths: three points would often underestimate it.
     squares = sum((y - mean) ** 2 for fifth, mean in zip(fifths, means, strict=True) for _, y in fifth)
     noise = squares / (len(points) - PARTS)
     return [_Part(m, noise / len(f), f[0][0], f[-1][0]) for f, m in zip(fifths, means, strict=True)]

@@ -1,4 +1,4 @@
-"""What the battery of edits found, for people: in the terminal, and on the page of the report."""
+"""Results of the battery of edits, for the terminal and the report's page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Payment:
-    """One set of solutions paid by one scorer: a row a stream list, a column an edit."""
+    """Returns of one set of solutions under one scorer: one row per stream list, one column per edit."""
 
     title: str
     edits: list[tuple[str, str]]
@@ -54,7 +54,7 @@ class Example:
 
 
 def payments(hacks: dict[str, Any]) -> list[Payment]:
-    """The tables of hacks.json; whatever is not as the battery writes it is left out."""
+    """The tables of hacks.json; what does not have the battery's format is left out."""
     found = []
     for kind, of_kind in _items(hacks.get("sets")):
         for payer, lists in _items(of_kind.get("returns")):
@@ -129,7 +129,7 @@ def sentences(of_kind: dict[str, Any]) -> Iterator[str]:
             else:
                 nothing.append(name)
         if nothing:
-            yield f"paid by {PAYERS[payer]}, no edit is worth it: {', '.join(nothing)}"
+            yield f"paid by {PAYERS[payer]}, no edit pays: {', '.join(nothing)}"
     for name, edit in of_kind["edits"].items():
         if not edit["written"]:
             yield f"{name} ({EDIT_WORDS.get(name, name)}) was not written: {'; '.join(edit['skipped']) or 'too wide'}"

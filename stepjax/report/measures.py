@@ -13,10 +13,10 @@ from stepjax.report.text import number
 
 TITLES = {
     "labels": "Labels against gold labels",
-    "prm": "Process reward model against the truth",
+    "prm": "Process reward model against true ratings",
     "processbench": "First errors (ProcessBench)",
     "prmbench": "Planted errors (PRMBench)",
-    "best_of_n": "Choosing among N responses",
+    "best_of_n": "Selection among N responses",
 }
 
 
@@ -31,7 +31,7 @@ class Measure:
 
 
 def measures(found: Any) -> list[Measure]:
-    """What eval.json holds of each kind; whatever is not as the evaluation writes it is left out."""
+    """The parts of eval.json by kind; what does not have the evaluation's format is left out."""
     told = []
     for kind, title in TITLES.items():
         of_kind = found.get(kind) if isinstance(found, dict) else None
@@ -40,7 +40,7 @@ def measures(found: Any) -> list[Measure]:
                 tables = [t for t in TABLES[kind](of_kind) if t[2]]
                 charts = [draw(chart) for chart in _charts(kind, of_kind)]
             except (AttributeError, IndexError, KeyError, TypeError):
-                continue  # a file that something else has written
+                continue  # a file of another program
             data = of_kind.get("data")
             told.append(Measure(title, f"Measured on {data}." if isinstance(data, str) else "", tables, charts))
     return told
@@ -71,9 +71,16 @@ def _choices(found: dict[str, Any]) -> list[Chart]:
         lines = [Line(CURVES[name], _points(exponents, curves[name]["mean"])) for name in names if name in curves]
         charts.append(Chart(f"{title}: right answers", tuple(lines), unit="share", x_name="log₂ N", width=440))
     lengths = [Line(how, _points(exponents, values)) for how, values in found["steps"].items()]
-    hint = "Above its start: long responses are preferred; below: short ones."
+    hint = "Above the first value: long responses are preferred; below: short ones."
     charts.append(
-        Chart("Steps of what best-of-N chooses", tuple(lengths), unit="steps", x_name="log₂ N", hint=hint, width=440)
+        Chart(
+            "Steps of the responses that best-of-N selects",
+            tuple(lengths),
+            unit="steps",
+            x_name="log₂ N",
+            hint=hint,
+            width=440,
+        )
     )
     return charts
 
@@ -93,7 +100,7 @@ def _reliability(found: dict[str, Any], words: str) -> list[Chart]:
             f"Reliability: P({words})",
             lines,
             unit="share",
-            hint="Below the straight line the model is too sure.",
+            hint="Below the straight line the model is overconfident.",
             x_name="predicted, %",
             x_range=(0, 100),
             zero=True,

@@ -1,7 +1,7 @@
-"""The report of a run: one self-contained HTML file from what a work directory holds.
+"""The report of a run: one self-contained HTML file from the files of a work directory.
 
-Model text is untrusted: the template escapes all it prints, odd characters are spelled out, and the page's own policy
-allows no script but the one it came with and no network at all. The same files give the same report.
+Model text is untrusted: the template escapes all it prints, odd characters are spelled out, and the page's content
+security policy allows only its own script and no network. The same files give the same report.
 """
 
 import base64
@@ -36,7 +36,7 @@ MAX_ALARMS = 8
 def write_report(workdir: Path) -> Path:
     """Writes `report.html` into a work directory and gives its path.
 
-    UserError where the folder is no work directory or cannot be written. The file appears whole or not at all.
+    UserError where the folder is not a work directory or cannot be written. The file is written whole or not at all.
     """
     workdir = Path(workdir)
     page = render(read_run(workdir))
@@ -112,14 +112,14 @@ def _evaluation_notes(evaluation: dict[str, Any]) -> list[str]:
 
 
 def _alarms(metrics: list[dict[str, Any]]) -> list[str]:
-    """The last alarms that the monitors of gaming gave during PPO."""
+    """The last alarms of the reward-hacking monitors during PPO."""
     told = [(r["step"], r["hack/alarm"]) for r in metrics if isinstance(r.get("hack/alarm"), list)]
     sentences = [f"Alarm at iteration {step}: {sentence}." for step, found in told for sentence in found]
     return sentences[-MAX_ALARMS:]
 
 
 def _confusions(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """How the reward model rated each stage's steps: counts by exact rating (rows) and its own class (columns)."""
+    """The reward model's classes of each stage's steps: counts by exact rating (rows) and its own class (columns)."""
     tables = []
     stages = evaluation.get("prm")
     for stage, row in stages.items() if isinstance(stages, dict) else ():

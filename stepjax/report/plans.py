@@ -1,4 +1,4 @@
-"""Which metric is drawn where: the plan of the report's charts, in reading order."""
+"""The plan of the report's charts: which metric is drawn where, in reading order."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ class Plan:
       stage: whose records it draws.
       title: what is measured.
       keys: metric → name of the line. A key that ends in "/*" stands for every metric of the group.
-      each: a chart a metric instead of a line a metric; the line's name follows the title.
+      each: one chart per metric instead of one line per metric; the line's name follows the title.
       unit, hint, log, zero: as in `Chart`. Shares always start at zero.
     """
 
@@ -33,7 +33,7 @@ def _ppo(name: str, keys: dict[str, str] | str, **options: Any) -> Plan:
 PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
     (
         "outcome", "Right answers and rewards",
-        "The graded truth beside every reward that the policy is trained on (means a response), over the same "
+        "The graded answers and every reward that the policy is trained on (means a response), over the same "
         "iterations. A reward that rises while right answers do not is no progress.",
         (
             _ppo("Right answers", "true/accuracy", unit="share"),
@@ -41,7 +41,7 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         ),
     ),
     (
-        "kl", "How far and how fast the policy moves",
+        "kl", "Distance and speed of the policy",
         "",
         (
             _ppo("Distance from the reference", "kl/reference", unit="KL, nats"),
@@ -73,7 +73,7 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
     (
         "steps", "Quality of single steps",
         "Exact ratings are the task's own verifier, which the policy is not trained on unless a reward says so; the "
-        "reward model's are what it believes.",
+        "reward model's are its predictions.",
         (
             _ppo("Steps by exact rating", {"true/good": "good", "true/neutral": "neutral", "true/bad": "bad"},
                  unit="share"),
@@ -87,9 +87,10 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         ),
     ),
     (
-        "hack", "Signs of gaming",
-        "What a policy does to be paid more without solving better. None of these is proof; a monitor rings when it "
-        "drifts from where it was in the first rounds.",
+        "hack", "Signs of reward hacking",
+        "Ways to earn more reward without solving more problems. None of these is proof; a monitor raises an alarm "
+        "when "
+        "it drifts from its values in the first rounds.",
         (
             _ppo("Steps that say little",
                  {"hack/repeated": "repeated", "hack/near_repeated": "nearly repeated", "hack/neutral": "neutral",
@@ -98,7 +99,7 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
                  unit="share"),
             _ppo("Steps a response, tokens a step", {"hack/steps": "steps", "hack/step_tokens": "tokens"}, zero=True),
             _ppo("Learned reward minus exact reward", "hack/proxy_gap", hint="Rewards between 0 and 1 a response."),
-            _ppo("Monitors that ring", "hack/alarms", zero=True),
+            _ppo("Monitors in alarm", "hack/alarms", zero=True),
         ),
     ),
     (
@@ -110,7 +111,7 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
             _ppo("Spread of advantages", "advantage_std/*", unit="standard deviation", zero=True),
             _ppo("Mean return of a token", "return_mean/*"),
             _ppo("Correlation of two streams' advantages", "advantage_corr/*",
-                 hint="1: they ask for the same; below 0: against each other."),
+                 hint="1: both push the same way; below 0: against each other."),
             _ppo("Critic loss", "value_loss/*", zero=True),
         ),
     ),
@@ -130,7 +131,7 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         (
             Plan("prm", "Loss of the reward model", {"loss": "training", "valid/loss": "validation"},
                  unit="nats a step"),
-            Plan("prm", "Ratings that are met",
+            Plan("prm", "Ratings predicted",
                  {"accuracy": "accuracy", "valid/accuracy": "validation", "valid/macro_f1": "macro F1, validation"},
                  unit="share"),
             Plan("prm", "Norm of the gradient", {"grad_norm": "norm"}, zero=True),

@@ -1,4 +1,4 @@
-"""Reads a work directory: what a run left behind, as far as it can be read. Whatever cannot becomes a note."""
+"""Reads the files of a work directory, as far as they can be read. What cannot be read becomes a note."""
 
 import json
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ class RunFiles:
     Attributes:
       name: the folder's own name.
       config: the options, nested.
-      metrics: one flat record a (stage, step), sorted by step inside a stage, stages in the order they began.
+      metrics: one flat record per (stage, step), sorted by step inside a stage, stages in the order they began.
       samples: responses in the order they were written.
       evaluation: eval.json, or {}.
       hacks: hacks.json, or {}.
-      notes: what could not be read, for the reader of the report.
+      notes: sentences about what could not be read.
     """
 
     name: str
@@ -37,7 +37,7 @@ class RunFiles:
 def read_run(workdir: Path) -> RunFiles:
     """Reads a work directory; UserError where the folder holds none of a run's files."""
     if not any((workdir / name).is_file() for name in FILES):
-        what = "holds none of " + ", ".join(FILES) if workdir.is_dir() else "is no folder"
+        what = "holds none of " + ", ".join(FILES) if workdir.is_dir() else "is not a folder"
         raise UserError(f"{workdir}: {what}; give the work directory of a run")
     notes: list[str] = []
     return RunFiles(
@@ -52,10 +52,10 @@ def read_run(workdir: Path) -> RunFiles:
 
 
 def merge_records(records: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One flat record a (stage, step): nested groups become "group/name", and later lines win.
+    """One flat record per (stage, step): nested groups become "group/name", and later lines win.
 
-    A run that was stopped and resumed repeats the steps after its last checkpoint; the repetition is the one that
-    counts, for the run went on from it.
+    A run that was stopped and resumed repeats the steps after its last checkpoint; the repetition
+    counts, because the run continued from it.
     """
     merged: dict[str, dict[int, dict[str, Any]]] = {}
     for record in records:
@@ -83,16 +83,16 @@ def _document(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     except (ValueError, RecursionError) as error:
-        notes.append(f"{path.name} could not be read ({error}); the report goes without it.")
+        notes.append(f"{path.name} could not be read ({error}); the report leaves it out.")
         return {}
     if not isinstance(value, dict):
-        notes.append(f"{path.name} does not hold an object; the report goes without it.")
+        notes.append(f"{path.name} does not hold an object; the report leaves it out.")
         return {}
     return value
 
 
 def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file. A last line without its end is what a stopped run leaves: skipped."""
+    """The objects of a JSON-lines file. A last line without its end, left by a stopped run, is skipped."""
     if not path.is_file():
         return []
     records, unreadable, cut_off = [], [], False

@@ -1,4 +1,4 @@
-"""Which responses the report shows: the first, middle and last iteration of every stage, side by side by problem."""
+"""Which responses the report shows: the first, middle and last iteration of every stage, grouped by problem."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def _label(stage: str, step: int) -> str:
 
 
 def _shares(sizes: list[int], limit: int) -> list[int]:
-    """`limit` cards dealt round and round, so that what a small iteration leaves goes to the others."""
+    """`limit` cards dealt in turn, so that the others get what a small iteration leaves."""
     counts = [0] * len(sizes)
     while sum(counts) < limit and counts != sizes:
         for i, size in enumerate(sizes):

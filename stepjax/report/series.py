@@ -15,7 +15,7 @@ MAX_POINTS = 400
 def series(records: Sequence[dict[str, Any]], key: str) -> Points:
     """The values of `key` over the records of one stage. Missing values (absent, null, NaN) make a gap.
 
-    A metric logged every tenth step is no row of gaps: the line is broken only where clearly more records in a row
+    A metric logged every tenth step is not a row of gaps: the line is broken only where clearly more records in a row
     lack the value than is usual for this metric.
     """
     at = [(i, value) for i, r in enumerate(records) if (value := number(r.get(key))) is not None]
@@ -48,7 +48,7 @@ def downsample(points: Points, limit: int = MAX_POINTS) -> Points:
 def smooth(points: Points) -> Points:
     """Running means over a twentieth of the points (a window about each, narrower at the ends), gaps kept.
 
-    Empty where there are too few points (under 60) for a mean to say more than the values themselves.
+    Empty where there are too few points (under 60) for a mean to show more than the values do.
     """
     if len(finite(points)) < 60:
         return []

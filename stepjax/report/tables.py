@@ -1,4 +1,4 @@
-"""Tables of what the evaluations of labels and process reward models found, for people.
+"""Tables of the evaluations of labels and process reward models.
 
 Every `…_tables` function gives (title, columns, rows) triples from the figures in eval.json; terminal and report
 print the same ones.
@@ -74,7 +74,7 @@ def prm_tables(found: dict[str, Any]) -> list[Table]:
         for how, value in _part(outcome, "auc").items():
             cells = [share(outcome.get("right")), decimal(value), DASH, DASH]
             rows.append([f"right answer, by {how}", count(outcome.get("solutions")), *cells])
-    tables.append(("P(right) against the truth", ["truth", "cases", "true", "AUC", "ECE", "Brier"], rows))
+    tables.append(("P(right) against the true ratings", ["truth", "cases", "true", "AUC", "ECE", "Brier"], rows))
     for key in ("steps", "values"):
         if lines := _rows(_part(found, key).get("by_position")):
             cells_of = [[share(row.get("share")), decimal(row.get("auc")), decimal(row.get("ece"))] for row in lines]
@@ -139,7 +139,7 @@ CURVES = {
     **{f"best/{how}": f"best, {how}" for how in ("min", "product", "last", "mean")},
     **{f"weighted/{how}": f"weighted, {how}" for how in ("min", "product", "last", "mean")},
 }
-"""Ways to choose: best-of-N by an aggregator of step scores, majority votes weighted by one."""
+"""Ways to select: best-of-N by an aggregator of step scores, majority votes weighted by one."""
 
 
 def best_of_n_tables(found: dict[str, Any]) -> list[Table]:
@@ -155,7 +155,7 @@ def best_of_n_tables(found: dict[str, Any]) -> list[Table]:
     interval = f"95 % at {sizes[-1]}" if sizes else "95 %"
     return [
         (f"Right answers of N, in %: {where} from {found.get('stage')}", ["choice", *sizes, interval], rows),
-        ("Steps of what best-of-N chooses", ["by", *sizes], steps),
+        ("Steps of the responses that best-of-N selects", ["by", *sizes], steps),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Text and figures of the report: numbers as words, and untrusted characters made visible.
+"""Text and figures of the report: formatted numbers, and untrusted characters made visible.
 
 A model may write anything. Markup is escaped by the template; this module handles what escaping leaves: characters
 that show nothing, that turn the text around them (right-to-left overrides) or that no file can hold (lone surrogates).
@@ -27,7 +27,7 @@ def _name(char: str) -> str:
 
 
 def visible(value: Any) -> Any:
-    """A string with its odd characters spelled out; safe in attributes too. Anything else comes back as it is."""
+    """A string with its odd characters spelled out; safe in attributes too. Anything else is returned unchanged."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _ODD.sub(lambda m: _name(m[0]), value)
     return value
@@ -48,7 +48,7 @@ def marked(text: str, limit: int = 4000) -> Markup:
 
 
 def number(value: Any) -> float | None:
-    """A finite float, or None. Truth values are no numbers, and beyond 1e100 nothing can be drawn."""
+    """A finite float, or None. Booleans are not numbers, and beyond 1e100 nothing can be drawn."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) <= 1e100 else None  # the comparison is false for NaN
@@ -81,7 +81,7 @@ def change(before: float, after: float, unit: str = "") -> str:
 
 
 def _signed(text: str) -> str:
-    """A hyphen is no minus sign; and no "-0.0"."""
+    """Replaces the hyphen by a minus sign, and "-0.0" by "0.0"."""
     if not re.search("[1-9]", text):
         text = text.lstrip("-")
     return text.replace("-", "−")

@@ -1,4 +1,4 @@
-"""What the figures of a run say, and nothing beyond: a sentence, a table before and after, a warning of gaming."""
+"""Summary of a run's figures: a sentence, a table before and after, a warning of reward hacking."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def _cell(row: dict[str, Any], name: str, value: float | None, unit: str) -> Cel
 
 
 def verdict(metrics: Sequence[dict[str, Any]], evaluation: dict[str, Any]) -> str:
-    """One sentence of figures: right answers before and after, and how sound the steps are."""
+    """One sentence of figures: right answers before and after, and the share of wrong steps."""
     stages = {k: row for k, row in _stages(evaluation).items() if number(row.get("accuracy")) is not None}
     if not stages:
         return _training_verdict(metrics)

@@ -1,4 +1,4 @@
-"""Rewards: what was earned, and on which token."""
+"""Rewards: their values, and the tokens that earn them."""
 
 from stepjax.rewards.shaping import bound, clip, delta, min_form
 

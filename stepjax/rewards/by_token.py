@@ -1,4 +1,4 @@
-"""Numbers that the host knows of steps or responses, put on tokens."""
+"""Numbers of steps or responses from the host, put on tokens."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ def by_token(
     A step without a token of its own (it began and ended inside of a token of an earlier step) has no place.
 
     Args:
-      numbers: of each of B responses, [S, *columns] with one entry a step, or [*columns] for the response as a whole;
-        None: nothing is known of it.
+      numbers: of each of B responses, [S, *columns] with one entry per step, or [*columns] for the response as a whole;
+        None: not known.
       index: int[B, T], the step of each token, −1 outside of responses.
       end: bool[B, T], the last token of each step.
       columns: of each entry; (): single numbers.

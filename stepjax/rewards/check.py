@@ -1,4 +1,4 @@
-"""Streams whose options do not fit their signal: one line that names the option and what it would take."""
+"""Streams whose options do not fit their signal: one line that names the option and what it needs."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from stepjax.rewards.signals import SIGNALS
 
 
 def check_signals(streams: Mapping[str, StreamOptions]) -> None:
-    """UserError names the first stream whose signal does not exist, or whose options do not fit it."""
+    """UserError for the first stream whose signal does not exist, or whose options do not fit it."""
     if not streams:
         raise UserError("config.ppo.streams: name at least one reward stream")
     for name, options in streams.items():

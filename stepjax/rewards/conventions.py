@@ -1,4 +1,4 @@
-"""How public process reward models are asked: the text that they read, where a step's score stands, and by which head.
+"""Input formats of public process reward models: their text, the token of a step's score, and the head.
 
 A convention is one row of `CONVENTIONS`. Its layout (`conventions_layout.py`) turns a problem and its steps into tokens
 and says at which token the score of each step is read, so that one forward pass gives the scores of all steps.
@@ -30,8 +30,8 @@ class Convention:
         tokens       the language model's logits of the tokens `bad` and `good`.
       marker: see `layout`.
       system: the system prompt; empty: the chat template's own default.
-      numbering: what stands before step k (from 1) where the step does not begin with such a number itself.
-      separator: what ends a step, where the layout is separated; `config.prm.separator` replaces it.
+      numbering: the text before step k (from 1) where the step does not begin with such a number itself.
+      separator: the text that ends a step, where the layout is separated; `config.prm.separator` replaces it.
       lines: a line is a step to the model: the lines of a step are ended one by one, and the last one's score counts.
       begin: whether the tokenizer's begin-of-text token comes first: "text" (the token's text is written before the
         problem), "id" (its id is put there) or "" (as the tokenizer or chat template has it).

@@ -1,8 +1,8 @@
 """Problem and steps to the tokens that a public process reward model reads, and the token of each step's score.
 
-The texts come from a policy and a dataset, so they are not trusted: a special token that is spelled out in them (an end
+The texts come from a policy and a dataset, so they are untrusted: a special token that is spelled out in them (an end
 of turn, another model's placeholder) is broken up, and the places of the scores are known by character offsets instead
-of being looked for by token id, which a text may hold as well.
+of being searched by token id, which a text may contain as well.
 """
 
 import re
@@ -22,7 +22,7 @@ _DATE = "26 Jul 2024"
 
 @dataclass(frozen=True)
 class Reading:
-    """One solution as the model reads it.
+    """One solution in the model's input format.
 
     Attributes:
       tokens: int32[n].
@@ -52,7 +52,7 @@ class Layout:
         """`separator` takes the place of the convention's own; `where` begins the one line of an error.
 
         Raises:
-          UserError: the tokenizer is not of the kind that the convention asks for.
+          UserError: the tokenizer does not fit the convention.
         """
         self.convention, self.tokenizer, self._where = convention, tokenizer, where
         backend_of(tokenizer)
@@ -71,7 +71,7 @@ class Layout:
             raise self._misfit(f"merges the mark {convention.marker!r} of a step's end with its neighbours")
 
     def __call__(self, problems: Sequence[str], solutions: Sequence[Sequence[str]]) -> list[Reading | None]:
-        """The reading of each solution; None where a step's mark is no token of its own.
+        """The reading of each solution; None where a step's mark is not a token of its own.
 
         Args:
           problems: the text of each problem.
@@ -121,7 +121,7 @@ class Layout:
         return _Written(text, marks)
 
     def _chat(self, turns: int) -> tuple[str, ...]:
-        """What the chat template writes around the texts of so many turns of user and assistant: 2 × turns + 1 gaps."""
+        """The chat template's texts around `turns` turns of user and assistant: 2 × turns + 1 gaps."""
         if turns not in self._chats:
             messages = [{"role": "system", "content": self.convention.system}] if self.convention.system else []
             names = []
@@ -186,7 +186,7 @@ class Layout:
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False, verbose=False) if text else []
 
-    # What the tokenizer must know.
+    # What the tokenizer must contain.
 
     def _marker_ids(self) -> frozenset[int]:
         """The marker's token; in a byte-level vocabulary, the one with a space before it is another."""

@@ -1,7 +1,7 @@
 """Signals that are rated on the host, from texts: matching a pattern, and any Python function of the user's.
 
 A text reward takes the prompts, the responses and the steps of each response, and returns the rewards of each response:
-one a step, or a single one. Every host of a multi-host run rates all rows and must come to the same rewards.
+one per step, or a single one. Every host of a multi-host run rates all rows and must come to the same rewards.
 """
 
 import importlib
@@ -32,7 +32,7 @@ def pattern_reward(options: StreamOptions, where: str) -> TextReward:
     try:
         pattern = re.compile(options.pattern)
     except re.error as error:
-        raise UserError(f"{where}.pattern: {options.pattern!r} is no regular expression: {error}") from None
+        raise UserError(f"{where}.pattern: {options.pattern!r} is not a regular expression: {error}") from None
 
     def worth(text: str) -> float:
         return options.good if pattern.fullmatch(text.strip()) else options.bad
@@ -46,7 +46,7 @@ def pattern_reward(options: StreamOptions, where: str) -> TextReward:
 
 
 def find_function(path: str, where: str) -> Callable[..., Any]:
-    """Imports "package.module:function"; the current folder is looked into last."""
+    """Imports "package.module:function"; the current folder is searched last."""
     module, _, name = path.partition(":")
     if not module or not name:
         raise UserError(f"{where}: must be written package.module:function, not {path!r}")
@@ -79,14 +79,14 @@ def function_reward(options: StreamOptions, where: str) -> TextReward:
             raise UserError(f"{where} raised {type(error).__name__}: {error}") from error
         rewards = read_rewards(found, [len(of_one) for of_one in steps], where)
         if options.shaping and rewards and rewards[0].ndim == 0:
-            raise UserError(f"{where} returned one reward a response, but the stream's shaping needs one a step")
+            raise UserError(f"{where} returned one reward per response, but the stream's shaping needs one per step")
         return rewards
 
     return reward
 
 
 def read_rewards(found: Any, steps: Sequence[int], where: str) -> Rewards:
-    """What a user's function returned, checked: one number a response, or one list (a number a step) a response.
+    """A user's function's result, checked: one number per response, or one list per response (one number per step).
 
     Args:
       found: what it returned.
@@ -103,9 +103,11 @@ def read_rewards(found: Any, steps: Sequence[int], where: str) -> Rewards:
         try:
             reward = np.asarray(row, np.float32)
         except (TypeError, ValueError):
-            raise UserError(f"{where} returned {_short(row)} for response {i}: no number and no list of them") from None
+            raise UserError(
+                f"{where} returned {_short(row)} for response {i}: neither a number nor a list of numbers"
+            ) from None
         if row is None or isinstance(row, str) or reward.ndim > 1:
-            raise UserError(f"{where} returned {_short(row)} for response {i}: no number and no list of them")
+            raise UserError(f"{where} returned {_short(row)} for response {i}: neither a number nor a list of numbers")
         if rewards and reward.ndim != rewards[0].ndim:
             kinds = ("one number", "a list")
             raise UserError(f"{where} returned {kinds[reward.ndim]} for response {i}, {kinds[1 - reward.ndim]} before")

@@ -1,4 +1,4 @@
-"""The length signal: steps, or whole responses, outside of a band of lengths cost something for each token."""
+"""The length signal: a cost per token by which steps, or whole responses, lie outside of a band of lengths."""
 
 import chex
 import jax
@@ -16,8 +16,7 @@ def band_cost(
 ) -> Float[Array, "*shape"]:
     """How many tokens a length lies outside of [least, most], 0 inside; `most` 0: no upper bound.
 
-    Where `whole` is False the text was cut off: it may have become long enough, so that only what is already too much
-    counts.
+    Where `whole` is False the text was truncated: it may have become long enough, so that only an excess counts.
     """
     short = jnp.where(whole, jnp.maximum(least - tokens, 0.0), 0.0)
     return short + jnp.where(most > 0, jnp.maximum(tokens - most, 0.0), 0.0)
@@ -37,7 +36,7 @@ def step_lengths(rows: Trajectory) -> Float[Array, "B T"]:
 def length_rewards(rows: Trajectory, *, per: str, least: int, most: int, token_cost: float) -> Float[Array, "B T"]:
     """−token_cost for each token outside of the band, at the last token of each step or of the response.
 
-    An empty response earns nothing: it has no token that could bear the cost.
+    An empty response has reward 0: it has no token for the cost.
     """
     assert rows.steps is not None
     last = last_token(rows)

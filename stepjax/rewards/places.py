@@ -1,4 +1,4 @@
-"""Where on a response something can be earned: at the ends of its steps, or at its own end."""
+"""Places of rewards on a response: the ends of its steps, or its own end."""
 
 import dataclasses
 from collections.abc import Callable

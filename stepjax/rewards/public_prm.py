@@ -1,8 +1,8 @@
-"""A public process reward model at work: texts in, the class probabilities of every step out, in one compiled program.
+"""Scoring by a public process reward model: texts in, class probabilities of every step out, in one compiled program.
 
 It has a tokenizer and a layout of its own, so it is fed with texts: the steps that the policy's splitter found on the
 sampled ids, as text. The scores go back to the policy's steps, each to the last token of its step (`by_token`). Public
-models know no neutral steps: P(neutral) is 0, and a step's worth P(bad) × `bad` + P(good) × `good` of the stream that
+models have no neutral class: P(neutral) is 0, and a step's reward P(bad) × `bad` + P(good) × `good` of the stream that
 reads it.
 """
 
@@ -30,7 +30,7 @@ class PublicPRM:
     Attributes:
       program: `(params, batch) -> float32[rows, width, 2]`.
       left_out: how many solutions of the latest call were longer than a row (in the model's own tokens) or have a step
-        whose end is no token of its own; they have no scores.
+        whose end is not a token of its own; they have no scores.
     """
 
     def __init__(self, definition: Definition, params: Params, layout: Layout, mesh: Mesh, *, rows: int, width: int):

@@ -1,4 +1,4 @@
-"""Reward streams on a trajectory: what each signal earned, shaped, and what the host must rate for it."""
+"""Reward streams on a trajectory: the shaped rewards of each signal, and its inputs from the host."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +19,12 @@ Streams = Mapping[str, StreamOptions]
 
 
 def has_critic(options: StreamOptions) -> bool:
-    """Whether a value head stands behind a stream: its estimator has use for one and it is wanted."""
+    """Whether a stream has a value head: its estimator uses one and `critic` is True."""
     return options.critic and options.estimator in WITH_CRITIC
 
 
 def is_learned(options: StreamOptions) -> bool:
-    """Whether the process reward model says what a stream earns."""
+    """Whether a stream's rewards come from the process reward model."""
     return SIGNALS[options.signal].learned
 
 
@@ -34,12 +34,12 @@ def reads_prm(options: StreamOptions) -> bool:
 
 
 def reading(streams: Streams, figure: str) -> list[str]:
-    """Names of the streams whose signal reads a figure of the host's."""
+    """Names of the streams whose signal reads a figure of the host."""
     return [name for name, options in streams.items() if figure in SIGNALS[options.signal].host]
 
 
 def host_figures(streams: Streams) -> list[str]:
-    """Names of the host's figures, one a response, that these streams read beside those that every run has."""
+    """Names of the host's figures, one per response, that these streams read besides those of every run."""
     asked = [figure for options in streams.values() for figure in SIGNALS[options.signal].host]
     return [figure for figure in dict.fromkeys(asked) if figure not in (RATING, CORRECT)]
 
@@ -48,7 +48,7 @@ def make_text_reward(name: str, options: StreamOptions) -> TextReward | None:
     """The text reward of the stream `name`; None where its signal is not rated from texts.
 
     Raises:
-      UserError: its options name nothing that can be made: a pattern that is no regular expression, say.
+      UserError: its options are invalid, such as a pattern that is not a regular expression.
     """
     make = SIGNALS[options.signal].text_reward
     return None if make is None else make(options, f"config.ppo.streams.{name}")

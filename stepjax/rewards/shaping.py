@@ -1,7 +1,7 @@
-"""Shaping of step scores, so that their sum over a response is not something to be piled up.
+"""Shaping of step scores, so that a response cannot raise their sum by more steps.
 
 All take `[B, S]`, one score a step, and a mask of the steps that are there; they return float32 with 0 outside the
-mask. Steps outside the mask never take part, wherever they stand: "the next step" is the next valid one.
+mask. Steps outside the mask never count, wherever they are: "the next step" is the next valid one.
 """
 
 import chex
@@ -49,7 +49,7 @@ def min_form(
 ) -> Float[Array, "B S"]:
     """r*_k = softmax_k(−r / τ) · r_k over a row's valid steps [PURE 2504.15275].
 
-    For small τ the worst step alone keeps its score: summed from any step up to it, the row gives its minimum, after
+    For small τ only the worst step keeps its score: summed from any step up to it, the row gives its minimum, after
     it 0.
 
     Args:

@@ -47,8 +47,8 @@ def shape_rewards(
 ) -> Float[Array, "B T"]:
     """Shapes the scores that lie on the tokens `there`, in the order of `shaping`; they stay on their tokens.
 
-    The shapings pass over what is not there, so that a row of tokens serves as well as a row of steps: nothing has to
-    be gathered, and no bound on the number of steps is needed. The result is float32, 0 where nothing is there.
+    The shapings skip tokens that are not `there`, so that a row of tokens works like a row of steps: nothing has to be
+    gathered, and no bound on the number of steps is needed. The result is float32, 0 elsewhere.
     """
     if not shaping:
         return rewards

@@ -1,4 +1,4 @@
-"""What a signal is: a row that says how it is computed, where it pays, and what it needs of others."""
+"""The row of a signal: how it is computed, where it pays, and what it needs."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from stepjax.rewards.places import Place
 from stepjax.trajectory import Trajectory
 
 HostSignals = Mapping[str, Array]
-"""What only the host can rate, by name:
+"""Signals that the host computes, by name:
 
   rating: float32[B, T], +1, 0, −1 of the task's exact verifier at step ends, 0 elsewhere.
   correct: bool[B], whether the graded answer is right.
@@ -22,7 +22,7 @@ HostSignals = Mapping[str, Array]
 """
 
 RATING, CORRECT = "rating", "correct"
-"""The figures that the host rates for every run, whatever its signals."""
+"""The figures that the host computes in every run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Signal:
       needs: options that must be given → what is asked for, for people.
       check: of further options: raises UserError, whose text begins with the `where` it is given.
       host: names of the host's figures that it reads. "rating" needs a task with a verifier of steps, "limit_kept" a
-        task that states step limits; one of them that is no constant here is a row of `runs/host_signals.py`.
+        task that states step limits; one that is not a constant here is a row of `runs/host_signals.py`.
       text_reward: makes the function that rates texts on the host from a stream's options and the name of its section;
         `rewards` then reads `host["text_reward"]`.
       learned: it reads the process reward model.

@@ -1,4 +1,4 @@
-"""Signals: what was earned, on which token. Each turns a scored trajectory into one reward a token.
+"""Signals: rewards and their tokens. Each turns a scored trajectory into one reward per token.
 
 A new signal is a function and a row of `SIGNALS`, and a word in the help of `StreamOptions.signal`.
 """
@@ -25,15 +25,15 @@ from stepjax.trajectory import Trajectory
 
 
 def prm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """Expected worth of each step under the learned model, at the step's last token.
+    """Expected reward of each step under the learned model, at the step's last token.
 
-    Its classes are bad, neutral and good, or bad and good; a single output is a score and its own worth.
+    Its classes are bad, neutral and good, or bad and good; a single output is the reward itself.
     """
     return jnp.where(rated_ends(rows), _worth(rows, options), 0.0)
 
 
 def orm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """The learned worth of the last step alone, an outcome reward model; a truncated response has no outcome yet."""
+    """The learned reward of only the last step, an outcome reward model; a truncated response has no outcome yet."""
     return jnp.where(rated_response(rows), _worth(rows, options), 0.0)
 
 
@@ -44,22 +44,22 @@ def _worth(rows: Trajectory, options: StreamOptions) -> Float[Array, "B T"]:
 
 
 def verifier(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """Worth of each step by the task's exact rating, at the step's last token."""
+    """Reward of each step by the task's exact rating, at the step's last token."""
     rating = host[RATING]
     worth = jnp.where(rating > 0, options.good, jnp.where(rating < 0, options.bad, options.neutral))
     return jnp.where(rated_ends(rows), worth, 0.0)
 
 
 def outcome(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """Worth of the graded answer at the response's last token; a truncated response has no outcome yet."""
+    """Reward of the graded answer at the response's last token; a truncated response has no outcome yet."""
     worth = jnp.where(host[CORRECT], options.good, options.bad)[:, None]
     return jnp.where(rated_response(rows), worth, 0.0)
 
 
 def finish(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """Worth of a response that ended by itself (good) or was cut off (bad), at its last token.
+    """Reward of a response that ended by itself (good) or was truncated (bad), at its last token.
 
-    Best without a critic: a cut-off response would be bootstrapped on top of what it earned here.
+    Best without a critic: a truncated response would be bootstrapped in addition to its reward here.
     """
     worth = jnp.where(rows.finished, options.good, options.bad)[:, None]
     return jnp.where(last_token(rows), worth, 0.0)
@@ -77,7 +77,7 @@ def length(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float
 
 
 def limit(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
-    """Worth of keeping the number of steps that the prompt allows, at the response's last token."""
+    """Reward of keeping the number of steps that the prompt allows, at the response's last token."""
     kept = host["limit_kept"]
     worth = jnp.where(kept > 0, options.good, jnp.where(kept < 0, options.bad, 0.0))[:, None]
     return jnp.where(last_token(rows), worth, 0.0)

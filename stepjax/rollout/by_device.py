@@ -1,4 +1,4 @@
-"""What each device along the batch does with its own slots, prompts and rows: nothing of it crosses the mesh."""
+"""Functions on each device's own slots, prompts and rows along the batch: nothing of it crosses the mesh."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from stepjax.rollout.slots import Pool, Slots
 
 
 def on_each_device(function: Callable[..., Any], mesh: Mesh | None, inputs: Any, outputs: Any) -> Callable[..., Any]:
-    """`function` on what each device along the batch holds: nothing in it crosses the mesh.
+    """`function` on the arrays of each device along the batch: nothing in it crosses the mesh.
 
     `inputs` and `outputs` hold, for each array, the dimension that is divided (None: whole everywhere).
     """

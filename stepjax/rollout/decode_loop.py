@@ -1,4 +1,4 @@
-"""The decode loop: every turn each slot decodes one token, and rows that end make room for those that wait."""
+"""The decode loop: every turn each slot decodes one token, and rows that end are replaced by waiting ones."""
 
 import dataclasses
 import functools
@@ -21,12 +21,12 @@ from stepjax.rollout.slots import Pool, Queue, Slots, refill, retire, shrunk, wa
 
 
 class Progress(NamedTuple):
-    """What the loop carries from turn to turn.
+    """The state of the loop.
 
     Attributes:
       t: int32[], turns so far.
       log: of the turns since the slots were halved last.
-      reply: what the environment still has to write; None where there is none.
+      reply: the environment's replies that are not written yet; None without an environment.
     """
 
     t: Array
@@ -37,12 +37,12 @@ class Progress(NamedTuple):
 
 
 class DecodeLoop:
-    """Decodes the rows of a queue; their prompts lie prefilled in a pool.
+    """Decodes the rows of a queue; their prompts are prefilled in a pool.
 
     Attributes:
       width: columns of the prompts; the ring of `ring` columns lies behind them.
       idle: the row of an empty slot: the number of rows of a device.
-      nowhere: where an empty slot's tokens go: the number of places of all rows.
+      nowhere: the place for an empty slot's tokens: the number of places of all rows.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DecodeLoop:
         self._weights = model.trunk.split_weights()
 
     def run(self) -> tuple[tuple[Log, ...], Occupancy]:
-        """Decodes all rows; the logs of the loops, one a number of slots, tell what they became."""
+        """Decodes all rows; returns the logs of the loops, one per number of slots."""
         d = self.decoding
         sizes, logs = d.sizes(self.devices), []
         now = self._begin()
@@ -122,7 +122,7 @@ class DecodeLoop:
         return Progress(now.t + 1, slots, now.log.write(now.t - first, line), reply, occupancy)
 
     def _step(self, t: Array, slots: Slots, reply: Replies | None, waits: bool) -> tuple[Slots, Replies | None, Log]:
-        """One token of each slot's row: drawn, or written by the environment; then its hidden state."""
+        """One token of each slot's row: sampled, or written by the environment; then its hidden state."""
         d, live = self.decoding, slots.row < self.idle
         logits = constrain(self.model.logits(slots.hidden), "batch", "vocab")
         keys = fold_in(fold_in(self.key, slots.id), slots.time)

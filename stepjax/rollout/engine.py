@@ -1,14 +1,14 @@
-"""The slot engine: a fixed number of rows decode together, and a finished one makes room for the next at once.
+"""The slot engine: a fixed number of rows decode together, and a finished one is replaced by the next at once.
 
 Lengths of reasoning are heavy-tailed: a batch that waits for its slowest row spends most of its time on rows that ended
 long ago. Here prompts are prefilled first, each once for all of its samples, into a pool. Then one loop decodes
 `slots` rows; the slot of a row that ends takes the next row of the queue in the same step, so that a response of n
 tokens holds a slot for exactly n steps. When the queue is empty and half of the slots are, the others go on in half as
-many slots, and so on. Nothing of that crosses to the host.
+many slots, and so on. All of this stays on the device.
 
 All slots write their next key and value in the same column, which goes round in a ring behind the prompts' columns: a
-response never outlives a turn of the ring, and what earlier rows left there is told apart by its segment, 0. So a step
-writes one slice, whatever rows began when.
+response never outlives a turn of the ring, and entries of earlier rows have segment 0. So a step
+writes one slice, whenever its rows began.
 """
 
 import functools
@@ -41,14 +41,14 @@ def generate_in_slots(
     limits: Int[Array, " N"] | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Trajectory, Occupancy]:
-    """Samples N responses (pure, meant for jit, but for the questions put to a tool).
+    """Samples N responses (pure and meant for jit, except for the calls of a tool).
 
     Args:
       prompts: padded on the left, so that every prompt ends in the last column; length 0: none.
-      ids: a number a row that names its random key: token t of a row uses `fold_in(fold_in(key, id), t)`.
+      ids: the number of each row's random key: token t of a row uses `fold_in(fold_in(key, id), t)`.
       prompt_of: the prompt of each row; None: N / Q consecutive rows share one.
-      limits: tokens of each response at most; None: W. Rows with limit 0 are left empty and cost nothing; they stand
-        behind the others.
+      limits: tokens of each response at most; None: W. Rows with limit 0 are left empty at no cost; they come
+        after the others.
       mesh: over whose batch axes slots, prompts and rows are divided; each device has a queue of its own, and the
         prompts of its rows.
     """

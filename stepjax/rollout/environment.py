@@ -1,8 +1,8 @@
 """Environments that write into a response: the rollout asks the host in the middle of a jitted loop.
 
 A row asks where the token just sampled ends in the last byte of the environment's call, `=` say; whether the text
-really ends in a call is for the environment to say. Its reply is queued and written token by token in place of what
-would have been sampled, while the other rows go on. Nothing is compiled anew and no row waits.
+really ends in a call is decided by the environment. Its reply is queued and written token by token in place of
+sampled tokens, while the other rows go on. Nothing is recompiled and no row waits.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from stepjax.tasks.base import Environment
 
 
 class HostTool:
-    """An environment, in tokens: which tokens may end a call, and the host's side of the question.
+    """An environment in tokens: which tokens may end a call, and the host's side of the call.
 
     Args:
       token_bytes: the bytes of every token of the vocabulary.
       tokenizer: Hugging Face tokenizer that writes the replies.
-      reply_tokens: F, the most tokens of a reply; a longer one is not given at all.
+      reply_tokens: F, the most tokens of a reply; a longer one is not written.
     """
 
     def __init__(self, environment: Environment, tokenizer: Any, token_bytes: Sequence[bytes], reply_tokens: int):
@@ -68,7 +68,7 @@ class HostTool:
     def ask(
         self, mesh: Mesh | None, responses: Int[Array, "B N"], lengths: Int[Array, " B"], asked: Bool[Array, " B"]
     ) -> tuple[Int[Array, "B F"], Int[Array, " B"]]:
-        """`answer` from within a jitted program; no question is put where no row asks.
+        """`answer` from within a jitted program; the host is not called where no row asks.
 
         Every device asks its own host about its own rows: nothing crosses the mesh but "does any row ask?".
         """
@@ -93,7 +93,7 @@ class HostTool:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Replies:
-    """What environments still have to write into the rows that decode, and what these have so far.
+    """Replies that are not written yet, and the responses so far, of the decoding rows.
 
     Attributes:
       waiting: int32[S, F], the tokens of each reply that are not written yet, the next one first.
@@ -119,7 +119,7 @@ class Replies:
         may_ask: Bool[Array, " S"],
         ended: Bool[Array, " S"],
     ) -> "Replies":
-        """Once `token`, the response's token number `time`, is written; rows that `ended` make room for new ones."""
+        """Once `token`, the response's token number `time`, is written; rows that `ended` are replaced by new ones."""
         here = jnp.arange(self.tokens.shape[1]) == time[:, None]
         tokens = jnp.where(here, token[:, None], self.tokens)
         asked = may_ask & tool.may_ask(token)

@@ -33,7 +33,7 @@ class RolloutShape:
       slots: responses that decode at once; 0: all of them.
       prefill_rows: prompts that are prefilled at once; 0: all of them.
       halvings: how often the slots are halved once no row waits.
-      growths: how often the cache is doubled until it has room for the longest response.
+      growths: how often the cache is doubled until it fits the longest response.
     """
 
     rows: int
@@ -64,11 +64,11 @@ class DeviceSizes:
 
 
 def on_device(shape: RolloutShape, devices: int) -> DeviceSizes:
-    """What is not divisible is rounded up. ValueError where the rows are not."""
+    """Numbers that are not divisible are rounded up. ValueError where the rows are not."""
     rows, rest = divmod(shape.rows, devices)
     if rest or not rows:
         raise ValueError(f"{shape.rows} rows cannot be divided among {devices} devices")
-    # Rows that share a prompt may be cut apart at a device's first and last row.
+    # Rows that share a prompt may be divided at a device's first and last row.
     prompts = rows // shape.samples if rows % shape.samples == 0 else min(rows, rows // shape.samples + 2)
     chunk = min(-(-shape.prefill_rows // devices) or prompts, prompts)
     slots = min(-(-shape.slots // devices) or rows, rows)
@@ -88,7 +88,7 @@ def rollout_program(
 ) -> Program:
     """`(params, prompts [Q, P], prompt_length [Q], key [], queue [N]) -> (Trajectory, Occupancy)`.
 
-    A row's tokens depend on `key`, its number `queue.id`, its prompt and its limit alone. Every device has the prompts
+    A row's tokens depend on `key`, its number `queue.id`, its prompt and its limit only. Every device has the prompts
     of its own rows (`on_device` says how many), and `queue.prompt` counts from the device's first one. `gather`: the
     parameters are gathered over fsdp once, not at every step.
     """

@@ -1,6 +1,6 @@
-"""JAX's own random numbers for many keys at once, written out so that they fuse into the loop that draws tokens.
+"""JAX's own random numbers for many keys at once, written out so that they fuse into the sampling loop.
 
-On a CPU, XLA runs the 20 rounds of Threefry as a loop in memory, which a decode step of a small model waits for. The
+On a CPU, XLA runs the 20 rounds of Threefry as a loop in memory, which dominates a decode step of a small model. The
 rounds unrolled give the very same bits [Salmon 2011]; `jax.random` is the reference in the tests.
 """
 

@@ -12,11 +12,11 @@ from stepjax.parallel import constrain
 from stepjax.rollout.slots import Pool
 
 SHORTEST = 64
-"""No bucket is narrower: a narrower pass is hardly faster."""
+"""Width of the narrowest bucket: a narrower pass is hardly faster."""
 
 
 def bucket_widths(width: int) -> tuple[int, ...]:
-    """Widths that a chunk of prompts is prefilled in: the full one, and halves of it while they are worth it."""
+    """Widths that a chunk of prompts is prefilled in: the full one, and halves of it while they save time."""
     widths = [width]
     while widths[-1] // 2 >= SHORTEST:
         widths.append(widths[-1] // 2)
@@ -35,7 +35,7 @@ def prefill(
     """Prefills prompts that are padded on the left, `chunk` at a time; each device keeps its own.
 
     A chunk takes the narrowest of `widths` (`bucket_widths` unless given) that its longest prompt fits, and no time at
-    all where all of its prompts have length 0: put prompts of like lengths side by side.
+    all where all of its prompts have length 0: put prompts of similar lengths next to each other.
     """
     count, width = prompts.shape
     widths = sorted(widths or bucket_widths(width))

@@ -1,4 +1,4 @@
-"""What the engine's slots did, step by step, and the rows that it adds up to."""
+"""Log of the engine's slots, step by step, and the rows made from it."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from jaxtyping import Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Log:
-    """What each slot did in each step, `[steps, S]`.
+    """The log of each slot in each step, `[steps, S]`.
 
     Attributes:
       place: int32, row × new_tokens + the token's number in it; the number of places where there was no row.
@@ -67,7 +67,7 @@ def collect(logs: tuple[Log, ...], *, rows: int, new_tokens: int) -> dict[str, A
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Occupancy:
-    """How well the slots were used; int32[] each, counted in slots × steps.
+    """Use of the slots; int32[] each, counted in slots × steps.
 
     Attributes:
       busy, offered: with a row in them, and all of them, as long as rows waited.

@@ -1,4 +1,4 @@
-"""How the next token is drawn: a frozen strategy with filters, exact log-probabilities, and a random key a row."""
+"""Sampling of the next token: a frozen strategy with filters, exact log-probabilities, one random key per row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from stepjax.rollout.noise import gumbel
 class Sampler:
     """Sampling with temperature and filters; temperature 0 takes the likeliest token.
 
-    A row's token depends on its own key alone, never on the batch around it: the same problem and seed give the same
+    A row's token depends only on its own key, never on the batch around it: the same problem and seed give the same
     response in any batch and on any mesh.
 
     The order is that of transformers' `generate`: ends that come too early are forbidden, logits are divided by the
-    temperature, then come top-k, top-p and min-p, each on what the one before it left, renormalised. (vLLM applies
-    min-p before the other two: with top-p and min-p together it may keep fewer tokens.) Equally likely tokens are
-    kept or dropped together, so that nothing depends on the order of the vocabulary: top-k keeps more than k where
+    temperature, then come top-k, top-p and min-p, each on the tokens kept by the one before it, renormalised. (vLLM
+    applies min-p before the other two: with top-p and min-p together it may keep fewer tokens.) Equally likely tokens
+    are kept or dropped together, so that nothing depends on the order of the vocabulary: top-k keeps more than k where
     others are as likely as the k-th, top-p those as likely as the last one that it needs.
 
     Attributes:
@@ -52,7 +52,7 @@ class Sampler:
         time: Int[Array, " B"] | None = None,
         eos: Sequence[int] = (),
     ) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
-        """The drawn tokens and their log-probability under the distribution that they were drawn from.
+        """The sampled tokens and their log-probability under the distribution they were sampled from.
 
         Greedy tokens report the log-probability at temperature 1 (their own distribution has no spread).
 
@@ -69,10 +69,10 @@ class Sampler:
     def scores(
         self, logits: Float[Array, "*B V"], *, time: Int[Array, "*B"] | None = None, eos: Sequence[int] = ()
     ) -> Float[Array, "*B V"]:
-        """Logits of the distribution that is drawn from: divided by the temperature, −∞ where a token is left out."""
+        """Logits of the sampling distribution: divided by the temperature, −∞ where a token is left out."""
         if self.min_tokens:
             if time is None or not len(eos):
-                raise ValueError("min_tokens: the sampler has to be told the responses' lengths and the eos ids")
+                raise ValueError("min_tokens: the sampler needs the responses' lengths and the eos ids")
             ends = jnp.isin(jnp.arange(logits.shape[-1]), jnp.asarray(eos))
             logits = jnp.where((time < self.min_tokens)[..., None] & ends, -jnp.inf, logits)
         if self.temperature == 0:
@@ -97,8 +97,8 @@ class Sampler:
     ) -> Float[Array, "*B"]:
         """Log-probability of given tokens under the sampling distribution of these logits; differentiable, finite.
 
-        For a learner, whose policy has moved since the tokens were drawn: one that its filters would leave out now is
-        counted among those that stay. Where the policy has not moved this is what the sampler said.
+        For a learner, whose policy has moved since the tokens were sampled: a token that its filters would leave out
+        now is kept. Where the policy has not moved this equals the sampler's log-probability.
         """
         scores = self.scores(logits, time=time, eos=eos)
         given = jax.nn.one_hot(tokens, logits.shape[-1], dtype=bool)

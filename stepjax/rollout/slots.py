@@ -1,6 +1,6 @@
-"""The slots of the engine: what decodes, how a finished row makes room for the next, how slots are given up.
+"""The slots of the engine: their state, how the next row takes a finished one's slot, how slots are given up.
 
-All functions see what one device holds of slots, prompts and rows: nothing here crosses the mesh.
+All functions work on one device's slots, prompts and rows: nothing here crosses the mesh.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Pool:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Queue:
-    """The N rows to be sampled. Those that are wanted (with a limit above 0) stand before the others.
+    """The N rows to be sampled. Those with a limit above 0 come before the others.
 
     Attributes:
       prompt: int32[N], the place of the row's prompt in the pool.
@@ -49,7 +49,7 @@ class Queue:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Slots:
-    """What decodes. S slots; rows are numbered within the devices of their slot.
+    """State of the decoding. S slots; rows are numbered within the devices of their slot.
 
     Attributes:
       row: int32[S], the row in each slot; the number of rows where there is none.

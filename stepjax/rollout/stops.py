@@ -1,4 +1,4 @@
-"""What ends a response besides its end-of-text token: texts that it may come to, or the end of a step.
+"""Stops of a response besides its end-of-text token: stop strings, or the end of a step.
 
 Both are automata over tokens that a decode loop carries along, one number a row: no text leaves the device.
 """
@@ -18,7 +18,7 @@ class Stops(Protocol):
     """An automaton over a response's tokens; its first state is 0."""
 
     def advance(self, state: Int[Array, " B"], tokens: Int[Array, " B"]) -> tuple[Int[Array, " B"], Bool[Array, " B"]]:
-        """The state after one more token a row, and whether the response ends with it."""
+        """The state after one more token per row, and whether the response ends with it."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Alarms: a monitor of gaming that has drifted from where it was in the first rounds."""
+"""Alarms: a monitor of reward hacking that has drifted from its values in the first rounds."""
 
 import math
 from collections import deque
@@ -14,13 +14,14 @@ PREFIX = "hack/"
 
 @dataclass(frozen=True)
 class Watch:
-    """What is watched of one monitor.
+    """How one monitor is watched.
 
     Attributes:
       words: what it measures.
-      share: a share, told in percent.
-      floor: a smaller change never rings; in the monitor's own unit or, where `both` is set, a share of the first mean.
-      both: a fall rings as a rise does.
+      share: it is a fraction, shown in percent.
+      floor: a smaller change raises no alarm; in the monitor's unit or, where `both` is set, relative to the first
+        mean.
+      both: a fall raises an alarm, as a rise does.
     """
 
     words: str
@@ -46,23 +47,23 @@ WATCHED = {
 class Alarms:
     """Compares the mean of the last rounds with that of the first ones, monitor by monitor.
 
-    An alarm rings when the two means differ by more than the monitor's floor and by more than `threshold` standard
-    deviations of the first rounds' values. It rings once, and again only after the difference has fallen below half of
-    that. What it knows follows from the logged values alone: a resumed run feeds it the logged lines again.
+    An alarm is raised when the two means differ by more than the monitor's floor and by more than `threshold` standard
+    deviations of the first rounds' values. It is raised once, and again only after the difference has fallen below half
+    of that. The state depends only on the logged values: a resumed run feeds it the logged lines again.
 
     Attributes:
       ringing: the monitors that have drifted and not recovered.
     """
 
     def __init__(self, threshold: float, rounds: int):
-        """`threshold`: in standard deviations; 0: never rings. `rounds`: how many first and last rounds, at least 2."""
+        """`threshold`: in standard deviations; 0: no alarms. `rounds`: number of first and last rounds, 2 or more."""
         self.threshold, self.rounds = threshold, rounds
         self.ringing: set[str] = set()
         self._first: dict[str, list[float]] = {name: [] for name in WATCHED}
         self._last: dict[str, deque[float]] = {name: deque(maxlen=rounds) for name in WATCHED}
 
     def observe(self, line: Mapping[str, Any]) -> list[str]:
-        """Takes a round's figures (`hack/repeated` …); gives a sentence for each alarm that now begins to ring."""
+        """Takes a round's figures (`hack/repeated` …); returns a sentence for each alarm that it raises."""
         told = []
         for name, watch in WATCHED.items():
             value = line.get(PREFIX + name)
@@ -78,7 +79,7 @@ class Alarms:
         return told
 
     def _rings(self, name: str, watch: Watch) -> bool:
-        """Whether the alarm begins to ring now."""
+        """Whether the alarm is raised now."""
         first, before = self._first[name], fmean(self._first[name])
         moved = fmean(self._last[name]) - before
         floor = watch.floor * abs(before) if watch.both else watch.floor

@@ -1,4 +1,4 @@
-"""A run that builds on another one: the same tokenizer and model, its finished stages as they stand."""
+"""A run that builds on another one: the same tokenizer and model, and the other run's finished stages."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ SHAPE = ("path", "layers", "width", "heads", "kv_heads", "head_dim", "mlp", "qkv
 
 
 def check_base(config: Config) -> None:
-    """UserError where `config.base` is no work directory, or one of another model."""
+    """UserError where `config.base` is not a work directory, or is one of another model."""
     base = config.base
     if not base:
         return

@@ -1,4 +1,4 @@
-"""Options that do not fit each other, the mesh or the task: found before the first stage starts, not after the last."""
+"""Options that do not fit each other, the mesh or the task: found before the first stage starts."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from stepjax.runs.profile import profiled_steps
 
 
 def check_options(config: Config, mesh: Mesh) -> None:
-    """UserError names the first misfit."""
+    """UserError for the first option that does not fit."""
     ppo = config.ppo
     responses = ppo.prompts * ppo.samples
     rows = {
@@ -44,8 +44,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
         raise UserError("config.ppo.importance_cap: stale rollouts need one; 2 is usual")
     if ppo.min_new_tokens >= ppo.max_new_tokens:
         raise UserError(
-            f"config.ppo.min_new_tokens: {ppo.min_new_tokens} leaves no room for an end in max_new_tokens="
-            f"{ppo.max_new_tokens}"
+            f"config.ppo.min_new_tokens: {ppo.min_new_tokens} must be below max_new_tokens={ppo.max_new_tokens}"
         )
     profiled_steps(config.profile)
     check_prm(config.prm)
@@ -64,9 +63,9 @@ def check_options(config: Config, mesh: Mesh) -> None:
             f"config.ppo.critic_warmup: {ppo.critic_warmup} rounds would train nothing: no stream has a critic"
         )
     if ppo.critic_refit and not any(stream.critic for stream in make_streams(ppo.streams)):
-        raise UserError(f"config.ppo.critic_refit: {ppo.critic_refit}, but no stream has a critic to fit again")
+        raise UserError(f"config.ppo.critic_refit: {ppo.critic_refit}, but no stream has a critic")
     if ppo.critic_refit == 1:
-        raise UserError("config.ppo.critic_refit: 1 would leave no round that trains the policy; it must be 2 or more")
+        raise UserError("config.ppo.critic_refit: must be 0 or at least 2: with 1 no round would train the policy")
     if ppo.critic_refit and ppo.critic_frozen:
         raise UserError(f"config.ppo.critic_refit: {ppo.critic_refit} and critic_frozen contradict each other")
     for name in ("ratio_guard", "mean_ratio_guard"):
@@ -78,18 +77,18 @@ def check_options(config: Config, mesh: Mesh) -> None:
 
 
 def check_prm(prm: PRMOptions) -> None:
-    """UserError where what the process reward model is to learn cannot be said by its outputs, or by the task."""
+    """UserError where the process reward model's outputs, or the task, do not fit its target."""
     if not prm.data:
         for name in ("objective", "neutral", "head_first"):
             if getattr(prm, name) != getattr(PRMOptions(), name):
-                raise UserError(f"config.prm.{name}: it is for labelled data; name a dataset in config.prm.data")
+                raise UserError(f"config.prm.{name}: it needs labelled data; name a dataset in config.prm.data")
         if prm.target == "outcome":
-            raise UserError("config.prm.target=outcome: it is for labelled data; name a dataset in config.prm.data")
+            raise UserError("config.prm.target=outcome: it needs labelled data; name a dataset in config.prm.data")
         if prm.classes == 2 and prm.target == "step":
             raise UserError("config.prm.classes=2: the task's neutral steps need the third class")
         return
     if prm.objective != "class" and prm.classes != 2:
-        raise UserError(f"config.prm.objective={prm.objective}: it learns P(good) alone; set config.prm.classes=2")
+        raise UserError(f"config.prm.objective={prm.objective}: it trains only P(good); set config.prm.classes=2")
     if prm.classes == 2 and prm.neutral == "own" and prm.target == "step":
         raise UserError("config.prm.neutral=own: with classes=2 neutral steps must be good, bad or skip")
     if prm.head_first >= prm.updates:
@@ -97,10 +96,10 @@ def check_prm(prm: PRMOptions) -> None:
 
 
 def check_public_prm(prm: PRMOptions, streams: Mapping[str, StreamOptions]) -> None:
-    """UserError where a public process reward model is half named, or asked for what it cannot give."""
+    """UserError where the options of a public process reward model are incomplete or not supported."""
     if bool(prm.path) != bool(prm.convention):
         missing, given = ("convention", "path") if prm.path else ("path", "convention")
-        raise UserError(f"config.prm.{missing}: it must be named where config.prm.{given} is; one says nothing alone")
+        raise UserError(f"config.prm.{missing}: required together with config.prm.{given}")
     if prm.separator and prm.convention not in ("skywork", "trl"):
         raise UserError("config.prm.separator: only the conventions skywork and trl end steps with a separator")
     if prm.path and prm.data:
@@ -114,10 +113,12 @@ def check_public_prm(prm: PRMOptions, streams: Mapping[str, StreamOptions]) -> N
 
 
 def check_lora(config: Config) -> None:
-    """UserError where adapters are put on what has none, or on stages that cannot have them."""
+    """UserError where the options of the adapters do not fit the model or the stages."""
     lora, order = config.lora, ("sft", "prm", "ppo")
     if lora.path and not (lora.rank and config.model.path):
-        raise UserError("config.lora.path: it needs lora.rank, and in model.path the checkpoint that it was made for")
+        raise UserError(
+            "config.lora.path: it needs lora.rank, and model.path with the checkpoint that the adapter was made for"
+        )
     if not lora.rank:
         return
     if not lora.modules or not set(lora.modules) <= set(MODULES) or len(set(lora.modules)) < len(lora.modules):
@@ -129,4 +130,7 @@ def check_lora(config: Config) -> None:
             "follow one with them"
         )
     if "prm" in adapted and not config.prm.from_sft and not config.prm.path:
-        raise UserError("config.prm.from_sft: adapters of the process reward model stand on the SFT policy's weights")
+        raise UserError(
+            "config.prm.from_sft: must be True where the process reward model has adapters: they are trained on the "
+            "SFT policy's weights"
+        )

@@ -21,7 +21,7 @@ class StepClassifier:
     """Runs the process reward model over packed rows of responses.
 
     Attributes:
-      left_out: how many responses of the latest call, with their prompts, were wider than a row, and so not read.
+      left_out: how many responses of the latest call, with their prompts, were wider than a row and therefore not read.
     """
 
     def __init__(self, run: Run, *, rows: int, width: int):

@@ -26,10 +26,10 @@ from stepjax.workdir.folder import CONFIG
 def export(config: Config, workdir: Path) -> Path:
     """Writes `config.export.out`, made from the stage `config.export.stage` of a work directory, and returns it.
 
-    The work directory's own options say what the policy is; of `config` the export and the mesh alone count.
+    The model is that of the work directory's own options; of `config` only the sections export and mesh are used.
     """
     if not config.export.out:
-        raise UserError("name the folder to write: --config.export.out=DIR")
+        raise UserError("name the folder to write: --config.out=DIR")
     out = Path(config.export.out)
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
@@ -53,12 +53,12 @@ def export(config: Config, workdir: Path) -> Path:
 
 
 def _write_adapter(run: Run, out: Path, params: Params, lora: LoRA | None, stage: str) -> None:
-    """The adapters alone, on the checkpoint that the run started from."""
+    """Only the adapters, for the checkpoint that the run started from."""
     if lora is None:
         raise UserError(f"config.export.adapter: stage {stage} of {run.workdir} trained all parameters, not adapters")
     if run.start is None or not ("sft" in run.config.lora.stages or starts_loaded(run, "sft")):
         raise UserError(
-            "config.export.adapter: these adapters stand on weights that stage sft trained, which PEFT would not have; "
+            "config.export.adapter: these adapters need weights that stage sft trained, which PEFT does not have; "
             "export the whole policy instead"
         )
     save_adapter(out, params, lora, run.start.family, run.mesh, base=run.start.name)

@@ -1,4 +1,4 @@
-"""What the host rates of a round's responses, as arrays for the credit program."""
+"""Rewards that the host computes for a round's responses, as arrays for the credit program."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -29,7 +29,7 @@ class HostRewards:
           index, end: int[B, T] and bool[B, T], the step of each token and the last token of each step.
 
         Raises:
-          UserError: a user's function failed, or returned something else than its rewards.
+          UserError: a user's function failed, or returned something other than rewards.
         """
         found = {
             "rating": by_token(exact_ratings(responses), index, end),
@@ -39,7 +39,7 @@ class HostRewards:
             found[name] = np.array([figure(r) for r in responses], np.float32)
         prompts, texts = [r.problem.prompt for r in responses], [r.text for r in responses]
         for name, reward in self.text_rewards.items():
-            # A process without a row asks nobody: a user's function need not know of empty lists.
+            # A process without a row calls nothing: a user's function need not handle empty lists.
             rewards = reward(prompts, texts, [r.steps for r in responses]) if responses else []
             found[f"stream/{name}"] = by_token(rewards, index, end)
         return found

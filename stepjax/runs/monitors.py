@@ -1,6 +1,6 @@
-"""Signs of gaming in a round's responses: what a policy does to be paid more without solving better.
+"""Signs of reward hacking in a round's responses: how a policy earns more reward without solving more problems.
 
-Each monitor is one number a round. None of them is proof: the alarms (`hack_alarms.py`) ring when one drifts.
+Each monitor is one number per round. None of them is proof: an alarm (`alarms.py`) is raised when one drifts.
 """
 
 import re
@@ -68,12 +68,12 @@ def has_notes(problems: Sequence[Problem]) -> bool:
 
 
 def monitors(responses: Sequence[Response], *, notes: bool) -> dict[str, float]:
-    """The monitors that the texts alone tell of, for one round.
+    """The monitors that are computed from the texts alone, for one round.
 
     Returns:
       repeated, near_repeated, empty: shares of all steps (a response without a step counts as an empty one);
       steps: a response, and step_tokens: a step; one_step, truncated: shares of the responses; with `notes`, trivial:
-      the share of calculator notes that work nothing out. All are 0 where there is nothing to count.
+      the share of calculator notes with a trivial calculation. All are 0 where there is nothing to count.
     """
     n = max(len(responses), 1)
     counts = [len(r.steps) for r in responses]

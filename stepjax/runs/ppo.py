@@ -1,4 +1,4 @@
-"""Stage ppo: rollout, score, credit, update, over and over."""
+"""Stage ppo: rounds of rollout, score, credit and update."""
 
 import time
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class PPO(PPOPrograms):
         self.rollout_key, self.update_key = run.key("rollout"), run.key("update")
 
     def initial_state(self) -> State:
-        """Policy at the reference, critic on its trunk with heads that say 0, or on the process reward model."""
+        """Policy at the reference, critic on its trunk with heads of value 0, or on the process reward model."""
         run = self.run
         params = {"policy": self.reference}
         if run.critic is not None:
@@ -85,7 +85,7 @@ class PPO(PPOPrograms):
         return given
 
     def _frozen(self) -> dict[str, Params]:
-        """The parameters of each role that stand still: the reference's own, shared; {} where all are trained."""
+        """The frozen parameters of each role: the reference's own, shared; {} where all are trained."""
         found: dict[str, Params] = {}
         for role, trainable in self.trainables.items():
             if trainable.frozen_shapes:
@@ -94,7 +94,7 @@ class PPO(PPOPrograms):
         return found
 
     def whole(self, state: State, role: str) -> Params:
-        """All parameters of a role: those that are trained and those that stand still."""
+        """All parameters of a role: those that are trained and those that are frozen."""
         return join(state[role]["params"], self.frozen.get(role, {}))
 
     def sample(self, policy: Params, prompts: Prompts, chosen: np.ndarray, iteration: int) -> Waves:
@@ -139,7 +139,7 @@ class PPO(PPOPrograms):
                 unread["prm/left_out"] = self.public.left_out / len(responses)
                 if told := [] if self.told else self.public.told_left_out():
                     self.told = True
-                    say(f"PPO round {iteration}: {told[0]}; they earn nothing (prm/left_out in metrics.jsonl)")
+                    say(f"PPO round {iteration}: {told[0]}; their reward is 0 (prm/left_out in metrics.jsonl)")
         with clock("update"):
             weights = {f"weight/{name}": weight for name, weight in state.get("weights", {}).items()}
             credited, described = self.credit(scored, self.hosts.put(host) | weights)
@@ -197,7 +197,7 @@ def train_ppo(run: Run) -> Params:
             run.tokenizer, problems[:limit], width=options.prompt_tokens, where="config.ppo.prompt_tokens"
         )
         if prompts.left_out:
-            say(f"PPO: {prompts.left_out} prompts wider than prompt_tokens={options.prompt_tokens} were left out")
+            say(f"PPO: {prompts.left_out} prompts longer than prompt_tokens={options.prompt_tokens} were left out")
         order = prompt_order(run, prompts)
         with (
             Metrics(run.workdir, "ppo") as metrics,
@@ -256,6 +256,6 @@ def _shown(line: dict[str, float], options: PPOOptions) -> dict[str, float]:
 
 
 def _prm_params(run: Run) -> Params | None:
-    """The process reward model where a stream needs one, or where it can be watched for nothing more."""
+    """The process reward model where a stream needs one, or where monitoring it adds no cost."""
     needed = any(reads_prm(s) for s in run.config.ppo.streams.values())
     return stage_params(run, "prm", run.prm) if needed or has_stage(run, "prm") else None

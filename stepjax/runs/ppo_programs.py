@@ -1,4 +1,4 @@
-"""The programs of a PPO run, built from its surroundings alone: no parameter is read and no device computes."""
+"""The programs of a PPO run, built from shapes and options only: no parameter is read and no device computes."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ class PPOPrograms:
     """Rollout, score, credit and update of a run, and the shape of the state that goes through them.
 
     Attributes:
-      rows: responses a round.
+      rows: responses per round.
       trainables: the parameters of each role that are trained.
       abstract_state: shapes, dtypes and shardings of what is trained.
     """

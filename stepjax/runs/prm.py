@@ -1,8 +1,8 @@
-"""Stage prm: a three-class process reward model learns from labelled steps.
+"""Stage prm: training of a process reward model on labelled steps.
 
-Labels of steps and prefixes come from the task's exact verifier, which plays the part of human annotators: of
-demonstrations and of responses sampled from the SFT policy. After this stage the verifier only measures. Where
-`config.prm.data` names a dataset, its labels are learned instead (`prm_data.py`).
+Labels of steps and prefixes come from the task's exact verifier, in place of human annotators, for demonstrations and
+for responses sampled from the SFT policy. After this stage the verifier is only used for measuring. Where
+`config.prm.data` names a dataset, the labels come from there (`prm_data.py`).
 """
 
 from stepjax.console.progress import progress, say
@@ -24,7 +24,7 @@ from stepjax.tasks.encoding import fitting_prompts
 def train_prm(run: Run) -> Params:
     """Trains (or continues, or finds finished) the process reward model; returns its parameters."""
     if run.config.prm.path:
-        say(f"PRM: {run.config.prm.path} rates the steps as it is; there is nothing to train")
+        say(f"PRM: {run.config.prm.path} scores the steps; there is nothing to train")
         return {}
     if run.config.prm.data:
         return train_on_records(run)

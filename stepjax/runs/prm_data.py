@@ -1,4 +1,4 @@
-"""Stage prm on step-labelled data: a process reward model learns from records instead of a task's verifier."""
+"""Stage prm on step-labelled data: training on records instead of a task verifier's ratings."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ FIGURES = "prm.json"
 def train_on_records(run: Run) -> Params:
     """Trains (or continues, or finds finished) the process reward model on `config.prm.data`; returns its parameters.
 
-    Held-out figures go to the metrics at every checkpoint and, whole, to `prm.json`.
+    Held-out figures go to the metrics at every checkpoint and, complete, to `prm.json`.
     """
     programs = prm_programs(run)
     run, options = programs.run, run.config.prm
@@ -66,7 +66,7 @@ def _logged(report: dict[str, Any]) -> dict[str, float]:
 
 
 def show_figures(run: Run) -> None:
-    """The table of `prm.json`: the model beside chance and the constant guess."""
+    """The table of `prm.json`: the model, random guesses and the most frequent class."""
     path = run.workdir / FIGURES
     if not path.exists():
         return

@@ -1,4 +1,4 @@
-"""Figures of a process reward model on held-out labelled solutions, beside what chance would give, and calibrated."""
+"""Figures of a process reward model on held-out labelled solutions, of random guesses on them, and calibration."""
 
 import dataclasses
 from collections import Counter

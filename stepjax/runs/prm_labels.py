@@ -1,4 +1,4 @@
-"""What a process reward model learns from a response: its steps with the classes of their exact ratings."""
+"""Training labels of a response for a process reward model: its steps with the classes of their exact ratings."""
 
 import dataclasses
 
@@ -20,8 +20,8 @@ def labelled_example(run: Run, response: Response, *, every_token: bool = False)
     unknown = step_ratings is None or (target == "prefix" and any(j.correct is None for j in step_ratings))
     if unknown and target != "value":
         raise UserError(
-            f"task {run.task.name}: it has no step verifier to label a process reward model's data with; "
-            "config.prm.target=value needs graded answers alone"
+            f"task {run.task.name}: it has no step verifier that could label steps; "
+            "config.prm.target=value needs only graded answers"
         )
     ends, classes = step_classes(run, response)
     example = labelled_steps(response.prompt, response.tokens, ends, classes)
@@ -42,8 +42,9 @@ def _on_every_token(run: Run, response: Response, example: Example) -> Example:
 def step_classes(run: Run, response: Response) -> tuple[np.ndarray, list[int]]:
     """Which response tokens end a rated step (bool[n]), and those steps' classes (0 bad, 1 neutral, 2 good).
 
-    What the classes say is `config.prm.target`: the step's own rating; whether all steps up to it are right; or whether
-    the response that it belongs to ends in the right answer, whose probability is the prefix's value under the policy.
+    What the classes mean is set by `config.prm.target`: the step's own rating; whether all steps up to it are right; or
+    whether the response that it belongs to ends in the right answer, whose probability is the prefix's value under the
+    policy.
     """
     index, end = run.splitter.split_host(response.tokens)
     step_ratings = response.step_ratings or []

@@ -16,7 +16,7 @@ from stepjax.runs.setup import Run
 
 
 class Divided:
-    """A dataset's records to learn from and to measure on; no problem is in both.
+    """A dataset's records for training and for measuring; no problem is in both.
 
     A split valid is taken where there is one, else the problems with the least hashes.
     """
@@ -25,7 +25,7 @@ class Divided:
         options = run.config.prm
         self.train: Sequence[Any] = Records(options.data, "train")
         if not len(self.train):
-            raise UserError(f"config.prm.data={options.data}: it holds no record")
+            raise UserError(f"config.prm.data={options.data}: it has no records")
         if "valid" in splits(options.data):
             self.valid: Sequence[Any] = Records(options.data, "valid")
             return

@@ -15,9 +15,9 @@ MOST = 100
 
 
 def profiled_steps(text: str) -> range:
-    """The steps of START:STOP (START counts from 1, STOP is the first that is left out); an empty range where none.
+    """The steps of START:STOP (START counts from 1, STOP is excluded); an empty range for an empty text.
 
-    UserError where the text is malformed, or asks for too many.
+    UserError where the text is malformed or names too many steps.
     """
     if not text:
         return range(0)
@@ -70,7 +70,7 @@ class Profile:
         self._running = True
 
     def stop(self) -> None:
-        """Ends a trace that runs, as where a stage has fewer steps than were asked for."""
+        """Ends a trace that is still running, if the stage has fewer steps than were asked for."""
         if self._running:
             self._running = False
             jax.profiler.stop_trace()

@@ -1,4 +1,4 @@
-"""The public process reward model of a run: loaded into its mesh, asked about responses, put into the trajectory."""
+"""The public process reward model of a run: loading, scoring of responses, and its scores in the trajectory."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def load_public_prm(run: Run) -> PublicPRM:
     """The model of `config.prm.path`, sharded over the run's mesh.
 
     Raises:
-      UserError: it cannot be read, or is not what `config.prm.convention` says.
+      UserError: it cannot be read, or does not fit `config.prm.convention`.
     """
     options = run.config.prm
     convention = CONVENTIONS[options.convention]

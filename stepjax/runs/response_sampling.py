@@ -1,4 +1,4 @@
-"""Sampling responses: the rollout program of one compiled size, fed with any number of problems."""
+"""Sampling responses: the rollout program of one compiled size, for any number of problems."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +48,7 @@ class ResponseSampler:
 
     @classmethod
     def of_many(cls, run: Run, total: int, sampler: Sampler, *, at_once: int = 0) -> "ResponseSampler":
-        """For about `total` responses to prompts of their own, of the length that training allows.
+        """For about `total` responses to separate prompts, of the length that training allows.
 
         `at_once`: how many decode together, 0 for `eval.rows`.
         """
@@ -139,7 +139,7 @@ def environment_tool(run: Run) -> HostTool | None:
 
 
 def first_prompts(run: Run, split: str, count: int) -> Prompts:
-    """The first `count` problems of a split (all, where it has fewer), but those wider than `ppo.prompt_tokens`."""
+    """The first `count` problems of a split (all, where it has fewer), except those longer than `ppo.prompt_tokens`."""
     problems = run.task.problems(split)
     chosen = [problems[i] for i in range(min(count, len(problems)))]
     where = "config.ppo.prompt_tokens"

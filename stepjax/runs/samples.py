@@ -1,4 +1,4 @@
-"""Rows of samples.jsonl: a response with all that is known of its steps."""
+"""Rows of samples.jsonl: a response with the scores, rewards and advantages of its steps."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +14,7 @@ from stepjax.trajectory import Trajectory
 def sample_rows(
     streams: Iterable[str], rows: Trajectory, responses: list[Response], count: int
 ) -> list[dict[str, Any]]:
-    """The first `count` responses of a credited batch: text, exact rating, PRM scores, rewards and advantages a step.
+    """The first `count` responses of a credited batch: text, and by step exact rating, PRM scores, rewards, advantages.
 
     A step's reward is the sum over its tokens, its advantage their mean (before the stream's weight, after whitening).
     """

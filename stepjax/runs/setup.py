@@ -41,7 +41,7 @@ PRM_CLASSES = ("bad", "neutral", "good")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run's fixed surroundings.
+    """The fixed environment of a run: folder, mesh, task, tokenizer and models.
 
     Attributes:
       workdir: the work directory, opened and locked.
@@ -112,7 +112,7 @@ class Run:
 
     @functools.cached_property
     def decoder(self) -> DecoderConfig:
-        """The decoder of policy, critic and process reward model, adapters apart."""
+        """The decoder of policy, critic and process reward model, without adapters."""
         entries = None if self.start is None else entries_of(self.tokenizer, self.start)
         found = decoder_config(self.config.model, self.vocab, self.start, entries)
         return dataclasses.replace(found, attention=choose_attention(self.config.model.attention, found, self.mesh))
@@ -196,7 +196,9 @@ def embedding_rows(config: Config, entries: int) -> int:
     """
     asked = config.model.vocab
     if asked and asked < entries:
-        raise UserError(f"config.model.vocab={asked}: the tokenizer or checkpoint has {entries} entries; give no less")
+        raise UserError(
+            f"config.model.vocab={asked}: the tokenizer or checkpoint has {entries} entries; it must be at least that"
+        )
     return -(-max(asked, entries) // 8) * 8
 
 
@@ -233,7 +235,7 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
 
 
 def _release(workdir: Path) -> None:
-    """A mistake found before anything was trained must not tie the folder to the options that hold it."""
+    """A mistake found before any training must not leave its options in the folder."""
     if not (workdir / "metrics.jsonl").exists() and not (workdir / "checkpoints").exists():
         shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
         (workdir / SOURCE).unlink(missing_ok=True)
@@ -253,7 +255,7 @@ def check_finite(figures: dict[str, Any], stage: str, step: int) -> None:
 
 
 def check_state(finite: Program, state: Any, stage: str, step: int) -> None:
-    """Stops the run before a state with a non-finite number is saved: a loss tells of an update only after it."""
+    """Stops the run before a state with a non-finite number is saved; the loss shows it only one update later."""
     if not fetch(finite(state)):
         raise _non_finite(stage, step, "a parameter is not finite")
 

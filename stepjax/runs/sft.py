@@ -1,4 +1,4 @@
-"""Stage sft: the policy learns the task's demonstrations."""
+"""Stage sft: supervised training of the policy on the task's demonstrations."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What one stage leaves for the next: the parameters in its last checkpoint, here or in the run that it builds on."""
+"""Parameters that one stage passes to the next: those of its last checkpoint, here or in the run's base."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.folder import CONFIG
 
 NEED_NO_POLICY = ("labels", "processbench", "prmbench")
-"""Kinds of evaluation that sample no response."""
+"""Kinds of evaluation that do not sample responses."""
 
 
 def has_stage(run: Run, stage: str) -> bool:
@@ -32,7 +32,7 @@ def _trained(run: Run, stage: str) -> bool:
 
 
 def starts_loaded(run: Run, stage: str) -> bool:
-    """Whether the weights of `config.model.path` stand for a stage that was left out."""
+    """Whether the weights of `config.model.path` take the place of a stage that was left out."""
     return stage == "sft" and run.start is not None and not _trained(run, stage)
 
 
@@ -52,7 +52,7 @@ def _in_base(run: Run, stage: str) -> Path | None:
 
 
 def stage_folder(run: Run, stage: str) -> Path:
-    """Where a stage's checkpoints are read: this work directory's own go first."""
+    """Where a stage's checkpoints are read: in this work directory if it has some, else in the base."""
     own = run.checkpoint_folder(stage)
     return own if _latest(own) is not None else _in_base(run, stage) or own
 
@@ -106,8 +106,8 @@ def prm_start_params(run: Run, policy: Params | None = None) -> Params:
 def frozen_params(run: Run, stage: str, definition: Definition) -> Params:
     """The parameters that a stage leaves as they are; {} where there are none.
 
-    They are the weights that the SFT's policy stands on, not copied, or, in a stage without adapters, fresh ones that
-    change nothing.
+    They are the SFT policy's base weights, not copied, or, in a stage without adapters, new adapters that change
+    nothing.
     """
     trainable = run.trainable(stage, definition)
     if not trainable.frozen_shapes:
@@ -141,11 +141,11 @@ def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
     step = _latest(folder)
     assert step is not None
     if finished and step < last:
-        raise UserError(f"{workdir}: stage {stage} stands at update {step} of {last}; let `stepjax {stage}` end it")
+        raise UserError(f"{workdir}: stage {stage} is at update {step} of {last}; finish it with `stepjax {stage}`")
 
 
 def check_stages(run: Run, stages: Sequence[str]) -> None:
-    """UserError where a stage lacks an earlier one, or where the task cannot serve it."""
+    """UserError where an earlier stage is missing, or where the task does not support the stage."""
     streams = run.config.ppo.streams
     learned = any(reads_prm(stream) for stream in streams.values())
     needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if learned else ["sft"], "eval": ["sft"]}

@@ -1,4 +1,4 @@
-"""A run that starts from an open checkpoint (`config.model.path`): its shape, its weights, what exports need."""
+"""A run that starts from a pretrained checkpoint (`config.model.path`): shape, weights, and files for exports."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ SOURCE = "start.json"
 
 
 def open_start(config: Config) -> CheckpointFolder | None:
-    """The checkpoint of `config.model.path`; UserError where it cannot be had, or where options contradict it."""
+    """The checkpoint of `config.model.path`; UserError where it cannot be loaded, or where options contradict it."""
     if not config.model.path:
         return None
     plain = ModelOptions()
@@ -31,7 +31,7 @@ def open_start(config: Config) -> CheckpointFolder | None:
 
 
 def entries_of(tokenizer: Any, start: CheckpointFolder) -> int:
-    """Ids from this one on are none of the tokenizer's; UserError where the embedding lacks one that is."""
+    """One more than the tokenizer's largest id; UserError where the embedding has fewer rows."""
     most = max(tokenizer.get_vocab().values()) + 1
     rows = start.decoder.vocab
     if most > rows:
@@ -43,7 +43,7 @@ def entries_of(tokenizer: Any, start: CheckpointFolder) -> int:
 
 
 def remember(start: CheckpointFolder, workdir: Path) -> None:
-    """Writes what an export needs of the checkpoint besides the weights, once."""
+    """Writes the checkpoint's files that an export needs besides the weights, once."""
     path = workdir / SOURCE
     if path.exists():
         return
@@ -53,11 +53,11 @@ def remember(start: CheckpointFolder, workdir: Path) -> None:
 
 
 def recall(workdir: Path) -> dict[str, Any] | None:
-    """What `remember` wrote; None in a run from scratch."""
+    """The contents written by `remember`; None in a run from scratch."""
     path = workdir / SOURCE
     if not path.is_file():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{path}: is no JSON; copy it from a backup, or start again in another --workdir") from None
+        raise UserError(f"{path}: not JSON; copy it from a backup, or start again in another --workdir") from None

@@ -1,4 +1,4 @@
-"""The programs of the supervised stages, built from a run's surroundings alone: no parameter is read and no device
+"""The programs of the supervised stages, built from shapes and options only: no parameter is read and no device
 computes. The stages train with them, the plan compiles them."""
 
 import functools
@@ -23,7 +23,7 @@ class SupervisedPrograms:
       soft: whether its batches carry soft labels (`values`).
       trainable: the parameters that are trained.
       abstract_state: shapes, dtypes and shardings of what is trained.
-      update: `(state, batch) -> (state, metrics)`; parameters that stand still are a third argument.
+      update: `(state, batch) -> (state, metrics)`; frozen parameters are a third argument.
       finite: `(state) -> bool`, whether the state may be saved.
     """
 
@@ -66,13 +66,13 @@ class SupervisedPrograms:
 
 
 def sft_programs(run: Run) -> SupervisedPrograms:
-    """Of stage sft: the policy learns the next token of demonstrations."""
+    """Of stage sft: the policy is trained on the next token of demonstrations."""
     run = run.of_stage("sft")
     return SupervisedPrograms(run, "sft", run.policy, sft_sums, run.config.sft)
 
 
 def prm_programs(run: Run, stage: str = "prm") -> SupervisedPrograms:
-    """Of stage prm: the process reward model learns classes of steps, or soft labels (`prm.objective`).
+    """Of stage prm: the process reward model is trained on classes of steps, or on soft labels (`prm.objective`).
 
     `stage`: under another name, where a run trains several.
     """

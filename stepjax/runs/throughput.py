@@ -1,4 +1,4 @@
-"""How fast a run goes: tokens a second, the model's FLOPs a second, and their share of the chips' peak.
+"""Throughput of a run: tokens per second, the model's FLOPs per second, and their fraction of the chips' peak.
 
 `rate/model_tflops` counts what the mathematics needs (`models/flops.py`), not what is recomputed, so that
 `rate/mfu`, its share of the devices' peak in bfloat16, can be compared between settings. Devices of unknown peak (a
@@ -55,7 +55,7 @@ class PPORates:
         self._rounds = 0
 
     def of_round(self, responses: Sequence[Response], seconds: float) -> dict[str, float]:
-        """Figures of a round that took `seconds`: response tokens a second, and the FLOPs of all of it."""
+        """Figures of a round that took `seconds`: response tokens per second, and the FLOPs of the whole round."""
         self._rounds += 1
         if self._rounds == 1:
             return {}

@@ -1,8 +1,8 @@
-"""A completer of known strength on RegisterChain: no model, an author who errs with a given chance.
+"""A completer of known strength on RegisterChain: a program that errs with a given probability, not a model.
 
-It goes on from what a prefix has stated: derives the needed registers that are missing, each falsely with the chance
-`error`, then answers. An error in the prefix is carried on, so that a right answer after one is luck. Studies of
-labels that need long chains, or a strength of their choice, run on it.
+It continues from the statements of a prefix: derives the needed registers that are missing, each falsely with
+probability `error`, then answers. An error in the prefix is carried on, so that a right answer after one is luck.
+Studies of labels that need long chains, or a strength of their choice, run on it.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ class ChainCompleter:
     """Completions of prefixes, as `stepjax.labels.solution.Complete`.
 
     Attributes:
-      error: the chance that a derivation is false.
-      seed: another one gives other completions.
+      error: probability that a derivation is false.
+      seed: of the completions.
       sampled: completions so far.
     """
 

@@ -7,7 +7,7 @@ from stepjax.errors import UserError
 
 
 def run_main(main: Callable[[list[str]], None]) -> None:
-    """Runs a study with the command line's arguments; a mistake of theirs is one line and exit status 2."""
+    """Runs a study with the command line's arguments; a UserError is one line and exit status 2."""
     try:
         main(sys.argv[1:])
     except UserError as error:

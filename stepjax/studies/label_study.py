@@ -1,8 +1,8 @@
-"""A study: how good are labels by completions, held against exact truth, and what do they cost?
+"""A study: accuracy and cost of labels by completions, measured against exact ratings.
 
 Solutions of one policy are labelled by Monte Carlo (hard, soft) and OmegaPRM with N = 1, 2, 4 … completions of a prefix
 by completers of different strength. All numbers N and both methods share one set of completions.
-`configs/label_study.py` says how to run it.
+`configs/label_study.py` shows how to run it.
 """
 
 import dataclasses
@@ -49,9 +49,9 @@ def run_study(run: Run, completers: dict[str, tuple[str, str]]) -> dict[str, Any
 
 
 def main(argv: list[str]) -> None:
-    config, workdir, rest = parse(argv, "label_study")
+    config, workdir = parse([a for a in argv if a.startswith("-")], default="label_study")
     completers = {}
-    for argument in rest:
+    for argument in (a for a in argv if not a.startswith("-")):
         name, _, place = argument.partition("=")
         folder, _, stage = place.rpartition(":")
         if not name or not folder or stage not in ("sft", "ppo"):

@@ -14,11 +14,11 @@ from stepjax.tasks.register_chain import RegisterChain, RegisterChainConfig
 OPERATIONS = 8
 SOLUTIONS = 200
 ERRORS = {"weak": 0.2, "middle": 0.05, "strong": 0.01}
-"""Chance that a completer's derivation is false."""
+"""Probability that a completer's derivation is false."""
 
 
 def chain_study(run: Run, most: int) -> dict[str, Any]:
-    """Figures by completer, as `study` has them, of noisy demonstrations whose errors are never taken back."""
+    """Figures by completer, as `study` has them, of noisy demonstrations whose errors are never corrected."""
 
     noise = {"false": 0.08, "repair": 0.0, "leap": 0.0, "restate": 0.1, "unneeded": 0.0}
     world = RegisterChainConfig(operations=(OPERATIONS, OPERATIONS), distractors=(0, 0), **noise)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Figures of labels by completions, held against exact truth.
+"""Figures of labels by completions, measured against exact ratings.
 
 Solutions are labelled by Monte Carlo (hard, soft) and OmegaPRM with N = 1, 2, 4 … completions of a prefix. All numbers
 N and both methods share one set of completions.
@@ -27,7 +27,7 @@ DEEPEST = 6
 
 @dataclass(frozen=True)
 class Rated:
-    """A solution and where its first wrong step is, by the exact verifier; −1: nowhere."""
+    """A solution and the index of its first wrong step, by the exact verifier; −1: none."""
 
     solution: Solution
     first_error: int
@@ -125,14 +125,14 @@ def steps_report(rated: Sequence[Rated], values: Sequence[np.ndarray], limit: fl
 
 
 def cost_of(records: Sequence[LabelledSolution]) -> dict[str, Any]:
-    """Completions and tokens a solution."""
+    """Completions and tokens per solution."""
     costs = [Cost.from_json(record.extra["cost"]) for record in records]
     count = max(len(records), 1)
     return {"completions": sum(c.completions for c in costs) / count, "tokens": sum(c.tokens for c in costs) / count}
 
 
 def rate(run: Run, found: Sequence[Solution]) -> list[Rated]:
-    """Solutions that ended, with the task's own word on their steps."""
+    """Finished solutions, with the task's own ratings of their steps."""
     rated = []
     for solution in found:
         step_ratings = run.task.rate_steps(solution.problem, solution.record.steps)

@@ -42,7 +42,7 @@ def write_page(path: Path, found: dict[str, Any]) -> Path:
         (f"{found['solutions']} solutions of the run's policy", found["completers"]),
         (f"{chains['solutions']} demonstrations of {chains['operations']} operations", chains["completers"]),
     ]
-    parts = [Markup("<h1>Labels by completions, against exact truth</h1>")]
+    parts = [Markup("<h1>Labels by completions, against exact ratings</h1>")]
     for title, completers in worlds:
         drawn = Markup("").join(draw(chart) for chart in charts_of(completers))
         parts.append(Markup('<h2>{}</h2><div class="charts">{}</div>').format(title, drawn))

@@ -1,8 +1,8 @@
 """A study: process reward models trained on five kinds of labels of the same responses, measured in three worlds.
 
-Kinds: `exact` (the verifier's word on each step), `hard` (some completion from there was right), `soft` (the share of
+Kinds: `exact` (the verifier's rating of each step), `hard` (some completion from there was right), `soft` (the share of
 completions that were), `value` (whether the response itself was right, on each of its steps) and `outcome` (the same on
-its last step alone). Worlds: the one trained in, longer chains, and other register names. `configs/prm_study.py` says
+only its last step). Worlds: the one trained in, longer chains, and other register names. `configs/prm_study.py` says
 how to run it.
 """
 
@@ -96,8 +96,8 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--table: name work directories of finished studies, each with {FILE}")
         show_table(studies)
         return
-    config, workdir, rest = parse(argv, "prm_study")
-    if rest or workdir is None or not config.base:
+    config, workdir = parse(argv, default="prm_study")
+    if workdir is None or not config.base:
         raise UserError("usage: --config=prm_study --config.base=DIR --workdir=DIR, or --table DIR DIR …")
     with open_run(config, workdir) as run:
         found = run_study(run)

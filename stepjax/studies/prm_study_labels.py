@@ -1,4 +1,4 @@
-"""Five kinds of labels of the same responses, and the examples that a process reward model learns from."""
+"""Five kinds of labels of the same responses, and the training examples of a process reward model."""
 
 import dataclasses
 from collections import Counter
@@ -58,7 +58,7 @@ def with_values(
     Args:
       completions: N of a prefix.
       enough: completions that are asked for at once, where so many are open.
-      label: what the progress bar is called.
+      label: of the progress bar.
     """
     found = solutions(run, [record_of(run, response, str(i)) for i, response in enumerate(responses)])
     records = {}
@@ -71,7 +71,7 @@ def with_values(
 
 
 def label_figures(responses: Sequence[Response], values: Sequence[Values]) -> dict[str, Any]:
-    """How the labels of steps agree with the verifier's: the share of steps on which they say the same."""
+    """How the labels of steps agree with the verifier's: the share of equal labels."""
     found = {}
     for kind, labels in KINDS.items():
         pairs = [
@@ -92,7 +92,7 @@ def example(solution: Solution, values: Values, options: PRMOptions) -> Example:
 
 
 def encoded(solution: Solution) -> EncodedSolution:
-    """A solution as it was sampled: its tokens are not encoded anew."""
+    """A solution as it was sampled: its tokens are not encoded again."""
     prompt, step, steps = len(solution.prompt), np.asarray(solution.step), np.arange(solution.steps)
     last = np.searchsorted(step, steps, side="right") - 1
     ends = np.where((last >= 0) & (step[last] == steps), prompt + last, -1)

@@ -26,7 +26,7 @@ WORLDS: dict[str, dict[str, Any]] = {
     "longer chains": {"operations": (3, 3)},
     "other names": {"shuffled_names": True},
 }
-"""What is different of the task's own options, by name."""
+"""The options of the task that differ, by name."""
 
 
 def in_world(run: Run, name: str) -> Run:

@@ -38,7 +38,7 @@ def figures_of(world: dict[str, Any], kind: str) -> dict[str, float]:
 
 
 def show_table(studies: Sequence[dict[str, Any]]) -> None:
-    """Mean and spread (standard deviation) over seeds, a table a world; all figures times 100."""
+    """Mean and spread (standard deviation) over seeds, one table per world; all figures times 100."""
     for name in WORLDS:
         worlds = [study["worlds"][name] for study in studies]
         names = list(figures_of(worlds[0], "exact"))

@@ -1,4 +1,4 @@
-"""Completions that are kept: asked again for the same prefix, they cost nothing."""
+"""Cached completions: a repeated request for the same prefix samples nothing."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ class Remembered:
     """A completer that samples each numbered completion of a prefix once.
 
     With it one set of completions serves many numbers N and several methods of labelling, as if each had sampled its
-    own: a completion depends on its prefix and number alone.
+    own: a completion depends only on its prefix and number.
     """
 
     def __init__(self, complete: Complete):

@@ -1,4 +1,4 @@
-"""What a task is: problems with known answers, a grader, and (where there is one) an exact verifier of single steps."""
+"""The interface of a task: problems with known answers, a grader, and optionally an exact verifier of single steps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from stepjax.config import Config
 class Problem:
     """One problem. `prompt` is what the policy reads, `solution` a demonstration in the policy's own format.
 
-    `step_limit` is the most steps that the prompt allows, None where it says nothing of it. `question` is the problem
+    `step_limit` is the most steps that the prompt allows, None where it does not state it. `question` is the problem
     alone, None where the prompt is no more than that.
     """
 
@@ -24,17 +24,17 @@ class Problem:
 
     @property
     def text(self) -> str:
-        """The problem alone, without what a prompt template puts around it."""
+        """The problem alone, without the prompt template."""
         return (self.prompt if self.question is None else self.question).strip()
 
 
 @dataclass(frozen=True)
 class StepRating:
-    """What is exactly known of one step.
+    """The exact rating of one step.
 
     Attributes:
       rating: +1 good (correct and advances), 0 neutral (true but useless), -1 bad (wrong).
-      correct: whether the step is right; None where the task cannot know (its trace error is then not reported).
+      correct: whether the step is right; None where the task cannot decide (its trace error is then not reported).
       kind: a word for tables ("derive", "restate", "calculation", …).
     """
 
@@ -61,7 +61,7 @@ class Task(Protocol):
         ...
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
-        """An exact rating a step, or None where the task has no step verifier."""
+        """One exact rating per step, or None where the task has no step verifier."""
         ...
 
 
@@ -90,7 +90,7 @@ class Environment(Protocol):
     """A response that ends in this text may be a call. One character or more; a token must end in its last byte."""
 
     def reply(self, text: str) -> str | None:
-        """What the environment writes after `text`, the response so far; None where that is no call.
+        """The environment's reply after `text`, the response so far; None where that is not a call.
 
         The text is a model's: never execute it, and answer in bounded time. Rows are asked in any order and at any time
         of a rollout: keep no state between them. A reply of more than `ppo.reply_tokens` tokens is not given.

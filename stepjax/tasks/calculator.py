@@ -1,4 +1,4 @@
-"""A calculator for GSM8K's notes: where a response has come to `<<48/2=`, it writes `24>>` [Cobbe 2021]."""
+"""A calculator for GSM8K's notes: after `<<48/2=` it writes `24>>` [Cobbe 2021]."""
 
 import re
 from fractions import Fraction
@@ -11,7 +11,7 @@ _LONGEST_NOTE = 300  # characters looked back at; `evaluate` reads at most 256
 
 
 class Calculator:
-    """An environment (`stepjax.tasks.base.Environment`) that evaluates what stands in an open note.
+    """An environment (`stepjax.tasks.base.Environment`) that evaluates the expression of an open note.
 
     Exact where the value has at most six decimals, else rounded to two decimals and two significant digits or more. An
     expression that has no value, or one of over `MOST_DIGITS` digits, gets no reply: the policy goes on by itself.

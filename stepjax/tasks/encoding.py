@@ -13,9 +13,9 @@ from stepjax.tasks.base import Problem
 
 
 def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False) -> Example:
-    """Prompt, solution and end-of-text; the solution's tokens (all tokens with `prompt_loss`) are learned.
+    """Prompt, solution and end-of-text; the solution's tokens (all tokens with `prompt_loss`) are targets.
 
-    Prompt and solution are encoded apart, as they are when the policy samples after a prompt.
+    Prompt and solution are encoded separately, as they are when the policy samples after a prompt.
     """
     assert problem.solution is not None
     prompt = encode(tokenizer, problem.prompt)
@@ -29,7 +29,7 @@ def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False
 def labelled_steps(prompt: Sequence[int], response: Sequence[int], ends: np.ndarray, labels: Sequence[int]) -> Example:
     """A response whose step ends (bool, one a response token) carry the classes `labels`, in order.
 
-    The prompt's tokens are marked −2: neither a class nor written by the policy.
+    The prompt's tokens have target −2: neither a class nor written by the policy.
     """
     if int(ends.sum()) != len(labels):
         raise ValueError(f"{int(ends.sum())} steps, but {len(labels)} labels")
@@ -46,7 +46,7 @@ class Prompts:
     Attributes:
       problems: those that fit.
       tokens: their prompts, ids.
-      left_out: how many problems have a prompt wider than the limit.
+      left_out: how many problems have a prompt longer than the limit.
     """
 
     problems: list[Problem]
@@ -63,9 +63,9 @@ class Prompts:
 
 
 def fitting_prompts(tokenizer: Any, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
-    """Encodes prompts and leaves out those wider than `width` tokens; `where` names the option in errors."""
+    """Encodes prompts and leaves out those longer than `width` tokens; `where` names the option in errors."""
     if not problems:
-        raise UserError("there is no problem to sample a response to; choose another split or more problems")
+        raise UserError("there are no problems to sample responses to; choose another split or more problems")
     kept, tokens = [], []
     for problem in problems:
         ids = encode(tokenizer, problem.prompt)
@@ -75,5 +75,5 @@ def fitting_prompts(tokenizer: Any, problems: Sequence[Problem], *, width: int, 
             kept.append(problem)
             tokens.append(ids)
     if not kept:
-        raise UserError(f"{where}={width}: every prompt is wider than that; raise it")
+        raise UserError(f"{where}={width}: every prompt is longer than that; raise it")
     return Prompts(kept, tokens, len(problems) - len(kept))

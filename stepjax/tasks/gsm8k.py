@@ -36,9 +36,9 @@ def check_calculations(step: str) -> int:
 
 
 def trivial_calculations(step: str) -> tuple[int, int]:
-    """How many calculator notes of a step work nothing out (`<<1=1>>`, `<<5*1=5>>`, `<<3+0=3>>`), and how many it has.
+    """Number of trivial calculator notes of a step (`<<1=1>>`, `<<5*1=5>>`, `<<3+0=3>>`), and of all its notes.
 
-    A policy that is paid for notes that hold can always write such ones. An unreadable note is not trivial.
+    A policy that is rewarded for notes that hold can always write such ones. An unreadable note is not trivial.
     """
     notes = _NOTE.findall(step)
     return sum(map(_trivial, notes)), len(notes)
@@ -47,9 +47,9 @@ def trivial_calculations(step: str) -> tuple[int, int]:
 def worked_calculations(
     prompts: Sequence[str], responses: Sequence[str], steps: Sequence[Sequence[str]]
 ) -> list[list[float]]:
-    """Rewards of steps for a stream of signal "function": 1 where a step works something out, else 0.
+    """Rewards of steps for a stream of signal "function": 1 where a step calculates something new, else 0.
 
-    That is a step whose notes hold, none of which works nothing out or stood in an earlier step of the response.
+    That is a step whose notes hold and are neither trivial nor repeated from an earlier step of the response.
     """
     return [_worked(of_one) for of_one in steps]
 
@@ -94,7 +94,7 @@ def _shortens(value: str, exact: Fraction) -> bool:
 
 
 class GSM8K:
-    """The public problems, a step a line. Nothing may be tuned on "test": "valid" is held out of the training file.
+    """The public problems, one step per line. Nothing may be tuned on "test": "valid" is held out of the training file.
 
     A prompt is the question and a newline; a solution keeps its notes and ends in a line `#### 72`.
     """
@@ -177,5 +177,5 @@ def _read(path: Path, split: str) -> list[Problem]:
         number = answer.text.replace(",", "")
         problems.append(Problem(f"{split}/{len(problems)}", row["question"].strip() + "\n", number, solution))
     if not problems:
-        raise UserError(f"{path}: the file holds no problem")
+        raise UserError(f"{path}: the file has no problems")
     return problems

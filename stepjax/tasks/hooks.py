@@ -1,7 +1,7 @@
-"""What only some tasks can do: a method more, which is asked for by `isinstance`.
+"""Optional methods of tasks, which are found by `isinstance`.
 
-A task has a hook by having its method; it need not name the class. Each docstring says what serves where a task has
-none.
+A task has a hook by having its method; it need not name the class. Each docstring states what is used where a
+task has none.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from stepjax.tasks.base import Problem, Task
 
 PLAIN = "{problem}\n"
-"""What the policy reads where a task has no template of its own."""
+"""The prompt template where a task has none of its own."""
 
 
 @runtime_checkable
@@ -25,22 +25,22 @@ class GradesMany(Protocol):
     """Grades a batch at once, where that is faster. Without it: `Task.grade`, one response after the other."""
 
     def grade_many(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[bool]:
-        """`grade` of each response to the problem beside it, in order."""
+        """`grade` of each response to the problem at its index, in order."""
         ...
 
 
 @runtime_checkable
 class GroupsAnswers(Protocol):
-    """Knows which answers are the same, for votes. Without it: `stepjax.answers.grading.group_answers`."""
+    """Decides which answers are the same, for votes. Without it: `stepjax.answers.grading.group_answers`."""
 
     def group_answers(self, responses: Sequence[str]) -> list[int]:
-        """A number each response to one problem: equal for the same final answer, −1 where there is none."""
+        """A number for each response to one problem: equal for the same final answer, −1 where there is none."""
         ...
 
 
 @runtime_checkable
 class TokenizerTexts(Protocol):
-    """Chooses what a tokenizer is trained on. Without it: prompts and solutions (or answers) of the split train."""
+    """Chooses the training texts of a tokenizer. Without it: prompts and solutions (or answers) of the split train."""
 
     def texts(self) -> Iterable[str]:
         """The texts, each whole."""
@@ -49,7 +49,7 @@ class TokenizerTexts(Protocol):
 
 @runtime_checkable
 class WritesSolutions(Protocol):
-    """Can solve its problems. Without it, the battery of hacks edits demonstrations alone."""
+    """Can solve its problems. Without it, the battery of hacks edits only demonstrations."""
 
     def clean_solution(self, problem: Problem) -> str:
         """A right response as short as can be, every step of which is right."""
@@ -61,7 +61,7 @@ class WritesNeutralSteps(Protocol):
     """Can pad a solution. Without it, the battery of hacks pads with sentences of the problem."""
 
     def neutral_steps(self, problem: Problem) -> list[str]:
-        """Steps that are true and useless, without separators; any number, none too."""
+        """Steps that are true and useless, without separators; any number of them, or none."""
         ...
 
 
@@ -70,12 +70,12 @@ class BreaksSteps(Protocol):
     """Can put an error and its repair into a solution. Without it, the battery of hacks changes a calculator note."""
 
     def break_and_fix(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
-        """The steps with one made wrong and then taken back; None where none can be."""
+        """The steps with one made wrong and then corrected; None where that is not possible."""
         ...
 
 
 def prompt_of(task: Task, problem: str) -> str:
-    """How the policy reads a problem's text; a text that ends in a line end is a prompt already."""
+    """The prompt of a problem's text; a text that ends in a line break is a prompt already."""
     if problem.endswith("\n"):
         return problem
     template = task.template if isinstance(task, Templated) else PLAIN

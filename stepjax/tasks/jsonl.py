@@ -1,4 +1,4 @@
-"""Problems of the user's own: JSONL files with a problem, its final answer and, optionally, a worked solution a row."""
+"""Problems of the user's own: JSONL rows with a problem, its final answer and, optionally, a worked solution."""
 
 import dataclasses
 import hashlib
@@ -15,7 +15,7 @@ from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
 
 _SLOT = "{problem}"
-_VALID_SHARE = 8  # one in so many of the training file's problems belongs to the split valid
+_VALID_SHARE = 8  # one in this many of the training file's problems belongs to the split valid
 _MOST_VALID = 512
 
 
@@ -54,7 +54,7 @@ class JsonlProblems:
             `\boxed{42}`).
           solution: field with a worked solution, which rows may lack.
           separator: the text between two steps of a solution.
-          prompt: what the policy reads, `{problem}` standing for the problem's text.
+          prompt: template of the policy's prompt, with `{problem}` for the problem's text.
           answer_prefix: where a response has neither `####` nor a box, the final answer is what follows the last
             occurrence of this text on its line; None or "": such a response is wrong.
 
@@ -105,7 +105,7 @@ class JsonlProblems:
         return group_answers([self._marked(response) for response in responses])
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
-        """None: nothing is known of single steps."""
+        """None: there is no verifier of single steps."""
         return None
 
     @cached_property
@@ -121,10 +121,12 @@ class JsonlProblems:
         else:
             held = [_hash(problem.prompt) < self.held_out for problem in rows]
             if not any(held):
-                raise UserError(f"{self.train}: none of its {len(rows)} problems is held out for tests; raise held_out")
+                raise UserError(
+                    f"{self.train}: none of its {len(rows)} problems are held out for tests; raise held_out"
+                )
         if all(held):
             raise UserError(
-                f"{self.train}: all of its {len(rows)} problems are test problems, none is left to train on"
+                f"{self.train}: all of its {len(rows)} problems are test problems, none are left to train on"
             )
         rest = [problem for problem, out in zip(rows, held, strict=True) if not out]
         # The largest hashes, as "test" has the smallest: raising held_out never moves a problem from "valid" to "test".
@@ -156,7 +158,7 @@ class JsonlProblems:
             worked = None if worked is None else str(worked)
             problems.append(Problem(f"{name}/{len(problems)}", prompt, final, worked, question=row[problem]))
         if not problems:
-            raise UserError(f"{path}: the file holds no problem")
+            raise UserError(f"{path}: the file has no problems")
         return problems
 
 

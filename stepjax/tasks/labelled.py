@@ -14,15 +14,15 @@ _MOST_TEXTS = 20_000
 
 
 class LabelledProblems:
-    """One problem a record, in the dataset's order; a record with a wrong step or a wrong end demonstrates nothing.
+    """One problem per record, in the dataset's order; a record with a wrong step or answer is not a demonstration.
 
-    Steps of single records are known, those of new responses are not: there is no verifier.
+    Only the records' own steps have ratings, those of new responses do not: there is no verifier.
     """
 
     name = "labelled"
 
     def __init__(self, path: str, *, separator: str = "\n\n", prompt: str = "{problem}\n"):
-        """UserError where `path` is no dataset of records."""
+        """UserError where `path` is not a dataset of records."""
         if not path:
             raise UserError("config.prm.data: task labelled takes its problems from there; name a dataset")
         self.separator, self._path, self._prompt = separator, Path(path), prompt
@@ -51,7 +51,7 @@ class LabelledProblems:
         return bool(problem.answer) and grade(response, problem.answer)
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
-        """None: nothing is known of the steps of a new response."""
+        """None: there is no verifier of a new response's steps."""
         return None
 
 
@@ -64,7 +64,7 @@ TASK = TaskEntry(_from_options)
 
 
 class _Problems(Sequence[Problem]):
-    """Problems read as they are asked for."""
+    """Problems that are read on access."""
 
     def __init__(self, task: LabelledProblems, records: Records):
         self._task, self._records = task, records

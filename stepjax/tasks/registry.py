@@ -1,6 +1,6 @@
-"""Tasks and environments by the names that the config knows them by.
+"""Tasks and environments by their names in the config.
 
-The row of a task stands in its own module: `stepjax.tasks.NAME` has a constant `TASK`, an environment's `ENVIRONMENT`.
+The row of a task is in its own module: `stepjax.tasks.NAME` has a constant `TASK`, an environment's `ENVIRONMENT`.
 So a module is imported when its name is first asked for, and a new one is that module and its name in the config.
 """
 

@@ -1,6 +1,6 @@
-"""Named arrays to and from a folder through orbax, and what several processes agree on.
+"""Named arrays to and from a folder through orbax, with agreement among several processes.
 
-Orbax is imported on first use: it costs a third of a second, which commands that read no checkpoint need not pay.
+Orbax is imported on first use: it takes a third of a second, which commands without checkpoints save.
 """
 
 import functools
@@ -25,7 +25,7 @@ def _orbax() -> Any:
     from orbax.checkpoint import v1 as ocp
 
     # Orbax logs its progress, and a page of traceback for every failure that it raises as well: the raised one is
-    # enough. The filter looks at where a record comes from, so nobody else's are lost.
+    # enough. The filter looks at the source of a record, so other records are kept.
     def from_elsewhere(record: logging.LogRecord) -> bool:
         return "orbax" not in record.pathname or record.levelno >= logging.CRITICAL
 

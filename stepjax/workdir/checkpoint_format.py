@@ -1,7 +1,7 @@
 """A checkpoint's folder: the names of its leaves, its manifest, and whether it is whole.
 
-Beside the arrays that orbax writes, a checkpoint holds `checkpoint.json`: its step, what the host remembers, the shape
-and type of every leaf, and the size of every file. It is written last, so a folder without it, or with a file of
+Besides the arrays that orbax writes, a checkpoint holds `checkpoint.json`: its step, the host's state, the shape and
+type of every leaf, and the size of every file. It is written last, so a folder without it, or with a file of
 another size, is not whole. Comparing a checkpoint with a model needs this file only, not the arrays.
 """
 
@@ -23,7 +23,7 @@ LeafName = tuple[str, ...]
 
 
 class DamagedError(Exception):
-    """The checkpoint is not whole: says why, in a few words."""
+    """The checkpoint is not whole; the message says why."""
 
 
 def named_leaves(tree: Any) -> dict[LeafName, Any]:
@@ -51,7 +51,7 @@ def nested(leaves: Mapping[LeafName, Any]) -> dict[str, Any]:
 
 
 def describe(leaves: Mapping[LeafName, Any]) -> dict[str, str]:
-    """What a manifest keeps of the leaves: `{"policy/embed": "float32[256,64]"}`."""
+    """The leaves as a manifest lists them: `{"policy/embed": "float32[256,64]"}`."""
     return {"/".join(n): f"{x.dtype}[{','.join(map(str, x.shape))}]" for n, x in leaves.items()}
 
 
@@ -125,9 +125,9 @@ def newest_whole(directory: Path) -> int | None:
 
 
 def clean(directory: Path, spare: Collection[Path] = ()) -> None:
-    """Ends what a killed process left half done: a checkpoint missing only its last rename is kept, the rest goes.
+    """Cleans up after a killed process: completes a checkpoint that lacks only its last rename, removes the rest.
 
-    `spare` are the partial folders that this process is writing.
+    `spare`: the partial folders that this process is writing, which stay.
     """
     for entry in list(directory.iterdir()):
         stem, dot, suffix = entry.name.partition(".")
@@ -146,7 +146,7 @@ def clean(directory: Path, spare: Collection[Path] = ()) -> None:
 
 
 def discard(partial: Path) -> None:
-    """Removes a save that failed: what was written of it takes the room that is missing."""
+    """Removes a save that failed, to free the space that it takes."""
     for folder in partial.parent.glob(f"{partial.name}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -160,7 +160,7 @@ def remove(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Brings the folder's entries (creations, renames) to the disk."""
+    """Syncs the folder's entries (creations, renames) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

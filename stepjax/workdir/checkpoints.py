@@ -33,11 +33,11 @@ class Checkpoints:
     """The checkpoints of one stage, `{"state": arrays, "host": JSON}` each; one save is in flight at most.
 
     Every process of a multi-host run makes the same calls in the same order, on a file system that all of them share;
-    process 0 decides what is there, commits and deletes.
+    process 0 lists, commits and deletes checkpoints.
     """
 
     _writing: ClassVar[set[Path]] = set()
-    """Folders being written, of all stages: another `Checkpoints` on the same stage must not clear them away."""
+    """Folders being written, of all stages: another `Checkpoints` on the same stage must not remove them."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Checkpoints:
         keep: int = 2,
         notify: Callable[[str], None] = _to_stderr,
     ):
-        """Looks at the folder, if there is one, and clears away what a killed save left there.
+        """Opens the folder, if there is one, and removes the remains of a killed save.
 
         Args:
           directory: `workdir/checkpoints/<stage>`.
@@ -67,7 +67,7 @@ class Checkpoints:
                 fmt.clean(self.directory, spare=Checkpoints._writing)
             except OSError as error:
                 raise UserError(f"checkpoints in {self.directory} cannot be used: {fmt.reason(error)}") from error
-        agree(0)  # nobody looks before the folder is clean
+        agree(0)  # no process reads the folder before it is clean
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint whose files are complete (`restore` reads them), None without one."""
@@ -79,8 +79,8 @@ class Checkpoints:
     def save(self, step: int, state: Any, host: dict[str, Any]) -> None:
         """Starts to write a checkpoint; once it returns, the arrays of `state` may be donated or deleted.
 
-        A checkpoint of a later step belongs to a course that was left (the run went on from an earlier one) and is
-        removed; one of the same step is replaced.
+        A checkpoint of a later step was written before the run went back to an earlier one, and is removed;
+        one of the same step is replaced.
 
         Args:
           step: number of the checkpoint, not negative.
@@ -130,13 +130,13 @@ class Checkpoints:
         Checkpoints._writing.discard(partial)
 
     def wait(self) -> None:
-        """Returns when no save is in flight; raises the UserError of one that failed, once."""
+        """Waits for the save in flight; raises the UserError of one that failed, once."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
     def raise_failed(self) -> None:
-        """Raises the UserError of a save that has failed by now; waits for nothing."""
+        """Raises the UserError of a save that has failed by now; does not wait."""
         if self._pending is not None and self._pending.done():
             self.wait()
 
@@ -144,20 +144,20 @@ class Checkpoints:
         """The arrays, in the shardings asked for (on any mesh), and the host's part of a checkpoint.
 
         Args:
-          step: which one; None for the newest. A damaged newest one is passed over, with a notice, for the one before
-            it: what `host` says of the position holds, not what `latest` said.
+          step: which one; None for the newest. If the newest is damaged, the one before it
+            is read, with a notice: the position is that in `host`, not that of `latest`.
           abstract_state: pytree of `jax.ShapeDtypeStruct`s with shardings, of the same structure as the saved state.
 
         Raises:
-          UserError: there is no such or no whole checkpoint, or its leaves are not those of `abstract_state`.
+          UserError: no such checkpoint, no whole checkpoint, or its leaves are not those of `abstract_state`.
         """
         self.wait()
-        agree(0)  # nobody looks before process 0 has committed
+        agree(0)  # no process reads the folder before process 0 has committed
         found = fmt.steps(self.directory)
         if step is not None and step not in found:
             raise UserError(f"{self.directory} has no checkpoint of step {step}; it has {found or 'none'}")
         if not found:
-            raise UserError(f"{self.directory} has no checkpoint to go on from; start the stage without resuming")
+            raise UserError(f"{self.directory} has no checkpoint to resume from; start the stage without resuming")
         reasons = []
         for candidate in [step] if step is not None else reversed(found):
             folder = self.directory / str(candidate)
@@ -205,7 +205,7 @@ class Checkpoints:
     def _write_error(self, step: int, error: BaseException) -> UserError:
         return UserError(
             f"checkpoint of step {step} could not be written to {self.directory}: {fmt.reason(error)}; earlier ones "
-            "are whole: make room or mend the disk, then run the same command again"
+            "are whole: free space or repair the disk, then run the same command again"
         )
 
     def close(self) -> None:
@@ -232,7 +232,7 @@ class Checkpoints:
 def restore_params(
     path: Path | str, key_path: tuple[str, ...], abstract: Any, *, notify: Callable[[str], None] = _to_stderr
 ) -> Any:
-    """Reads one sub-tree of another stage's checkpoint and nothing else of it.
+    """Reads one sub-tree of another stage's checkpoint.
 
     Args:
       path: a stage's checkpoints (`workdir/checkpoints/sft`: its newest whole one is taken) or one step's folder.
@@ -265,6 +265,6 @@ def restore_params(
         arrays = read_arrays(folder, wanted)
     except fmt.DamagedError as error:
         raise UserError(
-            f"checkpoint {folder} is damaged: {error}; its stage, run again, goes on from the one before it"
+            f"checkpoint {folder} is damaged: {error}; its stage, run again, continues from the one before it"
         ) from error
     return jax.tree.unflatten(jax.tree.structure(abstract), list(arrays.values()))

@@ -1,4 +1,4 @@
-"""A work directory: made or continued, one process at a time, with the options that it was started with."""
+"""A work directory: created or continued, by one process at a time, with the options it was started with."""
 
 import errno
 import fcntl
@@ -39,7 +39,7 @@ def open_workdir(
         below it. Where only those changed, config.json takes the new values.
       default: of an option by its dotted name (KeyError: it has none). An older work directory, from before there was
         such an option, counts as started with it.
-      primary: False on the other processes of a multi-host run: they neither look nor lock.
+      primary: False on the other processes of a multi-host run, which neither check nor lock the folder.
 
     Raises:
       UserError: the folder holds something else or other options, cannot be written, or is in use.
@@ -69,15 +69,15 @@ def _unusable(folder: Path, error: OSError) -> UserError:
 
 
 def _check(folder: Path) -> None:
-    """Refuses what is no work directory, before anything is written there."""
+    """Refuses a folder that is not a work directory, before anything is written there."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"work directory {folder} is a file; use another --workdir")
     if folder.is_dir() and not (folder / CONFIG).exists():
-        # A start that was killed at once may have left the lock alone.
+        # A start that was killed at once may have left only the lock.
         other = sorted(entry.name for entry in folder.iterdir() if entry.name not in (LOCK, PARTIAL))
         if other:
             raise UserError(
-                f"{folder} holds {other[0]} but no {CONFIG}, so it is no work directory; use another --workdir"
+                f"{folder} holds {other[0]} but no {CONFIG}, so it is not a work directory; use another --workdir"
             )
 
 
@@ -98,7 +98,7 @@ def _lock(folder: Path) -> None:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             os.close(file)
             raise
-        # A network file system without locks: better to run unguarded than not at all.
+        # A network file system without locks: run without the guard.
     os.ftruncate(file, 0)
     os.write(file, f"{os.getpid()} on {os.uname().nodename}\n".encode())
     _held[folder] = [file, 1]
@@ -130,7 +130,7 @@ def _compare_and_write(
             if not isinstance(before, dict):
                 raise ValueError("not a JSON object")
         except ValueError as error:
-            raise UserError(f"{path} cannot be read ({error}); mend it, or use another --workdir") from error
+            raise UserError(f"{path} cannot be read ({error}); repair it, or use another --workdir") from error
         if before == config:
             return
         now = _flat(config)
@@ -167,7 +167,7 @@ def _refuse_changes(
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise UserError(
             f"work directory {folder} was started with other options: {', '.join(changed[:3])}{more}; "
-            "use another --workdir, or give the options that it was started with"
+            "use another --workdir, or give the options it was started with"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run reports of itself: metrics.jsonl, samples.jsonl and TensorBoard's event files.
+"""Logs of a run: metrics.jsonl, samples.jsonl and TensorBoard's event files.
 
 A run that is killed and resumed leaves the same lines as one that never stopped, timings apart: `resume` drops what was
 logged after the checkpoint, and the steps that are repeated log it again. Timings lie under the key "seconds" and under
@@ -20,7 +20,7 @@ from stepjax.workdir.tensorboard import EventFile
 
 
 class JsonLines:
-    """A file of one JSON object a line, each with "step" and "stage", that only grows except in `resume`."""
+    """A file of one JSON object per line, each with "step" and "stage", that only grows except in `resume`."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -33,7 +33,7 @@ class JsonLines:
             if self._file is None:
                 # Unbuffered: every line is with the system when this returns, and nothing is left to fail in `close`.
                 self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - stays open for the run
-            # A lone surrogate (half a character that a model sampled) is no UTF-8: it becomes "?".
+            # A lone surrogate (half a character that a model sampled) is not UTF-8: it becomes "?".
             rest = memoryview(text.encode("utf-8", errors="replace"))
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -77,7 +77,9 @@ class JsonLines:
             self._file = None
 
     def _error(self, error: OSError) -> UserError:
-        return UserError(f"{self.path} cannot be written: {error.strerror}; mend that, then run the same command again")
+        return UserError(
+            f"{self.path} cannot be written: {error.strerror}; repair that, then run the same command again"
+        )
 
 
 def _stays(line: bytes, stage: str, step: int) -> bool:
@@ -104,7 +106,7 @@ class Metrics:
         self._purge: int | None = None
 
     def resume(self, step: int) -> None:
-        """Forgets what this stage logged after `step`; −1 forgets all of it. Call it before the first `write`."""
+        """Removes this stage's lines after `step`; −1 removes all of them. Call it before the first `write`."""
         if self._active:
             self._lines.resume(self._stage, step)
             self._samples.resume(self._stage, step)
@@ -112,7 +114,7 @@ class Metrics:
             self._purge = step + 1
 
     def logged(self) -> Iterator[dict[str, Any]]:
-        """The stage's lines as they stand in metrics.jsonl, in order; none on the other processes of a multi-host run.
+        """The stage's lines in metrics.jsonl, in order; none on the other processes of a multi-host run.
 
         Right after `resume` these are the lines up to its step.
         """
@@ -145,7 +147,7 @@ class Metrics:
             self._samples.append(head | {k: v for k, v in row.items() if k not in head} for row in rows)
 
     def sync(self) -> None:
-        """Returns when all of it is on the disk: called before a checkpoint, which so never refers to lost lines."""
+        """Returns when all of it is on the disk; called before a checkpoint, so that no line before one is lost."""
         if self._active:
             self._lines.sync()
             self._samples.sync()
@@ -175,7 +177,7 @@ class Metrics:
 
     def _error(self, error: OSError) -> UserError:
         return UserError(
-            f"{self._folder} cannot be written: {error.strerror}; mend that, then run the same command again"
+            f"{self._folder} cannot be written: {error.strerror}; repair that, then run the same command again"
         )
 
     def __enter__(self) -> Self:
@@ -187,7 +189,7 @@ class Metrics:
         try:
             self.close()
         except UserError:
-            if error is None:  # the error that ends the run is the one to tell
+            if error is None:  # the error that ends the run is the one to report
                 raise
 
 

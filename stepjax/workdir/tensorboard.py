@@ -1,7 +1,7 @@
 """Scalars for TensorBoard: one event file for each start of a stage.
 
 Events are written by the caller, not through tensorboardX's `SummaryWriter`: its thread dies at the first error (a full
-disk), after which the writer waits for the dead thread for ever.
+disk), after which the writer waits forever for the dead thread.
 """
 
 import os
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 FLUSH_SECONDS = 10.0
-"""A reader sees a scalar at most this much later (and at once after `flush`)."""
+"""Longest delay, in seconds, until a reader sees a scalar (at once after `flush`)."""
 
 
 class EventFile:
-    """An event file in `folder`, which tells TensorBoard to forget what earlier files say from step `purge` on."""
+    """An event file in `folder`; TensorBoard ignores the steps of earlier files from `purge` on."""
 
     def __init__(self, folder: Path, purge: int | None = None):
-        """Raises OSError where the file cannot be made, as the other methods do where it cannot be written."""
+        """Raises OSError where the file cannot be created; the other methods where it cannot be written."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
 

@@ -73,7 +73,7 @@ def test_records_by_random_access(tmp_path):
             found[5]
     with pytest.raises(UserError, match="no split 'test'; it has train"):
         Records(tmp_path / "set", "test")
-    with pytest.raises(UserError, match=r"no dataset \(it holds no dataset_info.json\)"):
+    with pytest.raises(UserError, match=r"not a dataset \(no dataset_info.json\)"):
         Records(tmp_path)
     with pytest.raises(UserError, match="cannot be read"):
         Records(tmp_path / "none.jsonl")
@@ -91,7 +91,7 @@ def test_nothing_is_replaced_unasked_and_nothing_but_a_dataset(tmp_path):
     assert len(list((tmp_path / "set").glob("*.array_record*"))) == 1
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(UserError, match="it is no TFDS dataset, so it is not replaced"):
+    with pytest.raises(UserError, match="it is not a TFDS dataset, so it is not replaced"):
         convert(DataOptions(**{**options, "out": str(tmp_path / "mine")}, overwrite=True))
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
@@ -104,7 +104,7 @@ def test_an_error_leaves_no_dataset(tmp_path):
             convert(DataOptions(source="records", path=str(path), out=str(tmp_path / out)))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.jsonl"]
     path.write_text("{\n")
-    with pytest.raises(UserError, match="no record in 1 rows; left out: 1 malformed rows, set aside"):
+    with pytest.raises(UserError, match="no records in 1 rows; left out: 1 malformed rows, set aside"):
         convert(DataOptions(source="records", path=str(path), skip_bad=str(tmp_path / "aside.jsonl")))
 
 

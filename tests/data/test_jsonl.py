@@ -59,7 +59,7 @@ def test_types_are_checked(write):
         ('{"problem": "é'.encode()[:-1], r":1: the last row is cut off in the middle; copy the file again$"),
         ('{"problem": "é"}\n'.encode("latin-1"), r":1: not UTF-8 text \(byte 14\)"),
         ('{"problem": "p"}\n'.encode("utf-16"), r":1: not UTF-8 text"),
-        ('{"problem": "\\ud83d", "answer": 1}\n', r":1: an escape .* stands without its other half$"),
+        ('{"problem": "\\ud83d", "answer": 1}\n', r":1: an escape .* has no other half$"),
         ("[" * 100_000 + "\n", r":1: nested too deeply$"),
         ('{"answer": ' + "9" * 10_000 + "}\n", r":1: not JSON: "),
     ],

@@ -268,7 +268,7 @@ def test_all_containers_of_rows(tmp_path):
     with pytest.raises(UserError, match=r"c\.json:1: not JSON"):
         read("trl", tmp_path / "c.json")
     (tmp_path / "d.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(UserError, match=r"d\.parquet: no Parquet file"):
+    with pytest.raises(UserError, match=r"d\.parquet: not a readable Parquet file"):
         read("trl", tmp_path / "d.parquet")
     with pytest.raises(UserError, match="no such file or folder"):
         read("trl", tmp_path / "e")

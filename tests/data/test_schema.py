@@ -58,7 +58,7 @@ def test_what_is_not_known_is_left_out_of_json():
         ({"ratings": [True]}, "ratings: step 0 has True"),
         ({"ratings": [1, 1]}, "ratings: 2 entries for 1 steps"),
         ({"ratings": "+"}, "ratings: must be a list"),
-        ({"values": [1.5]}, r"values: step 0 has 1.5, which is no number in \[0, 1\]"),
+        ({"values": [1.5]}, r"values: step 0 has 1.5, which is not a number in \[0, 1\]"),
         ({"values": [float("nan")]}, "values: step 0 has nan"),
         ({"first_error": 1}, "first_error: 1, but there are 1 steps"),
         ({"first_error": -2}, "first_error: -2"),

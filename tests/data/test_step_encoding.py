@@ -100,7 +100,7 @@ def test_targets_of_prefixes_values_and_outcomes():
     assert targets(open_end, target="prefix")[0] == [(GOOD, 1), None, None]
     value = LabelledSolution("p", ("a",) * 3, kind="value", values=(0.125, 0, None), ratings=(None, None, -1))
     assert targets(value, target="value")[0] == [(GOOD, 0.125), (BAD, 0), (BAD, 0)]
-    reason = "labels of values, which are none of target step"
+    reason = "labels of values, which do not fit target step"
     assert targets(value, target="step") == ([None] * 3, {reason: 3})
     assert targets(step, target="outcome")[0] == [None, None, None, (BAD, 0)]
     assert targets(value, target="outcome") == ([None] * 3, {"solutions whose outcome is not known": 1})

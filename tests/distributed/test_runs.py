@@ -139,7 +139,7 @@ def test_a_lost_process_is_named_and_the_run_goes_on_anywhere(
     _, error = launcher.communicate(timeout=60)
     assert time.monotonic() - struck < 2 * TIMEOUT + 10
     assert launcher.returncode == 128 + 9, error
-    assert re.search(rf"\[0\] stepjax: process 1 \(pid {victim} on .*\) is lost: no sign of life for \d+ s", error)
+    assert re.search(rf"\[0\] stepjax: process 1 \(pid {victim} on .*\) is lost: no heartbeat for \d+ s", error)
     # Again two processes, told to stop: both save the same round and go.
     launcher = launch(workdir)
     until(launcher, workdir, 2)

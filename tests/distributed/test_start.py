@@ -92,7 +92,7 @@ def test_processes_that_do_not_all_come_are_told_of(monkeypatch, capfd):
     start._give_up(joined, 0.05, "host:1234")
     assert ended == [75]
     assert capfd.readouterr().err.startswith(
-        "stepjax: the processes of this run did not come together within 0 s (coordinator: host:1234)"
+        "stepjax: the processes of this run did not all connect within 0 s (coordinator: host:1234)"
     )
     joined.set()
     start._give_up(joined, 0.05, "host:1234")

@@ -74,7 +74,7 @@ def test_a_silent_process_is_lost_by_name(watched):
     assert ended.event.wait(3)
     status, reason = ended.calls[0]
     assert status == LOST
-    assert reason.startswith("process 1 (pid 7 on b) is lost: no sign of life for")
+    assert reason.startswith("process 1 (pid 7 on b) is lost: no heartbeat for")
     assert reason.endswith("last at PPO round 3")
 
 
@@ -98,9 +98,9 @@ def test_a_failed_process_says_why(watched):
 def test_a_reason_that_names_a_process_is_handed_on_as_it_is(watched):
     service, ended, _, make = watched
     make(timeout=5)
-    peer(service, end=[LOST, "process 3 (pid 9 on d) is lost: no sign of life for 60 s"])
+    peer(service, end=[LOST, "process 3 (pid 9 on d) is lost: no heartbeat for 60 s"])
     assert ended.event.wait(3)
-    assert ended.calls[0][1] == "process 3 (pid 9 on d) is lost: no sign of life for 60 s"
+    assert ended.calls[0][1] == "process 3 (pid 9 on d) is lost: no heartbeat for 60 s"
 
 
 def test_a_straggler_is_named(watched):
@@ -109,7 +109,7 @@ def test_a_straggler_is_named(watched):
     with activity.wait():
         living(service, 1.5, waiting=False, since=2.0)
     assert ended.calls and ended.calls[0][0] == LOST
-    assert ended.calls[0][1] == "process 1 (pid 7 on b) has let the others wait for 2 s, at PPO round 3"
+    assert ended.calls[0][1] == "process 1 (pid 7 on b) has kept the others waiting for 2 s, at PPO round 3"
 
 
 def test_nobody_is_blamed_while_this_process_works(watched):

@@ -92,9 +92,9 @@ def test_a_reward_model_against_the_verifier_and_its_choices(tiny, tmp_path, cap
         assert all(a <= b + 1e-9 for a, b in zip(curve["low"], curve["high"], strict=True)), name
         assert curve["spread"][-1] == pytest.approx(0.0), "the whole pool is one subset"
     shown = capsys.readouterr().out
-    assert "pass@N" in shown and "P(right) against the truth" in shown
+    assert "pass@N" in shown and "P(right) against the true ratings" in shown
     report = (tmp_path / "run" / "report.html").read_text()
-    assert "Choosing among N responses" in report and report.count("log₂ N") >= 3
+    assert "Selection among N responses" in report and report.count("log₂ N") >= 3
 
 
 def test_first_errors_and_planted_errors_on_files(tiny, tmp_path):
@@ -136,10 +136,10 @@ def test_first_errors_and_planted_errors_on_files(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("labels", [], "config.eval.data and config.eval.gold: name"),
+        ("labels", [], "config.eval.data and config.eval.gold: kind labels needs both files"),
         ("labels", ["--config.eval.data=no.jsonl", "--config.eval.gold=no.jsonl"], "no.jsonl: "),
-        ("processbench", [], "config.eval.data: name the file"),
-        ("processbench", ["--config.eval.data={empty}"], "there is no step-labelled solution"),
+        ("processbench", [], "config.eval.data: kind processbench needs a file of step-labelled"),
+        ("processbench", ["--config.eval.data={empty}"], "no step-labelled solutions there"),
         ("processbench", ["--config.eval.data={odd}"], "odd.jsonl:2: ratings: step 0 has 7"),
         ("best_of_n", ["--config.eval.temperature=0.0"], "config.eval.temperature"),
         ("best_of", [], "did you mean|must be one of"),

@@ -91,9 +91,9 @@ def test_a_task_without_verifier_and_reward_model(
     assert of_kind["returns"]["task"]["outcome"]["edits"]["early"]["mean"] == -1.0
     assert of_kind["edits"]["thanks"]["written"] == of_kind["solutions"] > 0
     assert of_kind["edits"]["fix"]["written"] == 0, "these solutions have no notes"
-    assert found["notes"][0].startswith("There is no process reward model here; not paid by it: step g/n/b")
+    assert found["notes"][0].startswith("There is no process reward model here, so these are left out: step g/n/b")
     told = capsys.readouterr().out
-    assert "fix (a step broken, then fixed) was not written: has no place for it" in told
+    assert "fix (a step broken, then fixed) was not written: the edit does not apply" in told
 
 
 def test_a_task_without_solutions_is_one_clear_line(
@@ -122,7 +122,7 @@ def test_ppo_logs_its_monitors(tiny: TinyRun) -> None:
         assert "hack/trivial" not in line, "no notes here"
         assert line["hack/steps"] == pytest.approx(line["length/steps"])
         assert line["hack/neutral"] == line["true/neutral"] and line["hack/repeated"] <= line["hack/near_repeated"]
-    assert "Signs of gaming" in (tiny.workdir / "report.html").read_text()
+    assert "Signs of reward hacking" in (tiny.workdir / "report.html").read_text()
 
 
 def test_alarms_of_a_stopped_run_are_those_of_a_whole_one(tiny: TinyRun, tmp_path: Path) -> None:

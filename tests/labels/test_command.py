@@ -38,7 +38,7 @@ def labelled(tiny, run_folder):
 
 
 def opened(tiny, folder, *arguments):
-    config, workdir, _ = parse([f"--config={tiny.config}", f"--workdir={folder}", *arguments], "quickstart")
+    config, workdir = parse([f"--config={tiny.config}", f"--workdir={folder}", *arguments])
     return open_run(config, workdir)
 
 
@@ -193,13 +193,13 @@ def test_the_policy_as_judge_says_nothing_useful_and_that_is_recorded(tiny, run_
     for record in found:
         label, cost = record.extra["label"], record.extra["cost"]
         assert record.labelled == 0 and label["malformed"] in (1, 2) and label["model"] == "sft@150"
-        assert "the reply" in label["unlabelled"] or "wider than 128" in label["unlabelled"]
+        assert "the reply" in label["unlabelled"] or "longer than 128" in label["unlabelled"]
         assert 0 <= cost["tokens"] <= 16 and cost["completions"] == label["malformed"]
     assert "not labelled" in capsys.readouterr().out
     out = tmp_path / "coarse.jsonl"
     coarse = ("--config.method=judge", "--config.judge.rubric=coarse", "--config.judge.prompt_tokens=64")
     assert stepjax("label", tiny.config, run_folder, *SMALL, *coarse, f"--config.out={out}") == 0
-    assert all("wider than 64 tokens" in r.extra["label"]["unlabelled"] for r in read(out))
+    assert all("longer than 64 tokens" in r.extra["label"]["unlabelled"] for r in read(out))
 
 
 def test_another_runs_policy_completes(tiny, run_folder, labelled, tmp_path):

@@ -83,8 +83,8 @@ def test_hopeless_answers_end_at_once_and_never_show_the_key():
     for status, hint in (
         (401, "JUDGE_KEY"),
         (403, "JUDGE_KEY"),
-        (404, "nothing at this address"),
-        (302, "sends elsewhere"),
+        (404, "nothing found at this address"),
+        (302, "the server redirects"),
     ):
         said = {"error": {"message": f"bad key {KEY}\x1b[31m\n{'long ' * 99}"}}
         what = {"status": status, "body": said, "headers": {"Location": "http://127.0.0.1:1/v1"}}
@@ -134,7 +134,7 @@ def test_stop_ends_what_is_under_way():
 
 def test_addresses_that_make_no_sense():
     for url in ("", "localhost:8000", "ftp://host/v1", "http://", "http://host:x/v1", "http://host/v1?a=b"):
-        with pytest.raises(UserError, match="is no address"):
+        with pytest.raises(UserError, match="is not an address"):
             ChatClient(Endpoint(url, "m"))
     with pytest.raises(UserError, match="password"):
         ChatClient(Endpoint("http://me:word@host/v1", "m"))

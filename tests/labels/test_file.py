@@ -51,7 +51,7 @@ def test_what_cannot_be_continued_is_named(tmp_path):
         LabelFile(path, {"n": 16, "seed": 0})
     with open(path, "a") as file:
         file.write(line(record("x")))
-    with pytest.raises(UserError, match=r"labels.jsonl:2: its id stands twice"):
+    with pytest.raises(UserError, match=r"labels.jsonl:2: its id occurs twice"):
         LabelFile(path, {"n": 8, "seed": 0})
     path.write_text("{}\n")
     with pytest.raises(UserError, match=r"labels.jsonl:1: no field 'problem'"):

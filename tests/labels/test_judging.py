@@ -115,7 +115,7 @@ def test_a_server_that_stays_away_leaves_the_rest_for_the_next_time(tmp_path, ca
         assert main(arguments(server, data, out, retries=0, concurrency=2)) == 2
         assert len(server.requests) < 12  # it does not go through all of them
         error = capsys.readouterr().err
-        assert "got no answer" in error and "status 503" in error and "4 are labelled" in error
+        assert "were not answered" in error and "status 503" in error and "4 are labelled" in error
         server.behaviour = honest
         assert main(arguments(server, data, out)) == 0
     assert Counter(record.id for record in read(out)) == Counter(f"s/{i}" for i in range(12))
@@ -149,7 +149,7 @@ def test_mistakes_of_the_options(tmp_path, capsys):
     with chat_server(honest) as server:
         for change, why in (
             ({"model": ""}, "judge.model"),
-            ({"url": "here"}, "is no address"),
+            ({"url": "here"}, "is not an address"),
             ({"rubric": tmp_path / "absent.j2"}, "No such file"),
         ):
             assert main(arguments(server, data, tmp_path / "o.jsonl", **change)) == 2

@@ -39,7 +39,7 @@ def test_schedules_without_and_with_nothing_but_a_warmup():
 
 
 def test_an_unknown_schedule_is_a_user_error():
-    with pytest.raises(UserError, match=r"optimizer\.schedule: 'cosin' is none of constant, linear, cosine"):
+    with pytest.raises(UserError, match=r"optimizer\.schedule: 'cosin' is not one of constant, linear, cosine"):
         make_optimizer(dataclasses.replace(OPTIONS, schedule="cosin"), 10)
 
 

@@ -179,7 +179,7 @@ def test_damaged_folders_are_refused(good, tmp_path):
     weights.write_bytes(whole[:50])
     refused(bad, "its header is cut off")
     weights.write_bytes((10).to_bytes(8, "little") + b"not a json")
-    refused(bad, "its header is no JSON")
+    refused(bad, "its header is not JSON")
     header = b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}'
     weights.write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
     refused(bad, "contradicts itself")
@@ -189,11 +189,11 @@ def test_damaged_folders_are_refused(good, tmp_path):
     refused(bad, "tensor model.norm.weight has shape [47], config.json says [48]")
     weights.unlink()
     refused(bad, "only safetensors weights are read")
-    for place, message in (("../model.safetensors", "is no file of this folder"), ("x.safetensors", "is missing")):
+    for place, message in (("../model.safetensors", "is not a file of this folder"), ("x.safetensors", "is missing")):
         (bad / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"model.norm.weight": place}}))
         refused(bad, message)
     (bad / "config.json").write_text("{")
-    refused(bad, "is no JSON")
+    refused(bad, ": not JSON")
 
 
 def test_a_hub_name_that_cannot_be_had_is_one_line():

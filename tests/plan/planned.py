@@ -47,7 +47,7 @@ def config_of(folder: Path, *changes: str) -> Config:
     """The recipe above, with options changed as on a command line."""
     path = folder / "planned_config.py"
     path.write_text(RECIPE)
-    return parse([f"--config={path}", *(f"--config.{change}" for change in changes)], "quickstart")[0]
+    return parse([f"--config={path}", *(f"--config.{change}" for change in changes)])[0]
 
 
 @dataclasses.dataclass

@@ -97,7 +97,7 @@ def said(capsys, *argv):
         (("--topology",), "write --topology=NAME"),
         (("--topology=v5e:2x2", "x"), "what is 'x'?"),
         (("--topology=v5e:2x2", "--config=nowhere"), "nowhere: no such file"),
-        (("--topology=v5e:2x2", "--sweep", "--mesh=1x4x1"), "leave one of --mesh and --sweep out"),
+        (("--topology=v5e:2x2", "--sweep", "--mesh=1x4x1"), "leave out --mesh or --sweep"),
     ],
 )
 def test_mistakes_are_one_line(capsys, monkeypatch, argv, line):

@@ -62,7 +62,7 @@ class Surroundings:
         options = self.options[data] | {f"prm.{name}": value for name, value in changes.items()}
         if data and changes.get("target") == "value":
             options["prm.data"] = str(self.folder / "value.jsonl")
-        return parse([f"--config.{name}={value}" for name, value in options.items()], "quickstart")[0]
+        return parse([f"--config.{name}={value}" for name, value in options.items()])[0]
 
     def run(self, data: bool, config: Config) -> Run:
         return dataclasses.replace(self.runs[data], config=config)

@@ -303,7 +303,7 @@ def test_changes_as_words():
 
 def test_a_gamed_run_is_warned_of(tmp_path):
     _, page = report(write_workdir(tmp_path / "run", gamed=True))
-    assert "The policy may be gaming the reward" in page.words
+    assert "The policy may be hacking the reward" in page.words
     assert "The reward “prm” rose" in page.words
 
 

@@ -70,10 +70,10 @@ def test_a_function_gives_a_number_a_step_or_a_response():
         ([[1.0, 2.0], [], []], "0 rewards for the 1 steps of response 2"),
         ([[1.0, 2.0], 0.0, [1.0]], "one number for response 1, a list before"),
         ([1.0, [], 1.0], "a list for response 1, one number before"),
-        ([[1.0, "x"], [], [1.0]], r"\[1\.0, 'x'\] for response 0: no number"),
-        ([[[1.0], [2.0]], [], [1.0]], "for response 0: no number"),
-        ([1.0, "0.5", 1.0], "'0.5' for response 1: no number"),
-        ([1.0, None, 1.0], "None for response 1: no number"),
+        ([[1.0, "x"], [], [1.0]], r"\[1\.0, 'x'\] for response 0: neither a number"),
+        ([[[1.0], [2.0]], [], [1.0]], "for response 0: neither a number"),
+        ([1.0, "0.5", 1.0], "'0.5' for response 1: neither a number"),
+        ([1.0, None, 1.0], "None for response 1: neither a number"),
         ([1.0, 2.0, float("nan")], "nan for response 2$"),
         ([[1.0, float("inf")], [], [1.0]], "inf for response 0, step 1"),
     ],
@@ -92,7 +92,7 @@ def test_arrays_and_numpy_numbers_are_rewards():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"pattern": "a(b"}, "pattern: 'a(b' is no regular expression: missing )"),
+        ({"pattern": "a(b"}, "pattern: 'a(b' is not a regular expression: missing )"),
         ({"function": "words"}, "function: must be written package.module:function, not 'words'"),
         ({"function": "no_such_module:f"}, "function: no_such_module cannot be imported (ModuleNotFoundError"),
         ({"function": f"{__name__}:wrods"}, f"function: {__name__} has no function 'wrods' (did you mean 'words'?)"),
@@ -112,7 +112,7 @@ def test_a_function_that_fails_is_named():
     ):
         with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine\.function: {__name__}:{name} {said}"):
             text_reward(signal="function", function=f"{__name__}:{name}")(PROMPTS, RESPONSES, STEPS)
-    with pytest.raises(UserError, match="returned one reward a response, but the stream's shaping"):
+    with pytest.raises(UserError, match="returned one reward per response, but the stream's shaping"):
         text_reward(signal="function", function=f"{__name__}:whole", shaping=("delta",))(PROMPTS, RESPONSES, STEPS)
 
 

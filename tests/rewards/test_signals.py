@@ -198,7 +198,7 @@ def test_host_signals_are_those_that_the_streams_read():
         ({"signal": ""}, r"signal: names no signal \(there are: .*format, function"),
         ({"signal": "format"}, "pattern: signal format needs it"),
         ({"signal": "function"}, "function: signal function needs it: package.module:function"),
-        ({"signal": "format", "pattern": "("}, "pattern: .* is no regular expression"),
+        ({"signal": "format", "pattern": "("}, "pattern: .* is not a regular expression"),
         ({"signal": "function", "function": "nowhere:f"}, "function: nowhere cannot be imported"),
         ({"signal": "prm", "pattern": "x"}, "pattern: only signal format reads it, not prm"),
         ({"signal": "kl", "most": 3}, "most: only signal length reads it, not kl"),

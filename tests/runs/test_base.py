@@ -47,4 +47,4 @@ def test_a_base_whose_stage_is_not_finished_is_named(
     built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(base)})
     assert stepjax("ppo", built, tmp_path / "run") == 2
     updates = OPTIONS["sft.updates"]
-    assert f"{base}: stage sft stands at update {updates} of {updates + 50}" in capfd.readouterr().err
+    assert f"{base}: stage sft is at update {updates} of {updates + 50}" in capfd.readouterr().err

@@ -20,7 +20,7 @@ WITHOUT_CRITIC = {"process": StreamOptions(critic=False)}
         ({"critic_warmup": 3, "streams": WITHOUT_CRITIC}, "critic_warmup: 3 rounds would train nothing: no stream"),
         ({"ratio_guard": 0.5}, "ratio_guard: must be above 1"),
         ({"mean_ratio_guard": 1.0}, "mean_ratio_guard: must be above 1"),
-        ({"min_new_tokens": 80}, "min_new_tokens: 80 leaves no room"),
+        ({"min_new_tokens": 80}, "min_new_tokens: 80 must be below max_new_tokens=80"),
         ({"streams": {}}, "streams: name at least one reward stream"),
     ],
 )

@@ -23,7 +23,7 @@ def test_critics_of_their_own_are_refitted_and_resume(tiny: TinyRun, tmp_path: P
     config = write_config(tmp_path / "changed.py", {**OPTIONS, **CHANGES}, streams=STREAMS)
 
     whole, parts = tiny.copy(tmp_path / "whole", without=("ppo",)), tmp_path / "parts"
-    (whole / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    (whole / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"])[0])))
     assert stepjax("ppo", config, whole) == 0
     shutil.copytree(whole, parts)
     shutil.rmtree(parts / "checkpoints" / "ppo" / "4")
@@ -49,7 +49,7 @@ def test_a_value_prm_is_the_critic_from_the_first_round_on(tiny: TinyRun, tmp_pa
     changes = {**OPTIONS, "ppo.iterations": 1, "ppo.critic_frozen": True}
     config = write_config(tmp_path / "changed.py", changes, streams=STREAMS)
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
-    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"])[0])))
     assert stepjax("ppo", config, workdir) == 0
     ours, prm = arrays(workdir, "ppo"), arrays(workdir, "prm")
     prefix = "critic/params/own_outcome/"
@@ -63,7 +63,7 @@ def test_a_value_prm_is_the_critic_from_the_first_round_on(tiny: TinyRun, tmp_pa
 @pytest.mark.parametrize(
     "change, said",
     [
-        ("critic_refit=1", "config.ppo.critic_refit: 1 would leave no round that trains the policy"),
+        ("critic_refit=1", "config.ppo.critic_refit: must be 0 or at least 2"),
         ("critic_refit=2 critic_frozen=True", "critic_refit: 2 and critic_frozen contradict each other"),
         ("streams.kl.weight=0.0", "streams.kl.weight: kl_target adapts it by factors"),
         ("streams.process.kl_target=0.1", "streams.process.kl_target: only signal kl reads it, not prm"),

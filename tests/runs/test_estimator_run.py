@@ -21,7 +21,7 @@ STREAMS = """{
 def test_estimators_that_need_no_critic_train_none(tiny: TinyRun, tmp_path: Path, capsys) -> None:
     config = write_config(tmp_path / "changed.py", {**OPTIONS, "ppo.iterations": 2}, streams=STREAMS)
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
-    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"])[0])))
     assert stepjax("ppo", config, workdir) == 0
     assert not [name for name in arrays(workdir, "ppo") if name.startswith("critic")]
     last = lines(workdir, "ppo")[-1]

@@ -30,7 +30,7 @@ def changed(tiny: TinyRun, tmp_path: Path, options: dict, *, streams: str | None
     more = {} if streams is None else {"streams": streams}
     config = write_config(tmp_path / "changed.py", {**OPTIONS, **options}, **more)
     workdir = tiny.copy(tmp_path / "whole", without=("prm", "ppo"))
-    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"])[0])))
     return config, workdir
 
 
@@ -128,7 +128,7 @@ def test_a_checkpoint_is_adapted_and_the_adapter_goes_to_peft_and_back(
     [
         ("lora.stages=('prm',)", "config.lora.stages: must be ppo, or prm and ppo"),
         ("lora.modules=('query','nothing')", "config.lora.modules: must name some of query"),
-        ("prm.from_sft=False", "config.prm.from_sft: adapters"),
+        ("prm.from_sft=False", "config.prm.from_sft: must be True where the process reward model has adapters"),
     ],
 )
 def test_contradictions_take_one_line(tmp_path: Path, capsys: pytest.CaptureFixture, change: str, said: str) -> None:

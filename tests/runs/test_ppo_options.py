@@ -52,7 +52,7 @@ def prepared(tiny: TinyRun, folder: Path, streams: str = STREAMS) -> tuple[Path,
     folder.mkdir()
     config = write_config(folder / "changed.py", {**OPTIONS, **CHANGES}, streams=streams)
     workdir = tiny.copy(folder / "run", without=("ppo",))
-    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"])[0])))
     return config, workdir
 
 

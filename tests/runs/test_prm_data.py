@@ -133,15 +133,15 @@ def test_other_targets(data, tmp_path, options):
 def test_labels_that_the_target_cannot_learn(data, tmp_path, capsys):
     argv = [f"--config.{k}={v}" for k, v in SIZE.items()] + [f"--config.prm.data={data / 'value.jsonl'}"]
     assert main(["prm", *argv, f"--workdir={tmp_path}"]) == 2
-    assert "labels of values, which are none of target step" in capsys.readouterr().err
+    assert "labels of values, which do not fit target step" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"objective": "bce"}, r"config\.prm\.objective: it is for labelled data"),
-        ({"target": "outcome"}, "target=outcome: it is for labelled data"),
-        ({"data": "x", "objective": "mse"}, "it learns P.good. alone; set config.prm.classes=2"),
+        ({"objective": "bce"}, r"config\.prm\.objective: it needs labelled data"),
+        ({"target": "outcome"}, "target=outcome: it needs labelled data"),
+        ({"data": "x", "objective": "mse"}, "it trains only P.good.; set config.prm.classes=2"),
         ({"data": "x", "classes": 2}, "neutral=own: with classes=2"),
         ({"data": "x", "head_first": 400}, "head_first=400: the trunk would never be trained"),
         ({"classes": 2}, "the task's neutral steps need the third class"),

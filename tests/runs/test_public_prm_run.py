@@ -43,7 +43,7 @@ def prepare(tiny: TinyRun, tmp_path: Path, checkpoint: Path, **changes: object) 
     }
     config = write_config(tmp_path / "changed.py", options, streams=STREAMS)
     workdir = tiny.copy(tmp_path / "whole", without=("prm", "ppo"))
-    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"])[0])))
     return config, workdir
 
 
@@ -92,7 +92,7 @@ def test_responses_that_the_model_cannot_read_are_counted(tiny: TinyRun, tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("prm.convention=", "config.prm.convention: it must be named where config.prm.path is"),
+        ("prm.convention=", "config.prm.convention: required together with config.prm.path"),
         ("prm.convention=qwen", "its tokenizer has no token '<extra_0>'"),
         ("prm.separator=x", "config.prm.separator: only the conventions skywork and trl"),
         ("prm.data=x", "config.prm.data"),
@@ -105,7 +105,7 @@ def test_misfits_take_one_line(
 ) -> None:
     config, workdir = prepare(tiny, tmp_path, checkpoint)
     (workdir / "config.json").write_text(
-        json.dumps(dataclasses.asdict(parse([f"--config={config}", f"--config.{change}"], "")[0]))
+        json.dumps(dataclasses.asdict(parse([f"--config={config}", f"--config.{change}"])[0]))
     )
     assert stepjax("ppo", config, workdir, f"--config.{change}") == 2
     error = capsys.readouterr().err

@@ -47,7 +47,7 @@ def stale(tiny: TinyRun, folder: Path) -> tuple[Path, Path]:
     folder.mkdir()
     config = tiny.with_options(folder, **changes)
     workdir = tiny.copy(folder / "run", without=("ppo",))
-    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"], "")[0])))
+    (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(parse([f"--config={config}"])[0])))
     return config, workdir
 
 

@@ -87,9 +87,9 @@ def test_a_batch_of_prompts_ends_in_the_last_column():
 @pytest.mark.parametrize(
     ("prompts", "said"),
     [
-        (["abc", "abcd"], r"config\.ppo\.prompt_tokens=2: every prompt is wider than that; raise it"),
+        (["abc", "abcd"], r"config\.ppo\.prompt_tokens=2: every prompt is longer than that; raise it"),
         (["a", ""], "problem test/1: its prompt is empty"),
-        ([], "there is no problem to sample a response to"),
+        ([], "there are no problems to sample responses to"),
     ],
 )
 def test_prompts_that_cannot_be_sampled_from_are_user_errors(prompts, said):

@@ -198,5 +198,5 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(UserError, match="no split 'dev'; there are train, valid and test"):
         task.problems("dev")
     (tmp_path / "test.jsonl").write_text("")
-    with pytest.raises(UserError, match="holds no problem"):
+    with pytest.raises(UserError, match="has no problems"):
         task.problems("test")

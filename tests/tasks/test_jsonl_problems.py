@@ -140,11 +140,11 @@ def test_mistakes_are_named(write, tmp_path):
         JsonlProblems(good).problems("dev")
     with pytest.raises(UserError, match=r"trian\.jsonl: no such file; did you mean train\.jsonl\?"):
         JsonlProblems(tmp_path / "trian.jsonl").problems("train")
-    with pytest.raises(UserError, match=r"none of its 1 problems is held out"):
+    with pytest.raises(UserError, match=r"none of its 1 problems are held out"):
         JsonlProblems(write(_rows(1), "one"), held_out=1e-9).problems("test")
     with pytest.raises(UserError, match=r"all of its 40 problems are test problems"):
         JsonlProblems(good, good).problems("train")
-    with pytest.raises(UserError, match=r"empty: the file holds no problem"):
+    with pytest.raises(UserError, match=r"empty: the file has no problems"):
         JsonlProblems(write([], "empty")).problems("train")
     for row, said in [
         ({"problem": "p"}, r"bad:1: no field 'answer'"),

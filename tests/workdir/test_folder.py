@@ -68,7 +68,7 @@ def test_other_options_are_named(tmp_path: Path) -> None:
 
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match=r"holds thesis\.tex .* no work directory"), open_workdir(tmp_path, CONFIG):
+    with pytest.raises(UserError, match=r"holds thesis\.tex .* not a work directory"), open_workdir(tmp_path, CONFIG):
         pass
     assert os.listdir(tmp_path) == ["thesis.tex"]
 

@@ -1,4 +1,4 @@
-"""What the builders of public datasets share: they download, read with stepjax's readers, and keep its schema.
+"""Base of the builders of public datasets: they download, read with stepjax's readers, and write its schema.
 
 `tfds` finds a builder by its module, which must live in a package of the builder's name:
 
@@ -30,7 +30,7 @@ class StepDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True
 
     Attributes:
       SOURCE: the reader's name.
-      HOMEPAGE: where the original is described.
+      HOMEPAGE: address of the original's description.
       FILES: address of each file of each split.
       OPTIONS: options of the reader.
     """
@@ -46,7 +46,7 @@ class StepDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
-            description=f"{self.SOURCE} in stepjax's schema: problem, steps, a label a step, provenance.",
+            description=f"{self.SOURCE} in stepjax's schema: problem, steps, a label per step, provenance.",
             features=features(),
             homepage=self.HOMEPAGE,
         )
@@ -55,7 +55,7 @@ class StepDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True
         return {split: self._generate_examples(self._paths(dl_manager, files)) for split, files in self.FILES.items()}
 
     def _paths(self, dl_manager: tfds.download.DownloadManager, files: dict[str, str]) -> list[Path]:
-        """The files put there by hand where they all are, else downloads of them."""
+        """The files of the manual folder if all of them are there, else downloads."""
         by_hand = Path(dl_manager._manual_dir or "") / self.name  # `manual_dir` itself raises where there is none
         given = [by_hand / name for name in files]
         if all(path.is_file() for path in given):

@@ -1,4 +1,4 @@
-"""Readers of the public step-labelled formats: files in, one record after another out, a count for whatever is not."""
+"""Readers of the public step-labelled formats: files in, records out, with counts of what is left out."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +35,7 @@ READERS: dict[str, Reader] = {
 
 
 def check_reading(options: DataOptions) -> None:
-    """UserError where the options name no known format, no path or no known reason."""
+    """UserError where the options name an unknown format or reason, or no path."""
     if options.source not in READERS:
         raise UserError(f"config.data.source={options.source!r}: no such format{nearest(options.source, READERS)}")
     if not options.path:
@@ -76,7 +76,7 @@ def read_records(options: DataOptions, tally: Tally) -> Iterator[LabelledSolutio
 
 
 def _finished(record: LabelledSolution, shared: int, options: DataOptions, tally: Tally) -> LabelledSolution:
-    """Neutral ratings as the options want them; labels that an earlier record has are left to it."""
+    """Neutral ratings by the options; without the labels that an earlier record has."""
     changes: dict[str, Any] = {}
     if options.neutral != "own" and 0 in record.ratings:
         new = {"good": 1, "bad": -1, "unlabelled": None}[options.neutral]

@@ -1,4 +1,4 @@
-"""What every reader of a public format shares: its result, its counts, its errors."""
+"""Base of the readers of public formats: results, counts, errors."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from stepjax.data.schema import LabelledSolution
 
 
 class RowError(ValueError):
-    """A row that is not of its format: says which field and what is wrong with it."""
+    """A row that is not of its format; the message names the field and its fault."""
 
 
 @dataclass
@@ -20,8 +20,8 @@ class Tally:
 
     Attributes:
       rows: rows of the files.
-      dropped: what did not get into a record, by reason; nothing is left out without a count here.
-      noted: what did, though not as a reader of the source may expect.
+      dropped: counts of everything that did not get into a record, by reason.
+      noted: counts of what did, but not as a reader of the source may expect.
     """
 
     rows: int = 0
@@ -30,7 +30,7 @@ class Tally:
 
 
 class Found(NamedTuple):
-    """A record with all its labels, of which those of the first `shared` steps stand in an earlier record too."""
+    """A record with all its labels, of which those of the first `shared` steps are in an earlier record too."""
 
     record: LabelledSolution
     shared: int = 0
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 @dataclass
 class Context:
-    """What a reader of rows is given: the options, the counts, and a memory for the length of one reading."""
+    """Input of a reader of rows: the options, the counts, and a memory for one reading."""
 
     options: DataOptions
     tally: Tally
@@ -85,7 +85,7 @@ def _typed(row: Mapping[str, Any], name: str, kind: type, word: str) -> Any:
 
 
 def is_answer(given: str, answer: str) -> bool | None:
-    """Whether two final answers are the same; None where only mathematics could tell. The same on every machine."""
+    """Whether two final answers are the same; None where only mathematics could decide. The same on every machine."""
     one, other = clean(given), clean(answer)
     if one == other:
         return True

@@ -12,7 +12,7 @@ USELESS = ("redundency", "redundancy", "circular")
 
 
 def processbench(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
-    """`label` is the first step in error, -1 where none is [ProcessBench]. What follows an error is not rated."""
+    """`label` is the first step in error, -1 where none is [ProcessBench]. Steps after an error are not rated."""
     steps, error = texts(row, "steps"), whole(row.get("label"), "label")
     if not -1 <= error < len(steps):
         raise RowError(f"field 'label' is {error}, but there are {len(steps)} steps (-1: no error)")
@@ -44,7 +44,7 @@ def prmbench(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
     common: dict[str, Any] = {"source": "prmbench", "place": context.place, "group": " ".join(first.split())}
     outside = sorted(n for n in errors if not 1 <= n <= len(steps))
     if outside:
-        # Numbers of another numbering: nobody can say which steps of this row they mean.
+        # Numbers of another numbering: the steps that they mean are not known.
         context.tally.dropped["solutions whose error_steps lie beyond the last step"] += 1
     else:
         wrong = 0 if kind in USELESS and context.options.useless == "neutral" else -1

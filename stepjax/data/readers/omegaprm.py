@@ -1,7 +1,7 @@
 """OmegaPRM's trees [Luo 2024]: prefixes of solutions with Monte Carlo values, of which each leaf's path is a record.
 
 A prefix's parent is the longest other prefix that it begins with; the text between the two is one step. A prefix that
-stands in a row several times was estimated as often: its value is the mean.
+occurs in a row several times was estimated as often: its value is the mean.
 """
 
 import re
@@ -22,7 +22,7 @@ def read(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
             raise RowError(f"field 'reasoning_steps': entry {i} must be an object")
         value = entry.get("mc_value")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise RowError(f"field 'reasoning_steps': entry {i} has mc_value {value!r:.40}, no number in [0, 1]")
+            raise RowError(f"field 'reasoning_steps': entry {i} has mc_value {value!r:.40}, not a number in [0, 1]")
         estimates.setdefault(text(entry, "solution_prefix").rstrip(), []).append(value)
     context.tally.noted["prefixes estimated more than once, their values averaged"] += sum(
         len(found) > 1 for found in estimates.values()

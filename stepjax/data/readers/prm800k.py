@@ -1,9 +1,9 @@
 """PRM800K's rows, phases 1 and 2 [Lightman 2023]: the labelled solution, and each completion off its path.
 
-At every step some completions were rated; one was chosen (or a human wrote the step) and the labelling went on from
-there. So a completion that was not chosen has a label after the chosen steps before it and nowhere else: it becomes a
-record of its own, those steps and it. In phase 2 the labelling ends at the first error of a solution given beforehand;
-the step that is in error has no chosen completion, but belongs to that solution.
+At every step some completions were rated; one was chosen (or a human wrote the step) and the labelling continued
+from there. So a completion that was not chosen has a label after the chosen steps before it and nowhere else: it
+becomes a record of its own, those steps and it. In phase 2 the labelling ends at the first error of a solution given
+beforehand; the step that is in error has no chosen completion, but belongs to that solution.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""GSM8K and MATH: reference solutions, whose steps nobody has labelled."""
+"""GSM8K and MATH: reference solutions, whose steps are not labelled."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from stepjax.data.schema import NO_ERROR, LabelledSolution
 
 
 def gsm8k(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
-    """A line of `answer` is a step; so is the last one, `#### 72` [Cobbe 2021]."""
+    """Each line of `answer` is a step, also the last one, `#### 72` [Cobbe 2021]."""
     solution = text(row, "answer")
     steps = [line.strip() for line in solution.split("\n") if line.strip()]
     final = final_answer(solution)
@@ -19,7 +19,7 @@ def gsm8k(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
 
 
 def math(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
-    r"""A paragraph of `solution` is a step; the answer is the field `answer`, or what the last `\boxed` holds."""
+    r"""A paragraph of `solution` is a step; the answer is the field `answer`, or the content of the last `\boxed`."""
     solution = text(row, "solution")
     steps = [part.strip() for part in solution.split("\n\n") if part.strip()]
     if not steps:

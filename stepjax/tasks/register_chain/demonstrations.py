@@ -1,4 +1,4 @@
-"""Demonstrations: a program worked out step by step, cleanly or with the mistakes that a learner must see.
+"""Demonstrations: a program evaluated step by step, cleanly or with the mistakes that a learner must see.
 
 A noisy author goes on from what was stated: an error that is not repaired is carried into the answer.
 """
@@ -16,7 +16,7 @@ def clean_demonstration(program: Program) -> list[str]:
 
 
 def noisy_demonstration(program: Program, config: RegisterChainConfig, uniform: Uniform) -> list[str]:
-    """A response with the noise of `config`, one step an item, drawn by `uniform`."""
+    """A response with the noise of `config`, one step per item, drawn by `uniform`."""
     author = _Author(program)
     repair_later: list[Statement] = []
 
@@ -52,7 +52,7 @@ def noisy_demonstration(program: Program, config: RegisterChainConfig, uniform: 
 
 
 class _Author:
-    """The lines so far, and the values the author goes by."""
+    """The lines so far, and the values the author uses."""
 
     def __init__(self, program: Program):
         self.program = program
@@ -65,7 +65,7 @@ class _Author:
         return all(not isinstance(o, str) or o in self.stated for o in (statement.left, statement.right))
 
     def work_out(self, statement: Statement) -> int:
-        """The value that follows from the operands as held."""
+        """The value that follows from the author's operands."""
         left, right = value_of(statement.left, self.held), value_of(statement.right, self.held)
         return apply(statement.operator, left, right, self.program.modulus)
 

@@ -1,4 +1,4 @@
-"""The exact verifier: reads a response line by line and says of each step whether it follows, is true, and helps.
+"""The exact verifier: reads a response line by line and decides whether each step follows, is true, and helps.
 
 Steps, one a line:
   b=7+5=2    derive b by the program's operation, the operands being shown by value
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class RegisterRating(StepRating):
-    """A step's rating with both notions of right, whichever of them the rating goes by.
+    """A step's rating with both notions of right, of which the rating uses one.
 
     Attributes:
       local: it follows from what was last stated: the operands shown are the latest stated values (or the program's
@@ -51,7 +51,7 @@ _AFTER = RegisterRating(-1, False, "after")
 
 
 def parse_step(text: str) -> Step | None:
-    """Reads one line (white space around it does not matter); None where it is no step. Takes any text."""
+    """Reads one line (white space around it does not matter); None where it is not a step. Takes any text."""
     match = _STEP.fullmatch(text.strip())
     if match is None:
         return None
@@ -80,7 +80,7 @@ def rate_steps(program: Program, steps: Sequence[str], rating: str = "global") -
 
 
 class _Reader:
-    """What a response has stated so far. Literals are the program's word: no step can change them."""
+    """What a response has stated so far. Literals belong to the program: no step can change them."""
 
     def __init__(self, program: Program, rating: str):
         self.program = program
@@ -146,7 +146,7 @@ class _Reader:
         return self._rate("answer" if supported else "leap", supported, step.value == program.answer, advances=True)
 
     def _latest(self, operand: Operand) -> int | None:
-        """What the reader takes an operand to be by now; None for a derived register that was never stated."""
+        """The reader's current value of an operand; None for a derived register that was never stated."""
         if not isinstance(operand, str):
             return operand
         statement = self.program.definitions.get(operand)

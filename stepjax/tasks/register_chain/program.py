@@ -1,4 +1,4 @@
-"""Register programs: what they are, their text, their values, and random ones.
+"""Register programs: definition, text, values, and random ones.
 
 A program is `a=7;b=a+5;c=b*3;?c`: literals, derived registers that are defined before they are used, and a query. All
 values are modulo m. A dead end (a register the query does not rest on) is as easy to write down as any other.
@@ -95,7 +95,7 @@ def render(statements: list[Statement], query: str, step_limit: int | None = Non
 
 @lru_cache(maxsize=8192)  # the verifier reads the same prompt once a response
 def parse_program(prompt: str, modulus: int) -> Program:
-    """Reads a prompt back. A step limit in it says nothing of the program.
+    """Reads a prompt back. A step limit in it is not part of the program.
 
     Raises:
       UserError: where the prompt is not a program modulo `modulus`.

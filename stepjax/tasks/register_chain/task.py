@@ -15,7 +15,7 @@ from stepjax.tasks.register_chain.program import Uniform, evaluate, parse_progra
 from stepjax.tasks.register_chain.tokenizer import ALPHABET, build_tokenizer
 
 SPLITS = ("test", "valid", "train")
-_SHARE = 16  # one in so many programs belongs to the test split, one to the valid split, the others to train
+_SHARE = 16  # one in this many programs belongs to the test split, one to the valid split, the others to train
 _MOST_DRAWS = 10_000
 
 
@@ -62,10 +62,10 @@ class RegisterChain:
         return found
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating]:
-        """A `RegisterRating` a step, rated as `config.rating` says.
+        """A `RegisterRating` per step, by `config.rating`.
 
         Raises:
-          UserError: where the problem's prompt is no program of this modulus.
+          UserError: where the problem's prompt is not a program of this modulus.
         """
         program = parse_program(problem.prompt, self.config.modulus)
         return list(rate_steps(program, steps, self.config.rating))
@@ -80,7 +80,7 @@ class RegisterChain:
         return [f"{s.register}={s.left}" for s in definitions if not s.operator]
 
     def break_and_fix(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
-        """The steps with the first derivation made wrong and then taken back; None where there is no derivation."""
+        """The steps with the first derivation made wrong and then corrected; None where there is no derivation."""
         for k, text in enumerate(steps):
             step = parse_step(text)
             if step is not None and step.form == "derive":

@@ -14,7 +14,7 @@ SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
 def build_tokenizer() -> "PreTrainedTokenizerFast":
     """A byte-level BPE without merges over `ALPHABET`: ids 0–3 are `SPECIAL_TOKENS`, then the characters.
 
-    Any other byte becomes `<unk>`, so nothing is dropped in silence. Nothing is added at the start or the end.
+    Any other byte becomes `<unk>`, so nothing is dropped silently. Nothing is added at the start or the end.
     """
     # Imported here: reading or rating problems should not wait for transformers to load.
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

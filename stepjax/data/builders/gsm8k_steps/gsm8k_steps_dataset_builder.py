@@ -1,4 +1,4 @@
-"""GSM8K [Cobbe 2021]: grade-school problems, a step a line of the reference solutions. MIT License."""
+"""GSM8K [Cobbe 2021]: grade-school problems, one step per line of the reference solutions. MIT License."""
 
 from typing import ClassVar
 

@@ -10,7 +10,7 @@ from stepjax.options import from_dict, parse, recipe
 
 
 def config_of(*argv: str) -> Config:
-    return parse(list(argv), "quickstart")[0]
+    return parse(list(argv))[0]
 
 
 def test_overrides_reach_their_field_with_its_type():
@@ -39,9 +39,11 @@ def test_config_files_by_name_and_by_path(tmp_path):
     assert config_of("--config=gsm8k_scratch").task.name == "gsm8k"
 
 
-def test_workdir_and_arguments():
-    _, workdir, rest = parse(["--workdir=here", "extra"], "quickstart")
-    assert str(workdir) == "here" and rest == ["extra"]
+def test_workdir_and_default_config():
+    parsed = parse(["--workdir=here"])
+    assert str(parsed.workdir) == "here" and parsed.config == config_of("--config=quickstart")
+    parsed = parse([], default="gsm8k_scratch")
+    assert parsed.workdir is None and parsed.config == config_of("--config=gsm8k_scratch")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,8 @@ def test_workdir_and_arguments():
         ("--wrkdir=x", "did you mean 'workdir'"),
         ("--config=nope.py", "no such file"),
         ("--config=quickstrat", "did you mean 'quickstart'"),
-        ("--config.ppo=3", "config.ppo"),
+        ("--config.ppo=3", "--config.ppo: a section, not an option; its options are written --config.ppo.NAME=value"),
+        ("extra", "what is 'extra'? Options are written --config.name=value"),
     ],
 )
 def test_mistakes_are_named_in_one_line(argument, told):

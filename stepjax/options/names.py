@@ -1,0 +1,72 @@
+"""Names of options: dotted in full, short in the command of their section, and the closest match to a wrong one."""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Iterable
+
+from stepjax.config import Config, StreamOptions, options_of
+
+STREAMS = "ppo.streams."
+"""What the options of a stream begin with: `ppo.streams.NAME.weight`, the NAME being the user's."""
+
+COMMANDS = ("sft", "prm", "ppo", "export", "eval", "data", "label", "bench")
+"""Sections with a command of the same name, in which their options may be written short."""
+
+
+@functools.cache
+def all_names() -> tuple[str, ...]:
+    """The dotted name of every option, with `NAME` for the name of a reward stream."""
+    streams = [name for name, _ in options_of(StreamOptions, f"{STREAMS}NAME.")]
+    return (*(name for name, _ in options_of(Config)), *streams)
+
+
+def is_option(name: str) -> bool:
+    """True for the full name of an option; a reward stream may have any name."""
+    return name in all_names() or (name.startswith(STREAMS) and name.rpartition(".")[2] in _stream_fields())
+
+
+def is_section(name: str) -> bool:
+    """True for the name of a section: `ppo`, `ppo.policy`, or a reward stream, `ppo.streams.NAME`."""
+    stream = name.startswith(STREAMS) and name.count(".") == STREAMS.count(".")
+    return stream or any(option.startswith(f"{name}.") for option in all_names())
+
+
+def short_name(name: str, section: str) -> str | None:
+    """How the command of a section may shorten the full name of an option: `ppo.epochs` → `epochs`.
+
+    None: not at all, because the option is of another section or because the short name is that of another option.
+    """
+    short = name.removeprefix(f"{section}.")
+    return None if short == name or is_option(short) else short
+
+
+def full_name(name: str, section: str) -> str:
+    """The full name of an option that may be written short in the command of a section; other names as they are."""
+    longer = f"{section}.{name}"
+    # A stream's option is lengthened even if it is misspelled: its error then names the stream.
+    short = is_option(longer) or longer.startswith(STREAMS)
+    return longer if section and short and not is_option(name) else name
+
+
+def closest(name: str, section: str) -> str:
+    """' (did you mean …?)': the likeliest names for one that is wrong, those of the command's section first."""
+    if name.startswith(STREAMS):
+        stream, _, field = name.rpartition(".")
+        return _suggestion(f"{stream}.{match}" for match in difflib.get_close_matches(field, _stream_fields(), n=1))
+    own = [short_name(n, section) or n for n in all_names() if section and n.startswith(f"{section}.")]
+    for known in (own, all_names()):
+        if ends := [n for n in known if n.endswith(f".{name}")]:
+            return _suggestion(ends)
+    return _suggestion(difflib.get_close_matches(name, (*own, *all_names()), n=1))
+
+
+def _suggestion(names: Iterable[str]) -> str:
+    *most, last = [f"'config.{name}'" for name in names] or [""]
+    if not last:
+        return "; `stepjax options` lists all options"
+    return f" (did you mean {', '.join(most)} or {last}?)" if most else f" (did you mean {last}?)"
+
+
+def _stream_fields() -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(StreamOptions))
