@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         from stepjax.options.help import usage
 
-        print(usage(COMMANDS))
+        _show(usage(COMMANDS))
         return 0 if argv else 2
     if argv[0] in ("--version", "version"):
         print(__version__)
@@ -178,9 +178,18 @@ def _run(name: str, argv: list[str]) -> None:
         words = [a for a in argv if a not in ("--help", "-h")]
         if name == "options":
             no_more(words[1:], "`stepjax options` takes one word")
-        print(options(*words) if name == "options" else command_help(name, COMMANDS[name]))
+        _show(options(*words) if name == "options" else command_help(name, COMMANDS[name]))
     else:
         COMMANDS[name](argv)
+
+
+def _show(text: str) -> None:
+    """Prints a help text; a reader that ends early (`| head`) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes standard output once more at its exit, which must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(error: BaseException) -> int:

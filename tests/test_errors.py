@@ -53,6 +53,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--config.sft.rows=many", "many"),
         ("--config.seed=-1", "config.seed: must be at least 0"),
         ("--config.model.dtype=float16", "must be one of float32, bfloat16"),
+        ("--config.ppo.environment=calc", "must be one of nothing, calculator, not 'calc'"),
         ("--config.model.head_dim=7", "config.model.head_dim: must be even"),
         ("--config.model.kv_heads=3", "heads=2 must be a multiple of kv_heads=3"),
         ("--config.mesh.data=3", "3 rows do not divide"),

@@ -47,5 +47,5 @@ def refusal(option: Field, value: Any) -> str | None:
         if bound is not None and not holds(value, bound):
             return f"must be {words} {bound}, not {value}"
     if known.get("choices") and value not in known["choices"]:
-        return f"must be one of {', '.join(known['choices'])}, not {value!r}"
+        return f"must be one of {', '.join(choice or 'nothing' for choice in known['choices'])}, not {value!r}"
     return None

@@ -47,17 +47,14 @@ class ResponseSampler:
         self.occupancy: Occupancy | None = None
 
     @classmethod
-    def of_many(
-        cls, run: Run, total: int, sampler: Sampler, *, at_once: int = 0, prompt_tokens: int = 0
-    ) -> "ResponseSampler":
+    def of_many(cls, run: Run, total: int, sampler: Sampler, *, at_once: int = 0) -> "ResponseSampler":
         """For about `total` responses to separate prompts, of the length that training allows.
 
-        `at_once`: how many decode together, 0 for `eval.rows`; `prompt_tokens`: of the widest prompt, 0 for
-        `ppo.prompt_tokens`.
+        `at_once`: how many decode together, 0 for `eval.rows`.
         """
-        options, devices = run.config, batch_devices(run.mesh)
-        width, rows = prompt_tokens or options.ppo.prompt_tokens, at_once or options.eval.rows
-        return cls(run, RolloutShape.of_many(total, rows, width, options.ppo.max_new_tokens, devices), sampler)
+        ppo, rows = run.config.ppo, at_once or run.config.eval.rows
+        devices = batch_devices(run.mesh)
+        return cls(run, RolloutShape.of_many(total, rows, ppo.prompt_tokens, ppo.max_new_tokens, devices), sampler)
 
     def __call__(
         self,

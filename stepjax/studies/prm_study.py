@@ -19,7 +19,8 @@ from stepjax.errors import UserError
 from stepjax.labels.completer import Completer
 from stepjax.labels.solution import Cost
 from stepjax.options import parse
-from stepjax.runs.response_sampling import sample_problems
+from stepjax.parallel import key_on
+from stepjax.runs.response_sampling import eval_sampler, first_prompts, sample_each
 from stepjax.runs.setup import Run, open_run
 from stepjax.runs.stages import prm_start_params, stage_params
 from stepjax.runs.supervised import train
@@ -38,7 +39,9 @@ def run_study(run: Run) -> dict[str, Any]:
     run, start = of_soft_labels(run), time.perf_counter()
     options = run.config
     policy = stage_params(run, "sft", run.policy)
-    responses = [r for r in sample_problems(of_training(run), "sft", each=1) if r.steps]
+    sampler, key = eval_sampler(options.eval), key_on(run.mesh, options.eval.seed)
+    prompts = first_prompts(run, "train", options.prm.samples)
+    responses = [r for r in sample_each(run, policy, prompts, sampler, key, each=1) if r.steps]
     completer = Completer(run, policy, rows=options.eval.rows, temperature=1.0, seed=options.seed)
     solutions = with_values(run, responses, completer, COMPLETIONS, enough=8 * completer.at_once, label="Labels")
     values = [solution.record.values for solution in solutions]
@@ -71,25 +74,15 @@ def of_soft_labels(run: Run) -> Run:
     return dataclasses.replace(run, config=dataclasses.replace(run.config, prm=prm, eval=evaluation))
 
 
-def of_training(run: Run) -> Run:
-    """The run that samples responses to the problems that labels are learned on."""
-    evaluation = dataclasses.replace(run.config.eval, split="train", problems=run.config.prm.samples)
-    return dataclasses.replace(run, config=dataclasses.replace(run.config, eval=evaluation))
-
-
 def train_on(run: Run, policy: Any, kind: str, examples: Sequence[Example]) -> Any:
     """Trains (or finds finished) the process reward model of one kind of label; returns its parameters."""
     options = run.config.prm
+    rows, width, seed = options.rows, options.row_tokens, run.config.seed + 1
     return train(
         prm_programs(run, f"prm_{kind}"),
         f"PRM on {kind} labels",
         batches=lambda: PackedBatches(
-            examples.__getitem__,
-            len(examples),
-            rows=options.rows,
-            width=options.row_tokens,
-            seed=run.config.seed + 1,
-            values=True,
+            examples.__getitem__, len(examples), rows=rows, width=width, seed=seed, values=True
         ),
         initial=lambda: prm_start_params(run, policy),
         valid=lambda params: {},
