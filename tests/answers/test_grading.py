@@ -250,24 +250,28 @@ def test_workers_and_their_children_end_with_the_caller(tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         worker = int(process.stdout.readline())
-        time.sleep(0.3)
+        _wait(lambda: any(ticks >= 10 for pid, ticks in _session(worker).items() if pid != worker))
         process.kill()
-    until = time.monotonic() + 20
-    while alive := _session(worker):
-        assert time.monotonic() < until, alive
-        time.sleep(0.05)
+    _wait(lambda: not _session(worker))
 
 
-def _session(leader: int) -> list[int]:
-    """The processes of a session (each worker leads one) that are not just waiting to be reaped."""
-    found = []
+def _wait(condition, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def _session(leader: int) -> dict[int, int]:
+    """The processes of a session (each worker leads one) that are not just waiting to be reaped: pid, ticks worked."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[3]) == leader and fields[0] != "Z":
-            found.append(int(entry.parent.name))
+            found[int(entry.parent.name)] = int(fields[11]) + int(fields[12])
     return found
 
 
