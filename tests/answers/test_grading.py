@@ -245,7 +245,7 @@ def test_several_workers_give_every_question_its_own_verdict_even_where_one_is_k
 def test_workers_and_their_children_end_with_the_caller(tmp_path):
     """Even where it is killed in the middle of a hostile question."""
     code = (
-        "from stepjax.tasks import math_worker as w; import os; w.equivalent('x', 'y');"
+        "from stepjax.answers import math_worker as w; import os; w.equivalent('x', 'y');"
         "print(w._workers[0].process.pid, flush=True); w.equivalent_many([(r'\\int_0^1 e^{x^{x^x}} dx', 'x')] * 99)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
