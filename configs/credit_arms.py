@@ -1,11 +1,11 @@
-"""One RegisterChain, one SFT policy, one budget, many ways to credit: which of them helps?
+"""Which way to credit helps? One task, one SFT policy and one budget for all arms.
 
     stepjax quickstart --config=quickstart --config.seed=0 --workdir=runs/seed0
     stepjax quickstart --config=credit_arms:clip --config.seed=0 --config.base=runs/seed0 --workdir=runs/clip0
 
-The arm stands after the colon. PPO starts from the base's SFT policy and is paid by the base's PRM; only the arms in
-`VALUE` train a PRM of their own, one that says how likely the right answer still is. Every arm samples 128 responses a
-round; `value_refit` spends every fourth round on its critic alone.
+The arm's name follows the colon. PPO starts from the base run's SFT policy and is rewarded by the base run's PRM; only
+the arms in `VALUE` train a PRM of their own, which predicts how likely the right answer still is. Every arm samples 128
+responses a round; `value_refit` spends every fourth round on its critic alone.
 """
 
 import runpy
@@ -29,7 +29,7 @@ def _shaped(*shaping: str):
 ARMS = {
     "step": {"process": stream(**WORTH, horizon="step")},
     "sum": {"process": stream(**WORTH, horizon="response")},
-    # What is summed where a PRM says "correct" or "not", so that true but useless steps are paid.
+    # As with a PRM that knows only "correct" and "incorrect": true but useless steps are rewarded.
     "sum_true": {"process": stream(signal="prm", horizon="response", good=1.0, neutral=1.0, bad=0.0)},
     "clip": _shaped("clip:0.5"),
     "delta": _shaped("delta"),

@@ -1,9 +1,9 @@
-"""GSM8K with a policy of Qwen2.5-0.5B's shape, meant for four accelerators; not tried on such a machine yet.
+"""GSM8K with a policy of Qwen2.5-0.5B's shape, for four accelerators. Not run on such a machine yet.
 
     stepjax quickstart --config=gsm8k_qwen05b:Qwen/Qwen2.5-0.5B --config.task.gsm8k=data/gsm8k --workdir=runs/qwen05b
 
-What follows the colon is a Hugging Face folder or hub name, where the policy starts; without it the same shape
-starts from random parameters.
+The Hugging Face folder or hub name of the initial policy follows the colon. Without it, the same shape starts from
+random parameters.
 """
 
 from stepjax.options import recipe, stream

@@ -1,13 +1,13 @@
-"""GSM8K from scratch: a small model learns the solutions' form, then step-level PPO makes its calculations hold.
+"""GSM8K from scratch: a small model learns the format of solutions, then step-level PPO makes its calculations hold.
 
-The process reward of a step is whether its `<<expr=value>>` notes hold; the graded answer is a second stream with a
-critic of its own, and a third makes being cut off cost. No language model is loaded: a byte-level BPE and a 0.8 million
-parameters are trained on train.jsonl. Needs train.jsonl and test.jsonl of github.com/openai/grade-school-math.
+The process reward of a step is whether its `<<expr=value>>` calculations hold. The graded answer is a second stream
+with its own critic; a third stream penalises truncated responses. No language model is loaded: a byte-level BPE and 0.8
+million parameters are trained on train.jsonl. Needs train.jsonl and test.jsonl of github.com/openai/grade-school-math.
 
     stepjax quickstart --config=gsm8k_scratch --config.task.gsm8k=data/gsm8k --workdir=runs/gsm8k
 
-The check can be gamed, and is: `<<1=1>>` holds. `--config=gsm8k_scratch:works` pays a step only where it works
-something out that no earlier step did.
+The policy games this check: `<<1=1>>` holds. `--config=gsm8k_scratch:works` rewards a step only if its calculations
+hold and are neither trivial nor repeated.
 """
 
 from stepjax.options import recipe, stream
@@ -47,14 +47,14 @@ def get_config(pay="holds"):
     config.ppo.policy.schedule = "linear"
     config.ppo.kl = 0.02
     config.ppo.samples_every = 10
-    # Wrong notes cost nothing: else a weak policy would rather not calculate. Credit ends with the step, so the line of
-    # the answer, which is no calculation, would never be written if being cut off did not cost the whole response.
+    # Wrong calculations cost nothing: otherwise a weak policy learns not to calculate. Credit stays within the step, so
+    # the policy would never write the line of the answer, which is not a calculation, if truncation had no cost.
     notes = {
         "holds": stream(signal="verifier", horizon="step", lam=0.95, neutral=0.0, bad=0.0),
         "works": stream(signal="function", function="stepjax.tasks.gsm8k:worked_calculations", lam=0.95),
     }
     if pay not in notes:
-        raise ValueError(f"{pay!r}: the notes to pay are those that " + " or ".join(notes))
+        raise ValueError(f"{pay!r}: the calculations to reward are those that " + " or ".join(notes))
     config.ppo.streams = {
         "calculation": notes[pay],
         "outcome": stream(signal="outcome", horizon="response", lam=1.0, weight=0.5, bad=0.0),

@@ -1,13 +1,13 @@
-"""How good are labels by completions, and what do they cost? Against exact truth, by three completers.
+"""How accurate are Monte Carlo labels, and what do they cost? Three completers, measured against exact labels.
 
-Cost: some minutes on one CPU core.
+Cost: a few minutes on one CPU core.
 
     stepjax quickstart --config.seed=1 --workdir=runs/seed1
     stepjax sft --config=quickstart --config.seed=1 --config.sft.updates=900 --workdir=runs/weak
     python -m stepjax.studies.label_study --config.base=runs/seed1 --workdir=runs/label_study \\
         weak=runs/weak:sft middle=runs/seed1:sft strong=runs/seed1:ppo
 
-The solutions are the base's SFT policy's, `label.problems` × `label.samples` of them; `label.most` is the largest N.
+The base run's SFT policy samples `label.problems` × `label.samples` solutions; `label.most` is the largest N.
 """
 
 import runpy

@@ -1,10 +1,10 @@
-"""MATH with a policy, a critic and a process reward model of 70B each (Llama 3's shape), for 128 chips of v5p.
+"""MATH with a policy, a critic and a process reward model of 70B each (Llama 3's shape), for 128 v5p chips.
 
     stepjax plan --config=math_70b --topology=v5p:4x4x8
     stepjax quickstart --config=math_70b:FOLDER --config.prm.data=data/prm800k --workdir=runs/math_70b
 
-Planned, not run: `docs/plan.md` has what the plan says. FOLDER is a Hugging Face checkpoint, where the policy starts;
-without it the same shape starts from random parameters. All else is as in math_7b.
+Planned, not run: `docs/plan.md` has the plan. FOLDER is the Hugging Face checkpoint of the initial policy; without it,
+the same shape starts from random parameters. Everything else is as in math_7b.
 """
 
 import runpy

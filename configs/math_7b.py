@@ -1,11 +1,11 @@
-"""MATH with a 7B policy, a critic and a process reward model of the same size, for 256 chips of v5e.
+"""MATH with a policy, a critic and a process reward model of 7B each, for 256 v5e chips.
 
     stepjax plan --config=math_7b --topology=v5e:16x16
     stepjax quickstart --config=math_7b:Qwen/Qwen2.5-7B --config.prm.data=data/prm800k --workdir=runs/math_7b
 
-Planned, not run: `docs/plan.md` has what the plan says. What follows the colon is a Hugging Face folder or hub name,
-where the policy starts; without it the same shape starts from random parameters. MATH's problems are read from
-data/math, one JSON object a line; the reward model learns from step labels that `stepjax data` wrote.
+Planned, not run: `docs/plan.md` has the plan. The Hugging Face folder or hub name of the initial policy follows the
+colon; without it, the same shape starts from random parameters. MATH's problems are read from data/math, one JSON
+object a line; the reward model learns from step labels that `stepjax data` wrote.
 """
 
 from stepjax.options import recipe, stream

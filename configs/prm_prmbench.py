@@ -1,9 +1,9 @@
-r"""A process reward model from scratch on PRMBench's training text: is a step in error, or not?
+r"""A process reward model from scratch on PRMBench's training text: is a step wrong or not?
 
-Solutions with planted errors and the solutions that they were made from, two classes, no language model to start from:
-a byte-level BPE and 0.3 million parameters are trained on 2,100 solutions. The figures are low, as so little text
-allows; what stands beside them is chance. Problems, not solutions, are divided, so that no held-out problem was seen.
-Needs train_*.jsonl of github.com/ssmisya/PRMBench.
+The data are solutions with planted errors and the originals; there are two classes and no pretrained model. A
+byte-level BPE and 0.3 million parameters are trained on 2,100 solutions. With so little text the figures are low;
+compare them with those of chance. Problems, not solutions, are divided, so that no held-out problem was seen. Needs
+train_*.jsonl of github.com/ssmisya/PRMBench.
 
     stepjax data --config.source=prmbench --config.path=data/prmbench --config.out=data/prmbench_steps \
         --config.held_out=0.2

@@ -1,12 +1,12 @@
-"""Which labels should a process reward model learn from? Five kinds, one budget, three worlds to be measured in.
+"""Which labels should a process reward model learn from? Five kinds, one budget, measured on three distributions.
 
     stepjax quickstart --config.seed=0 --workdir=runs/seed0
     python -m stepjax.studies.prm_study --config=prm_study --config.base=runs/seed0 --workdir=runs/study0
     python -m stepjax.studies.prm_study --table runs/study0 runs/study1 runs/study2
 
-Every reward model starts from the base's SFT policy and sees the same sampled responses as often as the others; only
-what their steps are labelled with differs. `prm.samples` is how many responses, `eval.problems` × `eval.pool` what
-best-of-N is measured on.
+Every reward model starts from the base run's SFT policy and trains on the same sampled responses for the same number of
+updates; only the labels differ. `prm.samples` is the number of responses; best-of-N is measured on `eval.problems` ×
+`eval.pool` others.
 """
 
 import runpy

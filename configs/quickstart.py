@@ -1,4 +1,4 @@
-"""Step-level PPO with a learned process reward model on RegisterChain, the exact small world.
+"""Step-level PPO with a learned process reward model on RegisterChain, a small task with exact step ratings.
 
 Cost: a few minutes on two CPU cores.
 
@@ -17,7 +17,7 @@ def get_config():
     world.false = 0.25
 
     config.model.unroll = 2
-    config.model.rope_theta = 100.0  # rows are short: faster rotations let heads find the token before early on
+    config.model.rope_theta = 100.0  # rows are short: faster rotations help heads to find the previous token early
 
     config.sft.updates = 3000
     config.sft.rows = 8
@@ -44,6 +44,6 @@ def get_config():
     config.ppo.policy.schedule = "linear"
     config.ppo.entropy = 0.005
     config.ppo.kl = 0.02
-    # A step pays from P(good) > (neutral - bad) / (good - bad) on: at 0 a weak policy would rather restate than derive.
+    # Deriving pays more than restating if P(good) > (neutral - bad) / (good - bad): at 0 a weak policy would restate.
     config.ppo.streams.process.neutral = -0.5
     return config

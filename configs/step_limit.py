@@ -1,11 +1,11 @@
-"""A limit of steps that the prompt states (`a=7;b=a+5;?b!4`: at most four), and a stream that pays for keeping it.
+"""A step limit stated in the prompt (`a=7;b=a+5;?b!4`: at most four), and a stream that rewards keeping it.
 
     stepjax quickstart --config=step_limit:free --config.stages='("sft","prm","ppo")' --workdir=runs/free0
     stepjax quickstart --config=step_limit:kept --config.base=runs/free0 --workdir=runs/kept0
     stepjax quickstart --config=step_limit:padded --config.base=runs/free0 --workdir=runs/padded0
 
-`free` ignores the limit, `kept` adds the stream. In `padding` true but useless steps are paid like good ones, so that
-longer responses earn more; `padded` is that with the stream.
+`free` ignores the limit; `kept` adds the stream. `padding` rewards true but useless steps like good ones, so that
+longer responses earn more; `padded` is `padding` with the stream.
 """
 
 import runpy

@@ -77,10 +77,12 @@ def partition_spec(
 
 
 def named_sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int] | None = None) -> NamedSharding:
+    """The sharding of an array whose dimensions have the logical names `axes`; see `partition_spec`."""
     return NamedSharding(mesh, partition_spec(axes, shape, mesh))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -158,4 +160,5 @@ def only_asked_transfers() -> AbstractContextManager[None]:
 
 
 def is_main_process() -> bool:
+    """Whether this process is process 0, which writes the files of a run."""
     return jax.process_index() == 0

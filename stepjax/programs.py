@@ -50,6 +50,7 @@ class Program:
         self.compile_seconds: float | None = None
 
     def lower(self) -> jax.stages.Lowered:
+        """The program lowered for its abstract inputs, before compilation."""
         with jax.set_mesh(self.mesh):
             return self._jit.lower(*self.inputs)
 

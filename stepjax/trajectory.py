@@ -62,6 +62,7 @@ class Trajectory:
 
     @property
     def columns(self) -> Int[Array, "1 T"]:
+        """0 … T − 1."""
         return jnp.arange(self.tokens.shape[1], dtype=jnp.int32)[None]
 
     @property
@@ -88,6 +89,7 @@ class Trajectory:
 
     @property
     def positions(self) -> Int[Array, "B T"]:
+        """Rotary position of each token, from 0 at the prompt's first token; 0 on the padding before it."""
         return jnp.maximum(self.columns - (self.prompt_width - self.prompt_length[:, None]), 0)
 
     @property

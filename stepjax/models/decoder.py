@@ -237,6 +237,7 @@ class Trunk(nnx.Module):
         return self._last_norm(full_pass(self.config, self.layers, self._embed(tokens), positions, segments))
 
     def empty_cache(self, rows: int, slots: int) -> Cache:
+        """A cache without keys and values, for `rows` rows of `slots` tokens each."""
         c = self.config
         dtype, unrolled = c.cache_dtype or c.dtype, c.unroll >= c.layers
         return empty_cache(c.layers, rows, c.kv_heads, slots, c.head_dim, dtype, unrolled)

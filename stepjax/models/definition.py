@@ -72,6 +72,7 @@ class Definition(Generic[M]):
         return self._nest([v[...] for _, v in nnx.to_flat_state(state)])
 
     def shardings(self, mesh: Mesh) -> Params:
+        """The sharding of each parameter on a mesh."""
         return jax.tree.map(lambda s, a: named_sharding(mesh, a, s.shape), self.shapes, self.axes)
 
     def gathered(self, params: Params, dtype: Any) -> Params:
@@ -117,4 +118,5 @@ def _without(tree: Params, given: Params) -> Params:
 
 
 def count_parameters(params: Params) -> int:
+    """How many numbers the parameters hold."""
     return sum(int(jnp.size(x)) if not hasattr(x, "size") else int(x.size) for x in jax.tree.leaves(params))

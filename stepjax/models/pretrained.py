@@ -48,6 +48,7 @@ class PretrainedModel:
 
     @property
     def family(self) -> Family:
+        """The family of the checkpoint that the model was loaded from."""
         return family_of("config.json", self.source)
 
     @functools.cached_property
