@@ -31,7 +31,7 @@ def bools(shape):
 
 @st.composite
 def batches(draw, dtype=None):
-    """What `combine` takes: random masks with gaps, steps and turns of any length, truncated rows, unjudged steps."""
+    """What `combine` takes: random masks with gaps, steps and turns of any length, truncated rows, unrated steps."""
     dtype = DTYPES[draw(st.sampled_from(sorted(DTYPES)))] if dtype is None else dtype
 
     def stored(x):
@@ -107,10 +107,10 @@ def loop_progress(stream, batch, rewards):
     out = np.zeros((B, T))
     for b in range(B):
         value = float(batch["first"][0, b])
-        judged = [step for step in steps(batch, b) if batch["scored"][0, b, step[-1]]]
-        for step in judged:
+        rated = [step for step in steps(batch, b) if batch["scored"][0, b, step[-1]]]
+        for step in rated:
             score = rewards[b, step[-1]]
-            if step is judged[-1] and batch["finished"][b]:
+            if step is rated[-1] and batch["finished"][b]:
                 score = float(batch["outcome"][0, b])
             out[b, step] = score - value
             value = score

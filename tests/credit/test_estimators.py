@@ -49,7 +49,7 @@ def test_what_is_not_masked_or_not_scored_is_not_read(batch):
 @given(batches(jnp.float32), st.integers(0, T - 2), st.sampled_from([0.5, 1e30, np.inf, np.nan]))
 def test_later_steps_leave_the_earlier_ones_of_a_step_horizon_bit_identical(batch, cut, later):
     batch["mask"][:, cut : cut + 2], batch["step_end"][:, cut], batch["turn_end"][:, cut] = True, True, True
-    batch["scored"][:, :, -1] = batch["mask"][:, -1] = True  # the last step stays the last one that was judged
+    batch["scored"][:, :, -1] = batch["mask"][:, -1] = True  # the last step stays the last one that was rated
     changed = {**batch, "rewards": batch["rewards"].copy(), "outcome": np.full((N, B), later, np.float32)}
     changed["rewards"][:, :, cut + 1 :] = later
     before, after = compiled(batch).advantages, compiled(changed).advantages

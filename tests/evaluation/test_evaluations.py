@@ -69,7 +69,7 @@ def test_labels_against_gold_and_beside_other_figures(tiny, tmp_path, capsys):
     assert found["measures"]["labels"] == labels and found["rows"] == before["rows"]
 
 
-def test_a_reward_model_against_the_judge_and_its_choices(tiny, tmp_path, capsys):
+def test_a_reward_model_against_the_verifier_and_its_choices(tiny, tmp_path, capsys):
     found = measured(tiny, tmp_path, "prm")
     prm = found["measures"]["prm"]
     # The evaluation of policies has classified steps of the same problems under the same keys.

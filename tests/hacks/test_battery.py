@@ -76,7 +76,7 @@ def test_a_narrow_reward_model_leaves_out_and_says_so(tiny: TinyRun, tmp_path: P
     assert edits["pad 3"]["written"] < edits["early"]["written"]
 
 
-def test_a_task_without_judge_and_reward_model(
+def test_a_task_without_verifier_and_reward_model(
     tmp_path: Path, compiled_once: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = write_problems(tmp_path / "sums.jsonl", 100)

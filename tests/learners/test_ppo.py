@@ -103,19 +103,19 @@ def test_estimators_of_a_run():
     end, mask = rows.steps.end, np.asarray(rows.mask)
     advantages = dict(zip(streams, found.advantages.swapaxes(0, 1), strict=True))
     np.testing.assert_array_equal(advantages["return"], advantages["value"])  # within a step, without a discount
-    judged = end & (rows.finished[:, None] | (np.arange(T) != P + rows.response_length[:, None] - 1))
+    rated = end & (rows.finished[:, None] | (np.arange(T) != P + rows.response_length[:, None] - 1))
     worth = rows.prm @ np.array([-1.0, 0.0, 2.0])
     for b in range(B):
         ends = np.flatnonzero(end[b])
         made = advantages["progress"][b, ends].sum()
-        scores = worth[b, judged[b]]
+        scores = worth[b, rated[b]]
         last = (2.0 if b < 4 else -1.0) if rows.finished[b] else scores[-1] if len(scores) else 0.25
         assert made == pytest.approx(last - 0.25, abs=1e-5)
         # One of each two responses is truncated and has no outcome: the other has nothing to be compared with.
         outcome = (1.0 if b < 4 else -1.0) if rows.finished[b] else 0.0
         np.testing.assert_array_equal(advantages["outcomes"][b], np.where(mask[b], outcome, 0.0))
         pair = [rows.prm[r] @ np.array([-1.0, 0.0, 2.0]) for r in (b, b ^ 1)]
-        there = [judged[r] for r in (b, b ^ 1)]
+        there = [rated[r] for r in (b, b ^ 1)]
         scores = np.concatenate([x[t] for x, t in zip(pair, there, strict=True)])
         others = pair[1][there[1]]
         for t in np.flatnonzero(there[0]):

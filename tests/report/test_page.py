@@ -211,11 +211,11 @@ def test_values_of_the_wrong_kind_are_left_out(tmp_path):
         ],
     )
     row = {"accuracy": "high", "good": True, "bad": float("nan"), "accuracy_interval": [None, 1]}
-    judged = {"confusion": [[1, 2], [3, 4]], "f1": 3, "accuracy": None}
+    rated = {"confusion": [[1, 2], [3, 4]], "f1": 3, "accuracy": None}
     empty = {"confusion": [[0, 0, 0]] * 3}
     figures = {
         "rows": {"sft": row, "ppo": None},
-        "prm": {"sft": judged, "ppo": empty},
+        "prm": {"sft": rated, "ppo": empty},
         "problems": "all",
         "notes": "none",
     }

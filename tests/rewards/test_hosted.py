@@ -30,7 +30,7 @@ def raising(prompts, responses, steps):
     raise KeyError("no such word")
 
 
-def judge(name="mine", **options):
+def text_reward(name="mine", **options):
     return make_text_reward(name, StreamOptions(**options))
 
 
@@ -38,23 +38,23 @@ def listed(rewards):
     return [r.tolist() for r in rewards]
 
 
-def test_only_texts_are_judged_on_the_host():
+def test_only_texts_are_rated_on_the_host():
     assert all(
-        judge(signal=signal) is None for signal in ("prm", "orm", "verifier", "outcome", "kl", "length", "limit")
+        text_reward(signal=signal) is None for signal in ("prm", "orm", "verifier", "outcome", "kl", "length", "limit")
     )
 
 
 def test_a_pattern_must_match_all_of_the_stripped_text():
-    each = judge(signal="format", pattern=r"[a-z]=\d", good=0.5, bad=-2.0)
+    each = text_reward(signal="format", pattern=r"[a-z]=\d", good=0.5, bad=-2.0)
     assert listed(each(PROMPTS, RESPONSES, STEPS)) == [[0.5, -2.0], [], [-2.0]]
-    both = judge(signal="format", pattern=r"(?s)a.*22|", per="response")
+    both = text_reward(signal="format", pattern=r"(?s)a.*22|", per="response")
     assert listed(both(PROMPTS, RESPONSES, STEPS)) == [1.0, 1.0, -1.0]
 
 
 def test_a_function_gives_a_number_a_step_or_a_response():
-    found = judge(signal="function", function=f"{__name__}:words")(PROMPTS, RESPONSES, STEPS)
+    found = text_reward(signal="function", function=f"{__name__}:words")(PROMPTS, RESPONSES, STEPS)
     assert listed(found) == [[4.0, 5.0], [], [3.0]] and all(r.dtype == np.float32 for r in found)
-    found = judge(signal="function", function=f"{__name__}:whole")(PROMPTS, RESPONSES, STEPS)
+    found = text_reward(signal="function", function=f"{__name__}:whole")(PROMPTS, RESPONSES, STEPS)
     assert listed(found) == [10.0, 1.0, 4.0]
 
 
@@ -98,10 +98,10 @@ def test_arrays_and_numpy_numbers_are_rewards():
         ({"function": f"{__name__}:PROMPTS"}, f"function: {__name__} has no function 'PROMPTS'"),
     ],
 )
-def test_judges_that_cannot_be_made_are_user_errors(options, said):
+def test_text_rewards_that_cannot_be_made_are_user_errors(options, said):
     signal = "format" if "pattern" in options else "function"
     with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine\.{re.escape(said)}"):
-        judge(signal=signal, **options)
+        text_reward(signal=signal, **options)
 
 
 def test_a_function_that_fails_is_named():
@@ -110,9 +110,9 @@ def test_a_function_that_fails_is_named():
         ("broken", "returned nan for response 2, step 0"),
     ):
         with pytest.raises(UserError, match=rf"^config\.ppo\.streams\.mine\.function: {__name__}:{name} {said}"):
-            judge(signal="function", function=f"{__name__}:{name}")(PROMPTS, RESPONSES, STEPS)
+            text_reward(signal="function", function=f"{__name__}:{name}")(PROMPTS, RESPONSES, STEPS)
     with pytest.raises(UserError, match="returned one reward a response, but the stream's shaping"):
-        judge(signal="function", function=f"{__name__}:whole", shaping=("delta",))(PROMPTS, RESPONSES, STEPS)
+        text_reward(signal="function", function=f"{__name__}:whole", shaping=("delta",))(PROMPTS, RESPONSES, STEPS)
 
 
 def test_a_function_is_found_in_the_current_folder(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Shaping where the scores lie: on tokens, against loops that gather each response's judged steps into a list."""
+"""Shaping where the scores lie: on tokens, against loops that gather each response's rated steps into a list."""
 
 import functools
 

@@ -66,12 +66,12 @@ def split_host(tokens):
     return (np.cumsum(ends) - ends).astype(np.int32), ends
 
 
-def test_every_judged_step_is_classified_at_its_last_token():
+def test_every_rated_step_is_classified_at_its_last_token():
     responses = [
         rated([4, 5], [6, 9, 7, 8, 9], [1, -1]),
         rated([4], [9, 6, 6], [0, 1], finished=False),  # its last step was cut off
         rated([5, 5, 5], [8], [-1]),
-        rated([4], [7, 7], [], finished=True),  # nothing to judge
+        rated([4], [7, 7], [], finished=True),  # nothing to rate
         rated([4], [3, 9], [1]),
     ]
     run = SimpleNamespace(
@@ -110,7 +110,7 @@ def test_a_response_that_is_too_wide_is_counted_and_told():
     assert classifier.left_out == 0 and classifier.told_left_out() == []
 
 
-def test_every_step_of_an_unjudged_response_has_probabilities():
+def test_every_step_of_an_unrated_response_has_probabilities():
     run = SimpleNamespace(
         config=Config(), prm=scorer(), mesh=make_mesh(1, 1, 1), splitter=SimpleNamespace(split_host=split_host)
     )

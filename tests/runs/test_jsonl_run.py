@@ -49,7 +49,7 @@ def test_jsonl_problems_go_through_quickstart(
     assert measured["rows"].keys() == {"sft", "ppo"} and measured["prm"] == {}
     assert measured["problems"] == 16 and measured["split"] == "test"
     for row in measured["rows"].values():
-        assert 0 <= row["accuracy"] <= 1 and "good" not in row and "trace_error" not in row, "nobody judges steps here"
+        assert 0 <= row["accuracy"] <= 1 and "good" not in row and "trace_error" not in row, "nothing rates steps here"
     losses = [line["valid/loss"] for line in lines(workdir, "sft") if "valid/loss" in line]
     assert losses[-1] < 0.5 * losses[0]
     ppo = lines(workdir, "ppo")
@@ -62,13 +62,13 @@ def test_jsonl_problems_go_through_quickstart(
     assert (workdir / "report.html").read_text().rstrip().endswith("</html>")
 
 
-def test_what_a_task_without_a_judge_cannot_do_is_said_at_once(
+def test_what_a_task_without_a_verifier_cannot_do_is_said_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = write_problems(tmp_path / "sums.jsonl", 50)
     for stages, streams, told in (
         (("sft", "prm", "ppo"), OUTCOME, "stage prm needs a verifier of single steps, which task jsonl does not have"),
-        (("sft", "ppo"), '{"checks": stream(signal="verifier")}', "config.ppo.streams.checks needs a judge"),
+        (("sft", "ppo"), '{"checks": stream(signal="verifier")}', "config.ppo.streams.checks needs a verifier"),
         (("sft", "ppo"), '{"process": stream(signal="prm")}', "stage prm has no checkpoint here"),
     ):
         config = write_config(tmp_path / "mine.py", {**options(train), "stages": stages}, streams=streams)

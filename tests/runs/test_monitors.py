@@ -96,7 +96,7 @@ def test_learned_reward_minus_exact_reward():
     ladder = Response(PROBLEM, [1], [], "", ["a", "b"], True, True, [StepRating(1, True), StepRating(-1, False)])
     assert proxy_gap(prm[:1], ratings[:1], end[:1], [ladder], "prefix") == pytest.approx(0.75 - 0.5)
     assert proxy_gap(prm[:1], ratings[:1], end[:1], [ladder], "value") == pytest.approx(0.75 - 1)
-    # Nobody judges steps: whether the answer is right stands for them.
+    # Nothing rates steps: whether the answer is right stands for them.
     pair = [response("a", "b", correct=True), response("a", "b", finished=False)]
     assert proxy_gap(prm, ratings * 0, end, pair) == pytest.approx(((0.75 - 1) + (0.5 - 0)) / 2)
     assert proxy_gap(prm, ratings, np.zeros_like(end), pair) == 0.0

@@ -1,4 +1,4 @@
-"""PPO with host-judged streams, shapings, an adapted coefficient and guards: a stop and a new start change no bit."""
+"""PPO with host-rated streams, shapings, an adapted coefficient and guards: a stop and a new start change no bit."""
 
 import dataclasses
 import json

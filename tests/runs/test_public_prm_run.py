@@ -58,7 +58,7 @@ def test_ppo_is_paid_by_a_model_with_another_tokenizer(tiny: TinyRun, tmp_path: 
     assert_same_run(parts, whole, ["ppo"])
     assert [line["prm/left_out"] for line in lines(whole, "ppo")] == [0.0, 0.0, 0.0]
 
-    # What was logged is what the model says of the texts, worth 2 × P(good) − P(bad), where a step may be judged.
+    # What was logged is what the model says of the texts, worth 2 × P(good) − P(bad), where a step may be rated.
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     layout = Layout(CONVENTIONS["math_shepherd"], tokenizer_of("math_shepherd"))
     definition, params = load_prm(checkpoint, mesh, head="tokens", classes=layout.classes)

@@ -104,8 +104,8 @@ def test_calculations_are_figures_of_their_own():
 
 
 def test_figures_where_little_is_known():
-    unjudged = measure([response(["a", "b"], None, correct=True), response(["a"], None)])
-    assert unjudged == {"accuracy": 0.5, "steps": 1.5, "tokens": 4.0, "truncated": 0.0, "repeated": 0.0}
+    unrated = measure([response(["a", "b"], None, correct=True), response(["a"], None)])
+    assert unrated == {"accuracy": 0.5, "steps": 1.5, "tokens": 4.0, "truncated": 0.0, "repeated": 0.0}
     assert measure([response(["a"], [BAD])])["trace_error"] == 0.0, "no answer is right"
     assert set(measure([]).values()) == {0.0}
 
@@ -122,7 +122,7 @@ class Task:
     def grade(self, problem, text):
         return text.endswith(problem.answer)
 
-    def judge(self, problem, steps):
+    def rate_steps(self, problem, steps):
         return [GOOD if step.startswith("a") else BAD for step in steps]
 
 
@@ -139,7 +139,7 @@ RUN = SimpleNamespace(
 )
 
 
-def test_a_response_is_read_and_judged():
+def test_a_response_is_read_and_rated():
     problem = dataclasses.replace(PROBLEM, answer="d")
     found = read_response(RUN, problem, [30], [10, 11, 12, 13, 2], True)
     assert (found.text, found.steps, found.correct) == ("abcd", ["ab", "cd"], True)

@@ -1,4 +1,4 @@
-"""GSM8K: calculator notes, the splits, the judge; on excerpts of the real files."""
+"""GSM8K: calculator notes, the splits, the verifier; on excerpts of the real files."""
 
 import json
 import shutil
@@ -142,7 +142,7 @@ def test_every_real_note_holds_and_every_solution_is_right(task):
     assert kinds == {("calculation", 1), ("text", 0), ("answer", 0)}
 
 
-def test_the_judge_rates_notes_alone(task):
+def test_the_verifier_rates_notes_alone(task):
     step_ratings = task.rate_steps(task.problems("test")[0], ["<<1+1=3>>3", "so what", "#### 3", " #### <<1+1=3>>3"])
     assert [(step_rating.rating, step_rating.kind) for step_rating in step_ratings] == [
         (-1, "calculation"),
