@@ -72,7 +72,7 @@ WIDE = "a=7;b=a+5;d=b-4;e=9;c=b*3;?c\n"  # d = 8 is a dead end, e a spare litera
         ("  b=7+5=2 \r\nc=2*3=6\t\n?6  ", "derive+ derive+ answer+", None),
     ],
 )
-def test_judge_case_by_case(response, globally, locally):
+def test_verifier_case_by_case(response, globally, locally):
     assert table(CHAIN, response) == globally
     assert table(CHAIN, response, "local") == (locally or globally)
 
@@ -112,7 +112,7 @@ near_steps = st.one_of(st.text(), st.text("bc=7+5*32!?\n ", max_size=12), st.sam
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(near_steps, max_size=8), st.sampled_from(["global", "local"]))
-def test_the_judge_takes_any_text(steps, rating):
+def test_the_verifier_takes_any_text(steps, rating):
     task = RegisterChain(RegisterChainConfig(rating=rating))
     problem = Problem("x", CHAIN, "6")
     step_ratings = task.rate_steps(problem, steps)
