@@ -1,12 +1,14 @@
 """Which labels should a process reward model learn from? Five kinds, one budget, measured on three distributions.
 
-    stepjax quickstart --config.seed=0 --workdir=runs/seed0
+    stepjax sft --config=quickstart --config.seed=0 --workdir=runs/seed0
     python -m stepjax.studies.prm_study --config=prm_study --config.base=runs/seed0 --workdir=runs/study0
     python -m stepjax.studies.prm_study --table runs/study0 runs/study1 runs/study2
 
-Every reward model starts from the base run's SFT policy and trains on the same sampled responses for the same number of
-updates; only the labels differ. `prm.samples` is the number of responses; best-of-N is measured on `eval.problems` ×
-`eval.pool` others.
+Cost: two minutes for a base and seven to ten for a study, on two CPU cores.
+
+Every reward model starts from the base run's SFT policy (a quickstart's work directory has one too) and trains on the
+same sampled responses for the same number of updates; only the labels differ. `prm.samples` is the number of responses;
+best-of-N is measured on `eval.problems` × `eval.pool` others.
 """
 
 import runpy

@@ -86,9 +86,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
-    """Rows over (data, fsdp); `leading` dimensions before the rows (reward streams, say) stay whole."""
-    return NamedSharding(mesh, PartitionSpec(*([None] * leading), RULES["batch"]))
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over (data, fsdp)."""
+    return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
 
 
 def batch_devices(mesh: Mesh) -> int:

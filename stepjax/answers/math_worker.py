@@ -67,18 +67,12 @@ def available() -> bool:
     return hasattr(os, "fork") and importlib.util.find_spec("math_verify") is not None
 
 
-def equivalent(given: str, expected: str) -> bool:
-    """Whether two LaTeX expressions are mathematically equal. False where that cannot be told within the limits.
-
-    The first call starts a worker, which takes about a second. Calls from several threads wait for each other.
-    """
-    return equivalent_many([(given, expected)])[0]
-
-
 def equivalent_many(questions: Sequence[tuple[str, str]], *, workers: int | None = None) -> list[bool]:
-    """`equivalent` of each (given, expected), in order, by several workers at a time.
+    """Whether the two of each (given, expected) are mathematically equal, in order; False where the limits do not let
+    that be told.
 
-    Workers are started as there are questions for them (one for every eight), and stay for the next call.
+    Several workers answer at a time. They are started as there are questions for them (one for every eight), which
+    takes about a second, and stay for the next call. Calls from several threads wait for each other.
 
     Args:
       questions: pairs of LaTeX expressions.

@@ -1,9 +1,7 @@
 """One benchmark: a run's own programs on random parameters and responses, and what each timed call did."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +19,10 @@ from stepjax.config import Config
 from stepjax.parallel import batch_devices, fetch, key_on
 from stepjax.plan.surroundings import planned_run
 from stepjax.programs import Program
-from stepjax.rewards.signals import reads_prm
+from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rollout.generate import on_device
 from stepjax.runs.ppo_programs import PPOPrograms
-from stepjax.runs.setup import device_scalar
+from stepjax.runs.throughput import Clock
 from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
 
@@ -155,10 +153,9 @@ class Case:
         return jax.block_until_ready(self.programs.credit(rows, host))[0]
 
     def _updated(self, rows: Trajectory, repeat: int) -> None:
-        number, key = device_scalar(repeat + 1, self.mesh), self._key(repeat)
-        frozen = [self.parameters.frozen] if self.parameters.frozen else []
-        state, _ = jax.block_until_ready(self.programs.update(self.parameters.take_state(), rows, key, number, *frozen))
-        self.parameters.give_state(state)
+        state, frozen = self.parameters.take_state(), self.parameters.frozen
+        found = self.programs.updated(state, rows, self._key(repeat), repeat + 1, frozen)
+        self.parameters.give_state(jax.block_until_ready(found)[0])
 
     # Prompts and responses
 
@@ -169,8 +166,7 @@ class Case:
         """Random prompts, the key, and the numbers of the rows."""
         options, rng = self.options, np.random.default_rng(repeat)
         tokens = random_tokens(rng, (options.prompts, options.prompt_tokens), self.run.vocab, self.ends)
-        ids = np.arange(self.programs.rows, dtype=np.int32) + repeat * self.programs.rows
-        return Prompts([], tokens.tolist(), 0), self._key(repeat), ids
+        return Prompts([], tokens.tolist(), 0), self._key(repeat), self.programs.row_ids(repeat)
 
     def _responses(self, repeat: int) -> Trajectory:
         rng, options = np.random.default_rng(repeat), self.options
@@ -181,19 +177,6 @@ class Case:
     def _host_signals(self) -> dict[str, jax.Array]:
         return host_signals(self.programs.credit.inputs[1])
 
-    def _of(self, clock: "Clock", rows: Trajectory, work: Callable[[np.ndarray, np.ndarray], Work]) -> Timed:
+    def _of(self, clock: Clock, rows: Trajectory, work: Callable[[np.ndarray, np.ndarray], Work]) -> Timed:
         prompt, response = fetch((rows.prompt_length, rows.response_length))
         return Timed(clock.seconds, prompt, response, work(prompt, response))
-
-
-class Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[phase] = time.perf_counter() - start

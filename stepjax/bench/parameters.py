@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from stepjax.learners.optimizers import State, init_state
+from stepjax.learners.optimizers import State
 from stepjax.models.definition import Params
 from stepjax.parallel import put
 from stepjax.runs.ppo_programs import PPOPrograms
@@ -53,15 +53,8 @@ class Parameters:
     def make_state(self) -> None:
         """Makes a fresh state, where there is none."""
         if self._state is None:
-            params, like, mesh = (
-                {"policy": self.policy, "critic": self.critic},
-                self._programs.abstract_state,
-                self._run.mesh,
-            )
-            made: State = {
-                role: init_state(trainable.split(params[role])[0], self._programs.optimizers[role], like[role], mesh)
-                for role, trainable in self._programs.trainables.items()
-            }
+            like = self._programs.abstract_state
+            made = self._programs.init_roles({"policy": self.policy, "critic": self.critic})
             coefficients = {name: like[name] for name in like if name not in made}
             made |= jax.tree.map(lambda x: put(np.full(x.shape, 0.1, x.dtype), x.sharding), coefficients)
             self._state = made

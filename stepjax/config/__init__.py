@@ -18,10 +18,11 @@ from stepjax.config.prm import PRMOptions
 from stepjax.config.register_chain import RegisterChainConfig
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
-from stepjax.config.task import JsonlOptions, TaskOptions, TokenizerOptions
+from stepjax.config.task import TASK_NAMES, JsonlOptions, TaskOptions, TokenizerOptions
 from stepjax.config.whole import Config, default_option, options_of, resumable_options
 
 __all__ = [
+    "TASK_NAMES",
     "BenchOptions",
     "Config",
     "DataOptions",

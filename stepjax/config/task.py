@@ -20,6 +20,10 @@ class JsonlOptions:
     answer_prefix: str = option("", "text that precedes the final answer; empty: `####` and `\\boxed{}` only")
 
 
+TASK_NAMES = ("register_chain", "gsm8k", "jsonl", "labelled")
+"""The modules of `stepjax.tasks` that have a `TASK`."""
+
+
 @dataclass(frozen=True)
 class TaskOptions:
     name: str = option(

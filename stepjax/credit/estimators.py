@@ -1,6 +1,7 @@
 """Estimators: what a stream credits to a token, given what its signal scored.
 
-All of them are the same walk backwards (`gae.py`); they differ in what is put on the tokens before it:
+All of them are the same walk backwards (`gae.py`); they differ in what is put on the tokens before it, and in what
+becomes of it afterwards:
 
   gae       the rewards, and a critic's values                    A_t = Σ (γλ)^l δ_{t+l} over the horizon
   return    the rewards, no values                                A_t = Σ γ^l r_{t+l} over the horizon
@@ -8,50 +9,67 @@ All of them are the same walk backwards (`gae.py`); they differ in what is put o
   progress  V(k) − V(k−1) at its end                              A_t = V(k) − V(k−1), on all tokens of the step
   group     each score normalised over the group                  A_t = Σ γ^l r̃_{t+l} over the horizon
   rloo      the rewards; the other rows' mean is subtracted after the walk
+
+A new estimator is a row of `ESTIMATORS`, and a choice of `StreamOptions.estimator`.
 """
+
+import dataclasses
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from stepjax.credit.groups import normalise_by_group
+from stepjax.credit.groups import leave_one_out, normalise_by_group
 from stepjax.credit.neighbours import before, last_of
 
-ESTIMATORS = ("gae", "return", "value", "progress", "group", "rloo")
-COMPARING = ("group", "rloo")
-"""They compare the responses to a problem with each other and need two or more."""
 
-OF_A_STEP = ("value", "progress")
-"""They belong to a step by definition: no horizon but "step", no discount."""
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What is known of one stream before the walk.
 
-
-def on_tokens(
-    estimator: str,
-    rewards: Float[Array, "B T"],
-    scored: Bool[Array, "B T"],
-    ends: Bool[Array, "B T"],
-    *,
-    first: Float[Array, " B"],
-    outcome: Float[Array, " B"] | None,
-    finished: Bool[Array, " B"] | None,
-    group: int,
-) -> Float[Array, "B T"]:
-    """What the walk back finds on each token of a stream.
-
-    Args:
-      rewards: what the stream's signal earned, `[B, T]`.
-      scored: True on the tokens that carry one of its scores.
-      ends: True on the last token of every step.
-      first, outcome, finished: of `progress`.
-      group: of `normalise_by_group`.
+    Attributes:
+      rewards: what the stream's signal earned, float32 `[B, T]`.
+      scored: True on the tokens that carry one of its scores, `[B, T]`.
+      ends: True on the last token of every step, `[B, T]`.
+      first: V(0), the value of each row's prompt, `[B]`.
+      outcome: worth of each row's graded answer, `[B]`; None: it is not known.
+      finished: whether each response ended by itself, `[B]`; None: all did.
+      group: G, the responses to a problem, in consecutive rows.
     """
-    scores = rewards.astype(jnp.float32)
-    if estimator == "value":
-        return jnp.where(scored & ends, scores, 0.0)
-    if estimator == "progress":
-        return progress(scores, scored & ends, first=first, outcome=outcome, finished=finished)
-    if estimator == "group":
-        return normalise_by_group(scores, scored, group=group)
-    return scores
+
+    rewards: Float[Array, "B T"]
+    scored: Bool[Array, "B T"]
+    ends: Bool[Array, "B T"]
+    first: Float[Array, " B"]
+    outcome: Float[Array, " B"] | None
+    finished: Bool[Array, " B"] | None
+    group: int
+
+
+def as_earned(scores: Scores) -> Float[Array, "B T"]:
+    """The rewards as they are."""
+    return scores.rewards
+
+
+def at_step_ends(scores: Scores) -> Float[Array, "B T"]:
+    """The score of each step, at its end."""
+    return jnp.where(scores.scored & scores.ends, scores.rewards, 0.0)
+
+
+def progress_of(scores: Scores) -> Float[Array, "B T"]:
+    """What each step's score adds to the one before, at its end."""
+    return progress(
+        scores.rewards,
+        scores.scored & scores.ends,
+        first=scores.first,
+        outcome=scores.outcome,
+        finished=scores.finished,
+    )
+
+
+def normalised(scores: Scores) -> Float[Array, "B T"]:
+    """Each score against those of all responses to the problem."""
+    return normalise_by_group(scores.rewards, scores.scored, group=scores.group)
 
 
 def progress(
@@ -81,3 +99,43 @@ def progress(
             last &= finished[:, None]
         scores = jnp.where(last, outcome[:, None], scores)
     return jnp.where(scored, scores - before(scores, scored, first), 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator:
+    """A way to make credit of scores.
+
+    Attributes:
+      place: what the walk finds on each token, float32 `[B, T]`.
+      after: `(advantages, mask, factor, earned, group=G) -> advantages`, all `[B, T]`, with arguments as those of
+        `leave_one_out`; None: what the walk found is the credit.
+      critic: a value head has a use: its values are subtracted, and λ weighs them.
+      compares: it compares the responses to a problem with each other and needs two or more.
+      of_a_step: it belongs to a step by definition: no horizon but "step", no discount.
+      options: stream options that only this estimator (and others that name them too) reads. Set for another one they
+        are refused.
+    """
+
+    place: Callable[[Scores], Float[Array, "B T"]] = as_earned
+    after: Callable[..., Float[Array, "B T"]] | None = None
+    critic: bool = False
+    compares: bool = False
+    of_a_step: bool = False
+    options: tuple[str, ...] = ()
+
+    @property
+    def sums_rewards(self) -> bool:
+        """Whether what it credits, a critic's values apart, is the discounted sum of a response's rewards to come."""
+        return self.place is as_earned and self.after is None
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "gae": Estimator(critic=True),
+    "return": Estimator(),
+    "value": Estimator(at_step_ends, of_a_step=True),
+    "progress": Estimator(progress_of, of_a_step=True, options=("first",)),
+    "group": Estimator(normalised, compares=True),
+    "rloo": Estimator(after=leave_one_out, compares=True),
+}
+
+WITH_CRITIC = tuple(name for name, estimator in ESTIMATORS.items() if estimator.critic)

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from stepjax.credit.estimators import COMPARING, ESTIMATORS, OF_A_STEP, on_tokens
+from stepjax.credit.estimators import ESTIMATORS, Scores
 from stepjax.credit.gae import factored_gae
-from stepjax.credit.groups import leave_one_out
 from stepjax.credit.horizon import boundary_discount, boundary_factor, within
 from stepjax.credit.neighbours import last_of
 from stepjax.credit.whiten import whiten
@@ -25,11 +24,11 @@ class Stream:
       name: of the signal, in metrics.
       horizon: how far back it is credited: "step", "turn", "response" or the discount in [0, 1] across a step's end.
       gamma: γ, the discount between tokens, in [0, 1].
-      lam: λ of GAE, in [0, 1]; other estimators have none.
+      lam: λ of GAE, in [0, 1]; estimators without a critic have none.
       weight: factor of its advantages in the policy's weight.
       whiten: whether its advantages are whitened over the batch's valid tokens before they are weighted.
       critic: whether a value head stands behind it. Without one its values and bootstrap are 0 and its returns
-        are no target of a value loss. Only "gae" has use for one: it is False for every other estimator.
+        are no target of a value loss. It is False where the estimator has no use for one.
       estimator: one of `estimators.ESTIMATORS`.
     """
 
@@ -51,12 +50,13 @@ class Stream:
             raise ValueError(f"stream {self.name!r}: weight {self.weight!r} must be finite")
         if self.estimator not in ESTIMATORS:
             raise ValueError(f"estimator {self.estimator!r}: must be one of {', '.join(ESTIMATORS)}")
-        if self.estimator in OF_A_STEP and (discount or self.gamma != 1.0):
+        estimator = ESTIMATORS[self.estimator]
+        if estimator.of_a_step and (discount or self.gamma != 1.0):
             raise ValueError(
                 f"estimator {self.estimator!r} credits a step's tokens with that step alone: "
                 f'horizon must be "step" and gamma 1, not {self.horizon!r} and {self.gamma}'
             )
-        object.__setattr__(self, "critic", self.critic and self.estimator == "gae")
+        object.__setattr__(self, "critic", self.critic and estimator.critic)
 
 
 @jax.tree_util.register_dataclass
@@ -117,9 +117,7 @@ def combine(
     shape = (len(streams), *mask.shape)
     chex.assert_shape([rewards, values], shape)
     chex.assert_type([rewards, values], float)
-    for stream in streams:
-        if stream.estimator in COMPARING and group < 2:
-            raise ValueError(f"stream {stream.name!r}: estimator {stream.estimator!r} needs a group of 2 rows or more")
+    _check_groups(streams, group)
     empty = jnp.zeros(shape[:2], jnp.float32)
     bootstrap, first = (empty if x is None else x for x in (bootstrap, first))
     chex.assert_shape([bootstrap, first, empty if outcome is None else outcome], shape[:2])
@@ -127,37 +125,64 @@ def combine(
     scored = jnp.broadcast_to(ends, shape) if scored is None else scored & mask
     chex.assert_shape(scored, shape)
 
-    walked, factors = [], []
-    for i, s in enumerate(streams):
-        last = None if outcome is None else outcome[i]
-        walked.append(
-            on_tokens(
-                s.estimator, rewards[i], scored[i], ends, first=first[i], outcome=last, finished=finished, group=group
-            )
-        )
-        factors.append(boundary_factor(s.horizon, step_end, turn_end))
-    critic = jnp.asarray([s.critic for s in streams])
-    gamma, lam, weights = (
-        jnp.asarray(x, jnp.float32)
-        for x in (
-            [s.gamma for s in streams],
-            [s.lam if s.estimator == "gae" else 1.0 for s in streams],
-            [(weight or {}).get(s.name, s.weight) for s in streams],
-        )
+    placed = []
+    for i, stream in enumerate(streams):
+        worth = None if outcome is None else outcome[i]
+        scores = Scores(rewards[i].astype(jnp.float32), scored[i], ends, first[i], worth, finished, group)
+        placed.append(ESTIMATORS[stream.estimator].place(scores))
+    factors = [boundary_factor(stream.horizon, step_end, turn_end) for stream in streams]
+    walked, returns = _walk(streams, jnp.stack(placed), values, mask, jnp.stack(factors), bootstrap)
+    advantages = jnp.stack(
+        [_finish(*of_one, mask, group) for of_one in zip(streams, walked, factors, scored, strict=True)]
     )
+    return Credit(advantages=advantages, returns=returns, weight=_weighted(streams, advantages, weight or {}))
+
+
+def _check_groups(streams: Sequence[Stream], group: int) -> None:
+    for stream in streams:
+        if ESTIMATORS[stream.estimator].compares and group < 2:
+            raise ValueError(f"stream {stream.name!r}: estimator {stream.estimator!r} needs a group of 2 rows or more")
+
+
+def _walk(
+    streams: Sequence[Stream],
+    rewards: Float[Array, "N B T"],
+    values: Float[Array, "N B T"],
+    mask: Bool[Array, "B T"],
+    factors: Float[Array, "N B T"],
+    bootstrap: Float[Array, "N B"],
+) -> tuple[Float[Array, "N B T"], Float[Array, "N B T"]]:
+    """Advantages and returns of all streams in one walk; λ is 1 and there are no values where no critic stands."""
+    critic = jnp.asarray([s.critic for s in streams])
+    gamma = jnp.asarray([s.gamma for s in streams], jnp.float32)
+    lam = jnp.asarray([s.lam if ESTIMATORS[s.estimator].critic else 1.0 for s in streams], jnp.float32)
 
     def walk(rewards, values, factor, gamma, lam, bootstrap):
         return factored_gae(rewards, values, mask, factor, gamma=gamma, lam=lam, bootstrap=bootstrap)
 
     values = jnp.where(critic[:, None, None], values, 0)
     bootstrap = jnp.where(critic[:, None], bootstrap, 0)
-    found, returns = jax.vmap(walk)(jnp.stack(walked), values, jnp.stack(factors), gamma, lam, bootstrap)
+    return jax.vmap(walk)(rewards, values, factors, gamma, lam, bootstrap)
 
-    credited = []
-    for s, advantage, factor, places in zip(streams, found, factors, scored, strict=True):
-        if s.estimator == "rloo":
-            advantage = leave_one_out(advantage, mask, factor, within(places, mask, factor), group=group)
-        credited.append(whiten(advantage, mask) if s.whiten else advantage)
-    advantages = jnp.stack(credited)
-    # A product and a sum, not a dot: accelerators round the inputs of a float32 dot.
-    return Credit(advantages=advantages, returns=returns, weight=jnp.sum(weights[:, None, None] * advantages, axis=0))
+
+def _finish(
+    stream: Stream,
+    advantages: Float[Array, "B T"],
+    factor: Float[Array, "B T"],
+    scored: Bool[Array, "B T"],
+    mask: Bool[Array, "B T"],
+    group: int,
+) -> Float[Array, "B T"]:
+    """What becomes of a stream's advantages after the walk: its estimator's last touch, then whitening."""
+    after = ESTIMATORS[stream.estimator].after
+    if after is not None:
+        advantages = after(advantages, mask, factor, within(scored, mask, factor), group=group)
+    return whiten(advantages, mask) if stream.whiten else advantages
+
+
+def _weighted(
+    streams: Sequence[Stream], advantages: Float[Array, "N B T"], weight: Mapping[str, Float[Array, ""]]
+) -> Float[Array, "B T"]:
+    """Σ_i weight_i · A_i,t. A product and a sum, not a dot: accelerators round the inputs of a float32 dot."""
+    weights = jnp.asarray([weight.get(s.name, s.weight) for s in streams], jnp.float32)
+    return jnp.sum(weights[:, None, None] * advantages, axis=0)

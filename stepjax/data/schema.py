@@ -8,7 +8,7 @@ evaluation take them.
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -107,6 +107,22 @@ class LabelledSolution:
         """How many steps have a rating or a value."""
         return sum(r is not None or v is not None for r, v in zip(self.ratings, self.values, strict=True))
 
+    def ratings_at(self, threshold: float) -> tuple[int | None, ...]:
+        """A rating a step; a step that has a value alone is good (+1) from the threshold on, else bad (−1)."""
+        return tuple(
+            rating if rating is not None or value is None else (1 if value >= threshold else -1)
+            for rating, value in zip(self.ratings, self.values, strict=True)
+        )
+
+    def error_at(self, threshold: float | None = None) -> int | None:
+        """Where the first wrong step is: as the record says, else by its ratings; −1: nowhere, None: not known.
+
+        With a threshold, values count as `ratings_at` has them. Of a record without steps nothing is known.
+        """
+        if self.first_error is not None or not self.steps:
+            return self.first_error
+        return first_error_of(self.ratings if threshold is None else self.ratings_at(threshold))
+
     @property
     def group_key(self) -> str:
         """The same text for records that belong together when data is divided."""
@@ -150,6 +166,16 @@ class LabelledSolution:
         if not isinstance(given.get("extra", {}), Mapping):
             raise SchemaError("extra: must be an object")
         return cls(**given)
+
+
+def first_error_of(ratings: Sequence[int | None]) -> int | None:
+    """The first bad step; −1 where none is bad; None where a step before it has no rating."""
+    for i, rating in enumerate(ratings):
+        if rating is None:
+            return None
+        if rating < 0:
+            return i
+    return NO_ERROR
 
 
 def line(record: LabelledSolution) -> str:

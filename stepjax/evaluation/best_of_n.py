@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from stepjax.answers.grading import group_answers
-from stepjax.evaluation.results import write_measure
+from stepjax.evaluation.results import publish
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.best_of_n import Pool, best_of_n_report
-from stepjax.report.tables import show_measure
+from stepjax.runs.response_sampling import sample_problems
 from stepjax.runs.responses import Response
-from stepjax.runs.sampled import sample_problems
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Task
+from stepjax.tasks.hooks import GroupsAnswers
 
 
 def measure_best_of_n(run: Run) -> dict[str, Any]:
@@ -32,9 +32,7 @@ def measure_best_of_n(run: Run) -> dict[str, Any]:
         **best_of_n_report(pools, resamples=options.resamples, seed=options.seed),
         "notes": notes,
     }
-    found = write_measure(run, "best_of_n", found, since=start)
-    show_measure("best_of_n", found)
-    return found
+    return publish(run, "best_of_n", found, since=start)
 
 
 def make_pools(task: Task, responses: Sequence[Response], scores: Sequence[np.ndarray | None], size: int) -> list[Pool]:
@@ -60,5 +58,5 @@ def make_pools(task: Task, responses: Sequence[Response], scores: Sequence[np.nd
 def answer_groups(task: Task, responses: Sequence[Response]) -> np.ndarray:
     """Which responses to one problem give the same final answer; −1 where there is none, or it was cut off."""
     texts = [r.text if r.finished else "" for r in responses]
-    groups = task.group_answers(texts) if hasattr(task, "group_answers") else group_answers(texts)
+    groups = task.group_answers(texts) if isinstance(task, GroupsAnswers) else group_answers(texts)
     return np.array(groups, np.int64)

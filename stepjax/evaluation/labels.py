@@ -5,10 +5,9 @@ from typing import Any
 
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
-from stepjax.evaluation.records import first_error_of, match, read_records
-from stepjax.evaluation.results import write_measure
+from stepjax.evaluation.records import match, read_records
+from stepjax.evaluation.results import publish
 from stepjax.measures.agreement import LabelPair, agreement_report
-from stepjax.report.tables import show_measure
 from stepjax.runs.setup import Run
 
 
@@ -38,29 +37,16 @@ def measure_labels(run: Run) -> dict[str, Any]:
     }
     if len(by_labeller) > 1:
         report["labellers"] = {name: agreement_report(of) for name, of in sorted(by_labeller.items())}
-    report = write_measure(run, "labels", report, since=start)
-    show_measure("labels", report)
-    return report
+    return publish(run, "labels", report, since=start)
 
 
 def label_pair(found: LabelledSolution, gold: LabelledSolution, threshold: float) -> LabelPair:
     """Two records of one solution; a label that is a value counts as good from the threshold on, else as bad."""
     return LabelPair(
-        found=_ratings(found, threshold),
-        gold=_ratings(gold, threshold),
-        found_error=_first_error(found, threshold),
-        gold_error=_first_error(gold, threshold),
+        found=found.ratings_at(threshold),
+        gold=gold.ratings_at(threshold),
+        found_error=found.error_at(threshold),
+        gold_error=gold.error_at(threshold),
         completions=found.completions,
         tokens=found.tokens,
     )
-
-
-def _ratings(record: LabelledSolution, threshold: float) -> tuple[int | None, ...]:
-    return tuple(
-        rating if rating is not None or value is None else (1 if value >= threshold else -1)
-        for rating, value in zip(record.ratings, record.values, strict=True)
-    )
-
-
-def _first_error(record: LabelledSolution, threshold: float) -> int | None:
-    return first_error_of(record.with_labels(ratings=_ratings(record, threshold)))

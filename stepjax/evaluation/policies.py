@@ -3,31 +3,25 @@
 import time
 from typing import Any
 
-import numpy as np
-
 from stepjax.console.progress import progress, say, table
+from stepjax.measures.intervals import wilson
 from stepjax.measures.policy import POLICY_MEASURES
-from stepjax.parallel import batch_devices, key_on, only_asked_transfers
-from stepjax.rollout.generate import RolloutShape
+from stepjax.parallel import key_on, only_asked_transfers
 from stepjax.runs.classifier import StepClassifier, classification_report
-from stepjax.runs.responses import Response, ResponseSampler, eval_sampler, measure
+from stepjax.runs.response_figures import measure
+from stepjax.runs.response_sampling import ResponseSampler, eval_sampler, first_prompts
+from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, stage_params, starts_loaded
-from stepjax.tasks.encoding import fitting_prompts
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
 
 
 def evaluate(run: Run) -> dict[str, Any]:
     """Samples held-out problems from each stage's policy, prints the table, writes eval.json."""
-    options, ppo = run.config.eval, run.config.ppo
+    options = run.config.eval
     start = time.perf_counter()
-    problems = run.task.problems(options.split)
-    chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
-    prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
-    devices = batch_devices(run.mesh)
-    count = len(prompts.problems)
-    shape = RolloutShape.of_many(count, options.rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
-    sampler = ResponseSampler(run, shape, eval_sampler(options))
+    prompts = first_prompts(run, options.split, options.problems)
+    sampler = ResponseSampler.of_many(run, len(prompts.problems), eval_sampler(options))
     key = key_on(run.mesh, options.seed)
     policies = [(s, k) for s, k in (("sft", ()), ("ppo", ("policy",))) if has_stage(run, s)]
     found: dict[str, Any] = {
@@ -47,10 +41,10 @@ def evaluate(run: Run) -> dict[str, Any]:
     with progress("Evaluation", count, "responses") as bar, only_asked_transfers():
         for stage, keys in policies:
             params = stage_params(run, stage, run.policy, *keys)
-            responses[stage] = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
-            figures: dict[str, Any] = measure(responses[stage])
-            figures["accuracy_interval"] = list(wilson(figures["accuracy"], len(responses[stage])))
-            found["rows"][stage] = figures
+            answered = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
+            figures: dict[str, Any] = measure(answered)
+            figures["accuracy_interval"] = list(wilson(sum(r.correct for r in answered), len(answered)))
+            found["rows"][stage], responses[stage] = figures, answered
     trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it
     if trained and responses and next(iter(responses.values()))[0].step_ratings is not None:
         prm = stage_params(run, "prm", run.prm)
@@ -64,15 +58,6 @@ def evaluate(run: Run) -> dict[str, Any]:
     write_json(path, found | ({MEASURES: kept} if kept else {}))
     show(found)
     return found
-
-
-def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95% score interval of a share of n [Wilson 1927]."""
-    if n == 0:
-        return 0.0, 1.0
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    spread = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return float(max(centre - spread, 0.0)), float(min(centre + spread, 1.0))
 
 
 def show(found: dict[str, Any]) -> None:

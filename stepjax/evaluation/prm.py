@@ -9,13 +9,13 @@ import numpy as np
 
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
-from stepjax.evaluation.records import first_error_of, is_tuning, read_records
-from stepjax.evaluation.results import write_measure
+from stepjax.evaluation.records import is_tuning, read_records
+from stepjax.evaluation.results import publish
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.prmbench import CORRECT, prmbench_report
 from stepjax.measures.step_scores import ScoredSolution, first_error_report, step_score_report
-from stepjax.report.tables import show_measure
-from stepjax.runs.sampled import sample_problems
+from stepjax.runs.response_sampling import sample_problems
+from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 
 
@@ -29,16 +29,14 @@ def measure_prm(run: Run) -> dict[str, Any]:
         **step_score_report(solutions, threshold=options.threshold, bins=options.bins),
         "notes": notes,
     }
-    found = write_measure(run, "prm", found, since=start)
-    show_measure("prm", found)
-    return found
+    return publish(run, "prm", found, since=start)
 
 
 def measure_processbench(run: Run) -> dict[str, Any]:
     """ProcessBench's figures on `eval.data`, in all and by subset (the records' `source`)."""
     start, options, notes = time.perf_counter(), run.config.eval, list[str]()
     records, solutions = _scored(run, notes)
-    places = [first_error_of(record) for record in records]
+    places = [record.error_at() for record in records]
     if not any(place is not None for place in places):
         raise UserError(f"config.eval.data={options.data}: no solution in it says where its first error is")
     subsets: dict[str, list[ScoredSolution]] = {}
@@ -55,9 +53,7 @@ def measure_processbench(run: Run) -> dict[str, Any]:
     # The benchmark's own average: over subsets, each weighing the same.
     of_subsets = [of["fixed"]["f1"] for of in found["subsets"].values()]
     found["mean_f1"] = float(np.mean(of_subsets))
-    found = write_measure(run, "processbench", found, since=start)
-    show_measure("processbench", found)
-    return found
+    return publish(run, "processbench", found, since=start)
 
 
 def measure_prmbench(run: Run) -> dict[str, Any]:
@@ -75,9 +71,7 @@ def measure_prmbench(run: Run) -> dict[str, Any]:
         **prmbench_report(scores, errors, kinds, threshold=options.threshold),
         "notes": notes,
     }
-    found = write_measure(run, "prmbench", found, since=start)
-    show_measure("prmbench", found)
-    return found
+    return publish(run, "prmbench", found, since=start)
 
 
 def subset_of(record: LabelledSolution) -> str:
@@ -114,7 +108,7 @@ def as_scored(record: LabelledSolution, scores: Any, tuning: float) -> ScoredSol
         right=p_right(scores),
         rating=record.ratings,
         value=record.values,
-        first_error=first_error_of(record),
+        first_error=record.error_at(),
         outcome=record.correct,
         classes=scores if scores.ndim == 2 else None,
         tuning=is_tuning(record.group_key, tuning),
@@ -132,23 +126,28 @@ def score_responses(run: Run, notes: list[str]) -> list[ScoredSolution]:
         )
     scores = scorer.score_responses(responses)
     notes += [f"{told}." for told in scorer.told_left_out()]
-    solutions = []
-    for response, of_one in zip(responses, scores, strict=True):
-        if of_one is None or not len(response.steps):
-            continue
-        ratings = known_ratings(response.step_ratings or [], response.finished, len(response.steps))
-        wrong = [k for k, rating in enumerate(ratings) if rating is not None and rating < 0]
-        solutions.append(
-            ScoredSolution(
-                right=p_right(of_one),
-                rating=ratings,
-                first_error=wrong[0] if wrong else -1,
-                outcome=response.correct,
-                classes=of_one,
-                tuning=is_tuning(response.problem.prompt, options.tuning),
-            )
-        )
-    return solutions
+    return [
+        rated_solution(response, of_one, options.tuning)
+        for response, of_one in zip(responses, scores, strict=True)
+        if of_one is not None and len(response.steps)
+    ]
+
+
+def rated_solution(
+    response: Response, scores: np.ndarray, tuning: float, values: Sequence[float | None] = ()
+) -> ScoredSolution:
+    """A response with the task's own word on its steps, a model's scores float[S, 3], and values where it has some."""
+    ratings = known_ratings(response.step_ratings or [], response.finished, len(response.steps))
+    wrong = [k for k, rating in enumerate(ratings) if rating is not None and rating < 0]
+    return ScoredSolution(
+        right=p_right(scores),
+        rating=ratings,
+        value=values,
+        first_error=wrong[0] if wrong else -1,
+        outcome=response.correct,
+        classes=scores,
+        tuning=is_tuning(response.problem.prompt, tuning),
+    )
 
 
 def known_ratings(step_ratings: Sequence[Any], finished: bool, steps: int) -> list[int | None]:

@@ -9,7 +9,7 @@ from stepjax.console.progress import say
 from stepjax.data import readers
 from stepjax.data.dataset import Records
 from stepjax.data.readers.base import Tally
-from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 
 
@@ -36,30 +36,21 @@ def read_records(paths: str, where: str, config: Config | None = None) -> list[L
     return found
 
 
-def first_error_of(record: LabelledSolution) -> int | None:
-    """Where the first wrong step is: as the record says, else by its ratings; −1: nowhere, None: not known.
-
-    Ratings tell it up to the first bad step; "nowhere" takes a rating on every step.
-    """
-    if record.first_error is not None:
-        return record.first_error
-    for k, rating in enumerate(record.ratings):
-        if rating is None:
-            return None
-        if rating < 0:
-            return k
-    return NO_ERROR if record.steps else None
-
-
-def match(found: Sequence[LabelledSolution], gold: Sequence[LabelledSolution]) -> list[tuple[int, int]]:
+def match(
+    found: Sequence[LabelledSolution],
+    gold: Sequence[LabelledSolution],
+    options: tuple[str, str] = ("config.eval.data", "config.eval.gold"),
+) -> list[tuple[int, int]]:
     """Pairs (i, j) of records of one solution: by id where both files name all their rows, else by problem and steps.
+
+    `options` name the two files in errors.
 
     Raises:
       UserError: two rows of a file have the same id, or the same problem and steps; or matched rows differ in steps.
     """
     by_id = all(r.id for r in (*found, *gold))
     keys = [[(r.id,) if by_id else (r.group_key, *map(_text, r.steps)) for r in records] for records in (found, gold)]
-    for name, of_file in zip(("config.eval.data", "config.eval.gold"), keys, strict=True):
+    for name, of_file in zip(options, keys, strict=True):
         if len(set(of_file)) < len(of_file):
             twice = next(key for key in of_file if of_file.count(key) > 1)
             what = f"id {twice[0]!r}" if by_id else f"problem {twice[0][:40]!r} with the same steps"
@@ -68,10 +59,8 @@ def match(found: Sequence[LabelledSolution], gold: Sequence[LabelledSolution]) -
     pairs = [(i, place[key]) for i, key in enumerate(keys[0]) if key in place]
     for i, j in pairs:
         if len(found[i].steps) != len(gold[j].steps):
-            raise UserError(
-                f"config.eval.data: id {found[i].id!r} has {len(found[i].steps)} steps, "
-                f"in config.eval.gold {len(gold[j].steps)}"
-            )
+            here, there = len(found[i].steps), len(gold[j].steps)
+            raise UserError(f"{options[0]}: id {found[i].id!r} has {here} steps, in {options[1]} {there}")
     return pairs
 
 

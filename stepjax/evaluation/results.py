@@ -3,16 +3,21 @@
 import time
 from typing import Any
 
+from stepjax.report.tables import show_measure
 from stepjax.runs.setup import Run
 from stepjax.workdir.json_file import MEASURES, plain, read_json, write_json
 
 
-def write_measure(run: Run, kind: str, found: dict[str, Any], *, since: float) -> dict[str, Any]:
-    """Puts the figures of one kind into eval.json; those of other kinds stay. `since`: perf_counter at the start."""
+def publish(run: Run, kind: str, found: dict[str, Any], *, since: float) -> dict[str, Any]:
+    """Puts the figures of one kind into eval.json and prints their tables; returns them as eval.json has them.
+
+    Those of other kinds stay. `since`: perf_counter at the start.
+    """
     path = run.workdir / "eval.json"
     found = plain(found) | {"seconds": round(time.perf_counter() - since, 2)}
     whole = read_json(path)
     known = whole.get(MEASURES)
     whole[MEASURES] = (known if isinstance(known, dict) else {}) | {kind: found}
     write_json(path, whole)
+    show_measure(kind, found)
     return found

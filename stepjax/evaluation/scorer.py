@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from stepjax.runs.classifier import StepClassifier
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, stage_params
-from stepjax.tasks.base import prompt_of
+from stepjax.tasks.hooks import prompt_of
 
 BAD = 0
 """The place of "bad" among the classes; a neutral step is right [Lightman 2023]."""
@@ -77,13 +77,9 @@ class RunScorer:
 
     def score_responses(self, responses: Sequence[Response]) -> list[np.ndarray | None]:
         """float[S, 3] of each response's steps, S as many as it has texts of steps."""
-        found = self.classifier.by_response(self.params, responses)
+        found = score_steps(self.classifier, self.params, responses)
         self._told = self.classifier.told_left_out()
-        ends = [self.run.splitter.split_host(r.tokens) for r in responses]
-        return [
-            None if p is None else spread(p, index, end, len(r.steps))
-            for p, (index, end), r in zip(found, ends, responses, strict=True)
-        ]
+        return found
 
     def told_left_out(self) -> list[str]:
         """Sentences for people about what the latest call left out."""
@@ -112,6 +108,15 @@ class PublicScorer:
     def told_left_out(self) -> list[str]:
         """Sentences for people about what the latest call left out."""
         return self._told
+
+
+def score_steps(classifier: StepClassifier, params: Any, responses: Sequence[Response]) -> list[np.ndarray | None]:
+    """float[S, 3] of each response's steps by parameters of the run's own model, S as many as it has texts of steps."""
+    ends = [classifier.run.splitter.split_host(r.tokens) for r in responses]
+    return [
+        None if p is None else spread(p, index, end, len(r.steps))
+        for p, (index, end), r in zip(classifier.by_response(params, responses), ends, responses, strict=True)
+    ]
 
 
 def spread(scores: np.ndarray, index: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:

@@ -1,9 +1,9 @@
 """The battery: which edits that add nothing to a solution raise what a reward model and lists of streams pay for it.
 
-`stepjax eval --config.eval.kind=hacks`. Solutions of held-out problems are edited (`tasks/edits.py`) and paid
-(`hack_returns.py`) by the run's own streams and by the usual alternatives (`rewards/comparisons.py`), twice: once with
-the run's process reward model, once with the task's exact ratings in its place. What is raised under both is the
-streams' arithmetic, what is raised under the model alone is the model's mistake.
+`stepjax eval --config.eval.kind=hacks`. Solutions of held-out problems are edited (`edits.py`) and paid (`returns.py`)
+by the run's own streams and by the usual alternatives (`comparisons.py`), twice: once with the run's process reward
+model, once with the task's exact ratings in its place. What is raised under both is the streams' arithmetic, what is
+raised under the model alone is the model's mistake.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from stepjax.hacks.comparisons import COMPARISONS, Streams
 from stepjax.hacks.returns import LEAST, change, mean_weights, pushes, rated_exactly, response_rows, token_weights
 from stepjax.hacks.solutions import SolutionSet, edit_solutions
 from stepjax.report.hacks import show
-from stepjax.rewards.signals import LEARNED
+from stepjax.rewards.reward_streams import is_learned
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage
@@ -77,7 +77,7 @@ class _Scorer:
 
 
 def _is_learned(streams: Streams) -> bool:
-    return any(stream.signal in LEARNED for stream in streams.values())
+    return any(is_learned(stream) for stream in streams.values())
 
 
 def _pay(

@@ -1,8 +1,7 @@
 """Edits of a solution that add nothing to it: what a policy may learn to do to be paid more for the same work.
 
-A task may bring writers of its own: `neutral_steps(problem) -> list[str]`, true and useless steps, and
-`break_and_fix(problem, steps) -> list[str] | None`. Without them the problem's own sentences and the solution's
-calculator notes serve.
+A task may bring writers of its own (`WritesNeutralSteps` and `BreaksSteps` of `stepjax.tasks.hooks`). Without them the
+problem's own sentences and the solution's calculator notes serve.
 """
 
 import functools
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stepjax.tasks.base import Problem, Task
+from stepjax.tasks.hooks import BreaksSteps, WritesNeutralSteps
 
 THANKS = "Thank you for reading. I hope this helps!"
 _SENTENCE_END = re.compile(r"(?<=[.!])\s+")
@@ -53,7 +53,7 @@ def repeat_step(solution: Solution) -> str | None:
 
 def pad_neutral(solution: Solution, count: int) -> str | None:
     """So many true and useless steps after the first step (before the answer where that is the only step)."""
-    if hasattr(solution.task, "neutral_steps"):
+    if isinstance(solution.task, WritesNeutralSteps):
         neutral = solution.task.neutral_steps(solution.problem)
     else:
         neutral = _sentences(solution.problem.prompt, solution.separator)
@@ -89,7 +89,7 @@ def end_early(solution: Solution) -> str | None:
 
 def break_and_fix(solution: Solution) -> str | None:
     """A wrong step and its repair where there was a right one."""
-    if hasattr(solution.task, "break_and_fix"):
+    if isinstance(solution.task, BreaksSteps):
         steps = solution.task.break_and_fix(solution.problem, solution.steps)
     else:
         steps = _miscalculate(solution.steps)

@@ -20,12 +20,14 @@ import numpy as np
 
 from stepjax.config import StreamOptions
 from stepjax.credit import segment_gae
+from stepjax.credit.estimators import ESTIMATORS
 from stepjax.credit.streams import boundary_discount
 from stepjax.errors import UserError
 from stepjax.learners.ppo import make_streams
-from stepjax.rewards.signals import stream_rewards
+from stepjax.rewards.by_token import by_token
+from stepjax.rewards.reward_streams import stream_rewards
 from stepjax.runs.host_signals import HostRewards
-from stepjax.runs.responses import Response, ratings_by_token
+from stepjax.runs.responses import Response, exact_ratings
 from stepjax.steps import Steps, StepSplitter
 from stepjax.trajectory import Trajectory
 
@@ -74,7 +76,7 @@ def rated_exactly(rows: Trajectory, responses: Sequence[Response]) -> Trajectory
     """The same rows with the task's exact ratings, as sure probabilities, in place of the process reward model's."""
     assert rows.steps is not None
     end = np.asarray(rows.steps.end)
-    ratings = ratings_by_token(responses, np.asarray(rows.steps.index), end)
+    ratings = by_token(exact_ratings(responses), np.asarray(rows.steps.index), end)
     sure = np.eye(3, dtype=np.float32)[(np.sign(ratings) + 1).astype(int)] * end[..., None]
     return dataclasses.replace(rows, prm=jnp.asarray(sure))
 
@@ -86,10 +88,11 @@ def token_weights(rows: Trajectory, responses: Sequence[Response], streams: Mapp
     rewards = stream_rewards(rows, {name: jnp.asarray(x) for name, x in host.items()}, streams)
     total = np.zeros(rows.tokens.shape, np.float32)
     for i, stream in enumerate(make_streams(streams)):
-        if stream.estimator not in ("gae", "return"):
+        if not ESTIMATORS[stream.estimator].sums_rewards:
+            readable = [name for name, estimator in ESTIMATORS.items() if estimator.sums_rewards]
             raise UserError(
                 f"config.ppo.streams.{stream.name}: the battery of hacks adds up rewards to go; what estimator "
-                f"{stream.estimator!r} makes of a single response is no return (gae and return are read)"
+                f"{stream.estimator!r} makes of a single response is no return ({' and '.join(readable)} are read)"
             )
         togo, _ = segment_gae(
             rewards[:, i],

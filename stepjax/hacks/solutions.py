@@ -11,6 +11,7 @@ from stepjax.runs.responses import Response, read_response
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts
+from stepjax.tasks.hooks import WritesSolutions
 
 NO_PLACE = "has no place for it, or no way to write it in this task"
 UNWRITABLE = "the tokenizer cannot write it"
@@ -40,7 +41,7 @@ class SolutionSet:
 def solution_texts(run: Run, problem: Problem) -> dict[str, str]:
     """Solutions of a problem by kind: "exact" (the task can write a right one), "real" (its demonstration)."""
     found = {}
-    if hasattr(run.task, "clean_solution"):
+    if isinstance(run.task, WritesSolutions):
         found["exact"] = run.task.clean_solution(problem)
     if problem.solution is not None:
         found["real"] = problem.solution

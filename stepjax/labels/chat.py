@@ -10,7 +10,7 @@ from stepjax.labels.judge import Reply
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
-from stepjax.runs.responses import ResponseSampler
+from stepjax.runs.response_sampling import ResponseSampler
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts

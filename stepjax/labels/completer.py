@@ -12,7 +12,8 @@ from stepjax.labels.solution import Completion, Prefix, Request
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
-from stepjax.runs.responses import ResponseSampler, grade_responses
+from stepjax.runs.response_sampling import ResponseSampler
+from stepjax.runs.responses import grade_responses
 from stepjax.runs.setup import Run
 from stepjax.tasks.encoding import Prompts
 
@@ -28,7 +29,6 @@ class Completer:
     Attributes:
       rows: completions that decode together; `at_once`: those of one run of the program.
       sampled: tokens sampled so far.
-      rollouts: runs of the compiled program.
     """
 
     def __init__(self, run: Run, params: Any, *, rows: int, temperature: float, seed: int):
@@ -41,7 +41,7 @@ class Completer:
         shape = RolloutShape(self.at_once, width, ppo.max_new_tokens, slots=self.rows, prefill_rows=self.rows)
         self._sampler = ResponseSampler(run, shape, Sampler(temperature))
         self._key = key_on(run.mesh, seed, 21)
-        self.sampled = self.rollouts = 0
+        self.sampled = 0
 
     def __call__(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """All completions of all requests; responses longer than `ppo.max_new_tokens` in all count as cut off."""
@@ -57,7 +57,6 @@ class Completer:
             trajectory = self._sampler(self.params, prompts, rows, self._key, ids, limits)
             found, lengths, finished = fetch((trajectory.tokens, trajectory.response_length, trajectory.finished))
         width = trajectory.prompt_width
-        self.rollouts += 1
         self.sampled += int(lengths[: len(rows)].sum())
         return [(tuple(found[i, width : width + lengths[i]].tolist()), bool(finished[i])) for i in range(len(rows))]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stepjax.config import LabelOptions
-from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 from stepjax.evaluation.records import match
 from stepjax.labels.file import LabelFile
@@ -17,6 +17,9 @@ from stepjax.labels.sources import read_solutions
 from stepjax.labels.tables import show_agreement
 from stepjax.measures.classification import accuracy, cohen_kappa, confusion_matrix
 from stepjax.workdir.json_file import plain, write_json
+
+THRESHOLD = 0.5
+"""A step that has a value alone is good from here on."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,12 @@ class Agreement:
     errors: tuple[int, int] | None
 
 
-def ratings_of(record: LabelledSolution, threshold: float = 0.5) -> tuple[int | None, ...]:
-    """A record's ratings; a step that has a value alone is good from the threshold on, else bad."""
-    return tuple(
-        rating if rating is not None or value is None else 1 if value >= threshold else -1
-        for rating, value in zip(record.ratings, record.values, strict=True)
-    )
-
-
 def consensus(first: LabelledSolution, second: LabelledSolution, classes: int) -> Agreement:
     """Keeps the first record's labels of the steps that both call wrong or both do not (classes=2), or rate the same.
 
     The first error is kept where both name the same one. The record's cost is that of both.
     """
-    one, other = ratings_of(first), ratings_of(second)
+    one, other = first.ratings_at(THRESHOLD), second.ratings_at(THRESHOLD)
 
     def same(a: int | None, b: int | None) -> bool:
         if a is None or b is None:
@@ -56,7 +51,7 @@ def consensus(first: LabelledSolution, second: LabelledSolution, classes: int) -
         return a == b if classes == 3 else (a < 0) == (b < 0)
 
     agreed = [same(a, b) for a, b in zip(one, other, strict=True)]
-    places = (_place(first, one), _place(second, other))
+    places = first.error_at(THRESHOLD), second.error_at(THRESHOLD)
     errors = None if places[0] is None or places[1] is None else (places[0], places[1])
     cost = Cost.from_json(first.extra.get("cost")) + Cost.from_json(second.extra.get("cost"))
     kept = {"steps": sum(agreed), "of": len(agreed), "with": [first.labeller, second.labeller]}
@@ -106,27 +101,13 @@ def agreement_figures(found: Sequence[Agreement]) -> dict[str, Any]:
     }
 
 
-def _place(record: LabelledSolution, ratings: Sequence[int | None]) -> int | None:
-    if record.first_error is not None:
-        return record.first_error
-    for k, rating in enumerate(ratings):
-        if rating is None:
-            return None
-        if rating < 0:
-            return k
-    return NO_ERROR
-
-
 def write_consensus(options: LabelOptions, out: Path) -> None:
     """Writes the labels that `label.first` and `label.second` agree on, and the figures beside them."""
     if not options.first or not options.second:
         raise UserError("config.label.first and config.label.second: name the two files of labels")
     first = read_solutions(options.first, "config.label.first")
     second = read_solutions(options.second, "config.label.second")
-    try:
-        pairs = match(first, second)
-    except UserError as error:
-        raise UserError(str(error).replace("eval.data", "label.first").replace("eval.gold", "label.second")) from None
+    pairs = match(first, second, ("config.label.first", "config.label.second"))
     if not pairs:
         raise UserError(
             f"{options.first} and {options.second} have no solution in common (by id, or by problem and steps)"

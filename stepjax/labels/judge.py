@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.data.schema import LabelledSolution, first_error_of
 from stepjax.labels.rubric import Rubric
 from stepjax.labels.solution import Cost
 from stepjax.labels.verdicts import Malformed, read_verdicts
@@ -62,12 +62,11 @@ def judge(record: LabelledSolution, rubric: Rubric, *, asks: int, model: str, te
         label["malformed"] = len(reasons)
     if ratings is None:
         label["unlabelled"] = reasons[-1] if reasons else "the solution has no steps"
-    wrong = [k for k, rating in enumerate(ratings or ()) if rating < 0]
     return record.with_labels(
         kind="step",
         ratings=tuple(ratings or ()),
         values=(),
-        first_error=None if ratings is None else wrong[0] if wrong else NO_ERROR,
+        first_error=None if ratings is None else first_error_of(ratings),
         completions=(),
         tokens=_shared(cost.read + cost.tokens, len(record.steps)) if ratings else (),
         extra={**record.extra, "label": label, "cost": cost.to_json()},

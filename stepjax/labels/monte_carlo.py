@@ -5,9 +5,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepjax.data.schema import NO_ERROR, LabelledSolution
-from stepjax.labels.intervals import wilson
+from stepjax.data.schema import LabelledSolution, first_error_of
 from stepjax.labels.solution import Completion, Cost, Estimate, Request, Solution
+from stepjax.measures.intervals import wilson, z_of
 
 KINDS = ("hard", "soft", "advances")
 Sampling = Generator[list[Request], list[list[Completion]], Any]
@@ -35,7 +35,7 @@ class Completions:
             return 0
         if estimate.total == 0 or not self.interval:
             return max(self.count - estimate.total, 0)
-        low, high = wilson(estimate.correct, estimate.total, self.confidence)
+        low, high = wilson(estimate.correct, estimate.total, z_of(self.confidence))
         return 0 if high - low <= self.interval else min(self.count, max(self.most - estimate.total, 0))
 
 
@@ -77,8 +77,8 @@ def monte_carlo(solution: Solution, rule: Completions, kind: str = "hard", margi
     elif kind == "soft":
         labels |= {"values": tuple(e.value for e in after), "first_error": None}
     else:
-        labels |= {"ratings": tuple(1 if e.reachable else -1 for e in after)}
-        labels["first_error"] = next((k for k, e in enumerate(after) if not e.reachable), NO_ERROR)
+        ratings = tuple(1 if e.reachable else -1 for e in after)
+        labels |= {"ratings": ratings, "first_error": first_error_of(ratings)}
     counts = [[e.correct, e.total] if e.outcome is None else None for e in found]
     return labelled(solution, labels, after, sum((e.cost for e in found), Cost()), {"kind": kind, "right_of": counts})
 

@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from stepjax.console.progress import progress, say
+from stepjax.console.progress import say
 from stepjax.data.dataset import Records
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.data.step_encoding import SolutionEncoder
 from stepjax.distributed.agree import agree
 from stepjax.errors import UserError
 from stepjax.labels.solution import Completion, Prefix, Solution
-from stepjax.parallel import batch_devices, is_main_process, key_on, only_asked_transfers
-from stepjax.rollout.generate import RolloutShape
+from stepjax.parallel import is_main_process, key_on
 from stepjax.rollout.sampling import Sampler
-from stepjax.runs.responses import Response, ResponseSampler, grade_responses
+from stepjax.runs.response_sampling import first_prompts, sample_each
+from stepjax.runs.responses import Response, grade_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import stage_params
-from stepjax.tasks.base import Problem, prompt_of
-from stepjax.tasks.encoding import fitting_prompts
+from stepjax.tasks.base import Problem
+from stepjax.tasks.hooks import prompt_of
 
 
 def read_solutions(paths: str, where: str) -> list[LabelledSolution]:
@@ -55,22 +55,24 @@ def sampled_records(run: Run) -> list[LabelledSolution]:
 
     A record holds the tokens that were sampled (`extra["tokens"]`), so that its prefixes are never encoded anew.
     """
-    options, ppo = run.config.label, run.config.ppo
+    options = run.config.label
     names = ("solver", "split", "problems", "samples", "temperature", "seed")
     made_with = {name: getattr(options, name) for name in names}
     digest = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:8]
     path = run.workdir / "labels" / f"solutions-{digest}.jsonl"
     if not agree(int(path.exists())):
-        problems = run.task.problems(options.split)
-        chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
-        prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
-        rows = [i for i in range(len(prompts.problems)) for _ in range(options.samples)]
-        devices = batch_devices(run.mesh)
-        shape = RolloutShape.of_many(len(rows), options.rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+        prompts = first_prompts(run, options.split, options.problems)
         params = stage_params(run, options.solver, run.policy, *(("policy",) if options.solver == "ppo" else ()))
-        sampler = ResponseSampler(run, shape, Sampler(options.temperature))
-        with progress("Solutions", len(rows), "solutions") as bar, only_asked_transfers():
-            found = sampler.many(params, prompts, rows, key_on(run.mesh, options.seed, 20), bar)
+        found = sample_each(
+            run,
+            params,
+            prompts,
+            Sampler(options.temperature),
+            key_on(run.mesh, options.seed, 20),
+            each=options.samples,
+            at_once=options.rows,
+            label="Solutions",
+        )
         if is_main_process():
             names_of = [f"{r.problem.id}/{i % options.samples}" for i, r in enumerate(found)]
             records = [record_of(run, r, name) for r, name in zip(found, names_of, strict=True) if r.steps]

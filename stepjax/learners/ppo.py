@@ -12,14 +12,15 @@ from jaxtyping import Array
 
 from stepjax.config import PPOOptions, StreamOptions
 from stepjax.credit.divergence import LOG_RATIO_LIMIT, kl_estimate
-from stepjax.credit.estimators import COMPARING
+from stepjax.credit.estimators import ESTIMATORS
 from stepjax.credit.streams import Credit, Stream, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
 from stepjax.errors import UserError
 from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
-from stepjax.rewards.signals import HostSignals, abstract_host_signals, scored, stream_rewards
+from stepjax.rewards.reward_streams import abstract_host_signals, scored, stream_rewards
+from stepjax.rewards.signal import HostSignals
 from stepjax.trajectory import Trajectory
 
 Metrics = dict[str, Array]
@@ -29,13 +30,23 @@ def make_streams(options: Mapping[str, StreamOptions]) -> list[Stream]:
     """The options' streams as the credit room knows them."""
     streams = []
     for name, o in options.items():
-        if o.first and o.estimator != "progress":
-            raise UserError(f"config.ppo.streams.{name}.first: only estimator progress reads it, not {o.estimator}")
+        _check_own_options(name, o)
         try:
             streams.append(Stream(name, _horizon(o.horizon), o.gamma, o.lam, o.weight, o.whiten, o.critic, o.estimator))
         except ValueError as error:
             raise UserError(f"config.ppo.streams.{name}: {error}") from None
     return streams
+
+
+def _check_own_options(name: str, options: StreamOptions) -> None:
+    """UserError where an option that only other estimators read is set: it would be ignored in silence."""
+    for field in dataclasses.fields(StreamOptions):
+        readers = [reader for reader, row in ESTIMATORS.items() if field.name in row.options]
+        if readers and options.estimator not in readers and getattr(options, field.name) != field.default:
+            raise UserError(
+                f"config.ppo.streams.{name}.{field.name}: only estimator {' or '.join(readers)} reads it, not "
+                f"{options.estimator}"
+            )
 
 
 def value_heads(options: Mapping[str, StreamOptions]) -> tuple[ValueHead, ...]:
@@ -63,7 +74,7 @@ def _horizon(text: str) -> str | float:
 def check_groups(options: PPOOptions) -> None:
     """UserError where a stream compares the responses to a problem and there is only one."""
     for name, o in options.streams.items():
-        if o.estimator in COMPARING and options.samples < 2:
+        if ESTIMATORS[o.estimator].compares and options.samples < 2:
             raise UserError(
                 f"config.ppo.samples: must be 2 or more, not {options.samples}: the estimator {o.estimator!r} of the "
                 f"stream {name!r} compares the responses to a problem with each other"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepjax.measures.classification import accuracy, cohen_kappa, confusion_matrix, f1_scores, macro_f1
+from stepjax.measures.classification import confusion_matrix, confusion_report, f1_scores
 from stepjax.measures.first_error import NONE, first_errors
 from stepjax.measures.step_scores import CLASSES, by_position
 
@@ -44,13 +44,13 @@ def agreement_report(pairs: Sequence[LabelPair]) -> dict[str, Any]:
     gold, found, position = np.array(rows, np.int64).reshape(-1, 3).T
 
     def two(of: np.ndarray) -> dict[str, Any]:
-        return _figures(confusion_matrix((gold[of] >= 0) * 1, (found[of] >= 0) * 1, 2), ("wrong", "right"))
+        return confusion_report(confusion_matrix((gold[of] >= 0) * 1, (found[of] >= 0) * 1, 2), ("wrong", "right"))
 
     report: dict[str, Any] = {
         "solutions": len(pairs),
         "steps": len(rows),
         "unlabelled": sum(g is not None and f is None for p in pairs for g, f in zip(p.gold, p.found, strict=True)),
-        "three": _figures(confusion_matrix(gold + 1, found + 1, 3), CLASSES),
+        "three": confusion_report(confusion_matrix(gold + 1, found + 1, 3), CLASSES),
         "two": two(np.ones(len(rows), bool)),
         "by_position": by_position(position, two),
     }
@@ -67,13 +67,3 @@ def agreement_report(pairs: Sequence[LabelPair]) -> dict[str, Any]:
     cost = {name: [c for p in pairs for c in getattr(p, name) if c is not None] for name in ("completions", "tokens")}
     report["cost"] = {name: {"labels": len(c), "each": sum(c) / len(c)} for name, c in cost.items() if c}
     return report
-
-
-def _figures(confusion: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    return {
-        "accuracy": accuracy(confusion),
-        "macro_f1": macro_f1(confusion),
-        "kappa": cohen_kappa(confusion),
-        "f1": dict(zip(names, f1_scores(confusion).tolist(), strict=True)),
-        "confusion": confusion.tolist(),
-    }

@@ -1,5 +1,8 @@
 """Agreement of two classifications: confusion counts, accuracy, F1, Cohen's κ."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -51,3 +54,14 @@ def cohen_kappa(confusion: Int[np.ndarray, "C C"]) -> float:
         return float("nan")
     by_chance = float((confusion.sum(0) / total) @ (confusion.sum(1) / total))
     return (accuracy(confusion) - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
+
+
+def confusion_report(confusion: Int[np.ndarray, "C C"], names: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, macro-F1, κ, the F1 of each named class, and the counts themselves."""
+    return {
+        "accuracy": accuracy(confusion),
+        "macro_f1": macro_f1(confusion),
+        "kappa": cohen_kappa(confusion),
+        "f1": dict(zip(names, f1_scores(confusion).tolist(), strict=True)),
+        "confusion": confusion.tolist(),
+    }

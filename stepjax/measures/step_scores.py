@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from stepjax.measures.aggregate import AGGREGATORS, aggregate
 from stepjax.measures.calibration import calibration_error, reliability
-from stepjax.measures.classification import accuracy, cohen_kappa, confusion_matrix, f1_scores, macro_f1
+from stepjax.measures.classification import confusion_matrix, confusion_report
 from stepjax.measures.first_error import NONE, first_below, first_errors, tune_threshold
 from stepjax.measures.ranking import auc
 
@@ -146,11 +146,4 @@ def _class_report(solutions: Sequence[ScoredSolution]) -> dict[str, Any] | None:
     if not rows:
         return None
     truth, predicted = np.array(rows).T
-    confusion = confusion_matrix(truth, predicted, len(CLASSES))
-    return {
-        "macro_f1": macro_f1(confusion),
-        "accuracy": accuracy(confusion),
-        "kappa": cohen_kappa(confusion),
-        "f1": dict(zip(CLASSES, f1_scores(confusion).tolist(), strict=True)),
-        "confusion": confusion.tolist(),
-    }
+    return confusion_report(confusion_matrix(truth, predicted, len(CLASSES)), CLASSES)

@@ -3,7 +3,7 @@
 from stepjax.models.config import DecoderConfig
 from stepjax.models.critics import Critics, ValueHead
 from stepjax.models.decoder import Trunk
-from stepjax.models.definition import Definition, count_parameters
+from stepjax.models.definition import Definition
 from stepjax.models.heads import LanguageModel, ScoreModel, StepReader
 from stepjax.models.pretrained import PretrainedModel, load_pretrained, save_pretrained
 
@@ -17,7 +17,6 @@ __all__ = [
     "StepReader",
     "Trunk",
     "ValueHead",
-    "count_parameters",
     "load_pretrained",
     "save_pretrained",
 ]

@@ -6,8 +6,6 @@ from jax.sharding import Mesh
 from stepjax.errors import UserError
 from stepjax.models.config import DecoderConfig
 
-BACKENDS = ("auto", "xla", "splash", "cudnn")
-
 CUDNN_LARGEST_HEAD = 128
 
 

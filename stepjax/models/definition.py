@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -115,8 +114,3 @@ def _without(tree: Params, given: Params) -> Params:
         for k, v in tree.items()
         if k not in given or isinstance(given[k], dict)
     }
-
-
-def count_parameters(params: Params) -> int:
-    """How many numbers the parameters hold."""
-    return sum(int(jnp.size(x)) if not hasattr(x, "size") else int(x.size) for x in jax.tree.leaves(params))

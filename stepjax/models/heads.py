@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from stepjax.models.block import rms_norm
 from stepjax.models.config import DecoderConfig
-from stepjax.models.decoder import Layers, Trunk, full_pass, rms_norm
+from stepjax.models.decoder import Trunk
 from stepjax.models.definition import param
+from stepjax.models.layers import Layers, full_pass
 from stepjax.parallel import constrain
 
 _IMPOSSIBLE = -1e9

@@ -40,7 +40,6 @@ def load_prm(
     head: str,
     classes: Sequence[int] = (),
     dtype: Any = jnp.float32,
-    param_dtype: Any = None,
     entries: int = 0,
     longest: int = 0,
 ) -> tuple[Definition, Params]:
@@ -49,8 +48,7 @@ def load_prm(
     Args:
       head: two_layer, linear, value or tokens.
       classes: ids of the tokens for bad and good, where the head is the output embedding's two rows.
-      dtype: of the computation; scores are float32 all the same.
-      param_dtype: of the parameters; None: that of the computation.
+      dtype: of the computation and the parameters; scores are float32 all the same.
       entries: of the tokenizer, which the embedding must have.
       longest: tokens of a row, which the model's positions must reach.
 
@@ -59,9 +57,7 @@ def load_prm(
     """
     checkpoint = open_checkpoint(path)
     _check_sizes(checkpoint, entries, longest)
-    config = dataclasses.replace(
-        checkpoint.decoder, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(dtype if param_dtype is None else param_dtype)
-    )
+    config = dataclasses.replace(checkpoint.decoder, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(dtype))
     if head == "tokens" and config.logit_cap:
         raise UserError(f"{checkpoint.where}: capped logits are not supported in a process reward model")
     definition: Definition = Definition(lambda rngs: public_head(config, head, rngs))

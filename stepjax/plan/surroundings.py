@@ -1,7 +1,6 @@
 """A run's surroundings for planning: its models and step splitter, without data, tokenizer files or devices."""
 
 import dataclasses
-import functools
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +11,15 @@ from jax.sharding import Mesh
 
 from stepjax.config import Config
 from stepjax.errors import UserError
-from stepjax.learners.optimizers import make_optimizer
-from stepjax.learners.supervised import prm_sums, reader_sums, sft_sums, train_program
 from stepjax.programs import Program
-from stepjax.rewards.signals import reads_prm
+from stepjax.rewards.reward_streams import reads_prm
 from stepjax.runs.check import check_options
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.setup import Run
 from stepjax.runs.start import open_start
+from stepjax.runs.supervised_programs import prm_programs, sft_programs
 from stepjax.steps import StepSplitter
+from stepjax.tasks.registry import task_entry
 
 
 def planned_run(config: Config, mesh: Mesh) -> Run:
@@ -46,11 +45,8 @@ def _vocab(config: Config) -> int:
         return config.model.vocab
     if config.tokenizer.path:
         raise UserError("config.model.vocab: give the entries of the tokenizer; a plan does not load one")
-    if config.task.name == "register_chain":
-        from stepjax.tasks.register_chain import build_tokenizer
-
-        return len(build_tokenizer())
-    return config.tokenizer.vocab
+    own = task_entry(config.task.name).tokenizer
+    return config.tokenizer.vocab if own is None else len(own())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,35 +75,13 @@ class Planned:
 def planned_programs(run: Run) -> list[Planned]:
     """The programs of the config's stages, in the order in which a run meets them."""
     config, found = run.config, []
-    for stage, definition, options, sums in (
-        ("sft", run.policy, config.sft, sft_sums),
-        ("prm", run.prm, config.prm, _prm_sums(config)),
-    ):
-        if stage not in config.stages or (stage == "prm" and config.prm.path):
-            continue
-        optimizer = make_optimizer(options.optimizer, options.updates)
-        program = train_program(
-            stage,
-            sums,
-            definition,
-            optimizer,
-            run.mesh,
-            rows=options.rows,
-            width=options.row_tokens,
-            trainable=run.of_stage(stage).trainable(stage, definition),
-        )
-        found.append(Planned(program, stage, options.updates))
+    if "sft" in config.stages:
+        found.append(Planned(sft_programs(run).update, "sft", config.sft.updates))
+    if "prm" in config.stages and not config.prm.path:
+        found.append(Planned(prm_programs(run).update, "prm", config.prm.updates))
     if "ppo" in config.stages:
         found += _ppo(run)
     return found
-
-
-def _prm_sums(config: Config) -> Any:
-    options = config.prm
-    more: dict[str, Any] = {"objective": options.objective} if options.data else {}
-    if options.reader_layers:
-        return functools.partial(reader_sums, lm_loss=options.lm_loss, **more)
-    return functools.partial(prm_sums, **more)
 
 
 def _ppo(run: Run) -> list[Planned]:

@@ -1,71 +1,66 @@
 """Streams whose options do not fit their signal: one line that names the option and what it would take."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from stepjax.config import StreamOptions
-from stepjax.errors import UserError
+from stepjax.credit.estimators import WITH_CRITIC
+from stepjax.errors import UserError, nearest
+from stepjax.rewards.reward_streams import has_critic, make_text_reward
 from stepjax.rewards.shaping_chain import parse_shaping
-
-READ_BY = {
-    "kl_kind": ("kl",),
-    "kl_target": ("kl",),
-    "per": ("length", "format"),
-    "least": ("length",),
-    "most": ("length",),
-    "token_cost": ("length",),
-    "pattern": ("format",),
-    "function": ("function",),
-}
-"""Options that only some signals read: set for another one, they would be ignored in silence."""
-
-NEEDED = {
-    "format": ("pattern", "a regular expression that each text must match"),
-    "function": ("function", "package.module:function"),
-}
+from stepjax.rewards.signals import SIGNALS
 
 
-def check_stream(name: str, options: StreamOptions, signals: Iterable[str]) -> None:
-    """UserError names the first misfit of the stream `name`."""
-    from stepjax.errors import nearest
+def check_signals(streams: Mapping[str, StreamOptions]) -> None:
+    """UserError names the first stream whose signal does not exist, or whose options do not fit it."""
+    if not streams:
+        raise UserError("config.ppo.streams: name at least one reward stream")
+    for name, options in streams.items():
+        _check_stream(options, f"config.ppo.streams.{name}")
+        make_text_reward(name, options)
 
-    where, signal = f"config.ppo.streams.{name}", options.signal
-    if not signal:
-        raise UserError(f"{where}.signal: names no signal{nearest(signal, signals)}")
-    if signal not in signals:
-        raise UserError(f"{where}.signal: no signal {signal!r}{nearest(signal, signals)}")
-    for field in dataclasses.fields(StreamOptions):
-        readers = READ_BY.get(field.name)
-        if readers and signal not in readers and getattr(options, field.name) != field.default:
-            raise UserError(f"{where}.{field.name}: only signal {' or '.join(readers)} reads it, not {signal}")
-    if signal in NEEDED:
-        field_name, meaning = NEEDED[signal]
-        if not getattr(options, field_name):
-            raise UserError(f"{where}.{field_name}: signal {signal} needs it: {meaning}")
-    if signal == "length":
-        _check_band(options, where)
+
+def _check_stream(options: StreamOptions, where: str) -> None:
+    """UserError names the first misfit of a stream, whose section is `where`."""
+    if not options.signal:
+        raise UserError(f"{where}.signal: names no signal{nearest(options.signal, SIGNALS)}")
+    if options.signal not in SIGNALS:
+        raise UserError(f"{where}.signal: no signal {options.signal!r}{nearest(options.signal, SIGNALS)}")
+    _check_own_options(options, where)
     if options.kl_target and options.weight <= 0:
         raise UserError(f"{where}.weight: kl_target adapts it by factors, so it must start above 0")
-    if options.critic_trunk != "shared" and (options.estimator != "gae" or not options.critic):
-        raise UserError(f"{where}.critic_trunk: the stream has no critic; only estimator gae has one, with critic=True")
+    if options.critic_trunk != "shared" and not has_critic(options):
+        raise UserError(
+            f"{where}.critic_trunk: the stream has no critic; only estimator {' or '.join(WITH_CRITIC)} has one, with "
+            "critic=True"
+        )
     _check_shaping(options, where)
 
 
-def _check_band(options: StreamOptions, where: str) -> None:
-    if not options.least and not options.most:
-        raise UserError(f"{where}: signal length needs a band: set least, most or both, in tokens")
-    if options.most and options.least > options.most:
-        raise UserError(f"{where}.least: {options.least} tokens is above most={options.most}")
+def _check_own_options(options: StreamOptions, where: str) -> None:
+    """Of the options that only some signals read: another one's would be ignored in silence."""
+    signal = SIGNALS[options.signal]
+    for field in dataclasses.fields(StreamOptions):
+        readers = [name for name, row in SIGNALS.items() if field.name in row.options]
+        if readers and options.signal not in readers and getattr(options, field.name) != field.default:
+            raise UserError(f"{where}.{field.name}: only signal {' or '.join(readers)} reads it, not {options.signal}")
+    for name, meaning in signal.needs.items():
+        if not getattr(options, name):
+            raise UserError(f"{where}.{name}: signal {options.signal} needs it: {meaning}")
+    if signal.check is not None:
+        signal.check(options, where)
 
 
 def _check_shaping(options: StreamOptions, where: str) -> None:
     for text in options.shaping:
         parse_shaping(text, f"{where}.shaping")
-    if options.shaping and options.signal == "limit":
-        raise UserError(f"{where}.shaping: signal limit has nothing to shape; its rewards are `good` and `bad`")
-    single = options.signal in ("outcome", "orm", "finish", "kl") or options.per == "response"
+    signal = SIGNALS[options.signal]
+    if options.shaping and not signal.shapeable:
+        raise UserError(
+            f"{where}.shaping: signal {options.signal} has nothing to shape; its rewards are `good` and `bad`"
+        )
     for text in options.shaping:
-        if single and text.partition(":")[0].strip() != "bound":
+        if not signal.place_of(options).of_steps and text.partition(":")[0].strip() != "bound":
             raise UserError(
                 f"{where}.shaping: {text!r} shapes the scores of steps, which signal {options.signal} does not give; "
                 "bound:LOW:HIGH is possible"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stepjax.config import StreamOptions
-from stepjax.errors import UserError
+from stepjax.errors import UserError, nearest
 
 Texts = Sequence[str]
 Rewards = list[np.ndarray]
@@ -23,25 +23,16 @@ Rewards = list[np.ndarray]
 TextReward = Callable[[Texts, Texts, Sequence[Texts]], Rewards]
 
 
-def make_text_reward(name: str, options: StreamOptions) -> TextReward | None:
-    """The text reward of the stream `name`; None where its signal is computed on the device.
+def pattern_reward(options: StreamOptions, where: str) -> TextReward:
+    """`good` for a step (or response) whose stripped text matches `options.pattern`, else `bad`.
 
     Raises:
-      UserError: a pattern that cannot be compiled, a function that cannot be imported.
+      UserError: a pattern that cannot be compiled.
     """
-    where = f"config.ppo.streams.{name}"
-    if options.signal == "format":
-        return _pattern_reward(options, f"{where}.pattern")
-    if options.signal == "function":
-        return _function_reward(options, f"{where}.function")
-    return None
-
-
-def _pattern_reward(options: StreamOptions, where: str) -> TextReward:
     try:
         pattern = re.compile(options.pattern)
     except re.error as error:
-        raise UserError(f"{where}: {options.pattern!r} is no regular expression: {error}") from None
+        raise UserError(f"{where}.pattern: {options.pattern!r} is no regular expression: {error}") from None
 
     def worth(text: str) -> float:
         return options.good if pattern.fullmatch(text.strip()) else options.bad
@@ -66,14 +57,18 @@ def find_function(path: str, where: str) -> Callable[..., Any]:
     except Exception as error:  # a module may raise anything while it is imported
         raise UserError(f"{where}: {module} cannot be imported ({type(error).__name__}: {error})") from error
     if not callable(found):
-        from stepjax.errors import nearest
-
         known = [n for n, value in vars(sys.modules[module]).items() if callable(value) and not n.startswith("_")]
         raise UserError(f"{where}: {module} has no function {name!r}{nearest(name, known) if known else ''}")
     return found
 
 
-def _function_reward(options: StreamOptions, where: str) -> TextReward:
+def function_reward(options: StreamOptions, where: str) -> TextReward:
+    """What the user's function `options.function` returns, checked.
+
+    Raises:
+      UserError: a function that cannot be imported.
+    """
+    where = f"{where}.function"
     function = find_function(options.function, where)
     where = f"{where}: {options.function}"
 
@@ -126,26 +121,3 @@ def read_rewards(found: Any, steps: Sequence[int], where: str) -> Rewards:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def by_token(rewards: Rewards, index: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Puts each reward on a token: of a step on its last one, of a response on the response's last one.
-
-    A step without a token of its own (it began and ended inside of a token of an earlier step) has no place to earn.
-
-    Args:
-      rewards: of B responses.
-      index: int[B, T], the step of each token, −1 outside of responses.
-      end: bool[B, T], the last token of each step.
-
-    Returns:
-      float32[B, T], 0 elsewhere.
-    """
-    placed = np.zeros(index.shape, np.float32)
-    for i, reward in enumerate(rewards):
-        at = np.flatnonzero(end[i])
-        if reward.ndim == 0:
-            placed[i, at[-1:]] = reward
-        elif len(reward):
-            placed[i, at] = reward[np.minimum(index[i, at], len(reward) - 1)]
-    return placed

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from stepjax.config import StreamOptions
+from stepjax.errors import UserError
 from stepjax.rewards.places import last_token
 from stepjax.trajectory import Trajectory
 
@@ -45,3 +47,11 @@ def length_rewards(rows: Trajectory, *, per: str, least: int, most: int, token_c
     whole = rows.finished[:, None] | ~last
     cost = band_cost(jnp.broadcast_to(tokens, at.shape), least=least, most=most, whole=whole)
     return jnp.where(at, -token_cost * cost, 0.0)
+
+
+def check_band(options: StreamOptions, where: str) -> None:
+    """UserError where a stream's options set no band of lengths, or an empty one."""
+    if not options.least and not options.most:
+        raise UserError(f"{where}: signal length needs a band: set least, most or both, in tokens")
+    if options.most and options.least > options.most:
+        raise UserError(f"{where}.least: {options.least} tokens is above most={options.most}")

@@ -1,5 +1,8 @@
 """Where on a response something can be earned: at the ends of its steps, or at its own end."""
 
+import dataclasses
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
@@ -12,12 +15,42 @@ def last_token(rows: Trajectory) -> Bool[Array, "B T"]:
     return mask & (rows.columns == jnp.max(jnp.where(mask, rows.columns, -1), axis=1, keepdims=True))
 
 
+def step_ends(rows: Trajectory) -> Bool[Array, "B T"]:
+    """Last tokens of all steps, the one that a truncation cut off included."""
+    assert rows.steps is not None
+    return rows.steps.end
+
+
 def rated_ends(rows: Trajectory) -> Bool[Array, "B T"]:
     """Last tokens of the steps that may be rated: the step that a truncation cut off is not one of them."""
-    assert rows.steps is not None
-    return rows.steps.end & ~(~rows.finished[:, None] & last_token(rows))
+    return step_ends(rows) & ~(~rows.finished[:, None] & last_token(rows))
 
 
 def rated_response(rows: Trajectory) -> Bool[Array, "B T"]:
     """The last token of each response that ended by itself."""
     return last_token(rows) & rows.finished[:, None]
+
+
+def every_token(rows: Trajectory) -> Bool[Array, "B T"]:
+    """All tokens of the policy's."""
+    return rows.mask
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The tokens on which a signal's scores lie.
+
+    Attributes:
+      tokens: bool[B, T] of a trajectory whose step ids are known.
+      of_steps: there is one a step, so that a shaping can compare a response's steps.
+    """
+
+    tokens: Callable[[Trajectory], Bool[Array, "B T"]]
+    of_steps: bool = False
+
+
+STEPS = Place(step_ends, of_steps=True)
+RATED_STEPS = Place(rated_ends, of_steps=True)
+RESPONSE = Place(last_token)
+RATED_RESPONSE = Place(rated_response)
+EVERY_TOKEN = Place(every_token)

@@ -1,7 +1,7 @@
 """A public process reward model at work: texts in, the class probabilities of every step out, in one compiled program.
 
 It has a tokenizer and a layout of its own, so it is fed with texts: the steps that the policy's splitter found on the
-sampled ids, as text. The scores go back to the policy's steps, each to the last token of its step (`placed`). Public
+sampled ids, as text. The scores go back to the policy's steps, each to the last token of its step (`by_token`). Public
 models know no neutral steps: P(neutral) is 0, and a step's worth P(bad) × `bad` + P(good) × `good` of the stream that
 reads it.
 """
@@ -91,23 +91,3 @@ def _example(reading: Reading) -> Example:
     targets = np.full(len(reading.tokens), -1, np.int32)
     targets[reading.places] = 0
     return Example(reading.tokens, targets)
-
-
-def placed(scores: Sequence[np.ndarray | None], index: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Each step's scores on the policy's last token of the step, 0 elsewhere and for a response without scores.
-
-    A step without a token of its own (it began and ended inside of a token of an earlier step) has no place.
-
-    Args:
-      scores: of B responses, float[S, 3] each, or None.
-      index, end: int[B, T] and bool[B, T], the step of each token and the last token of each step.
-
-    Returns:
-      float32[B, T, 3].
-    """
-    found = np.zeros((*index.shape, CLASSES), np.float32)
-    for i, of_one in enumerate(scores):
-        if of_one is not None and len(of_one):
-            at = np.flatnonzero(end[i])
-            found[i, at] = of_one[np.minimum(index[i, at], len(of_one) - 1)]
-    return found

@@ -1,34 +1,27 @@
-"""Signals: what was earned, on which token. Each turns a scored trajectory into one reward a token."""
+"""Signals: what was earned, on which token. Each turns a scored trajectory into one reward a token.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+A new signal is a function and a row of `SIGNALS`, and a word in the help of `StreamOptions.signal`.
+"""
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from stepjax.config import StreamOptions
 from stepjax.credit.divergence import kl_estimate
-from stepjax.errors import UserError
-from stepjax.rewards.check import check_stream
-from stepjax.rewards.hosted import make_text_reward
-from stepjax.rewards.length import length_rewards
-from stepjax.rewards.places import last_token, rated_ends, rated_response
-from stepjax.rewards.shaping_chain import shape_rewards
+from stepjax.rewards.hosted import function_reward, pattern_reward
+from stepjax.rewards.length import check_band, length_rewards
+from stepjax.rewards.places import (
+    EVERY_TOKEN,
+    RATED_RESPONSE,
+    RATED_STEPS,
+    RESPONSE,
+    STEPS,
+    last_token,
+    rated_ends,
+    rated_response,
+)
+from stepjax.rewards.signal import CORRECT, RATING, HostSignals, Signal
 from stepjax.trajectory import Trajectory
-
-HostSignals = Mapping[str, Array]
-"""What only the host can rate, by name:
-
-  rating: float32[B, T], +1, 0, −1 of the task's exact verifier at step ends, 0 elsewhere.
-  correct: bool[B], whether the graded answer is right.
-  limit_kept: float32[B], +1 where a step limit stated in the prompt was kept, −1 where it was broken, 0 where there is
-    none or a truncation left it open. Only where a stream asks for it.
-  stream/NAME: float32[B, T], the rewards of the stream NAME at step ends, for signals that are rated from texts.
-  text_reward: of these, the one of the stream whose signal reads it.
-"""
-
-Signal = Callable[[Trajectory, HostSignals, StreamOptions], Float[Array, "B T"]]
 
 
 def prm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
@@ -52,14 +45,14 @@ def _worth(rows: Trajectory, options: StreamOptions) -> Float[Array, "B T"]:
 
 def verifier(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """Worth of each step by the task's exact rating, at the step's last token."""
-    rating = host["rating"]
+    rating = host[RATING]
     worth = jnp.where(rating > 0, options.good, jnp.where(rating < 0, options.bad, options.neutral))
     return jnp.where(rated_ends(rows), worth, 0.0)
 
 
 def outcome(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """Worth of the graded answer at the response's last token; a truncated response has no outcome yet."""
-    worth = jnp.where(host["correct"], options.good, options.bad)[:, None]
+    worth = jnp.where(host[CORRECT], options.good, options.bad)[:, None]
     return jnp.where(rated_response(rows), worth, 0.0)
 
 
@@ -96,74 +89,27 @@ def text_reward(rows: Trajectory, host: HostSignals, options: StreamOptions) -> 
 
 
 SIGNALS: dict[str, Signal] = {
-    "prm": prm,
-    "orm": orm,
-    "verifier": verifier,
-    "outcome": outcome,
-    "finish": finish,
-    "kl": kl,
-    "length": length,
-    "limit": limit,
-    "format": text_reward,
-    "function": text_reward,
+    "prm": Signal(prm, RATED_STEPS, learned=True),
+    "orm": Signal(orm, RATED_RESPONSE, learned=True),
+    "verifier": Signal(verifier, RATED_STEPS, host=(RATING,)),
+    "outcome": Signal(outcome, RATED_RESPONSE, host=(CORRECT,)),
+    "finish": Signal(finish, RESPONSE),
+    "kl": Signal(kl, EVERY_TOKEN, options=("kl_kind", "kl_target")),
+    "length": Signal(length, STEPS, RESPONSE, options=("per", "least", "most", "token_cost"), check=check_band),
+    "limit": Signal(limit, RESPONSE, shapeable=False, host=("limit_kept",)),
+    "format": Signal(
+        text_reward,
+        RATED_STEPS,
+        RATED_RESPONSE,
+        options=("per", "pattern"),
+        needs={"pattern": "a regular expression that each text must match"},
+        text_reward=pattern_reward,
+    ),
+    "function": Signal(
+        text_reward,
+        RATED_STEPS,
+        options=("function",),
+        needs={"function": "package.module:function"},
+        text_reward=function_reward,
+    ),
 }
-
-LEARNED = ("prm", "orm")
-"""The signals that read the process reward model."""
-
-
-def reads_prm(options: StreamOptions) -> bool:
-    """Whether a stream needs the process reward model: for its signal, or as its critic."""
-    return options.signal in LEARNED or (
-        options.critic and options.estimator == "gae" and options.critic_trunk == "prm"
-    )
-
-
-def scored(rows: Trajectory, options: StreamOptions) -> Bool[Array, "B T"]:
-    """The tokens that carry a stream's scores, a score of 0 included: what a shaping works on."""
-    if options.signal == "kl":
-        return rows.mask
-    if options.signal in ("limit", "finish"):
-        return last_token(rows)
-    if options.signal == "length":
-        assert rows.steps is not None
-        return rows.steps.end if options.per == "step" else last_token(rows)
-    whole = options.signal in ("outcome", "orm") or (options.signal == "format" and options.per == "response")
-    return rated_response(rows) if whole else rated_ends(rows)
-
-
-def stream_rewards(rows: Trajectory, host: HostSignals, streams: Mapping[str, StreamOptions]) -> Float[Array, "B N T"]:
-    """The rewards of every stream, shaped, in the streams' order."""
-    found = []
-    for name, options in streams.items():
-        own = {**host, "text_reward": host[f"stream/{name}"]} if f"stream/{name}" in host else host
-        rewards = SIGNALS[options.signal](rows, own, options)
-        if options.shaping:
-            rewards = shape_rewards(rewards, scored(rows, options), options.shaping, f"config.ppo.streams.{name}")
-        found.append(rewards)
-    return jnp.stack(found, axis=1)
-
-
-def abstract_host_signals(
-    streams: Mapping[str, StreamOptions], rows: int, width: int, sharding: Any
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of the host signals that these streams read, for B = `rows` and T = `width`."""
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "rating": ((rows, width), jnp.float32),
-        "correct": ((rows,), jnp.bool_),
-    }
-    if any(o.signal == "limit" for o in streams.values()):
-        shapes["limit_kept"] = ((rows,), jnp.float32)
-    shapes |= {
-        f"stream/{n}": ((rows, width), jnp.float32) for n, o in streams.items() if SIGNALS[o.signal] is text_reward
-    }
-    return {name: jax.ShapeDtypeStruct(*leaf, sharding=sharding) for name, leaf in shapes.items()}
-
-
-def check_signals(streams: Mapping[str, StreamOptions]) -> None:
-    """UserError names the first stream whose signal does not exist, or whose options do not fit it."""
-    if not streams:
-        raise UserError("config.ppo.streams: name at least one reward stream")
-    for name, options in streams.items():
-        check_stream(name, options, SIGNALS)
-        make_text_reward(name, options)

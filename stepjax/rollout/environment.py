@@ -8,7 +8,7 @@ would have been sampled, while the other rows go on. Nothing is compiled anew an
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +18,7 @@ from jaxtyping import Array, Bool, Int
 
 from stepjax.errors import UserError
 from stepjax.parallel import RULES
-
-
-class Environment(Protocol):
-    """What may be asked in the middle of a response."""
-
-    call: str  # a response that ends in this text may be a call
-
-    def reply(self, text: str) -> str | None:
-        """What the environment writes after `text`, the response so far; None where that is no call.
-
-        The text is a model's: never execute it, and answer in bounded time.
-        """
-        ...
+from stepjax.tasks.base import Environment
 
 
 class HostTool:

@@ -11,7 +11,8 @@ from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, replicated
 from stepjax.programs import Program, abstract
-from stepjax.rollout.engine import Decoding, generate_in_slots
+from stepjax.rollout.decoding import Decoding
+from stepjax.rollout.engine import generate_in_slots
 from stepjax.rollout.environment import HostTool
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler

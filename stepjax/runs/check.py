@@ -9,7 +9,8 @@ from stepjax.errors import UserError
 from stepjax.learners.ppo import check_groups, make_streams
 from stepjax.models.lora import MODULES
 from stepjax.parallel import batch_devices
-from stepjax.rewards.signals import check_signals
+from stepjax.rewards.check import check_signals
+from stepjax.rewards.reward_streams import has_critic
 from stepjax.runs.profile import profiled_steps
 
 
@@ -105,7 +106,7 @@ def check_public_prm(prm: PRMOptions, streams: Mapping[str, StreamOptions]) -> N
     if prm.path and prm.data:
         raise UserError("config.prm.data: the model of config.prm.path is not trained; leave one of the two out")
     for name, stream in streams.items():
-        if prm.path and stream.critic and stream.estimator == "gae" and stream.critic_trunk == "prm":
+        if prm.path and has_critic(stream) and stream.critic_trunk == "prm":
             raise UserError(
                 f"config.ppo.streams.{name}.critic_trunk: a public process reward model reads tokens of its own and "
                 "cannot be the policy's critic; choose shared or own"

@@ -1,12 +1,16 @@
 """What the host rates of a round's responses, as arrays for the credit program."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from stepjax.config import StreamOptions
-from stepjax.rewards.hosted import by_token, make_text_reward
-from stepjax.runs.responses import Response, limit_kept, ratings_by_token
+from stepjax.rewards.by_token import by_token
+from stepjax.rewards.reward_streams import host_figures, make_text_reward
+from stepjax.runs.responses import Response, exact_ratings, limit_kept
+
+FIGURES: dict[str, Callable[[Response], float]] = {"limit_kept": limit_kept}
+"""Figures of a response that some signals read (`Signal.host`), by name."""
 
 
 class HostRewards:
@@ -15,10 +19,10 @@ class HostRewards:
     def __init__(self, streams: Mapping[str, StreamOptions]):
         made = {name: make_text_reward(name, options) for name, options in streams.items()}
         self.text_rewards = {name: reward for name, reward in made.items() if reward is not None}
-        self.limits = any(options.signal == "limit" for options in streams.values())
+        self.figures = {name: FIGURES[name] for name in host_figures(streams)}
 
     def __call__(self, responses: Sequence[Response], index: np.ndarray, end: np.ndarray) -> dict[str, np.ndarray]:
-        """The host signals of `stepjax.rewards.signals` that these streams read.
+        """The host signals of `stepjax.rewards.signal` that these streams read.
 
         Args:
           responses: of the round (of several processes, this one's), read and rated by the task.
@@ -28,11 +32,11 @@ class HostRewards:
           UserError: a user's function failed, or returned something else than its rewards.
         """
         found = {
-            "rating": ratings_by_token(responses, index, end),
+            "rating": by_token(exact_ratings(responses), index, end),
             "correct": np.array([r.correct for r in responses], bool),
         }
-        if self.limits:
-            found["limit_kept"] = np.array([limit_kept(r) for r in responses], np.float32)
+        for name, figure in self.figures.items():
+            found[name] = np.array([figure(r) for r in responses], np.float32)
         prompts, texts = [r.problem.prompt for r in responses], [r.text for r in responses]
         for name, reward in self.text_rewards.items():
             # A process without a row asks nobody: a user's function need not know of empty lists.

@@ -1,11 +1,9 @@
 """Stage ppo: rollout, score, credit, update, over and over."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import grain
-import jax
 import numpy as np
 
 from stepjax.config import PPOOptions
@@ -15,14 +13,15 @@ from stepjax.distributed.watch import activity
 from stepjax.errors import Stopped
 from stepjax.host_rows import HostRows
 from stepjax.learners.finite import finite_program
-from stepjax.learners.optimizers import State, init_state
+from stepjax.learners.optimizers import State
 from stepjax.learners.ppo import adaptive_weights, value_heads
 from stepjax.models.critics import OWN
 from stepjax.models.definition import Params
 from stepjax.models.trainable import join
 from stepjax.parallel import fetch, only_asked_transfers, put, replicated
-from stepjax.rewards.public_prm import PublicPRM, placed
-from stepjax.rewards.signals import reads_prm
+from stepjax.rewards.by_token import by_token
+from stepjax.rewards.public_prm import CLASSES, PublicPRM
+from stepjax.rewards.reward_streams import reads_prm
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
@@ -30,11 +29,12 @@ from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import Waves, occupancy_of
 from stepjax.runs.profile import Profile
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
-from stepjax.runs.responses import Response, measure, share_responses
+from stepjax.runs.response_figures import measure
+from stepjax.runs.responses import Response, share_responses
 from stepjax.runs.samples import sample_rows
-from stepjax.runs.setup import Run, check_finite, check_state, device_scalar
+from stepjax.runs.setup import Run, check_finite, check_state
 from stepjax.runs.stages import has_stage, stage_params
-from stepjax.runs.throughput import PPORates
+from stepjax.runs.throughput import Clock, PPORates
 from stepjax.tasks.encoding import Prompts, fitting_prompts
 from stepjax.trajectory import Trajectory
 from stepjax.workdir.checkpoints import Checkpoints
@@ -64,12 +64,7 @@ class PPO(PPOPrograms):
         if run.critic is not None:
             given = self._critic_parts(run.critic.shapes)
             params["critic"] = run.critic.sharded_init(run.key("critic"), run.mesh, **given)
-        state: State = {
-            role: init_state(
-                self.trainables[role].split(params[role])[0], self.optimizers[role], self.abstract_state[role], run.mesh
-            )
-            for role in params
-        }
+        state = self.init_roles(params)
         if self.options.kl_target:
             state["kl"] = put(np.float32(self.options.kl), replicated(run.mesh))
         if adaptive := adaptive_weights(self.options.streams):
@@ -104,9 +99,7 @@ class PPO(PPOPrograms):
 
     def sample(self, policy: Params, prompts: Prompts, chosen: np.ndarray, iteration: int) -> Waves:
         """Starts a round's rollout. `chosen`: the prompt of each of the `rows` responses."""
-        # The row number holds the iteration: no two responses of a run share a random key.
-        ids = np.arange(self.rows) + iteration * self.rows
-        return self.round.start(policy, prompts, chosen, self.rollout_key, ids)
+        return self.round.start(policy, prompts, chosen, self.rollout_key, self.row_ids(iteration))
 
     def iterate(
         self,
@@ -114,12 +107,12 @@ class PPO(PPOPrograms):
         prompts: Prompts,
         chosen: np.ndarray,
         iteration: int,
-        clock: "Clock",
+        clock: Clock,
         following: np.ndarray | None = None,
     ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
         """One round. `chosen`: the prompt of each of the `rows` responses; `following`: those of the next round, where
         its rollout is to start before this round's update. Returns the host's figures, too."""
-        run, mesh = self.run, self.run.mesh
+        run = self.run
         policy = self.whole(state, "policy")
         with clock("rollout"):
             waves = self.ahead.pop(iteration, None) or self.sample(policy, prompts, chosen, iteration)
@@ -141,7 +134,7 @@ class PPO(PPOPrograms):
         if self.public is not None:
             with clock("prm"):
                 scores = score_responses(self.public, responses)
-                own_scores = placed([scores[row] for row in self.hosts.mine], index, end)
+                own_scores = by_token([scores[row] for row in self.hosts.mine], index, end, columns=(CLASSES,))
                 scored = with_scores(scored, self.hosts.put(own_scores))
                 unread["prm/left_out"] = self.public.left_out / len(responses)
                 if told := [] if self.told else self.public.told_left_out():
@@ -150,8 +143,7 @@ class PPO(PPOPrograms):
         with clock("update"):
             weights = {f"weight/{name}": weight for name, weight in state.get("weights", {}).items()}
             credited, described = self.credit(scored, self.hosts.put(host) | weights)
-            frozen = [self.frozen] if self.frozen else []
-            state, updated = self.update(state, credited, self.update_key, device_scalar(iteration, mesh), *frozen)
+            state, updated = self.updated(state, credited, self.update_key, iteration, self.frozen)
             figures = fetch({**described, **updated}) | occupancy_of(waves)
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread
@@ -171,20 +163,6 @@ class PPO(PPOPrograms):
 def _agreement(prm: np.ndarray, ratings: np.ndarray, end: np.ndarray) -> float:
     """Share of steps whose likeliest class is the exact one."""
     return float((prm[end].argmax(-1) == ratings[end] + 1).mean()) if end.any() else 0.0
-
-
-class Clock:
-    """Seconds by phase of the current round."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        with jax.profiler.TraceAnnotation(phase):
-            yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
 def prompt_order(run: Run, prompts: Prompts) -> Callable[[int], np.ndarray]:

@@ -1,16 +1,23 @@
 """The programs of a PPO run, built from its surroundings alone: no parameter is read and no device computes."""
 
-from stepjax.learners.optimizers import make_optimizer
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from stepjax.learners.optimizers import State, init_state, make_optimizer
 from stepjax.learners.ppo import credit_program
 from stepjax.learners.score import score_program
 from stepjax.learners.update import abstract_ppo_state, update_program, updates_by_role
+from stepjax.models.definition import Params
 from stepjax.programs import Program
-from stepjax.rewards.signals import check_signals
+from stepjax.rewards.check import check_signals
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores
-from stepjax.runs.responses import ResponseSampler, ppo_sampler
-from stepjax.runs.setup import Run
+from stepjax.runs.response_sampling import ResponseSampler, ppo_sampler
+from stepjax.runs.setup import Run, device_scalar
+from stepjax.trajectory import Trajectory
 
 
 class PPOPrograms:
@@ -67,6 +74,24 @@ class PPOPrograms:
         self.update = update_program(
             options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0], self.trainables
         )
+
+    def init_roles(self, params: Mapping[str, Params]) -> State:
+        """Fresh training states of the roles around all of their parameters."""
+        like, mesh = self.abstract_state, self.run.mesh
+        return {
+            role: init_state(trainable.split(params[role])[0], self.optimizers[role], like[role], mesh)
+            for role, trainable in self.trainables.items()
+        }
+
+    def row_ids(self, number: int) -> np.ndarray:
+        """The numbers that name a round's random keys. They hold the round: no two responses of a run share a key."""
+        return np.arange(self.rows) + number * self.rows
+
+    def updated(
+        self, state: State, rows: Trajectory, key: jax.Array, number: int, frozen: dict[str, Params]
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """The state after the round of this number, and its metrics. `frozen`: what stands still, by role."""
+        return self.update(state, rows, key, device_scalar(number, self.run.mesh), *([frozen] if frozen else []))
 
     @property
     def programs(self) -> tuple[Program, ...]:

@@ -14,7 +14,8 @@ from stepjax.models.definition import Params
 from stepjax.parallel import RULES, batch_devices, batch_sharding, fetch
 from stepjax.programs import Program, abstract
 from stepjax.rollout.record import Occupancy
-from stepjax.runs.responses import Response, ResponseSampler, read_own_responses
+from stepjax.runs.response_sampling import ResponseSampler
+from stepjax.runs.responses import Response, read_own_responses
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts

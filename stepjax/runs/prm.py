@@ -5,38 +5,34 @@ demonstrations and of responses sampled from the SFT policy. After this stage th
 `config.prm.data` names a dataset, its labels are learned instead (`prm_data.py`).
 """
 
-import functools
-
 from stepjax.console.progress import progress, say
 from stepjax.data.packing import Example, PackedBatches
 from stepjax.data.tokenizers import encode
-from stepjax.learners.supervised import prm_sums, reader_sums
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_devices
-from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.prm_data import train_on_records
 from stepjax.runs.prm_labels import labelled_example
-from stepjax.runs.responses import Response, ResponseSampler, ppo_sampler, read_response
+from stepjax.runs.response_sampling import ResponseSampler, ppo_sampler
+from stepjax.runs.responses import Response, read_response
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import stage_params
+from stepjax.runs.stages import prm_start_params, stage_params
 from stepjax.runs.supervised import train
+from stepjax.runs.supervised_programs import prm_programs
 from stepjax.tasks.encoding import fitting_prompts
 
 
 def train_prm(run: Run) -> Params:
     """Trains (or continues, or finds finished) the process reward model; returns its parameters."""
-    run = run.of_stage("prm")
     if run.config.prm.path:
         say(f"PRM: {run.config.prm.path} rates the steps as it is; there is nothing to train")
         return {}
     if run.config.prm.data:
         return train_on_records(run)
+    programs = prm_programs(run)
+    run = programs.run
     options, ppo = run.config.prm, run.config.ppo
     sft = stage_params(run, "sft", run.policy)
-    at_once, devices = run.config.eval.rows, batch_devices(run.mesh)
-    shape = RolloutShape.of_many(4 * at_once, at_once, ppo.prompt_tokens, ppo.max_new_tokens, devices)
-    sampler = ResponseSampler(run, shape, ppo_sampler(ppo))
+    sampler = ResponseSampler.of_many(run, 4 * run.config.eval.rows, ppo_sampler(ppo))
     held_out: list[Response] = []
     classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)
 
@@ -74,11 +70,4 @@ def train_prm(run: Run) -> Params:
             say(f"PRM held-out: {sentence}")
         return {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}
 
-    def initial() -> Params:
-        given: dict[str, Params] = {}
-        if options.from_sft:
-            given = {"language": sft} if options.reader_layers else {"trunk": sft["trunk"]}
-        return run.prm.sharded_init(run.key("prm"), run.mesh, **given)
-
-    sums = functools.partial(reader_sums, lm_loss=options.lm_loss) if options.reader_layers else prm_sums
-    return train(run, "prm", "PRM", run.prm, sums, options, batches=batches, initial=initial, valid=valid)
+    return train(programs, "PRM", batches=batches, initial=lambda: prm_start_params(run, sft), valid=valid)

@@ -1,4 +1,4 @@
-"""A dataset of records for stage prm: divided by problem, its held-out part encoded."""
+"""A dataset of records for stage prm: divided by problem, and encoded to be learned or to be measured on."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ import numpy as np
 
 from stepjax.console.progress import say
 from stepjax.data.dataset import Records, splits
-from stepjax.data.step_encoding import SolutionEncoder, step_targets
+from stepjax.data.packing import Example
+from stepjax.data.step_encoding import SolutionEncoder, labelled, step_targets
 from stepjax.errors import UserError
 from stepjax.runs.prm_held_out import HeldOut
 from stepjax.runs.setup import Run
@@ -50,6 +51,46 @@ class _Chosen(Sequence[Any]):
 
     def __getitem__(self, i: Any) -> Any:
         return self._records[int(self._rows[i])]
+
+
+class Examples:
+    """What a process reward model learns of each record, and what of the records it cannot learn.
+
+    Attributes:
+      losses: how much was left out of the records seen so far, by reason.
+    """
+
+    def __init__(self, run: Run, records: Sequence[Any], encoder: SolutionEncoder):
+        self._options, self._records, self._encoder = run.config.prm, records, encoder
+        self.losses = Counter[str]()
+        self._counted = np.zeros(len(records), bool)  # each record's losses count once
+
+    def __call__(self, i: int) -> Example | None:
+        """Record i as an example; None where it has no label to learn."""
+        options, record, lost = self._options, self._records[i], Counter[str]()
+        encoded, targets = self._encoder(record, lost), step_targets(record, options, lost)
+        if encoded is not None:
+            unread = sum(t is not None and end < 0 for t, end in zip(targets, encoded.ends, strict=True))
+            lost["labels of steps without a token of their own"] += unread
+        if not self._counted[i]:
+            self._counted[i] = True
+            self.losses.update(lost)
+        if encoded is None or all(target is None for target in targets):
+            return None
+        return labelled(encoded, targets, every_token=options.every_token, soft=options.objective != "class")
+
+    def check(self) -> None:
+        """UserError where none of the first records has a label to learn."""
+        if any(self(i) is not None for i in range(min(len(self._records), 1000))):
+            return
+        raise UserError(
+            f"config.prm.data={self._options.data}: none of its first solutions has a label that target "
+            f"{self._options.target} can learn ({'; '.join(self.told()) or 'they have no labels'})"
+        )
+
+    def told(self) -> list[str]:
+        """What was left out, for people."""
+        return [f"{count} {what}" for what, count in sorted(self.losses.items()) if count]
 
 
 def held_out_solutions(run: Run, records: Sequence[Any], encoder: SolutionEncoder) -> list[HeldOut]:

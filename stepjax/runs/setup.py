@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from stepjax.config import Config, LoRAOptions, ModelOptions, default_option, resumable_options
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.distributed.agree import agree
-from stepjax.errors import NonFiniteError, UserError, nearest
+from stepjax.errors import NonFiniteError, UserError
 from stepjax.learners.ppo import value_heads
 from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.backends import choose_attention
@@ -31,6 +31,8 @@ from stepjax.runs.check import check_options
 from stepjax.runs.start import SOURCE, entries_of, open_start, remember
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
+from stepjax.tasks.hooks import TokenizerTexts
+from stepjax.tasks.registry import make_task, task_entry
 from stepjax.workdir.folder import CONFIG, open_workdir
 
 PRM_CLASSES = ("bad", "neutral", "good")
@@ -154,32 +156,6 @@ def decoder_config(
     return DecoderConfig(vocab=vocab, **shape, **changes)
 
 
-def make_task(config: Config) -> Task:
-    """The problem source that the options name."""
-    options = config.task
-    if options.name == "register_chain":
-        from stepjax.tasks.register_chain import RegisterChain
-
-        return RegisterChain(options.register_chain)
-    if options.name == "gsm8k":
-        from stepjax.tasks.gsm8k import GSM8K
-
-        return GSM8K(options.gsm8k)
-    if options.name == "jsonl":
-        from stepjax.tasks.jsonl import JsonlProblems
-
-        fields = dataclasses.asdict(options.jsonl)
-        if options.separator:
-            fields["separator"] = options.separator
-        return JsonlProblems(**fields)
-    if options.name == "labelled":
-        from stepjax.tasks.labelled import LabelledProblems
-
-        return LabelledProblems(config.prm.data, **({"separator": options.separator} if options.separator else {}))
-    known = ("register_chain", "gsm8k", "jsonl", "labelled")
-    raise UserError(f"config.task.name: no task {options.name!r}{nearest(options.name, known)}")
-
-
 def make_tokenizer(config: Config, task: Task, workdir: Path, start: CheckpointFolder | None = None) -> Any:
     """The tokenizer in the work directory, or a new one that is then saved there in Hugging Face format."""
     folder = workdir / "tokenizer"
@@ -191,13 +167,10 @@ def make_tokenizer(config: Config, task: Task, workdir: Path, start: CheckpointF
         tokenizer = load_tokenizer(config.tokenizer.path)
     elif start is not None:
         tokenizer = load_tokenizer(start.path)
-    elif config.task.name == "register_chain":
-        from stepjax.tasks.register_chain import build_tokenizer
-
-        tokenizer = build_tokenizer()
+    elif (own := task_entry(config.task.name).tokenizer) is not None:
+        tokenizer = own()
     else:
-        texts = getattr(task, "texts", lambda: (p.prompt + (p.solution or p.answer) for p in task.problems("train")))
-        tokenizer = train_bpe(texts(), config.tokenizer.vocab)
+        tokenizer = train_bpe(_texts(task), config.tokenizer.vocab)
     if is_main_process():
         partial = folder.with_name("tokenizer.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -207,6 +180,13 @@ def make_tokenizer(config: Config, task: Task, workdir: Path, start: CheckpointF
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
     return tokenizer
+
+
+def _texts(task: Task) -> Iterable[str]:
+    """What a tokenizer is trained on."""
+    if isinstance(task, TokenizerTexts):
+        return task.texts()
+    return (problem.prompt + (problem.solution or problem.answer) for problem in task.problems("train"))
 
 
 def embedding_rows(config: Config, entries: int) -> int:

@@ -3,12 +3,12 @@
 import numpy as np
 
 from stepjax.data.packing import Example, PackedBatches, pack_all
-from stepjax.learners.supervised import sft_sums, valid_program
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import start_params
 from stepjax.runs.supervised import train
+from stepjax.runs.supervised_programs import sft_programs
 from stepjax.tasks.encoding import demonstration
 
 VALID_EXAMPLES = 512
@@ -16,8 +16,8 @@ VALID_EXAMPLES = 512
 
 def train_sft(run: Run) -> Params:
     """Trains (or continues, or finds finished) the policy; returns its parameters."""
-    run = run.of_stage("sft")
-    options = run.config.sft
+    programs = sft_programs(run)
+    run, options = programs.run, run.config.sft
     problems = run.task.problems("train")
 
     def batches() -> PackedBatches:
@@ -30,7 +30,6 @@ def train_sft(run: Run) -> Params:
         return PackedBatches(encode, len(problems), rows=options.rows, width=options.row_tokens, seed=run.config.seed)
 
     held_out = run.task.problems("valid")
-    program = valid_program("sft", sft_sums, run.policy, run.mesh, rows=options.rows, width=options.row_tokens)
     examples = [
         demonstration(run.tokenizer, held_out[i], prompt_loss=options.prompt_loss)
         for i in range(min(len(held_out), VALID_EXAMPLES))
@@ -39,7 +38,7 @@ def train_sft(run: Run) -> Params:
     packed = pack_all(examples, rows=options.rows, width=options.row_tokens)
 
     def valid(params: Params) -> dict[str, float]:
-        found = [fetch(program(params, put(batch, batch_sharding(run.mesh)))) for batch in packed]
+        found = [fetch(programs.valid(params, put(batch, batch_sharding(run.mesh)))) for batch in packed]
         tokens = np.array([f["tokens"] for f in found], np.float64)
         if not tokens.sum():
             return {}
@@ -50,14 +49,4 @@ def train_sft(run: Run) -> Params:
             return start_params(run, run.policy)
         return run.policy.sharded_init(run.key("policy"), run.mesh)
 
-    return train(
-        run,
-        "sft",
-        "SFT",
-        run.policy,
-        sft_sums,
-        options,
-        batches=batches,
-        initial=initial,
-        valid=valid,
-    )
+    return train(programs, "SFT", batches=batches, initial=initial, valid=valid)

@@ -13,7 +13,7 @@ from stepjax.models.peft_adapter import load_adapter
 from stepjax.models.pretrained import pretrained_params
 from stepjax.models.trainable import Trainable, join, without_adapters
 from stepjax.programs import abstract
-from stepjax.rewards.signals import reads_prm
+from stepjax.rewards.reward_streams import reading, reads_prm
 from stepjax.runs.setup import Run
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.folder import CONFIG
@@ -90,6 +90,19 @@ def start_params(run: Run, definition: Definition) -> Params:
     return join(loaded, trainable.init_frozen(run.key("adapters"), run.mesh))
 
 
+def prm_start_params(run: Run, policy: Params | None = None) -> Params:
+    """Fresh parameters of the process reward model, with the SFT policy's own where `prm.from_sft`.
+
+    `policy`: those of the SFT, where they are loaded already.
+    """
+    options = run.config.prm
+    given: dict[str, Params] = {}
+    if options.from_sft:
+        policy = policy or stage_params(run, "sft", run.policy)
+        given = {"language": policy} if options.reader_layers else {"trunk": policy["trunk"]}
+    return run.prm.sharded_init(run.key("prm"), run.mesh, **given)
+
+
 def frozen_params(run: Run, stage: str, definition: Definition) -> Params:
     """The parameters that a stage leaves as they are; {} where there are none.
 
@@ -133,8 +146,8 @@ def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
 
 def check_stages(run: Run, stages: Sequence[str]) -> None:
     """UserError where a stage lacks an earlier one, or where the task cannot serve it."""
-    signals = {name: stream.signal for name, stream in run.config.ppo.streams.items()}
-    learned = any(reads_prm(stream) for stream in run.config.ppo.streams.values())
+    streams = run.config.ppo.streams
+    learned = any(reads_prm(stream) for stream in streams.values())
     needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if learned else ["sft"], "eval": ["sft"]}
     if run.config.eval.kind in NEED_NO_POLICY or (run.config.eval.kind == "prm" and run.config.eval.data):
         needs["eval"] = []
@@ -149,12 +162,12 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     rated = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
     rated = [] if run.config.prm.path else rated
     if "ppo" in stages:
-        rated += [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "verifier"]
-        limits = [f"config.ppo.streams.{name}" for name, signal in signals.items() if signal == "limit"]
+        rated += [f"config.ppo.streams.{name}" for name in reading(streams, "rating")]
+        limits = reading(streams, "limit_kept")
         if limits and run.task.problems("train")[0].step_limit is None:
             raise UserError(
-                f"{limits[0]} needs prompts that state a step limit, which task {run.task.name} does not write here; "
-                "register_chain does with config.task.register_chain.step_limit=True"
+                f"config.ppo.streams.{limits[0]} needs prompts that state a step limit, which task {run.task.name} "
+                "does not write here; register_chain does with config.task.register_chain.step_limit=True"
             )
     if rated and run.task.rate_steps(run.task.problems("train")[0], []) is None:
         raise UserError(f"{rated[0]} needs a verifier of single steps, which task {run.task.name} does not have")

@@ -6,7 +6,10 @@ CPU) have no `rate/mfu`.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import jax
 
 from stepjax.chips import peak_flops
 from stepjax.models.definition import Definition
@@ -14,6 +17,20 @@ from stepjax.models.flops import TRAINING, forward_flops
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
+
+
+class Clock:
+    """Seconds by phase, such as those of a round; a trace names the phases, too."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        with jax.profiler.TraceAnnotation(phase):
+            yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
 def _rates(flops: float, seconds: float, peak: float | None) -> dict[str, float]:

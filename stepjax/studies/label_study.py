@@ -6,7 +6,6 @@ by completers of different strength. All numbers N and both methods share one se
 """
 
 import dataclasses
-import sys
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from stepjax.labels.policy import load_completer
 from stepjax.labels.sources import sampled_records, solutions
 from stepjax.options import parse
 from stepjax.runs.setup import Run, open_run
+from stepjax.studies.entry import run_main
 from stepjax.studies.label_study_chains import chain_study
 from stepjax.studies.label_study_figures import rate, study
 from stepjax.studies.label_study_page import write_page
@@ -64,8 +64,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(f"stepjax: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

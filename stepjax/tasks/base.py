@@ -1,11 +1,10 @@
 """What a task is: problems with known answers, a grader, and (where there is one) an exact verifier of single steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol
 
-PLAIN = "{problem}\n"
-"""What the policy reads where a task has no template of its own."""
+from stepjax.config import Config
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class StepRating:
 
 
 class Task(Protocol):
-    """A problem source with its verifiers.
+    """A problem source with its verifiers: what each task has. What only some have is in `tasks/hooks.py`.
 
     Splits are "train", "valid" and "test"; no two of them share a problem. "valid" may be empty where there are few.
     """
@@ -66,16 +65,34 @@ class Task(Protocol):
         ...
 
 
-@runtime_checkable
-class Templated(Protocol):
-    """A task that puts a problem's text into a template, where `{problem}` stands."""
+@dataclass(frozen=True)
+class TaskEntry:
+    """How a task comes to be: the constant `TASK` of its module (`tasks/registry.py` finds it there).
 
-    template: str
+    Attributes:
+      make: builds the task from the whole config; a UserError names what cannot be read.
+      tokenizer: builds the task's own tokenizer (Hugging Face); None: one is trained on its texts. A plan counts its
+        entries where the task's data are not there, so it is no method of the task.
+    """
+
+    make: Callable[[Config], Task]
+    tokenizer: Callable[[], Any] | None = None
 
 
-def prompt_of(task: Task, problem: str) -> str:
-    """How the policy reads a problem's text; a text that ends in a line end is a prompt already."""
-    if problem.endswith("\n"):
-        return problem
-    template = task.template if isinstance(task, Templated) else PLAIN
-    return template.replace("{problem}", problem)
+class Environment(Protocol):
+    """What may write into a response while it is sampled: its class is the constant `ENVIRONMENT` of its module.
+
+    `stepjax.rollout.environment.HostTool` asks it wherever a row's text ends in `call`. What it writes takes the place
+    of what would have been sampled, and is neither credited nor trained on.
+    """
+
+    call: str
+    """A response that ends in this text may be a call. One character or more; a token must end in its last byte."""
+
+    def reply(self, text: str) -> str | None:
+        """What the environment writes after `text`, the response so far; None where that is no call.
+
+        The text is a model's: never execute it, and answer in bounded time. Rows are asked in any order and at any time
+        of a rollout: keep no state between them. A reply of more than `ppo.reply_tokens` tokens is not given.
+        """
+        ...

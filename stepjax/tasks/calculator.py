@@ -11,7 +11,7 @@ _LONGEST_NOTE = 300  # characters looked back at; `evaluate` reads at most 256
 
 
 class Calculator:
-    """An environment (`stepjax.rollout.environment.Environment`) that evaluates what stands in an open note.
+    """An environment (`stepjax.tasks.base.Environment`) that evaluates what stands in an open note.
 
     Exact where the value has at most six decimals, else rounded to two decimals and two significant digits or more. An
     expression that has no value, or one of over `MOST_DIGITS` digits, gets no reply: the policy goes on by itself.
@@ -28,6 +28,9 @@ class Calculator:
         except ExpressionError:
             return None
         return None if len(value) > MOST_DIGITS else f"{value}>>"
+
+
+ENVIRONMENT = Calculator
 
 
 def written(value: Fraction) -> str:

@@ -10,7 +10,7 @@ from stepjax.answers.arithmetic import NUMBER, ExpressionError, changes_nothing,
 from stepjax.answers.grading import final_answer, grade
 from stepjax.data.jsonl import read_jsonl
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem, StepRating
+from stepjax.tasks.base import Problem, StepRating, TaskEntry
 
 _NOTE = re.compile(r"<<([^<>]*)>>")  # no "<" inside: a run of unclosed marks is then scanned only once
 _VALUE = re.compile(rf"\s*-?(?:{NUMBER})(?:/(?:{NUMBER})|%)?\s*")
@@ -154,6 +154,9 @@ class GSM8K:
     @cached_property
     def _test(self) -> list[Problem]:
         return _read(self.path / "test.jsonl", "test")
+
+
+TASK = TaskEntry(lambda config: GSM8K(config.task.gsm8k))
 
 
 def _judge(step: str) -> StepRating:

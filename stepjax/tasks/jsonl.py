@@ -1,5 +1,6 @@
 """Problems of the user's own: JSONL files with a problem, its final answer and, optionally, a worked solution a row."""
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.answers.grading import final_answer, grade, grade_many, group_answers
+from stepjax.config import Config
 from stepjax.data.jsonl import FieldType, read_jsonl
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem, StepRating
+from stepjax.tasks.base import Problem, StepRating, TaskEntry
 
 _SLOT = "{problem}"
 _VALID_SHARE = 8  # one in so many of the training file's problems belongs to the split valid
@@ -156,6 +158,16 @@ class JsonlProblems:
         if not problems:
             raise UserError(f"{path}: the file holds no problem")
         return problems
+
+
+def _from_options(config: Config) -> JsonlProblems:
+    fields = dataclasses.asdict(config.task.jsonl)
+    if config.task.separator:
+        fields["separator"] = config.task.separator
+    return JsonlProblems(**fields)
+
+
+TASK = TaskEntry(_from_options)
 
 
 def _final(answer: Any) -> str:

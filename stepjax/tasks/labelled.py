@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stepjax.answers.grading import grade
+from stepjax.config import Config
 from stepjax.data.dataset import Records, splits
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem, StepRating
+from stepjax.tasks.base import Problem, StepRating, TaskEntry
 
 _MOST_TEXTS = 20_000
 
@@ -52,6 +53,14 @@ class LabelledProblems:
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
         """None: nothing is known of the steps of a new response."""
         return None
+
+
+def _from_options(config: Config) -> LabelledProblems:
+    separator = {"separator": config.task.separator} if config.task.separator else {}
+    return LabelledProblems(config.prm.data, **separator)
+
+
+TASK = TaskEntry(_from_options)
 
 
 class _Problems(Sequence[Problem]):

@@ -1,8 +1,9 @@
-"""Figures as a JSON file that is there whole or not at all."""
+"""JSON files that are written whole or not at all."""
 
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from stepjax.errors import UserError
 from stepjax.parallel import is_main_process
 
 MEASURES = "measures"
-"""The place in eval.json of evaluations of labels and reward models, beside what the one of policies writes there."""
+"""Key in eval.json of the evaluations of labels and reward models; the other keys are those of the policies."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a file holds; empty where there is none, or it is no object."""
+    """The object that a file holds; empty where there is no file or no object in it."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -25,14 +26,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The same as JSON has it: NumPy's numbers and arrays as Python's, tuples as lists, NaN and infinities as null."""
-    if isinstance(value, dict):
+    """The value in JSON's types: NumPy and JAX scalars as numbers, arrays as lists, NaN and infinities as null."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufU":  # bfloat16 and its kin are none of NumPy's kinds
+        array = array.astype(np.float64)
+    return plain(array.tolist())
 
 
 def write_json(path: Path, found: dict[str, Any]) -> None:

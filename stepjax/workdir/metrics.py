@@ -6,7 +6,6 @@ keys that start with "rate/".
 """
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from io import FileIO
@@ -14,10 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from stepjax.errors import UserError
 from stepjax.parallel import is_main_process
+from stepjax.workdir.json_file import plain
 from stepjax.workdir.tensorboard import EventFile
 
 
@@ -92,22 +90,6 @@ def _stays(line: bytes, stage: str, step: int) -> bool:
     if not isinstance(record, dict) or record.get("stage") != stage:
         return isinstance(record, dict)
     return isinstance(record.get("step"), int) and record["step"] <= step
-
-
-def plain(value: Any) -> Any:
-    """JSON's own types: NumPy and JAX scalars as Python numbers, arrays as lists, NaN and infinities as null."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    array = np.asarray(value)
-    if array.dtype.kind not in "biufU":  # bfloat16 and its kin are none of NumPy's kinds
-        array = array.astype(np.float64)
-    return plain(array.tolist())
 
 
 class Metrics:

@@ -10,6 +10,12 @@ from stepjax.answers import math_worker
 DATA = Path(__file__).parent.parent / "data"
 MATH = [json.loads(line) for line in (DATA / "math" / "math500.jsonl").read_text(encoding="utf-8").split("\n") if line]
 needs_math_verify = pytest.mark.skipif(not math_worker.available(), reason="math_verify is not installed")
+
+
+def equivalent(given: str, expected: str) -> bool:
+    return math_worker.equivalent_many([(given, expected)])[0]
+
+
 HOSTILE = [
     *("9**9**9**9", "9^{9^{9^9}}", "9^9^9^9", "10^{10^{10}}", "1000000000!", "9!!!!!!", r"\binom{10^9}{5\cdot 10^8}"),
     *(r"\sum_{i=1}^{1000000} \frac{1}{i}", r"\int_0^1 e^{x^{x^x}} dx", r"\sin(10^{1000})", "-" * 290 + "5"),

@@ -3,7 +3,7 @@ r"""Final answers: `#### 42`, `\boxed{…}`, what is equal, what is not, and tha
 import time
 
 import pytest
-from answers.graded import HOSTILE, MATH, needs_math_verify
+from answers.graded import HOSTILE, MATH, equivalent, needs_math_verify
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -159,7 +159,7 @@ def test_math_answers_of_other_problems_are_wrong():
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_answers_end_soon_and_are_wrong(text):
-    math_worker.equivalent("x", "y")  # the worker's start is not what is timed here
+    equivalent("x", "y")  # the worker's start is not what is timed here
     for response in (rf"\boxed{{{text}}}", f"#### {text}"):
         started = time.perf_counter()
         verdict = grade(response, "7")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from answers.graded import ANSWERS, HOSTILE, MATH, needs_math_verify
+from answers.graded import ANSWERS, HOSTILE, MATH, equivalent, needs_math_verify
 
 from stepjax.answers import grading, math_worker
 from stepjax.answers.grading import grade, grade_many, group_answers
@@ -18,13 +18,13 @@ from stepjax.answers.grading import grade, grade_many, group_answers
 
 @needs_math_verify
 def test_the_worker_outlives_hostile_questions_and_is_replaced_when_killed():
-    assert math_worker.equivalent("x+1", "1+x")
+    assert equivalent("x+1", "1+x")
     first = math_worker._workers[0]
-    assert not math_worker.equivalent(r"\int_0^1 e^{x^{x^x}} dx", "5")
+    assert not equivalent(r"\int_0^1 e^{x^{x^x}} dx", "5")
     assert math_worker._workers[0] is first
     os.kill(first.process.pid, signal.SIGKILL)
     first.process.wait()
-    assert math_worker.equivalent("x+1", "1+x")
+    assert equivalent("x+1", "1+x")
     assert math_worker._workers[0] is not first
 
 
@@ -66,7 +66,7 @@ def test_several_workers_give_every_question_its_own_verdict_even_where_one_is_k
 def test_workers_and_their_children_end_with_the_caller(tmp_path):
     """Even where it is killed in the middle of a hostile question."""
     code = (
-        "from stepjax.answers import math_worker as w; import os; w.equivalent('x', 'y');"
+        "from stepjax.answers import math_worker as w; w.equivalent_many([('x', 'y')]);"
         "print(w._workers[0].process.pid, flush=True); w.equivalent_many([(r'\\int_0^1 e^{x^{x^x}} dx', 'x')] * 99)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
@@ -98,11 +98,11 @@ def _session(leader: int) -> dict[int, int]:
 
 @needs_math_verify
 def test_closed_workers_start_again():
-    math_worker.equivalent("x", "y")
+    equivalent("x", "y")
     process = math_worker._workers[0].process
     math_worker.close_workers()
     assert process.poll() is not None
-    assert math_worker.equivalent("x+1", "1+x")
+    assert equivalent("x+1", "1+x")
 
 
 @needs_math_verify

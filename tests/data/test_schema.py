@@ -85,3 +85,28 @@ def test_records_of_a_group_have_one_share():
     assert LabelledSolution("x", (), group="g").share() == LabelledSolution("y", (), group="g").share()
     shares = [LabelledSolution(str(i), ()).share() for i in range(2000)]
     assert 0.45 < np.mean(np.array(shares) < 0.5) < 0.55
+
+
+@pytest.mark.parametrize(
+    ("steps", "labels", "place", "at_half"),
+    [
+        (3, {"ratings": (1, -1, 1)}, 1, 1),
+        (3, {"ratings": (1, 0, 1)}, -1, -1),
+        (3, {"ratings": (1, None, -1)}, None, None),
+        (3, {"ratings": (1, None, None), "first_error": 2}, 2, 2),
+        (3, {"values": (0.5, 0.4, 0.9), "kind": "value"}, None, 1),
+        (3, {"ratings": (None, 1, None), "values": (0.9, 0.1, 0.2)}, None, 2),
+        (0, {}, None, None),
+        (0, {"first_error": -1}, -1, -1),
+    ],
+)
+def test_where_the_first_error_is(steps, labels, place, at_half):
+    record = LabelledSolution("p", ("s",) * steps, **labels)
+    assert record.error_at() == place
+    assert record.error_at(0.5) == at_half
+
+
+def test_a_value_counts_as_a_rating_from_the_threshold_on_and_a_rating_goes_first():
+    record = LabelledSolution("p", ("s",) * 4, ratings=(None, None, 0, None), values=(0.5, 0.25, 0.1, None))
+    assert record.ratings_at(0.5) == (1, -1, 0, None)
+    assert record.ratings_at(0.25) == (1, 1, 0, None)

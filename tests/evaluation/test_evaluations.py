@@ -11,7 +11,7 @@ from stepjax.data.schema import LabelledSolution, line
 from stepjax.errors import UserError
 from stepjax.evaluation.labels import label_pair
 from stepjax.evaluation.prm import known_ratings, subset_of
-from stepjax.evaluation.records import first_error_of, is_tuning, match, read_records
+from stepjax.evaluation.records import is_tuning, match, read_records
 from stepjax.evaluation.scorer import p_right, spread
 from stepjax.report.measures import measures
 from stepjax.report.tables import TABLES
@@ -167,10 +167,7 @@ def test_solutions_are_matched_by_id_or_by_text():
         match([LabelledSolution("p", ("s",), id="one-1")], GOLD)
 
 
-def test_where_the_first_error_is():
-    assert [first_error_of(r) for r in GOLD] == [-1, 1, 2]
-    assert first_error_of(solution("1", (1, None, -1))) is None
-    assert first_error_of(solution("1", ())) is None
+def test_values_are_ratings_at_a_threshold():
     assert label_pair(FOUND[3], GOLD[1], 0.5).found == (1, -1, -1)
 
 

@@ -1,36 +1,6 @@
-"""Intervals of shares against published ones, and the table for people."""
+"""The table of policies, for people."""
 
-import pytest
-
-from stepjax.evaluation.policies import show, wilson
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
-    [  # [Newcombe 1998, table I, method 3], then the closed form z² / (n + z²) for none and all
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (1, 29, 0.0061, 0.1718),
-        (0, 20, 0.0, 0.1611),
-        (29, 29, 1 - 3.8416 / 32.8416, 1.0),
-        (0, 1, 0.0, 3.8416 / 4.8416),
-    ],
-)
-def test_wilson_intervals(right, n, low, high):
-    assert wilson(right / n, n) == pytest.approx((low, high), abs=6e-5)
-
-
-def test_no_trial_says_nothing():
-    assert wilson(0.0, 0) == (0.0, 1.0)
-
-
-def test_the_interval_stays_inside_and_shrinks():
-    widths = []
-    for n in (1, 10, 100, 1000):
-        low, high = wilson(1.0, n)
-        assert 0.0 <= low < high <= 1.0
-        widths.append(high - low)
-    assert widths == sorted(widths, reverse=True)
+from stepjax.evaluation.policies import show
 
 
 def test_the_table_shows_what_is_known(monkeypatch):

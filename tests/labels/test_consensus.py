@@ -2,8 +2,10 @@
 
 import pytest
 
-from stepjax.data.schema import LabelledSolution
-from stepjax.labels.consensus import agreement_figures, consensus
+from stepjax.config import LabelOptions
+from stepjax.data.schema import LabelledSolution, line
+from stepjax.errors import UserError
+from stepjax.labels.consensus import agreement_figures, consensus, write_consensus
 
 STEPS = ("a", "b", "c", "d")
 
@@ -42,3 +44,12 @@ def test_disagreement_is_counted():
     by_chance = (4 * 5 + 3 * 2) / 49
     assert figures["kappa_two"] == pytest.approx((6 / 7 - by_chance) / (1 - by_chance))
     assert agreement_figures([])["kept_share"] is None
+
+
+def test_files_that_do_not_match_are_named_by_their_options(tmp_path):
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    first.write_text(line(ONE))
+    second.write_text(line(LabelledSolution("p", STEPS[:2], id="x")))
+    options = LabelOptions(method="consensus", first=str(first), second=str(second))
+    with pytest.raises(UserError, match=r"^config\.label\.first: id 'x' has 4 steps, in config\.label\.second 2$"):
+        write_consensus(options, tmp_path / "out.jsonl")

@@ -3,9 +3,9 @@
 from labels.chains import Script, chain, demonstrations, run_alone, solution, text_of, tokenizer
 
 from stepjax.labels.drive import drive
-from stepjax.labels.intervals import wilson
 from stepjax.labels.monte_carlo import Completions, advances, monte_carlo
 from stepjax.labels.solution import Cost, Request
+from stepjax.measures.intervals import wilson, z_of
 from stepjax.studies.chain_completer import ChainCompleter
 from stepjax.studies.remembered import Remembered
 from stepjax.tasks.base import Problem
@@ -58,7 +58,7 @@ def test_adaptive_sampling_stops_when_the_interval_is_narrow():
     found = run_alone(monte_carlo(one, rule, "soft"), Script(share))
 
     def width(k, total):
-        low, high = wilson(sum(share(one.prefix(k), n) for n in range(total)), total, 0.9)
+        low, high = wilson(sum(share(one.prefix(k), n) for n in range(total)), total, z_of(0.9))
         return high - low
 
     for k, total in ((1, found.completions[0]), (2, found.completions[1])):

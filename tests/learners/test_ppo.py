@@ -33,7 +33,7 @@ def test_credit_is_what_its_equations_say():
     rows, (_, found, metrics) = scored(), credit_of(False)
     mask, weight = np.asarray(rows.mask), np.zeros((B, T))
     for i, (name, o) in enumerate(STREAMS.items()):
-        rewards = np.asarray(SIGNALS[o.signal](jax.tree.map(jnp.asarray, rows), HOST, o), np.float64)
+        rewards = np.asarray(SIGNALS[o.signal].rewards(jax.tree.map(jnp.asarray, rows), HOST, o), np.float64)
         values, bootstrap = (x[:, i] * o.critic for x in (rows.values, rows.bootstrap))
         discount = {"step": 0.0, "response": 1.0, "0.5": 0.5}[o.horizon]
         columns = zip(rewards, values, bootstrap, rows.steps.end, rows.response_length, strict=True)

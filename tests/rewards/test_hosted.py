@@ -7,7 +7,8 @@ import pytest
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
-from stepjax.rewards.hosted import by_token, find_function, make_text_reward, read_rewards
+from stepjax.rewards.hosted import find_function, read_rewards
+from stepjax.rewards.reward_streams import make_text_reward
 
 PROMPTS = ["p", "q", "r"]
 RESPONSES = ["a=1\nb=22\n", "", "no\n"]
@@ -122,17 +123,3 @@ def test_a_function_is_found_in_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [p for p in __import__("sys").path if p])
     assert find_function("my_own_rewards:count", "here")([], [], [[], []]) == [0.0, 0.0]
-
-
-def test_rewards_lie_on_the_last_tokens():
-    index = np.array([[-1, 0, 0, 2, 2, -1], [-1, 0, -1, 1, -1, -1], [-1] * 6, [-1, 0, 0, -1, -1, -1]])
-    end = np.array([[0, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0], [0] * 6, [0, 0, 1, 0, 0, 0]], bool)
-    steps = [np.array(r, np.float32) for r in ([1, 2, 3], [4, 5], [], [])]
-    found = by_token(steps, index, end)
-    wanted = np.zeros((4, 6), np.float32)
-    wanted[0, 2], wanted[0, 4], wanted[1, 1], wanted[1, 3] = 1, 3, 4, 5  # step 1 of row 0 has no token of its own
-    np.testing.assert_array_equal(found, wanted)
-    found = by_token([np.float32(x) for x in (7, 8, 9, 6)], index, end)
-    wanted = np.zeros((4, 6), np.float32)
-    wanted[0, 4], wanted[1, 3], wanted[3, 2] = 7, 8, 6
-    np.testing.assert_array_equal(found, wanted)

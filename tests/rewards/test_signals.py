@@ -9,8 +9,10 @@ import pytest
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
+from stepjax.rewards.check import check_signals
 from stepjax.rewards.places import rated_ends
-from stepjax.rewards.signals import SIGNALS, abstract_host_signals, check_signals, stream_rewards
+from stepjax.rewards.reward_streams import abstract_host_signals, stream_rewards
+from stepjax.rewards.signals import SIGNALS
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
 
@@ -63,7 +65,7 @@ def trajectory(**changes) -> Trajectory:
 
 
 def rewards(signal: str, options: StreamOptions = OPTIONS, **changes) -> np.ndarray:
-    return np.asarray(SIGNALS[signal](trajectory(**changes), HOST, options))
+    return np.asarray(SIGNALS[signal].rewards(trajectory(**changes), HOST, options))
 
 
 def expected(*entries: tuple[int, int, float]) -> np.ndarray:

@@ -16,7 +16,8 @@ import stepjax.models.decoder as decoder
 import stepjax.rollout.prefill as prefilling
 from stepjax.models import Definition, LanguageModel
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
-from stepjax.rollout.engine import Decoding, generate_in_slots
+from stepjax.rollout.decoding import Decoding
+from stepjax.rollout.engine import generate_in_slots
 from stepjax.rollout.sampling import Sampler
 
 SAMPLES = 3

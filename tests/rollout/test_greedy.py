@@ -10,7 +10,8 @@ from models.family_cases import CASES, tokens, write_checkpoint
 from rollout.greedy_cases import GOLDEN, NEW, PROMPTS, continuations
 
 from stepjax.models import load_pretrained
-from stepjax.rollout.engine import Decoding, generate_in_slots
+from stepjax.rollout.decoding import Decoding
+from stepjax.rollout.engine import generate_in_slots
 from stepjax.rollout.sampling import Sampler
 
 WIDTH = max(PROMPTS)

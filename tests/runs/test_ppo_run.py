@@ -9,7 +9,7 @@ import pytest
 from runs.tiny_run import THREE_ROUNDS, TinyRun, arrays, lines, stepjax
 
 from stepjax.programs import Program
-from stepjax.runs.responses import ResponseSampler
+from stepjax.runs.response_sampling import ResponseSampler
 
 MESHES = {"data": (8, 1, 1), "fsdp_tensor": (1, 4, 2)}
 ABSOLUTE = {

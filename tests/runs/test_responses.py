@@ -10,17 +10,12 @@ from models.tiny import policy
 
 from stepjax.config import Config
 from stepjax.parallel import make_mesh
+from stepjax.rewards.by_token import by_token
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
-from stepjax.runs.responses import (
-    Response,
-    ResponseSampler,
-    limit_kept,
-    measure,
-    ratings_by_token,
-    read_response,
-    read_responses,
-)
+from stepjax.runs.response_figures import measure
+from stepjax.runs.response_sampling import ResponseSampler
+from stepjax.runs.responses import Response, exact_ratings, limit_kept, read_response, read_responses
 from stepjax.tasks.base import Problem, StepRating
 from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
@@ -53,7 +48,7 @@ def test_ratings_stand_at_the_ends_of_steps():
         response([], []),
         response(["a", "b"], None),
     ]
-    ratings = ratings_by_token(responses, index, end)
+    ratings = by_token(exact_ratings(responses), index, end)
     assert ratings.dtype == np.float32
     assert ratings.tolist() == [[0, 0, 1, 0, -1], [0, -1, 0, 1, 0], [0, 0, 0, 0, 1], [0] * 5, [0] * 5]
 

@@ -4,18 +4,17 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from labels.chains import Script, text_of
 
-from stepjax.config import Config
+from stepjax.config import Config, PRMOptions
 from stepjax.runs.responses import read_response
 from stepjax.steps import StepSplitter
-from stepjax.studies import continuations, prm_study
-from stepjax.studies.continuations import count_completions, prefix_values
-from stepjax.studies.prm_study import COMPLETIONS, FILE, KINDS, WORLDS, example, label_figures, main
-from stepjax.studies.soft_labels import soft_sums
+from stepjax.studies import prm_study
+from stepjax.studies.prm_study import FILE, main, of_soft_labels
+from stepjax.studies.prm_study_labels import COMPLETIONS, KINDS, encoded, example, label_figures, with_values
+from stepjax.studies.prm_study_measures import WORLDS
 from stepjax.tasks.base import Problem
 from stepjax.tasks.register_chain import RegisterChain, build_tokenizer
 
@@ -25,8 +24,9 @@ RUN = SimpleNamespace(
     tokenizer=TOKENIZER,
     splitter=StepSplitter(TOKENIZER, TASK.separator),
     eos=TOKENIZER.eos_token_id,
-    config=dataclasses.replace(Config(), eval=dataclasses.replace(Config().eval, rows=8)),
+    config=Config(),
 )
+SOFT = PRMOptions(target="value", objective="bce", classes=2)
 PROBLEM = Problem("test/0", "a=7;b=a+5;c=b*3;?c\n", "6")
 
 
@@ -41,76 +41,61 @@ RIGHT = response("b=7+5=2\nb=2\nc=2*3=6\n?6")
 CUT = response("b=7+5=2\nc=2*", finished=False)
 
 
+def valued(responses, *, completions=4, script=None):
+    script = script or Script(lambda prefix, number: "b=7+5=2" in text_of(prefix) and number % 4 < 2)
+    return with_values(RUN, responses, script, completions, enough=1000, label="Values")
+
+
 def test_what_each_kind_of_label_says():
-    n, values = COMPLETIONS, np.array([0.125, 0.0, 0.0])
-    said = {kind: labels(WRONG, values) for kind, labels in KINDS.items()}
+    values = [0.125, 0.0, 0.0]
+    said = {kind: list(labels(WRONG, values)) for kind, labels in KINDS.items()}
     assert said["exact"][0] == 0 and said["exact"][-1] == 0
-    assert said["hard"] == [n, 0, 0], "one lucky completion makes the first step good"
-    assert said["soft"] == [1, 0, 0]
+    assert said["hard"] == [1, 0, 0], "one lucky completion makes the first step good"
+    assert said["soft"] == values
     assert said["value"] == [0, 0, 0]
     assert said["outcome"] == [None, None, 0]
-    right = {kind: labels(RIGHT, np.array([0.5, 0.5, 1.0, 1.0])) for kind, labels in KINDS.items()}
-    assert right["exact"] == [n] * 4, "a neutral step is right"
-    assert right["soft"] == [n // 2, n // 2, n, n] and right["outcome"] == [None, None, None, n]
-    assert KINDS["exact"](CUT, np.zeros(2)) == [n, None], "a step that was cut off is no step"
+    right = {kind: list(labels(RIGHT, [0.5, 0.5, 1.0, 1.0])) for kind, labels in KINDS.items()}
+    assert right["exact"] == [1] * 4, "a neutral step is right"
+    assert right["soft"] == [0.5, 0.5, 1, 1] and right["outcome"] == [None, None, None, 1]
+    assert list(KINDS["exact"](CUT, [0.0] * 2)) == [1, None], "a step that was cut off is no step"
     figures = label_figures([WRONG], [values])
     assert figures["exact"] == {"steps": 3, "same": 1.0} and figures["hard"]["same"] == pytest.approx(2 / 3)
     assert figures["outcome"]["steps"] == 1
 
 
 def test_labels_stand_on_the_last_token_of_their_steps():
-    found = example(RUN, RIGHT, [8, None, 3, 0])
+    (solution,) = valued([RIGHT])
+    found = example(solution, [1.0, None, 0.375, 0.0], SOFT)
     at = np.flatnonzero(found.targets >= 0)
-    assert found.targets[at].tolist() == [8, 3, 0]
     ends = len(RIGHT.prompt) + np.flatnonzero(RUN.splitter.split_host(RIGHT.tokens)[1])
+    assert encoded(solution).ends.tolist() == ends.tolist()
     assert at.tolist() == [ends[0], ends[2], ends[3]]
+    assert found.values[at].tolist() == [1.0, 0.375, 0.0]
+    assert found.targets[at].tolist() == [2, 2, 0], "some completion was right: the language model learns the step"
+    assert found.tokens.tolist() == [*RIGHT.prompt, *RIGHT.tokens]
     assert (found.targets[: len(RIGHT.prompt)] == -2).all() and len(found.targets) == len(found.tokens)
 
 
-def test_values_are_shares_of_right_completions(monkeypatch):
-    asked = []
-
-    class Scripted:
-        """Answers right from the true prefix in two of four completions, never from others."""
-
-        def __init__(self, run, shape, temperature):
-            self.width = shape.prompt_width
-
-        def many(self, params, prompts, rows, key, bar=None):
-            found = []
-            for i, row in enumerate(rows):
-                text = TOKENIZER.decode(prompts.tokens[row])
-                assert len(prompts.tokens[row]) <= self.width
-                asked.append(text)
-                good = "b=7+5=2" in text and i % 4 < 2
-                ids = TOKENIZER.encode("c=2*3=6\n?6" if good else "?9", add_special_tokens=False)
-                found.append(SimpleNamespace(tokens=ids, finished=True))
-            return found
-
-    monkeypatch.setattr(continuations, "ResponseSampler", Scripted)
-    monkeypatch.setattr(continuations, "batch_devices", lambda mesh: 1)
-    monkeypatch.setattr(RUN, "mesh", None, raising=False)
-    some = [WRONG, RIGHT, CUT]
-    values = prefix_values(RUN, {}, some, jax.random.key(0), completions=4)
-    assert [v.tolist() for v in values] == [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 1.0], [0.5, 0.5]]
-    assert count_completions(some, 4) == len(asked) == 4 * (2 + 3 + 2)
-    starts = {text.removeprefix(PROBLEM.prompt) for text in asked}
-    assert "b=7+5=2\nb=2\n" in starts, "a prefix ends with its separator, as the policy would go on"
-    assert "b=7+5=2\nc=2*" in starts, "a cut step goes on where it stands"
-    assert RIGHT.text not in starts, "after the end there is nothing to complete"
+def test_values_are_shares_of_right_completions():
+    script = Script(lambda prefix, number: "b=7+5=2" in text_of(prefix) and number % 4 < 2)
+    found = valued([RIGHT, WRONG, CUT], script=script)  # the order is kept, whichever ends first
+    assert [s.record.values for s in found] == [(0.5, 0.5, 0.5, 1.0), (0.0, 0.0, 0.0), (0.5, 0.5)]
+    assert [s.tokens for s in found] == [tuple(r.tokens) for r in (RIGHT, WRONG, CUT)]
+    assert script.completions == 4 * (3 + 2 + 2), "after the end there is nothing to complete"
 
 
-def test_the_soft_loss_is_a_loops():
-    logits = np.random.default_rng(0).normal(size=(1, 5, 3))
-    targets = np.array([[-2, 3, -1, 8, 0]])
-    batch = {name: jnp.zeros((1, 5), jnp.int32) for name in ("tokens", "positions", "segments")}
-    total, counts = soft_sums(
-        lambda *_: jnp.asarray(logits), batch | {"targets": jnp.asarray(targets)}, parts=8, lm_loss=0
-    )
-    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    expected = sum(-(v * np.log(p[0, t, 2]) + (1 - v) * np.log(p[0, t, 0])) for t, v in ((1, 3 / 8), (3, 1), (4, 0)))
-    assert float(total) == pytest.approx(expected, rel=1e-5)
-    assert int(counts["tokens"]) == 3
+def test_a_response_of_one_step_needs_no_completion_and_keeps_its_place():
+    whole = response("?6")
+    assert [s.record.values for s in valued([RIGHT, whole])] == [(0.5, 0.5, 0.5, 1.0), (1.0,)]
+
+
+def test_models_have_two_classes_whatever_the_base_has():
+    @dataclasses.dataclass(frozen=True)
+    class Some:
+        config: Config
+
+    found = of_soft_labels(Some(dataclasses.replace(Config(), seed=7))).config
+    assert (found.prm.objective, found.prm.classes, found.eval.seed) == ("bce", 2, 7)
 
 
 def study(shift: float) -> dict:
@@ -134,3 +119,23 @@ def test_the_table_has_mean_and_spread_over_seeds(tmp_path, capsys):
     assert "60.0±14.1" in told and all(name in told for name in WORLDS) and "nan" in told
     with pytest.raises(prm_study.UserError, match="--table"):
         main(["--table", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_a_small_study_from_its_command_and_again(tiny, tmp_path, capsys):
+    options = {"prm.samples": 16, "prm.updates": 2, "eval.problems": 2, "eval.pool": 4, "eval.rows": 16}
+    config = tiny.with_options(tmp_path, **options)
+    arguments = [f"--config={config}", f"--config.base={tiny.workdir}", f"--workdir={tmp_path / 'study'}"]
+    main(arguments)
+    found = json.loads((tmp_path / "study" / FILE).read_text())
+    assert set(found["worlds"]) == set(WORLDS) and all(set(w["kinds"]) == set(KINDS) for w in found["worlds"].values())
+    assert found["labels"]["exact"]["same"] == 1.0 and found["completions"]["hard"] % COMPLETIONS == 0
+    for kind in KINDS:
+        figures = found["worlds"]["trained in"]["kinds"][kind]
+        assert figures["values"]["steps"] > 0 and 0 <= figures["values"]["mean_difference"] <= 1
+        confusion = np.array(figures["classes"]["confusion"])
+        assert confusion[:, 1].sum() == 0, "the models have no neutral class"
+    main(arguments)  # the models are trained: they are only measured
+    again = json.loads((tmp_path / "study" / FILE).read_text())
+    assert again["worlds"] == found["worlds"] and again["labels"] == found["labels"]
+    assert "best of 4, min" in capsys.readouterr().out

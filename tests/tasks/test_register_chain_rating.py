@@ -10,8 +10,6 @@ from stepjax.tasks.base import Problem
 from stepjax.tasks.register_chain import (
     RegisterChain,
     RegisterChainConfig,
-    first_error,
-    prefix_correct,
     rate_steps,
 )
 from stepjax.tasks.register_chain.parser import KINDS
@@ -97,14 +95,6 @@ def test_two_digit_values():
     prompt = "a=57;b=a*99;c=a-b;?c\n"
     assert [j.rating for j in rated(prompt, "b=57*99=43\nc=57-43=14\n?14", modulus=100)] == [1, 1, 1]
     assert [j.rating for j in rated(prompt, "b=57*99=43\nc=57-43=114\n?14", modulus=100)] == [1, -1, -1]
-
-
-def test_first_error_and_prefix_labels():
-    step_ratings = rated(CHAIN, "b=7+5=2\nb=2\nc=2*3=5\n!c=2*3=6\n?6")
-    assert first_error(step_ratings) == 2
-    assert prefix_correct(step_ratings) == [True, True, False, False, False]
-    assert first_error(step_ratings[:2]) is None and prefix_correct(step_ratings[:2]) == [True, True]
-    assert first_error([]) is None and prefix_correct([]) == []
 
 
 near_steps = st.one_of(st.text(), st.text("bc=7+5*32!?\n ", max_size=12), st.sampled_from(["b=7+5=2", "c=2*3=6", "?6"]))

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from stepjax.errors import UserError
-from stepjax.workdir.metrics import JsonLines, Metrics, plain
+from stepjax.workdir.json_file import plain
+from stepjax.workdir.metrics import JsonLines, Metrics
 
 
 def lines(path: Path) -> list[dict]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from stepjax.config import DataOptions
 from stepjax.data.readers import benchmarks, math_shepherd, omegaprm, prm800k, solutions
-from stepjax.data.readers.base import Context, Found, Reader, RowError, Tally, first_error_of
+from stepjax.data.readers.base import Context, Found, Reader, RowError, Tally
 from stepjax.data.rows import Bad, data_files, read_rows
-from stepjax.data.schema import LabelledSolution, SchemaError
+from stepjax.data.schema import LabelledSolution, SchemaError, first_error_of
 from stepjax.errors import UserError, nearest
 
 

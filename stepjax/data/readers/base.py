@@ -1,13 +1,13 @@
 """What every reader of a public format shares: its result, its counts, its errors."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stepjax.answers.latex import clean, exact_number
 from stepjax.config import DataOptions
-from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.data.schema import LabelledSolution
 
 
 class RowError(ValueError):
@@ -82,16 +82,6 @@ def _typed(row: Mapping[str, Any], name: str, kind: type, word: str) -> Any:
     if not isinstance(row[name], kind):
         raise RowError(f"field {name!r} must be {word}, not {type(row[name]).__name__}")
     return row[name]
-
-
-def first_error_of(ratings: Sequence[int | None]) -> int | None:
-    """The first bad step; -1 where none is bad; None where a step before it has no rating."""
-    for i, rating in enumerate(ratings):
-        if rating is None:
-            return None
-        if rating < 0:
-            return i
-    return NO_ERROR
 
 
 def is_answer(given: str, answer: str) -> bool | None:

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stepjax.data.readers.base import Context, Found, RowError, entries, first_error_of, text, texts, whole
-from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.data.readers.base import Context, Found, RowError, entries, text, texts, whole
+from stepjax.data.schema import NO_ERROR, LabelledSolution, first_error_of
 
 USELESS = ("redundency", "redundancy", "circular")
 """PRMBench's classes of planted steps that are true but do not advance."""

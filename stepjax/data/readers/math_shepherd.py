@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stepjax.data.readers.base import Context, Found, RowError, text
-from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.data.schema import LabelledSolution, first_error_of
 
 PLACEHOLDER = "ки"
 _FIRST = re.compile(r"Step 1:")
@@ -39,14 +39,13 @@ def read(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
     if rest.strip():
         context.tally.dropped["text after the last placeholder"] += 1
     ending = _ANSWER.search(steps[-1])
-    bad = [i for i, rating in enumerate(ratings) if rating < 0]
     yield Found(
         LabelledSolution(
             problem,
             tuple(step.strip() for step in steps),
             kind="value",
             ratings=tuple(ratings),
-            first_error=bad[0] if bad else NO_ERROR,
+            first_error=first_error_of(ratings),
             answer=ending[1].strip() if ending and ratings[-1] > 0 else "",
             correct=ratings[-1] > 0 if ending else None,
             source="math_shepherd",

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from stepjax.data.readers.base import Context, Found, RowError, entries, first_error_of, is_answer, text, whole
-from stepjax.data.schema import LabelledSolution
+from stepjax.data.readers.base import Context, Found, RowError, entries, is_answer, text, whole
+from stepjax.data.schema import LabelledSolution, first_error_of
 
 REASONS = ("screening", "quality_control", "give_up", "bad_problem", "found_error", "solution", "flagged")
 _FINISHED = ("found_error", "solution", "bad_problem", "give_up")

@@ -79,17 +79,6 @@ def rate_steps(program: Program, steps: Sequence[str], rating: str = "global") -
     return [reader.read(step) for step in steps]
 
 
-def first_error(step_ratings: Sequence[StepRating]) -> int | None:
-    """The index of the first step that is not correct; None where there is none."""
-    return next((k for k, rating in enumerate(step_ratings) if rating.correct is False), None)
-
-
-def prefix_correct(step_ratings: Sequence[StepRating]) -> list[bool]:
-    """For each step, whether it and all before it are correct [Uesato 2022]."""
-    error = first_error(step_ratings)
-    return [error is None or k < error for k in range(len(step_ratings))]
-
-
 class _Reader:
     """What a response has stated so far. Literals are the program's word: no step can change them."""
 

@@ -8,11 +8,11 @@ from typing import overload
 
 from stepjax.config.register_chain import REGISTERS, RegisterChainConfig
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem, StepRating
+from stepjax.tasks.base import Problem, StepRating, TaskEntry
 from stepjax.tasks.register_chain.demonstrations import clean_demonstration, noisy_demonstration
 from stepjax.tasks.register_chain.parser import parse_step, rate_steps
 from stepjax.tasks.register_chain.program import Uniform, evaluate, parse_program, random_statements, render
-from stepjax.tasks.register_chain.tokenizer import ALPHABET
+from stepjax.tasks.register_chain.tokenizer import ALPHABET, build_tokenizer
 
 SPLITS = ("test", "valid", "train")
 _SHARE = 16  # one in so many programs belongs to the test split, one to the valid split, the others to train
@@ -88,6 +88,9 @@ class RegisterChain:
                 wrong = f"{right.rpartition('=')[0]}={(step.value + 1) % self.config.modulus}"
                 return [*steps[:k], wrong, f"!{right}", *steps[k + 1 :]]
         return None
+
+
+TASK = TaskEntry(lambda config: RegisterChain(config.task.register_chain), build_tokenizer)
 
 
 class _Problems(Sequence[Problem]):

@@ -1,0 +1,96 @@
+"""The layers of a decoder: parameters of all of them stacked on a leading axis, and the loop over them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from stepjax.models.attention_context import AttentionContext, LayerKind, layer_kinds
+from stepjax.models.block import Block
+from stepjax.models.config import DecoderConfig
+from stepjax.models.definition import param
+from stepjax.models.lora import add_adapters
+
+REMAT_POLICIES: dict[str, Any] = {
+    "full": None,
+    "dots": jax.checkpoint_policies.dots_saveable,
+    "weight_dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+"""What a layer keeps for its backward pass: nothing, all matrix products, or those with weights alone."""
+
+
+class Layers(nnx.Module):
+    """The transformer blocks: every parameter carries a leading axis of `layers` entries."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        c, n = config, config.layers
+
+        def weight(shape: tuple[int, ...], axes: tuple[str, ...], fan_in: int) -> nnx.Param:
+            init = nnx.initializers.normal(fan_in**-0.5)
+            return param(rngs, (n, *shape), ("layers", *axes), init, c.param_dtype)
+
+        def constant(shape: tuple[int, ...], axes: tuple[str, ...], value: float) -> nnx.Param:
+            return param(rngs, (n, *shape), ("layers", *axes), nnx.initializers.constant(value), c.param_dtype)
+
+        one = 1.0 - c.norm_offset
+        self.attention_norm = constant((c.width,), ("width",), one)
+        self.query = weight((c.width, c.heads, c.head_dim), ("embed", "heads", "head_dim"), c.width)
+        self.key = weight((c.width, c.kv_heads, c.head_dim), ("embed", "kv_heads", "head_dim"), c.width)
+        self.value = weight((c.width, c.kv_heads, c.head_dim), ("embed", "kv_heads", "head_dim"), c.width)
+        self.output = weight((c.heads, c.head_dim, c.width), ("heads", "head_dim", "embed"), c.heads * c.head_dim * 2)
+        if c.qkv_bias:
+            self.query_bias = constant((c.heads, c.head_dim), ("heads", "head_dim"), 0.0)
+            self.key_bias = constant((c.kv_heads, c.head_dim), ("kv_heads", "head_dim"), 0.0)
+            self.value_bias = constant((c.kv_heads, c.head_dim), ("kv_heads", "head_dim"), 0.0)
+        if c.output_bias:
+            self.output_bias = constant((c.width,), ("width",), 0.0)
+        if c.qk_norm:
+            self.query_norm = constant((c.head_dim,), ("head_dim",), one)
+            self.key_norm = constant((c.head_dim,), ("head_dim",), one)
+        if c.post_norms:
+            self.attention_post_norm = constant((c.width,), ("width",), one)
+            self.mlp_post_norm = constant((c.width,), ("width",), one)
+        self.mlp_norm = constant((c.width,), ("width",), one)
+        self.gate = weight((c.width, c.mlp), ("embed", "mlp"), c.width)
+        self.up = weight((c.width, c.mlp), ("embed", "mlp"), c.width)
+        self.down = weight((c.mlp, c.width), ("mlp", "embed"), c.mlp * 2)
+        if c.mlp_bias:
+            self.gate_bias = constant((c.mlp,), ("mlp",), 0.0)
+            self.up_bias = constant((c.mlp,), ("mlp",), 0.0)
+            self.down_bias = constant((c.width,), ("width",), 0.0)
+        add_adapters(self, c.lora, n, rngs)
+
+
+def layer_weights(layers: Layers) -> dict[str, jax.Array]:
+    """The layers' stacked parameters by name."""
+    _, state = nnx.split(layers, nnx.Param)
+    return {str(path[-1]): variable[...] for path, variable in nnx.to_flat_state(state)}
+
+
+def scan_layers(config: DecoderConfig, layers: Layers, step: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> Any:
+    """Runs `step(carry, (weights, index, kind))` over the layers' stacked parameters."""
+    body = jax.checkpoint(step, policy=REMAT_POLICIES[config.remat_policy]) if config.remat else step
+    each = (layer_weights(layers), jnp.arange(config.layers), layer_kinds(config))
+    return jax.lax.scan(body, carry, each, unroll=min(config.unroll, config.layers))[0]
+
+
+def full_pass(
+    config: DecoderConfig,
+    layers: Layers,
+    x: Float[Array, "B T D"],
+    positions: Int[Array, "B T"],
+    segments: Int[Array, "B T"],
+) -> Float[Array, "B T D"]:
+    """The layers over whole rows; segment 0 is padding, tokens see only their own segment."""
+    context = AttentionContext(config, positions, segments)
+
+    def step(x: jax.Array, layer: tuple[dict[str, jax.Array], jax.Array, LayerKind]) -> tuple[jax.Array, None]:
+        weights, _, kind = layer
+        block = Block(config, weights)
+        q, k, v = block.project(x, context.angles(kind))
+        return block.finish(x, context.attend(q, k, v, kind)), None
+
+    return scan_layers(config, layers, step, x)

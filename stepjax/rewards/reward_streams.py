@@ -1,0 +1,86 @@
+"""Reward streams on a trajectory: what each signal earned, shaped, and what the host must rate for it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from stepjax.config import StreamOptions
+from stepjax.credit.estimators import WITH_CRITIC
+from stepjax.rewards.hosted import TextReward
+from stepjax.rewards.shaping_chain import shape_rewards
+from stepjax.rewards.signal import CORRECT, RATING, HostSignals
+from stepjax.rewards.signals import SIGNALS
+from stepjax.trajectory import Trajectory
+
+Streams = Mapping[str, StreamOptions]
+
+
+def has_critic(options: StreamOptions) -> bool:
+    """Whether a value head stands behind a stream: its estimator has use for one and it is wanted."""
+    return options.critic and options.estimator in WITH_CRITIC
+
+
+def is_learned(options: StreamOptions) -> bool:
+    """Whether the process reward model says what a stream earns."""
+    return SIGNALS[options.signal].learned
+
+
+def reads_prm(options: StreamOptions) -> bool:
+    """Whether a stream needs the process reward model: for its signal, or as its critic."""
+    return is_learned(options) or (has_critic(options) and options.critic_trunk == "prm")
+
+
+def reading(streams: Streams, figure: str) -> list[str]:
+    """Names of the streams whose signal reads a figure of the host's."""
+    return [name for name, options in streams.items() if figure in SIGNALS[options.signal].host]
+
+
+def host_figures(streams: Streams) -> list[str]:
+    """Names of the host's figures, one a response, that these streams read beside those that every run has."""
+    asked = [figure for options in streams.values() for figure in SIGNALS[options.signal].host]
+    return [figure for figure in dict.fromkeys(asked) if figure not in (RATING, CORRECT)]
+
+
+def make_text_reward(name: str, options: StreamOptions) -> TextReward | None:
+    """The text reward of the stream `name`; None where its signal is not rated from texts.
+
+    Raises:
+      UserError: its options name nothing that can be made: a pattern that is no regular expression, say.
+    """
+    make = SIGNALS[options.signal].text_reward
+    return None if make is None else make(options, f"config.ppo.streams.{name}")
+
+
+def scored(rows: Trajectory, options: StreamOptions) -> Bool[Array, "B T"]:
+    """The tokens that carry a stream's scores, a score of 0 included: what a shaping works on."""
+    return SIGNALS[options.signal].place_of(options).tokens(rows)
+
+
+def stream_rewards(rows: Trajectory, host: HostSignals, streams: Streams) -> Float[Array, "B N T"]:
+    """The rewards of every stream, shaped, in the streams' order."""
+    found = []
+    for name, options in streams.items():
+        own = {**host, "text_reward": host[f"stream/{name}"]} if f"stream/{name}" in host else host
+        rewards = SIGNALS[options.signal].rewards(rows, own, options)
+        if options.shaping:
+            rewards = shape_rewards(rewards, scored(rows, options), options.shaping, f"config.ppo.streams.{name}")
+        found.append(rewards)
+    return jnp.stack(found, axis=1)
+
+
+def abstract_host_signals(streams: Streams, rows: int, width: int, sharding: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of the host signals that these streams read, for B = `rows` and T = `width`."""
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        RATING: ((rows, width), jnp.float32),
+        CORRECT: ((rows,), jnp.bool_),
+    }
+    shapes |= dict.fromkeys(host_figures(streams), ((rows,), jnp.float32))
+    shapes |= {
+        f"stream/{name}": ((rows, width), jnp.float32)
+        for name, options in streams.items()
+        if SIGNALS[options.signal].text_reward is not None
+    }
+    return {name: jax.ShapeDtypeStruct(*leaf, sharding=sharding) for name, leaf in shapes.items()}

@@ -1,0 +1,46 @@
+"""Exact figures of a set of responses."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from stepjax.runs.responses import Response, limit_kept
+from stepjax.tasks.gsm8k import trivial_calculations
+
+
+def measure(responses: Sequence[Response]) -> dict[str, float]:
+    """Exact figures of a set of responses: accuracy, trace error, step shares, lengths.
+
+    trace_error is the share of right-answered responses with a wrong step [Uesato 2022]; holds the share of steps with
+    a calculation whose calculation holds, calculation the share of steps that have one, trivial the share of calculator
+    notes with a trivial calculation, limit_kept the share of stated step limits that were kept (never by a truncation).
+    """
+    n = max(len(responses), 1)
+    steps = [j for r in responses for j in r.step_ratings or []]
+    figures = {"accuracy": sum(r.correct for r in responses) / n}
+    right = [r for r in responses if r.correct and r.step_ratings]
+    right = [r for r in right if all(j.correct is not None for j in r.step_ratings or [])]
+    if steps and all(j.correct is not None for j in steps):
+        wrong = sum(any(not j.correct for j in r.step_ratings or []) for r in right)
+        figures["trace_error"] = wrong / max(len(right), 1)
+    if steps:
+        for name, rating in (("good", 1), ("neutral", 0), ("bad", -1)):
+            figures[name] = sum(j.rating == rating for j in steps) / len(steps)
+        calculations = [j for j in steps if j.kind == "calculation"]
+        if calculations:
+            figures["holds"] = sum(j.rating > 0 for j in calculations) / len(calculations)
+            figures["calculation"] = len(calculations) / len(steps)
+            notes = [trivial_calculations(step) for r in responses for step in r.steps]
+            figures["trivial"] = sum(trivial for trivial, _ in notes) / max(sum(total for _, total in notes), 1)
+    limited = [r for r in responses if r.problem.step_limit is not None]
+    if limited:
+        figures["limit_kept"] = sum(limit_kept(r) > 0 for r in limited) / len(limited)
+    figures["steps"] = sum(len(r.steps) for r in responses) / n
+    figures["tokens"] = sum(len(r.tokens) for r in responses) / n
+    figures["truncated"] = sum(not r.finished for r in responses) / n
+    figures["repeated"] = sum(_repeats(r.steps) for r in responses) / max(sum(len(r.steps) for r in responses), 1)
+    return figures
+
+
+def _repeats(steps: Sequence[str]) -> int:
+    """Number of steps that repeat an earlier step of the same response word for word."""
+    return sum(count - 1 for count in Counter(s.strip() for s in steps).values())

@@ -1,0 +1,176 @@
+"""Sampling responses: the rollout program of one compiled size, fed with any number of problems."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from stepjax.config import EvalOptions, PPOOptions
+from stepjax.console.progress import progress
+from stepjax.errors import UserError
+from stepjax.models.definition import Params
+from stepjax.parallel import batch_devices, batch_sharding, key_on, only_asked_transfers, put
+from stepjax.programs import Program
+from stepjax.rollout.environment import HostTool
+from stepjax.rollout.generate import RolloutShape, on_device, rollout_program
+from stepjax.rollout.record import Occupancy
+from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.slots import Queue
+from stepjax.runs.responses import Response, read_responses
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import has_stage, no_stage, stage_params
+from stepjax.tasks.encoding import Prompts, fitting_prompts
+from stepjax.tasks.registry import make_environment
+from stepjax.trajectory import Trajectory
+
+
+class ResponseSampler:
+    """The rollout program of one size, and its inputs: problems and random keys.
+
+    Attributes:
+      occupancy: the use of the slots in the last call, on the device; None before the first call.
+    """
+
+    def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler):
+        self.run = run
+        self.shape = shape
+        self.program: Program = rollout_program(
+            run.policy,
+            run.mesh,
+            shape,
+            eos=run.ends,
+            sampler=sampler,
+            tool=environment_tool(run),
+            gather=run.config.mesh.gather_to_decode,
+        )
+        self.occupancy: Occupancy | None = None
+
+    @classmethod
+    def of_many(cls, run: Run, total: int, sampler: Sampler, *, at_once: int = 0) -> "ResponseSampler":
+        """For about `total` responses to prompts of their own, of the length that training allows.
+
+        `at_once`: how many decode together, 0 for `eval.rows`.
+        """
+        ppo, rows = run.config.ppo, at_once or run.config.eval.rows
+        devices = batch_devices(run.mesh)
+        return cls(run, RolloutShape.of_many(total, rows, ppo.prompt_tokens, ppo.max_new_tokens, devices), sampler)
+
+    def __call__(
+        self,
+        params: Any,
+        prompts: Prompts,
+        rows: Sequence[int] | np.ndarray,
+        key: jax.Array,
+        ids: np.ndarray,
+        limits: np.ndarray | None = None,
+    ) -> Trajectory:
+        """A response to each of prompts `rows`, `shape.rows` at most, on the device; the trajectory's other rows are
+        empty. `ids` name the random keys; `limits`: the longest of each response, where it is not `shape.new_tokens`.
+        """
+        inputs = request(prompts, rows, ids, limits, self.shape, batch_devices(self.run.mesh))
+        tokens, lengths, queue = put(inputs, batch_sharding(self.run.mesh))
+        trajectory, self.occupancy = self.program(params, tokens, lengths, key, queue)
+        return trajectory
+
+    def many(
+        self, params: Any, prompts: Prompts, rows: Sequence[int], key: jax.Array, bar: Any = None
+    ) -> list[Response]:
+        """A rated response to each of any number of prompts, in batches; row i uses random key i."""
+        found: list[Response] = []
+        size = self.shape.rows
+        for first in range(0, len(rows), size):
+            chosen = list(rows[first : first + size])
+            trajectory = self(params, prompts, chosen, key, np.arange(first, first + len(chosen)))
+            problems = [prompts.problems[r] for r in chosen + [chosen[-1]] * (size - len(chosen))]
+            found += read_responses(self.run, problems, trajectory)[: len(chosen)]
+            if bar is not None:
+                bar.advance(len(chosen))
+        return found
+
+
+def request(
+    prompts: Prompts,
+    rows: Sequence[int] | np.ndarray,
+    ids: np.ndarray,
+    limits: np.ndarray | None,
+    shape: RolloutShape,
+    devices: int,
+) -> tuple[np.ndarray, np.ndarray, Queue]:
+    """Input of the rollout program: each device's prompts once, short ones first, and the rows to sample."""
+    each, count = on_device(shape, devices), len(rows)
+    if count > shape.rows:
+        raise ValueError(f"{count} rows, but the rollout is compiled for {shape.rows}")
+    tokens = np.zeros((devices * each.prompts, shape.prompt_width), np.int32)
+    lengths = np.zeros(devices * each.prompts, np.int32)
+    place_of, numbers, longest = (np.zeros(shape.rows, np.int32) for _ in range(3))
+    numbers[:count] = ids
+    longest[:count] = shape.new_tokens if limits is None else limits
+    for device in range(devices):
+        own = slice(device * each.rows, min((device + 1) * each.rows, count))
+        different = sorted(set(np.asarray(rows[own]).tolist()), key=lambda r: (len(prompts.tokens[r]), r))
+        if not different:
+            continue
+        at = device * each.prompts + np.arange(len(different))
+        tokens[at], lengths[at] = prompts.batch(different, shape.prompt_width)
+        place = {row: i for i, row in enumerate(different)}
+        place_of[own] = [place[row] for row in np.asarray(rows[own]).tolist()]
+    queue = Queue(place_of, numbers, longest)  # type: ignore[arg-type]
+    return tokens, lengths, queue
+
+
+def ppo_sampler(options: PPOOptions) -> Sampler:
+    """How responses are sampled in training."""
+    return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
+
+
+def eval_sampler(options: EvalOptions) -> Sampler:
+    """How responses are sampled in evaluation."""
+    return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
+
+
+def environment_tool(run: Run) -> HostTool | None:
+    """The environment that the config names, in tokens."""
+    options = run.config.ppo
+    if not options.environment:
+        return None
+    environment = make_environment(options.environment)
+    return HostTool(environment, run.tokenizer, run.splitter.token_bytes, options.reply_tokens)
+
+
+def first_prompts(run: Run, split: str, count: int) -> Prompts:
+    """The first `count` problems of a split (all, where it has fewer), but those wider than `ppo.prompt_tokens`."""
+    problems = run.task.problems(split)
+    chosen = [problems[i] for i in range(min(count, len(problems)))]
+    where = "config.ppo.prompt_tokens"
+    return fitting_prompts(run.tokenizer, chosen, width=run.config.ppo.prompt_tokens, where=where)
+
+
+def sample_each(
+    run: Run,
+    params: Params,
+    prompts: Prompts,
+    sampler: Sampler,
+    key: jax.Array,
+    *,
+    each: int,
+    at_once: int = 0,
+    label: str = "Responses",
+) -> list[Response]:
+    """`each` responses to every prompt, those of a prompt together; `at_once`: as in `ResponseSampler.of_many`."""
+    rows = [i for i in range(len(prompts.problems)) for _ in range(each)]
+    many = ResponseSampler.of_many(run, len(rows), sampler, at_once=at_once)
+    with progress(label, len(rows), label.lower()) as bar, only_asked_transfers():
+        return many.many(params, prompts, rows, key, bar)
+
+
+def sample_problems(run: Run, stage: str, *, each: int) -> list[Response]:
+    """`each` responses of a stage's policy to every problem that `eval.problems` and `eval.split` choose."""
+    options = run.config.eval
+    if not has_stage(run, stage):
+        raise no_stage(run, stage)
+    if each > 1 and options.temperature == 0:
+        raise UserError("config.eval.temperature: at 0 all responses to a problem are the same; raise it")
+    prompts = first_prompts(run, options.split, options.problems)
+    params = stage_params(run, stage, run.policy, *(("policy",) if stage == "ppo" else ()))
+    return sample_each(run, params, prompts, eval_sampler(options), key_on(run.mesh, options.seed), each=each)

@@ -1,0 +1,82 @@
+"""What only some tasks can do: a method more, which is asked for by `isinstance`.
+
+A task has a hook by having its method; it need not name the class. Each docstring says what serves where a task has
+none.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+from stepjax.tasks.base import Problem, Task
+
+PLAIN = "{problem}\n"
+"""What the policy reads where a task has no template of its own."""
+
+
+@runtime_checkable
+class Templated(Protocol):
+    """Puts a problem's text into a template, where `{problem}` stands. Without it: `PLAIN`."""
+
+    template: str
+
+
+@runtime_checkable
+class GradesMany(Protocol):
+    """Grades a batch at once, where that is faster. Without it: `Task.grade`, one response after the other."""
+
+    def grade_many(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[bool]:
+        """`grade` of each response to the problem beside it, in order."""
+        ...
+
+
+@runtime_checkable
+class GroupsAnswers(Protocol):
+    """Knows which answers are the same, for votes. Without it: `stepjax.answers.grading.group_answers`."""
+
+    def group_answers(self, responses: Sequence[str]) -> list[int]:
+        """A number each response to one problem: equal for the same final answer, −1 where there is none."""
+        ...
+
+
+@runtime_checkable
+class TokenizerTexts(Protocol):
+    """Chooses what a tokenizer is trained on. Without it: prompts and solutions (or answers) of the split train."""
+
+    def texts(self) -> Iterable[str]:
+        """The texts, each whole."""
+        ...
+
+
+@runtime_checkable
+class WritesSolutions(Protocol):
+    """Can solve its problems. Without it, the battery of hacks edits demonstrations alone."""
+
+    def clean_solution(self, problem: Problem) -> str:
+        """A right response as short as can be, every step of which is right."""
+        ...
+
+
+@runtime_checkable
+class WritesNeutralSteps(Protocol):
+    """Can pad a solution. Without it, the battery of hacks pads with sentences of the problem."""
+
+    def neutral_steps(self, problem: Problem) -> list[str]:
+        """Steps that are true and useless, without separators; any number, none too."""
+        ...
+
+
+@runtime_checkable
+class BreaksSteps(Protocol):
+    """Can put an error and its repair into a solution. Without it, the battery of hacks changes a calculator note."""
+
+    def break_and_fix(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
+        """The steps with one made wrong and then taken back; None where none can be."""
+        ...
+
+
+def prompt_of(task: Task, problem: str) -> str:
+    """How the policy reads a problem's text; a text that ends in a line end is a prompt already."""
+    if problem.endswith("\n"):
+        return problem
+    template = task.template if isinstance(task, Templated) else PLAIN
+    return template.replace("{problem}", problem)

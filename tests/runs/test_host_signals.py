@@ -1,0 +1,43 @@
+"""What the host rates for the streams of a run: no more than their signals read, each figure in its shape."""
+
+import numpy as np
+
+from stepjax.config import StreamOptions
+from stepjax.rewards.reward_streams import abstract_host_signals, host_figures
+from stepjax.rewards.signals import SIGNALS
+from stepjax.runs.host_signals import FIGURES, HostRewards
+from stepjax.runs.responses import Response
+from stepjax.tasks.base import Problem, StepRating
+
+INDEX = np.array([[-1, 0, 0, 1], [-1, 0, -1, -1]])
+END = np.array([[0, 0, 1, 1], [0, 1, 0, 0]], bool)
+LIMITED, GOOD = Problem("test/0", "p", "1", step_limit=1), StepRating(1, True)
+RESPONSES = [
+    Response(LIMITED, [5], [7, 7, 7], "a\nb", ["a", "b"], True, True, [GOOD, StepRating(-1, False)]),
+    Response(LIMITED, [5], [7], "a", ["a"], True, False, [GOOD]),
+]
+
+
+def rated(**signals: dict) -> dict[str, np.ndarray]:
+    streams = {name: StreamOptions(**options) for name, options in signals.items()}
+    found = HostRewards(streams)(RESPONSES, INDEX, END)
+    like = abstract_host_signals(streams, *INDEX.shape, None)
+    assert {k: (v.shape, v.dtype) for k, v in found.items()} == {k: (v.shape, v.dtype) for k, v in like.items()}
+    return found
+
+
+def test_every_run_knows_ratings_and_answers():
+    found = rated(a={"signal": "kl"})
+    assert set(found) == {"rating", "correct"}
+    assert found["rating"].tolist() == [[0, 0, 1, -1], [0, 1, 0, 0]] and found["correct"].tolist() == [True, False]
+
+
+def test_figures_and_texts_are_rated_where_a_stream_asks():
+    found = rated(a={"signal": "limit"}, b={"signal": "format", "pattern": "a", "good": 2.0}, c={"signal": "limit"})
+    assert found["limit_kept"].tolist() == [-1, 1]
+    assert found["stream/b"].tolist() == [[0, 0, 2, -1], [0, 2, 0, 0]]
+
+
+def test_every_figure_that_a_signal_names_is_rated():
+    streams = {name: StreamOptions(signal=name) for name in SIGNALS}
+    assert set(host_figures(streams)) == set(FIGURES)
