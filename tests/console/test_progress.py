@@ -88,7 +88,10 @@ def test_a_terminal_gets_a_bar_that_moves(monkeypatch: pytest.MonkeyPatch) -> No
     stream = Stream(terminal=True)
     with progress("SFT", 4, stream=stream) as bar:
         for loss in (3.0, 2.0, 1.0, 0.5):
-            time.sleep(0.15)
+            drawn, until = stream.getvalue(), time.monotonic() + 10
+            while stream.getvalue() == drawn:
+                assert time.monotonic() < until, "nothing was drawn"
+                time.sleep(0.01)
             bar.advance(loss=loss)
     text = stream.getvalue()
     assert "━" in text and "\x1b[2K" in text and "4/4 updates" in text and "loss 0.500" in text

@@ -4,7 +4,6 @@ import http.server
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -13,26 +12,31 @@ from stepjax.distributed.notices import on_google_cloud, read_notice, sigterm, w
 
 def test_sigterm_is_heard_by_a_thread_and_the_old_handler_comes_back():
     before = signal.getsignal(signal.SIGTERM)
-    asked = []
-    with sigterm(asked.append):
+    asked, heard = [], threading.Event()
+    with sigterm(lambda reason: (asked.append(reason), heard.set())):
         os.kill(os.getpid(), signal.SIGTERM)
-        end = time.monotonic() + 5
-        while not asked and time.monotonic() < end:
-            time.sleep(0.01)
+        assert heard.wait(5)
     assert asked == ["SIGTERM"]
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_other_signals_are_left_alone():
-    asked, caught = [], []
+    asked, caught, heard = [], [], threading.Event()
+
+    def ask(reason):
+        asked.append(reason)
+        heard.set()
+
     old = signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))
     try:
-        with sigterm(asked.append):
+        with sigterm(ask):
             os.kill(os.getpid(), signal.SIGUSR1)
-            time.sleep(0.1)
+            assert caught
+            os.kill(os.getpid(), signal.SIGTERM)  # what is heard comes in order
+            assert heard.wait(5)
     finally:
         signal.signal(signal.SIGUSR1, old)
-    assert caught and not asked
+    assert len(caught) == 1 and asked == ["SIGTERM"]
 
 
 def test_in_another_thread_nothing_is_changed():

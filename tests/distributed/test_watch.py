@@ -57,10 +57,11 @@ def peer(service, beat=1, **values):
     service.values[f"{FOLDER}1"] = json.dumps(known | {"beat": beat} | values)
 
 
-def living(service, seconds, **values):
+def living(service, seconds, until=lambda: False, **values):
+    """Process 1 gives signs of life, for so long or until a condition holds."""
     end = time.monotonic() + seconds
     beat = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end and not until():
         beat += 1
         peer(service, beat, **values)
         time.sleep(0.02)
@@ -107,7 +108,7 @@ def test_a_straggler_is_named(watched):
     service, ended, _, make = watched
     make(timeout=5, stall=0.6)
     with activity.wait():
-        living(service, 1.5, waiting=False, since=2.0)
+        living(service, 5, ended.event.is_set, waiting=False, since=2.0)
     assert ended.calls and ended.calls[0][0] == LOST
     assert ended.calls[0][1] == "process 1 (pid 7 on b) has kept the others waiting for 2 s, at PPO round 3"
 
@@ -123,15 +124,14 @@ def test_a_device_that_hangs_is_told_as_such(watched):
     service, ended, _, make = watched
     make(timeout=5, stall=0.5)
     with activity.wait():
-        living(service, 1.2, waiting=True, since=2.0)
+        living(service, 5, ended.event.is_set, waiting=True, since=2.0)
     assert "a device or a link hangs" in ended.calls[0][1]
 
 
 def test_a_lost_service_is_the_loss_of_process_0(watched):
     service, ended, _, make = watched
     make(timeout=20)
-    peer(service)
-    time.sleep(0.3)
+    living(service, 5, lambda: f"{FOLDER}0" in service.values)
     service.broken = True
     assert ended.event.wait(5)
     assert ended.calls[0][0] == LOST
@@ -155,6 +155,6 @@ def test_a_request_to_stop_comes_from_another_process(watched):
     with stop.region(4):
         living(service, 0.3)
         assert not stop.at(5)
-        living(service, 1.2, stop="SIGTERM", step=7)
+        living(service, 5, lambda: stop.reason is not None, stop="SIGTERM", step=7)
         assert stop.reason == "process 1: SIGTERM"
         assert not stop.at(6) and stop.at(7), "the latest of both processes' steps"

@@ -6,10 +6,12 @@ import functools
 import jax
 import numpy as np
 import pytest
-from learners.test_ppo import HOST, MESHES, OPTIMIZERS, OPTIONS, P, T, credit_program, mesh, scored, update_program
+from learners.ppo_case import HOST, MESHES, OPTIMIZERS, OPTIONS, P, T, mesh, scored
 from models.tiny import policy, policy_params, scorer, scorer_params
 
 from stepjax.learners.optimizers import abstract_state, init_state
+from stepjax.learners.ppo import credit_program
+from stepjax.learners.update import update_program
 from stepjax.parallel import batch_sharding, fetch, put, replicated
 from stepjax.programs import abstract
 from stepjax.runs.setup import device_scalar

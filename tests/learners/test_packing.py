@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learners.padded import token_values
-from learners.test_ppo import MESHES, OPTIONS, B, T, credit_of, mesh, scored
+from learners.ppo_case import MESHES, OPTIONS, B, T, credit_of, mesh, scored
 from learners.test_update import update
 from models.tiny import policy, policy_params, reader, reader_params, scorer, scorer_params
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learners.test_ppo import (
+from learners.ppo_case import (
     MESHES,
     OPTIMIZERS,
     OPTIONS,

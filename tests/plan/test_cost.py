@@ -257,3 +257,18 @@ def test_an_unrolled_loop_turns_less_often():
     )
     # `counter < 5` by steps of 2: three turns, in each of the outer loop's three.
     assert module_cost(parse(text), unknown_trips=7).flops == (3 * 3 + 7) * 2 * 8 * 16 * 16
+
+
+def test_a_loops_comparison_may_stand_in_a_fusion():
+    fused = """%compared (y: s32[], z: s32[]) -> pred[] {
+  %y = s32[] parameter(0)
+  %z = s32[] parameter(1)
+  ROOT %lt = pred[] compare(%y, %z), direction=LT
+}
+
+%small ("""
+    text = NESTED.replace("%small (", fused, 1).replace(
+        "compare(%j, %n), direction=LT", "fusion(%j, %n), calls=%compared"
+    )
+    assert "fusion(%j" in text
+    assert module_cost(parse(text), unknown_trips=7).flops == module_cost(parse(NESTED), unknown_trips=7).flops

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs.tiny_run import TinyRun, arrays, lines, stepjax
+from runs.tiny_run import THREE_ROUNDS, TinyRun, arrays, lines, stepjax
 
 from stepjax.programs import Program
 from stepjax.runs.response_sampling import ResponseSampler
 
-MESHES = {"one": (1, 1, 1), "data": (8, 1, 1), "fsdp_tensor": (1, 4, 2)}
+MESHES = {"data": (8, 1, 1), "fsdp_tensor": (1, 4, 2)}
 ABSOLUTE = {
     "explained_variance": 1e-4, "mismatch": 1e-5, "hack": 1e-5, "advantage_mean": 1e-5, "advantage_corr": 1e-4,
 }  # fmt: skip
@@ -20,13 +20,13 @@ learned reward minus the exact one is a difference of near numbers, and the mean
 
 
 @pytest.fixture(scope="module")
-def by_mesh(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def by_mesh(tiny: TinyRun, three_rounds: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Three PPO iterations on each mesh, from the same supervised policy and reward model."""
-    found = {}
+    found = {"one": three_rounds}
     for name, sizes in MESHES.items():
         workdir = tiny.copy(tmp_path_factory.mktemp("mesh") / name, without=("ppo",))
         axes = [f"--config.mesh.{axis}={size}" for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)]
-        assert stepjax("ppo", tiny.config, workdir, "--config.ppo.iterations=3", *axes) == 0
+        assert stepjax("ppo", tiny.config, workdir, *THREE_ROUNDS, *axes) == 0
         found[name] = workdir
     return found
 

@@ -6,36 +6,22 @@ import shutil
 from pathlib import Path
 
 import pytest
-from runs.tiny_run import TinyRun, assert_same_run, lines, stepjax
+from runs.tiny_run import THREE_ROUNDS, TinyRun, assert_same_run, lines, stepjax
 
 from stepjax.options import parse
-
-BASE = ("--config.ppo.iterations=3", "--config.ppo.checkpoint_every=3")
-
-
-def ppo(tiny: TinyRun, workdir: Path, *options: str) -> list[dict]:
-    if not workdir.exists():
-        tiny.copy(workdir, without=("ppo",))
-    assert stepjax("ppo", tiny.config, workdir, *options) == 0
-    return lines(workdir, "ppo")
-
-
-@pytest.fixture(scope="module")
-def plain(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return ppo(tiny, tmp_path_factory.mktemp("waves") / "plain", *BASE)
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        ("--config.ppo.waves=2", "--config.mesh.data=4"),
-        ("--config.ppo.slots=3", "--config.ppo.prefill_rows=4", "--config.ppo.waves=2"),
+        ("--config.ppo.waves=2", "--config.ppo.slots=4", "--config.ppo.prefill_rows=4", "--config.mesh.data=4"),
         ("--config.ppo.slots=8", "--config.mesh.data=8", "--config.ppo.micro_tokens=1", "--config.ppo.row_tokens=200"),
     ],
 )
-def test_waves_slots_and_packing_change_no_number(tiny, plain, tmp_path, options):
-    found = ppo(tiny, tmp_path / "run", *BASE, *options)
-    for ours, theirs in zip(plain, found, strict=True):
+def test_waves_slots_and_packing_change_no_number(tiny, three_rounds, tmp_path, options):
+    workdir = tiny.copy(tmp_path / "run", without=("ppo",))
+    assert stepjax("ppo", tiny.config, workdir, *THREE_ROUNDS, *options) == 0
+    for ours, theirs in zip(lines(three_rounds, "ppo"), lines(workdir, "ppo"), strict=True):
         for name in ("true/accuracy", "length/tokens", "kl/reference", "policy/loss", "grad_norm/policy", "entropy"):
             assert theirs[name] == pytest.approx(ours[name], rel=1e-3, abs=1e-6), name
         assert theirs["rollout/occupancy"] > 0.9 and theirs["rollout/steps"] > 0
@@ -51,7 +37,7 @@ def stale(tiny: TinyRun, folder: Path) -> tuple[Path, Path]:
     return config, workdir
 
 
-def test_stale_rollouts_are_weighted_and_a_continued_run_is_the_whole_one(tiny, plain, tmp_path):
+def test_stale_rollouts_are_weighted_and_a_continued_run_is_the_whole_one(tiny, tmp_path):
     config, whole = stale(tiny, tmp_path / "stale")
     assert stepjax("ppo", config, whole) == 0
     found = lines(whole, "ppo")

@@ -1,6 +1,7 @@
 """A whole run in seconds: a config file of some ten thousand parameters, and what its work directory holds."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
@@ -62,6 +63,8 @@ OPTIONS: dict[str, Any] = {
     "eval.rows": 16,
 }
 """Everything on one device; a supervised policy that is right now and then, so that PPO's rewards differ."""
+
+THREE_ROUNDS = ("--config.ppo.iterations=3", "--config.ppo.checkpoint_every=3")
 
 STREAMS = """{
         "process": stream(signal="prm", horizon="step"),
@@ -178,10 +181,23 @@ class TinyRun:
         return write_config(folder / "changed.py", {**OPTIONS, **changes})
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that pytest's processes have in common; the first that needs it makes it, and the others wait."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with open(folder / ".made", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not os.fstat(file.fileno()).st_size:
+            make(folder)
+            file.write("made")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Programs compiled in one test are read from a cache in the next, in other processes too."""
-    folder = tmp_path_factory.mktemp("compiled")
+    folder = made_once(tmp_path_factory, "compiled", lambda folder: None)
     changes = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -201,7 +217,20 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tiny(tmp_path_factory: pytest.TempPathFactory, compiled_once: Path) -> TinyRun:
     """A finished quickstart in miniature."""
     os.environ["STEPJAX_QUIET"] = "1"
-    folder = tmp_path_factory.mktemp("tiny")
-    run = TinyRun(write_config(folder / "tiny.py"), folder / "run")
-    assert stepjax("quickstart", run.config, run.workdir) == 0
-    return run
+
+    def train(folder: Path) -> None:
+        assert stepjax("quickstart", write_config(folder / "tiny.py"), folder / "run") == 0
+
+    folder = made_once(tmp_path_factory, "tiny", train)
+    return TinyRun(folder / "tiny.py", folder / "run")
+
+
+@pytest.fixture(scope="session")
+def three_rounds(tmp_path_factory: pytest.TempPathFactory, tiny: TinyRun) -> Path:
+    """The tiny run with a PPO of three rounds, its last checkpoint after them."""
+
+    def train(folder: Path) -> None:
+        workdir = tiny.copy(folder / "run", without=("ppo",))
+        assert stepjax("ppo", tiny.config, workdir, *THREE_ROUNDS) == 0
+
+    return made_once(tmp_path_factory, "three_rounds", train) / "run"
