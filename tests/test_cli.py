@@ -60,7 +60,7 @@ def test_a_mistyped_command_is_answered_with_the_nearest(capsys):
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (("sft", "--config.sft.updatse=3"), "did you mean 'config.sft.updates'"),
+        (("sft", "--config.sft.updatse=3"), "did you mean '--config.sft.updates'"),
         (("sft", "more"), "what is 'more'?"),
         (("ppo", "--config=nowhere.py"), "nowhere.py: no such file"),
         (("report",), "name the work directory"),

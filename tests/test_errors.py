@@ -44,7 +44,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("--config.sft.updatse=3", "did you mean 'config.sft.updates'?"),
+        ("--config.sft.updatse=3", "did you mean '--config.sft.updates'?"),
         ("--config.sft.updates=0", "config.sft.updates: must be at least 1, not 0"),
         ("--config.sft.checkpoint_every=0", "config.sft.checkpoint_every: must be at least 1"),
         ("--config.sft.optimizer.schedule=cosin", "must be one of constant, linear, cosine, not 'cosin'"),

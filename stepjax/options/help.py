@@ -16,6 +16,8 @@ CONFIG = "--config=FILE.py", "the config: a file, or the name of one that comes 
 CHANGE = "--config.ppo.epochs=2", "change one option; `stepjax options` lists all, `stepjax options WORD` some"
 WORKDIR = "--workdir=DIR", "the run's folder (default: runs/quickstart); the same command continues the run"
 
+NEEDED = "--workdir=DIR", "the run's folder"
+
 OWN: dict[str, tuple[tuple[str, str], ...]] = {
     "plan": (
         ("--topology=v5e:16x16", "kind of chip (v4, v5e, v5p, v6e, tpu7x) and chips along each axis"),
@@ -68,6 +70,8 @@ def usage(commands: Mapping[str, Callable]) -> str:
 def command_help(name: str, command: Callable) -> str:
     """One command: what it does, its own arguments, and the options of its section, the short ones first."""
     common = [x for x in (CONFIG, CHANGE, WORKDIR) if x not in WITHOUT.get(name, ())]
+    if name in ("report", "export"):
+        common[common.index(WORKDIR)] = NEEDED
     lines = [*_wrapped(f"stepjax {name}: {_meaning(command)}"), "", *_table((*OWN.get(name, ()), *common))]
     if name in COMMANDS:
         entries = [e for e in _entries() if e.name.startswith(f"{name}.")]
@@ -76,14 +80,16 @@ def command_help(name: str, command: Callable) -> str:
         if long := [e for e in entries if not e.short]:
             lines += ["", "Options in full, because the short name is that of another option:", ""]
             lines += [line for e in long for line in _shown(e.name, e)]
+        lines += ["", *_wrapped("These are the defaults; a config sets some of them otherwise, quickstart too.")]
     return "\n".join(lines)
 
 
 def options(part: str = "") -> str:
     """Every option whose name contains `part`: name, short name, default, meaning. UserError: there is none."""
     lines = []
+    wanted = part.lower().lstrip("-").removeprefix("config.").partition("=")[0]
     for entry in _entries():
-        if part in entry.name:
+        if wanted in entry.name.lower():
             section = entry.name.partition(".")[0]
             short = f"   (stepjax {section}: --config.{entry.short})" if entry.short else ""
             lines += _shown(entry.name, entry, short)

@@ -62,7 +62,7 @@ def closest(name: str, section: str) -> str:
 
 
 def _suggestion(names: Iterable[str]) -> str:
-    *most, last = [f"'config.{name}'" for name in names] or [""]
+    *most, last = [f"'--config.{name}'" for name in names] or [""]
     if not last:
         return "; `stepjax options` lists all options"
     return f" (did you mean {', '.join(most)} or {last}?)" if most else f" (did you mean {last}?)"

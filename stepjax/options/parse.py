@@ -53,10 +53,8 @@ def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart"
     Raises:
       UserError: one line for a name or value that is wrong, or for an argument that is not an option.
     """
-    typed = [_resolve(a) for a in argv]
-    if not any(a == "--config" or a.startswith("--config=") for a in typed):
-        typed = [f"--config={find_config(default)}", *typed]
-    full = [_in_full(a, section) for a in typed]
+    file, changes = _config_first(argv, default)
+    full = [file, *(_in_full(a, section) for a in changes)]
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the work directory", flag_values=values)
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["stepjax", *full])
@@ -68,6 +66,8 @@ def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart"
     except Exception as error:  # a config file may raise anything
         raise UserError(_explain(full, section, error)) from error
     no_more(rest)
+    if values.workdir == "":
+        raise UserError("--workdir=: name a folder")
     if isinstance(config, types.FunctionType) or not isinstance(config, ConfigDict):
         raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
     return Parsed(from_dict(config), Path(values.workdir) if values.workdir is not None else None)
@@ -87,19 +87,37 @@ def _in_full(argument: str, section: str) -> str:
     return f"{dashes}{config}{full_name(option, section)}{equals}{value}"
 
 
-def _resolve(argument: str) -> str:
-    if argument.startswith("--config="):
-        name, _, tail = argument.removeprefix("--config=").partition(":")
-        return f"--config={find_config(name)}" + (f":{tail}" if tail else "")
-    return argument
+def _config_first(argv: Sequence[str], default: str) -> tuple[str, list[str]]:
+    """`--config=FILE`, and the other arguments. The flag library reads it before the options that change it; it may be
+    written with a space, too, and the last one counts."""
+    name, others, rest = default, [], iter(argv)
+    for argument in rest:
+        if argument.startswith("--config="):
+            name = argument.removeprefix("--config=")
+        elif argument == "--config":
+            name = next(rest, "")
+        elif re.match(r"--?(flagfile|undefok)\b", argument):  # the flag library's own, which stepjax does not offer
+            raise UserError(f"{argument}: no such option{nearest(argument.lstrip('-'), ['config', 'workdir'])}")
+        else:
+            others.append(argument)
+    if not name or name.startswith("-"):
+        raise UserError("--config: name a config file, as in --config=quickstart")
+    file, _, tail = name.partition(":")
+    return f"--config={find_config(file)}" + (f":{tail}" if tail else ""), others
 
 
 def _explain(argv: list[str], section: str, error: Exception) -> str:
     """One line in place of the flag library's message of many lines."""
     file = next((a.removeprefix("--config=").partition(":")[0] for a in argv if a.startswith("--config=")), "")
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(frame.filename) == Path(file).absolute() or frame.filename == file:
-            return f"{file}:{frame.lineno}: {type(error).__name__}: {error}"
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
+            if Path(frame.filename) == Path(file).absolute() or frame.filename == file:
+                kind = "" if isinstance(cause, UserError) else f"{type(cause).__name__}: "
+                return f"{file}:{frame.lineno}: {kind}{' '.join(str(cause).split())}"
+        cause = cause.__cause__ or cause.__context__
+    if "get_config" in str(error):
+        return f"{file}: it has no function get_config()"
     if isinstance(error, flags.UnrecognizedFlagError) and not error.flagname.startswith("config."):
         return f"--{error.flagname}: no such option{nearest(error.flagname, ['config', 'workdir'])}"
     typed = [a.lstrip("-").removeprefix("config.").partition("=") for a in argv if a.lstrip("-").startswith("config.")]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,13 +13,24 @@ from stepjax.errors import UserError, nearest
 
 
 def recipe(**sections: Any) -> ConfigDict:
-    """All options at their defaults, as the `ConfigDict` that a config file changes and returns."""
-    return _to_dict(Config(**sections))
+    """All options at their defaults, as the `ConfigDict` that a config file changes and returns.
+
+    UserError for an unknown section or option.
+    """
+    return _to_dict(_made(Config, sections, "recipe"))
 
 
 def stream(**changes: Any) -> ConfigDict:
-    """One reward stream for `config.ppo.streams`."""
-    return _to_dict(StreamOptions(**changes))
+    """One reward stream for `config.ppo.streams`. UserError for an unknown option."""
+    return _to_dict(_made(StreamOptions, changes, "stream"))
+
+
+def _made(cls: type, changes: dict[str, Any], function: str) -> Any:
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name in changes:
+        if name not in known:
+            raise UserError(f"{function}({name}=…): no such option{nearest(name, known)}")
+    return cls(**changes)
 
 
 def _to_dict(value: Any) -> Any:
@@ -29,8 +41,10 @@ def _to_dict(value: Any) -> Any:
     return value
 
 
-def from_dict(values: typing.Mapping[str, Any], cls: type = Config, where: str = "config") -> Any:
+def from_dict(values: Mapping[str, Any], cls: type = Config, where: str = "config") -> Any:
     """A `Config` from a (nested) mapping; UserError for an unknown name, with the closest match, or a wrong type."""
+    if not isinstance(values, Mapping | ConfigDict):
+        raise UserError(f"{where}: must be a section with options, not {values!r}")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     found = {}
@@ -48,6 +62,8 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return from_dict(value, kind, where)  # type: ignore[arg-type]
     if origin is dict:
+        if not isinstance(value, Mapping | ConfigDict):
+            raise UserError(f"{where}: must be a dictionary, not {value!r}")
         return {str(k): _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
     if origin is tuple:
         if not isinstance(value, list | tuple):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import re
 import sys
@@ -62,6 +63,9 @@ def plan_run(config: Config, topology: Topology, sizes: Sizes, only: Sequence[st
     from stepjax.plan.report import make_plan
     from stepjax.plan.worker import Job, planned_apart
 
+    if -1 not in sizes and math.prod(sizes) != len(topology.devices):
+        count = len(topology.devices)
+        raise UserError(f"--mesh: it takes {math.prod(sizes)} of the {count} devices of {topology.name}")
     mesh = make_mesh(*sizes, devices=topology.devices)
     shape = {str(axis): size for axis, size in mesh.shape.items()}
     name = " × ".join(f"{axis} {size}" for axis, size in shape.items())

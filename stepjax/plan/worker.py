@@ -119,8 +119,6 @@ def _work(job: Job, tell: Callable[..., None]) -> None:
     from stepjax.plan.surroundings import planned_programs, planned_run
 
     mesh = make_mesh(*job.sizes, devices=topology.devices)
-    if mesh.size != len(topology.devices):
-        raise UserError(f"--mesh: it takes {mesh.size} of the {len(topology.devices)} devices of {topology.name}")
     planned = planned_programs(planned_run(job.config, mesh))
     there = [p.program.name for p in planned]
     if unknown := [name for name in job.only if name not in there]:

@@ -39,6 +39,12 @@ def test_config_files_by_name_and_by_path(tmp_path):
     assert config_of("--config=gsm8k_scratch").task.name == "gsm8k"
 
 
+def test_a_config_may_stand_anywhere_and_behind_a_space():
+    expected = config_of("--config=gsm8k_scratch", "--config.seed=8")
+    assert config_of("--config.seed=8", "--config=gsm8k_scratch") == expected
+    assert config_of("--config.seed=8", "--config", "gsm8k_scratch") == expected
+
+
 def test_workdir_and_default_config():
     parsed = parse(["--workdir=here"])
     assert str(parsed.workdir) == "here" and parsed.config == config_of("--config=quickstart")
@@ -49,8 +55,8 @@ def test_workdir_and_default_config():
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("--config.ppo.polcy.lr=0.01", "did you mean 'config.ppo.policy.lr'"),
-        ("--config.ppo.policy.lrr=0.01", "did you mean 'config.ppo.policy.lr'"),
+        ("--config.ppo.polcy.lr=0.01", "did you mean '--config.ppo.policy.lr'"),
+        ("--config.ppo.policy.lrr=0.01", "did you mean '--config.ppo.policy.lr'"),
         ("--config.ppo.policy.lr=abc", "abc"),
         ("--config.seed=1.5", "1.5"),
         ("--config.task.register_chain.operations=3", "operations"),
@@ -60,6 +66,9 @@ def test_workdir_and_default_config():
         ("--config=nope.py", "no such file"),
         ("--config=quickstrat", "did you mean 'quickstart'"),
         ("--config.ppo=3", "--config.ppo: a section, not an option; its options are written --config.ppo.NAME=value"),
+        ("--config", "--config: name a config file"),
+        ("--workdir=", "--workdir=: name a folder"),
+        ("--flagfile=options.txt", "--flagfile=options.txt: no such option"),
         ("extra", "what is 'extra'? Options are written --config.name=value"),
     ],
 )
@@ -68,6 +77,36 @@ def test_mistakes_are_named_in_one_line(argument, told):
         config_of(argument)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("c.ppo.iterations = 'three'", "mine.py:5: TypeError: Could not override field 'iterations'"),
+        ("c.ppo.iteratons = 3", "did you mean"),
+        ("c.ppo.streams = {'p': 3}", "config.ppo.streams.p: must be a section with options, not 3"),
+        ("c.ppo.streams = None", "config.ppo.streams"),
+        ("c.ppo.policy = None", "config.ppo.policy: must be a section with options, not None"),
+        ("stream(wieght=1)", "mine.py:5: stream(wieght=…): no such option (did you mean 'weight'?)"),
+        ("recipe(sed=3)", "mine.py:5: recipe(sed=…): no such option (did you mean 'seed'?)"),
+        ("raise ValueError('two\\nlines')", "mine.py:5: ValueError: two lines"),
+    ],
+)
+def test_mistakes_in_a_config_file_are_named_in_one_line(tmp_path, line, told):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"from stepjax.options import recipe, stream\n\ndef get_config():\n  c = recipe()\n  {line}\n  return c\n"
+    )
+    with pytest.raises(UserError) as error:
+        config_of(f"--config={file}")
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_config_file_without_its_function(tmp_path):
+    file = tmp_path / "empty.py"
+    file.write_text("")
+    with pytest.raises(UserError, match=r"empty.py: it has no function get_config\(\)"):
+        config_of(f"--config={file}")
 
 
 def test_a_broken_config_file_is_one_line(tmp_path):

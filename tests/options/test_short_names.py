@@ -79,21 +79,21 @@ def test_a_section_s_name_may_be_a_short_name(command):
 @pytest.mark.parametrize(
     ("command", "typed", "told"),
     [
-        ("ppo", "iteratoins=5", "--config.iteratoins: no such option (did you mean 'config.iterations'?)"),
-        ("ppo", "lr=1", "--config.lr: no such option (did you mean 'config.policy.lr' or 'config.critic.lr'?)"),
-        ("", "mean_ratio_guard=2", "(did you mean 'config.ppo.mean_ratio_guard'?)"),
-        ("", "updates=2", "(did you mean 'config.sft.updates' or 'config.prm.updates'?)"),
-        ("ppo", "updates=2", "(did you mean 'config.sft.updates' or 'config.prm.updates'?)"),
-        ("ppo", "gamma=1", "(did you mean 'config.streams.NAME.gamma'?)"),
-        ("label", "jugde.url=x", "(did you mean 'config.judge.url'?)"),
-        ("data", "sauce=x", "(did you mean 'config.source'?)"),
-        ("eval", "sauce=x", "(did you mean 'config.source'?)"),
-        ("sft", "sft.updatse=3", "(did you mean 'config.sft.updates'?)"),
-        ("sft", "ppo.epoch=3", "(did you mean 'config.ppo.epochs'?)"),
+        ("ppo", "iteratoins=5", "--config.iteratoins: no such option (did you mean '--config.iterations'?)"),
+        ("ppo", "lr=1", "--config.lr: no such option (did you mean '--config.policy.lr' or '--config.critic.lr'?)"),
+        ("", "mean_ratio_guard=2", "(did you mean '--config.ppo.mean_ratio_guard'?)"),
+        ("", "updates=2", "(did you mean '--config.sft.updates' or '--config.prm.updates'?)"),
+        ("ppo", "updates=2", "(did you mean '--config.sft.updates' or '--config.prm.updates'?)"),
+        ("ppo", "gamma=1", "(did you mean '--config.streams.NAME.gamma'?)"),
+        ("label", "jugde.url=x", "(did you mean '--config.judge.url'?)"),
+        ("data", "sauce=x", "(did you mean '--config.source'?)"),
+        ("eval", "sauce=x", "(did you mean '--config.source'?)"),
+        ("sft", "sft.updatse=3", "(did you mean '--config.sft.updates'?)"),
+        ("sft", "ppo.epoch=3", "(did you mean '--config.ppo.epochs'?)"),
         (
             "ppo",
             "streams.process.weigt=1",
-            "process.weigt: no such option (did you mean 'config.ppo.streams.process.weight'",
+            "process.weigt: no such option (did you mean '--config.ppo.streams.process.weight'",
         ),
         ("ppo", "streams.proces.weight=1", "no such reward stream (did you mean 'process'?)"),
         ("ppo", "streams.xyz.weight=1", "--config.ppo.streams.xyz.weight: no such reward stream"),
@@ -117,7 +117,7 @@ def test_every_command_refuses_a_misspelled_option_with_status_2(capsys, command
     assert cli.main([command, *program, "--config.ppo.epcohs=3"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert ("what is '--config.ppo.epcohs=3'" if command == "compare" else "did you mean 'config.ppo.epochs'") in told
+    assert ("what is '--config.ppo.epcohs=3'" if command == "compare" else "did you mean '--config.ppo.epochs'") in told
 
 
 @pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c != "compare"])

@@ -5,7 +5,8 @@ import importlib.util
 import json
 import types
 
-import jsonschema
+import jsonschemafrom types import SimpleNamespace
+
 import pytest
 from plan.planned import config_of
 
@@ -92,6 +93,7 @@ def said(capsys, *argv):
         ((), "name the chips"),
         (("--topology=v9:2x2",), "no such chip"),
         (("--topology=v5e:2",), "write chips along each axis"),
+        (("--topology=v5e:2x2", "--mesh=3x1x1"), "--mesh: it takes 3 of the 4 devices of v5e:2x2"),
         (("--topology=v5e:2x2", "--mesh=4"), "--mesh=4: write devices along data, fsdp and tensor"),
         (("--topologie=v5e:2x2",), "did you mean 'topology'"),
         (("--topology",), "write --topology=NAME"),
@@ -102,7 +104,8 @@ def said(capsys, *argv):
 )
 def test_mistakes_are_one_line(capsys, monkeypatch, argv, line):
     if "--mesh" in "".join(argv):
-        monkeypatch.setattr(command, "open_topology", lambda name: None)
+        four = SimpleNamespace(name="v5e:2x2", devices=[None] * 4)
+        monkeypatch.setattr(command, "open_topology", lambda name: four)
     status, out, err = said(capsys, *argv)
     assert status == 2 and not out and err.count("\n") == 1 and line in err
 
