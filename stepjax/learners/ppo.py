@@ -11,11 +11,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from stepjax.config import PPOOptions, StreamOptions
+from stepjax.config.streams import check_unread
 from stepjax.credit.divergence import LOG_RATIO_LIMIT, kl_estimate
 from stepjax.credit.estimators import ESTIMATORS
 from stepjax.credit.streams import Credit, Stream, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
 from stepjax.errors import UserError
+from stepjax.learners.objectives import Metrics
 from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
@@ -23,30 +25,17 @@ from stepjax.rewards.reward_streams import abstract_host_signals, scored, stream
 from stepjax.rewards.signal import HostSignals
 from stepjax.trajectory import Trajectory
 
-Metrics = dict[str, Array]
-
 
 def make_streams(options: Mapping[str, StreamOptions]) -> list[Stream]:
     """The options' streams as `stepjax.credit` defines them."""
     streams = []
     for name, o in options.items():
-        _check_own_options(name, o)
+        check_unread(o, "estimator", ESTIMATORS, f"config.ppo.streams.{name}")
         try:
             streams.append(Stream(name, _horizon(o.horizon), o.gamma, o.lam, o.weight, o.whiten, o.critic, o.estimator))
         except ValueError as error:
             raise UserError(f"config.ppo.streams.{name}: {error}") from None
     return streams
-
-
-def _check_own_options(name: str, options: StreamOptions) -> None:
-    """UserError where an option that only other estimators read is set: it would be ignored in silence."""
-    for field in dataclasses.fields(StreamOptions):
-        readers = [reader for reader, row in ESTIMATORS.items() if field.name in row.options]
-        if readers and options.estimator not in readers and getattr(options, field.name) != field.default:
-            raise UserError(
-                f"config.ppo.streams.{name}.{field.name}: only estimator {' or '.join(readers)} reads it, not "
-                f"{options.estimator}"
-            )
 
 
 def value_heads(options: Mapping[str, StreamOptions]) -> tuple[ValueHead, ...]:
