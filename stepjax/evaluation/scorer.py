@@ -9,14 +9,12 @@ import numpy as np
 from stepjax.data.packing import Example
 from stepjax.data.schema import LabelledSolution
 from stepjax.data.step_encoding import SolutionEncoder
+from stepjax.measures.step_classes import BAD
 from stepjax.runs.classifier import StepClassifier
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, stage_params
 from stepjax.tasks.hooks import prompt_of
-
-BAD = 0
-"""The place of "bad" among the classes; a neutral step is right [Lightman 2023]."""
 
 
 class StepScorer(Protocol):
@@ -132,7 +130,7 @@ def spread(scores: np.ndarray, index: np.ndarray, end: np.ndarray, steps: int) -
 
 
 def p_right(scores: np.ndarray) -> np.ndarray:
-    """float[S] of what a scorer returned: of three classes, 1 − P(bad)."""
+    """float[S] of what a scorer returned: of three classes, 1 − P(bad); a neutral step is right [Lightman 2023]."""
     return scores if scores.ndim == 1 else np.clip(1.0 - scores[:, BAD], 0.0, 1.0)
 
 

@@ -18,6 +18,7 @@ from stepjax.credit.streams import Credit, Stream, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
 from stepjax.errors import UserError
 from stepjax.learners.objectives import Metrics
+from stepjax.measures.step_classes import CLASSES
 from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
@@ -176,6 +177,6 @@ def _describe(rows: Trajectory, streams: list[Stream], rewards: Array) -> Metric
     }
     if rows.prm is not None:
         best = jnp.argmax(rows.prm, axis=-1)
-        for label, name in enumerate(("bad", "neutral", "good")):
+        for label, name in enumerate(CLASSES):
             metrics[f"prm/{name}"] = masked_mean((best == label).astype(jnp.float32), ends)
     return metrics
