@@ -45,6 +45,12 @@ class EncodedSolution:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def at_ends(self) -> Example:
+        """Asks for a model's probabilities at the end of every step that has one; the targets mean no class."""
+        targets = np.full(len(self), -1, np.int32)
+        targets[self.ends[self.ends >= 0]] = 0
+        return Example(self.tokens, targets)
+
 
 class SolutionEncoder:
     """Encodes solutions with a run's tokenizer and separator.

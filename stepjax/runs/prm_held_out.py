@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from stepjax.data.packing import Example
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.data.step_encoding import EncodedSolution, Target
 from stepjax.measures.calibration import calibration_error, reliability
@@ -27,13 +26,6 @@ class HeldOut:
     record: LabelledSolution
     encoded: EncodedSolution
     targets: list[Target | None]
-
-    @property
-    def example(self) -> Example:
-        """Asks for the model's probabilities at the end of every step that has one."""
-        labels = np.full(len(self.encoded), -1, np.int32)
-        labels[self.encoded.ends[self.encoded.ends >= 0]] = 0
-        return Example(self.encoded.tokens, labels)
 
     @property
     def calibrates(self) -> bool:

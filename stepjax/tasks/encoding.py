@@ -1,5 +1,6 @@
 """Problems to tokens: demonstrations to learn from, labelled steps, prompts to sample from."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from stepjax.data.packing import PROMPT, Example
+from stepjax.data.step_encoding import SolutionEncoder
 from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem
+from stepjax.steps import StepSplitter
+from stepjax.tasks.base import Problem, Task
+from stepjax.tasks.hooks import prompt_of
 
 
 def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False) -> Example:
@@ -37,6 +41,11 @@ def labelled_steps(prompt: Sequence[int], response: Sequence[int], ends: np.ndar
     targets[ends] = labels
     tokens = np.array([*prompt, *response], np.int32)
     return Example(tokens, np.concatenate([np.full(len(prompt), PROMPT, np.int32), targets]))
+
+
+def solution_encoder(task: Task, tokenizer: Any, splitter: StepSplitter) -> SolutionEncoder:
+    """The encoder of labelled solutions, with the task's prompts."""
+    return SolutionEncoder(tokenizer, splitter, functools.partial(prompt_of, task))
 
 
 @dataclass(frozen=True)
