@@ -23,7 +23,7 @@ from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.rewards.reward_streams import abstract_host_signals, scored, stream_rewards
-from stepjax.rewards.signal import HostSignals
+from stepjax.rewards.signal import CORRECT, HostSignals
 from stepjax.trajectory import Trajectory
 
 
@@ -100,7 +100,7 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
             turn_end=rows.turn_end,
             scored=jnp.stack([scored(rows, o) for o in options.streams.values()]),
             first=jnp.broadcast_to(first, (len(streams), mask.shape[0])),
-            outcome=jnp.where(host["correct"], goods, bads),
+            outcome=jnp.where(host[CORRECT], goods, bads),
             finished=rows.finished,
             group=options.samples,
             weight={name: host[f"weight/{name}"] for name in adaptive_weights(options.streams)},

@@ -23,6 +23,7 @@ from stepjax.parallel import fetch, only_asked_transfers, put, replicated
 from stepjax.rewards.by_token import by_token
 from stepjax.rewards.public_prm import PublicPRM
 from stepjax.rewards.reward_streams import reads_prm
+from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
@@ -152,7 +153,7 @@ class PPO(PPOPrograms):
         if (neutral := line.get("true/neutral", line.get("prm/neutral"))) is not None:
             watched["neutral"] = neutral
         if scored.prm is not None:
-            prm, ratings, end = (self.hosts.gather(x) for x in (self.hosts.local(scored.prm), host["rating"], end))
+            prm, ratings, end = (self.hosts.gather(x) for x in (self.hosts.local(scored.prm), host[RATING], end))
             if prm.shape[-1] > 1:  # a single output has no scale to compare
                 watched["proxy_gap"] = proxy_gap(prm, ratings, end, responses, run.config.prm.target)
             if responses[0].step_ratings is not None and run.config.prm.target == "step":
