@@ -13,6 +13,7 @@ from stepjax.measures.step_classes import CLASSES
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.programs import Program, abstract
+from stepjax.runs.prm_labels import labelled_example
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.tasks.encoding import labelled_steps
@@ -40,8 +41,6 @@ class StepClassifier:
 
     def __call__(self, params: Params, responses: Sequence[Response]) -> tuple[np.ndarray, np.ndarray]:
         """`(labels int[n], probabilities float[n, 3])` of all rated steps, in the responses' order."""
-        from stepjax.runs.prm_labels import labelled_example
-
         return self._read(params, [labelled_example(self.run, r) for r in responses])
 
     def by_response(self, params: Params, responses: Sequence[Response]) -> list[np.ndarray | None]:
