@@ -2,7 +2,7 @@
 # launch/slurm.sh: a run on the GPUs of a SLURM cluster, one process a GPU; it continues by itself after a preemption or
 # at the end of its time.
 #
-#   launch/slurm.sh --nodes 4 --gpus 8 --time 08:00:00 -- stepjax ppo --config=configs/math.py --workdir=/shared/runs/math
+#   launch/slurm.sh --nodes 4 --gpus 8 --time 08:00:00 -- stepjax ppo --config=math_7b --workdir=/shared/runs/math
 #
 #   --nodes N            machines (1)
 #   --gpus G             GPUs of each, and so processes on each (8)

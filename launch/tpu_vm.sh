@@ -3,7 +3,7 @@
 # after a preemption, and gives the slice back at the end.
 #
 #   launch/tpu_vm.sh --name math --zone us-west4-a --type v5litepod-256 --bucket my-runs -- \
-#     stepjax ppo --config=configs/math.py --workdir=/mnt/runs/math
+#     stepjax ppo --config=math_7b --workdir=/mnt/runs/math
 #
 #   --name NAME          of the queued resource and of the node (needed)
 #   --zone ZONE          where (needed)

@@ -1,4 +1,4 @@
-"""The order of floors that the README draws: every import goes down, no two rooms of a floor import each other."""
+"""The order of floors that the README draws: every import goes down, no two folders of a floor import each other."""
 
 import ast
 import re

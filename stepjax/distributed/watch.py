@@ -145,7 +145,7 @@ class Watch:
                 if failures > 2:
                     self._no_service(" ".join(str(error).split())[:120])
             else:
-                self._judge()
+                self._check_others()
             self._over.wait(0.3 if failures else self.period)
 
     def _link(self) -> None:
@@ -171,7 +171,7 @@ class Watch:
         seen = self._seen.get(p)
         return f"process {p}" + (f" (pid {seen['pid']} on {seen['host']})" if seen else "")
 
-    def _judge(self) -> None:
+    def _check_others(self) -> None:
         now = time.monotonic()
         others = [p for p in range(self._processes) if p != self._process]
         for p in others:

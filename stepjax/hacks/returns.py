@@ -82,7 +82,7 @@ def rated_exactly(rows: Trajectory, responses: Sequence[Response]) -> Trajectory
 
 
 def token_weights(rows: Trajectory, responses: Sequence[Response], streams: Mapping[str, StreamOptions]) -> np.ndarray:
-    """The list's weight of each response token, float32[B, T], 0 elsewhere (see the module)."""
+    """The list's weight of each response token, float32[B, T], 0 elsewhere: Σ over streams of weight × reward-to-go."""
     assert rows.steps is not None
     host = HostRewards(streams)(responses, np.asarray(rows.steps.index), np.asarray(rows.steps.end))
     rewards = stream_rewards(rows, {name: jnp.asarray(x) for name, x in host.items()}, streams)

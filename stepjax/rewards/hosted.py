@@ -34,13 +34,13 @@ def pattern_reward(options: StreamOptions, where: str) -> TextReward:
     except re.error as error:
         raise UserError(f"{where}.pattern: {options.pattern!r} is not a regular expression: {error}") from None
 
-    def worth(text: str) -> float:
+    def of_text(text: str) -> float:
         return options.good if pattern.fullmatch(text.strip()) else options.bad
 
     def reward(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
         if options.per == "response":
-            return [np.array(worth(response), np.float32) for response in responses]
-        return [np.array([worth(step) for step in of_one], np.float32) for of_one in steps]
+            return [np.array(of_text(response), np.float32) for response in responses]
+        return [np.array([of_text(step) for step in of_one], np.float32) for of_one in steps]
 
     return reward
 

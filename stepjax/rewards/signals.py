@@ -29,15 +29,15 @@ def prm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Ar
 
     Its classes are bad, neutral and good, or bad and good; a single output is the reward itself.
     """
-    return jnp.where(rated_ends(rows), _worth(rows, options), 0.0)
+    return jnp.where(rated_ends(rows), _class_reward(rows, options), 0.0)
 
 
 def orm(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """The learned reward of only the last step, an outcome reward model; a truncated response has no outcome yet."""
-    return jnp.where(rated_response(rows), _worth(rows, options), 0.0)
+    return jnp.where(rated_response(rows), _class_reward(rows, options), 0.0)
 
 
-def _worth(rows: Trajectory, options: StreamOptions) -> Float[Array, "B T"]:
+def _class_reward(rows: Trajectory, options: StreamOptions) -> Float[Array, "B T"]:
     assert rows.prm is not None
     class_values = {1: [1.0], 2: [options.bad, options.good], 3: [options.bad, options.neutral, options.good]}
     return rows.prm @ jnp.array(class_values[rows.prm.shape[-1]], jnp.float32)
@@ -46,14 +46,14 @@ def _worth(rows: Trajectory, options: StreamOptions) -> Float[Array, "B T"]:
 def verifier(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """Reward of each step by the task's exact rating, at the step's last token."""
     rating = host[RATING]
-    worth = jnp.where(rating > 0, options.good, jnp.where(rating < 0, options.bad, options.neutral))
-    return jnp.where(rated_ends(rows), worth, 0.0)
+    reward = jnp.where(rating > 0, options.good, jnp.where(rating < 0, options.bad, options.neutral))
+    return jnp.where(rated_ends(rows), reward, 0.0)
 
 
 def outcome(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """Reward of the graded answer at the response's last token; a truncated response has no outcome yet."""
-    worth = jnp.where(host[CORRECT], options.good, options.bad)[:, None]
-    return jnp.where(rated_response(rows), worth, 0.0)
+    reward = jnp.where(host[CORRECT], options.good, options.bad)[:, None]
+    return jnp.where(rated_response(rows), reward, 0.0)
 
 
 def finish(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
@@ -61,8 +61,8 @@ def finish(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float
 
     Best without a critic: a truncated response would be bootstrapped in addition to its reward here.
     """
-    worth = jnp.where(rows.finished, options.good, options.bad)[:, None]
-    return jnp.where(last_token(rows), worth, 0.0)
+    reward = jnp.where(rows.finished, options.good, options.bad)[:, None]
+    return jnp.where(last_token(rows), reward, 0.0)
 
 
 def kl(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
@@ -79,8 +79,8 @@ def length(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float
 def limit(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """Reward of keeping the number of steps that the prompt allows, at the response's last token."""
     kept = host["limit_kept"]
-    worth = jnp.where(kept > 0, options.good, jnp.where(kept < 0, options.bad, 0.0))[:, None]
-    return jnp.where(last_token(rows), worth, 0.0)
+    reward = jnp.where(kept > 0, options.good, jnp.where(kept < 0, options.bad, 0.0))[:, None]
+    return jnp.where(last_token(rows), reward, 0.0)
 
 
 def text_reward(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:

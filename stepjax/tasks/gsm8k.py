@@ -145,7 +145,7 @@ class GSM8K:
 
         Notes that hold do not make a step right, so `correct` is None throughout.
         """
-        return [_judge(step) for step in steps]
+        return [_rate(step) for step in steps]
 
     @cached_property
     def _train(self) -> list[Problem]:
@@ -159,7 +159,7 @@ class GSM8K:
 TASK = TaskEntry(lambda config: GSM8K(config.task.gsm8k))
 
 
-def _judge(step: str) -> StepRating:
+def _rate(step: str) -> StepRating:
     if step.lstrip().startswith("####"):
         return StepRating(0, None, "answer")
     rating = check_calculations(step)

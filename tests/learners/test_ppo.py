@@ -92,7 +92,7 @@ def test_streams_are_described():
 
 
 def test_estimators_of_a_run():
-    """What the options become; each estimator itself is tested in the credit room."""
+    """What the options become; each estimator is tested in tests/credit."""
     kinds = ("return", "value", "progress", "group", "rloo")
     streams = {e: StreamOptions(signal="prm", estimator=e, whiten=False, good=2.0) for e in kinds}
     streams["progress"] = dataclasses.replace(streams["progress"], first=0.25)

@@ -27,8 +27,8 @@ def responses(draw) -> Trajectory:
     """Random step ends (steps of one token among them), gaps, truncation, empty responses."""
     length = draw(hnp.arrays(np.int32, (B,), elements=st.integers(0, NEW)))
     response = (np.arange(T) >= P) & (np.arange(T) < P + length[:, None])
-    observed = draw(hnp.arrays(np.bool_, (B, T))) & response & (np.arange(T) % 3 == 1)
-    mask = response & ~observed
+    env_tokens = draw(hnp.arrays(np.bool_, (B, T))) & response & (np.arange(T) % 3 == 1)
+    mask = response & ~env_tokens
     later = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1] > 1
     end = mask & (draw(hnp.arrays(np.bool_, (B, T))) | ~later)
     index = np.where(mask, np.cumsum(end, axis=1) - end, -1).astype(np.int32)
@@ -39,7 +39,7 @@ def responses(draw) -> Trajectory:
         finished=draw(hnp.arrays(np.bool_, (B,))) & (length > 0),
         logprobs=np.zeros((B, T), np.float32),
         prompt_width=P,
-        env_tokens=observed,
+        env_tokens=env_tokens,
         steps=Steps(index=index, end=end),
     )
 

@@ -75,11 +75,11 @@ def expected(*entries: tuple[int, int, float]) -> np.ndarray:
     return found
 
 
-def test_a_step_that_truncation_cut_off_is_not_judged():
+def test_a_step_that_truncation_cut_off_is_not_rated():
     assert np.argwhere(rated_ends(trajectory())).tolist() == [[0, 3], [0, 5], [1, 4]]
 
 
-def test_prm_is_the_expected_worth_at_the_ends_of_judged_steps():
+def test_prm_is_the_expected_worth_at_the_ends_of_rated_steps():
     worth = -3.0 * PRM[..., 0] + 0.25 * PRM[..., 1] + 2.0 * PRM[..., 2]
     wanted = expected(*((row, column, worth[row, column]) for row, column in ((0, 3), (0, 5), (1, 4))))
     np.testing.assert_allclose(rewards("prm"), wanted, rtol=1e-5)
@@ -125,7 +125,7 @@ def test_a_kept_limit_pays_at_the_end_and_a_broken_one_costs_even_where_truncate
     np.testing.assert_array_equal(rewards("limit"), expected((0, 5, 2.0), (1, 6, -3.0)))
 
 
-def test_what_the_host_judged_stands_at_the_ends_of_judged_steps():
+def test_what_the_host_rewards_stands_at_the_ends_of_rated_steps():
     for signal in ("format", "function"):
         np.testing.assert_array_equal(rewards(signal), expected((0, 3, 4.0), (0, 5, 6.0), (1, 4, 5.0)))
 

@@ -32,7 +32,7 @@ def generate(
       prompts: padded on the left, so that every prompt ends in the last column.
       keys: one a row; token t of a row uses `fold_in(key, t)`.
       eos: the id that ends a response and is its last token.
-      tool: an environment that may write into the responses; its tokens have log-probability 0 and are `observed`.
+      tool: an environment that may write into the responses; its tokens have log-probability 0 and are `env_tokens`.
       mesh: over which a tool's questions are divided.
     """
     b, width = prompts.shape

@@ -77,10 +77,10 @@ def test_replies_stand_where_they_were_asked_for():
     assert not rows.env_tokens[~rows.response].any()
 
 
-def test_observed_tokens_are_masked_and_the_others_keep_their_logprobs():
+def test_env_tokens_are_masked_and_the_others_keep_their_logprobs():
     rows, _ = rollout((1, 1, 1))
-    mask, observed = np.asarray(rows.mask), np.asarray(rows.env_tokens)
-    assert not (mask & observed).any() and (mask | observed == np.asarray(rows.response)).all()
+    mask, env_tokens = np.asarray(rows.mask), np.asarray(rows.env_tokens)
+    assert not (mask & env_tokens).any() and (mask | env_tokens == np.asarray(rows.response)).all()
     found = learner_logprobs(policy_params(), rows.tokens, rows.positions, rows.segments)
     np.testing.assert_allclose(rows.logprobs[:, 1:][mask[:, 1:]], found[mask[:, 1:]], atol=1e-4)
     assert not rows.logprobs[~mask].any()

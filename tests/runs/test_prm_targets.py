@@ -50,7 +50,7 @@ def test_a_step_that_was_cut_off_has_no_class(target, classes):
 @pytest.mark.parametrize(
     "target, step_ratings", [("step", None), ("prefix", None), ("prefix", [StepRating(1, None)] * 3)]
 )
-def test_without_a_judge_only_values_can_be_learned(target, step_ratings):
+def test_without_a_verifier_only_values_can_be_learned(target, step_ratings):
     with pytest.raises(UserError, match=r"task sums: it has no step verifier.*config\.prm\.target=value"):
         labelled_example(run(target), response(step_ratings))
 

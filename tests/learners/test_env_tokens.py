@@ -1,4 +1,4 @@
-"""What an environment wrote is nobody's doing: it takes no part in rewards, credit, loss or gradient."""
+"""What an environment wrote takes no part in rewards, credit, loss or gradient."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ ROWS, HERE = batch_sharding(ON), replicated(ON)
 
 
 @functools.cache
-def observed_rows() -> Trajectory:
+def rows_with_env_tokens() -> Trajectory:
     """The usual responses, of which an environment wrote columns P + 1 and P + 2, and P + 5."""
     rows = scored()
     written = np.isin(np.arange(T), [P + 1, P + 2, P + 5]) & np.asarray(rows.response)
@@ -33,7 +33,7 @@ def observed_rows() -> Trajectory:
 
 @functools.cache
 def programs():
-    credit = credit_program(OPTIONS, ON, abstract(put(observed_rows(), ROWS)))
+    credit = credit_program(OPTIONS, ON, abstract(put(rows_with_env_tokens(), ROWS)))
     return credit, update_program(OPTIONS, policy(), scorer(), OPTIMIZERS, ON, credit.outputs()[0])
 
 
@@ -55,8 +55,8 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
-def test_nothing_is_credited_to_observed_tokens():
-    credited, _, _ = trained(observed_rows())
+def test_nothing_is_credited_to_env_tokens():
+    credited, _, _ = trained(rows_with_env_tokens())
     away = ~np.asarray(credited.mask)
     assert (np.asarray(credited.env_tokens) & away).sum() > 10
     for name in ("rewards", "advantages", "returns"):
@@ -65,8 +65,8 @@ def test_nothing_is_credited_to_observed_tokens():
 
 
 @pytest.mark.parametrize("column", ["old_logprobs", "ref_logprobs", "values", "prm", "logprobs"])
-def test_what_stands_at_observed_tokens_changes_neither_credit_nor_update(column):
-    rows = observed_rows()
+def test_what_stands_at_env_tokens_changes_neither_credit_nor_update(column):
+    rows = rows_with_env_tokens()
     written = np.asarray(rows.env_tokens)
     old = np.asarray(getattr(rows, column))
     changed = dataclasses.replace(
