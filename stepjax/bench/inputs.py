@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from stepjax.parallel import put
+from stepjax.rewards.signal import CORRECT
 from stepjax.trajectory import Trajectory
 
 STEP_TOKENS = 16
@@ -65,6 +66,6 @@ def host_signals(like: Mapping[str, Any]) -> dict[str, jax.Array]:
     """Ratings in the host's format: every second answer is right, all else is 0."""
 
     def rated(name: str, x: Any) -> np.ndarray:
-        return np.arange(x.shape[0]) % 2 == 0 if name == "correct" else np.zeros(x.shape, x.dtype)
+        return np.arange(x.shape[0]) % 2 == 0 if name == CORRECT else np.zeros(x.shape, x.dtype)
 
     return {name: put(rated(name, x), x.sharding) for name, x in like.items()}

@@ -1,8 +1,11 @@
 """Reward streams."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Protocol
 
 from stepjax.config.option import option
+from stepjax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,22 @@ class StreamOptions:
         "function: `package.module:name` of a function (prompts, responses, steps) -> rewards; it takes lists of texts "
         "and returns one number per response, or one list per response (one number per step)",
     )
+
+
+class ReadsOptions(Protocol):
+    """A row of a registry of signals or estimators: `options` are those fields of a stream that only some rows read."""
+
+    @property
+    def options(self) -> tuple[str, ...]: ...
+
+
+def check_unread(options: StreamOptions, choice: str, rows: Mapping[str, ReadsOptions], where: str) -> None:
+    """UserError where an option is set that only other rows of a registry read: it would be ignored in silence.
+
+    `choice` is the option that names the stream's row, "signal" or "estimator"; `where` the stream's section.
+    """
+    chosen = getattr(options, choice)
+    for field in fields(StreamOptions):
+        readers = [name for name, row in rows.items() if field.name in row.options]
+        if readers and chosen not in readers and getattr(options, field.name) != field.default:
+            raise UserError(f"{where}.{field.name}: only {choice} {' or '.join(readers)} reads it, not {chosen}")

@@ -10,13 +10,16 @@ import numpy as np
 
 from stepjax.errors import UserError
 
+PROMPT = -2
+"""The target of a prompt's tokens where steps are labelled: neither a class nor written by the policy."""
+
 MOST_UNUSED = 10_000
 _NOTHING = "no training examples: the problems have no solutions to learn from"
 
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and a response in tokens; `targets[t]` is the target of position t, −1 for none.
+    """A prompt and a response in tokens; `targets[t]` is the target of position t, −1 for none (`PROMPT`: of a prompt).
 
     `values[t]`, where given, is the soft label that goes with a target.
     """

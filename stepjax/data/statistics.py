@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepjax.data.schema import LabelledSolution
+from stepjax.measures.step_classes import CLASSES
 
 POSITIONS = 16
 """Steps from this one on are counted together."""
 
-CLASSES = {1: "good", 0: "neutral", -1: "bad"}
 _BASE = 1.05  # ratio of neighbouring buckets of lengths: quantiles are exact to within 2.5%
 
 
@@ -74,7 +74,7 @@ class Statistics:
         self.kinds[record.kind] += 1
         self.outcomes[{True: "right", False: "wrong", None: "unknown"}[record.correct]] += 1
         for i, (rating, value) in enumerate(zip(record.ratings, record.values, strict=True)):
-            name = CLASSES[rating] if rating is not None else "value" if value is not None else "unlabelled"
+            name = CLASSES[rating + 1] if rating is not None else "value" if value is not None else "unlabelled"
             self.labels[min(i, POSITIONS), name] += 1
             if value is not None:
                 self.values[min(int(value * 10), 9)] += 1
@@ -101,7 +101,7 @@ class Statistics:
         found: Counter[str] = Counter()
         for (_, name), count in self.labels.items():
             found[name] += count
-        return {name: found[name] for name in (*CLASSES.values(), "value", "unlabelled") if found[name]}
+        return {name: found[name] for name in (*reversed(CLASSES), "value", "unlabelled") if found[name]}
 
     def by_position(self) -> list[tuple[str, dict[str, int], int]]:
         """Position (from 1; the last stands for all later ones), labels by class, first errors there."""

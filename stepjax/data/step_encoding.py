@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from stepjax.config import PRMOptions
-from stepjax.data.packing import Example
+from stepjax.data.packing import PROMPT, Example
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.data.tokenizers import encode
+from stepjax.measures.step_classes import BAD, GOOD, NEUTRAL
 from stepjax.steps import StepSplitter
 
-BAD, NEUTRAL, GOOD = 0, 1, 2
-_PROMPT = -2  # the mark of a prompt's tokens among the targets
 _KINDS = {"step": ("step",), "prefix": ("step", "prefix"), "value": ("value",), "outcome": ("step", "prefix", "value")}
 
 
@@ -45,6 +44,12 @@ class EncodedSolution:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def at_ends(self) -> Example:
+        """Asks for a model's probabilities at the end of every step that has one; the targets mean no class."""
+        targets = np.full(len(self), -1, np.int32)
+        targets[self.ends[self.ends >= 0]] = 0
+        return Example(self.tokens, targets)
 
 
 class SolutionEncoder:
@@ -148,7 +153,7 @@ def _prefix_targets(record: LabelledSolution) -> list[Target | None]:
 def labelled(encoded: EncodedSolution, targets: list[Target | None], *, every_token: bool, soft: bool) -> Example:
     """The example to train on: targets on steps' last tokens, or on all of a step's (of an outcome: on all) tokens."""
     labels = np.full(len(encoded), -1, np.int32)
-    labels[: encoded.prompt] = _PROMPT
+    labels[: encoded.prompt] = PROMPT
     values = np.zeros(len(encoded), np.float32)
     known = [i for i, target in enumerate(targets) if target is not None]
     for i in known:

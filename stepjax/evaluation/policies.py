@@ -9,10 +9,10 @@ from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.parallel import key_on, only_asked_transfers
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.response_figures import measure
-from stepjax.runs.response_sampling import ResponseSampler, eval_sampler, first_prompts
+from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, stage_params, starts_loaded
+from stepjax.runs.stages import has_stage, policy_params, stage_params, starts_loaded
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
 
 
@@ -21,9 +21,9 @@ def evaluate(run: Run) -> dict[str, Any]:
     options = run.config.eval
     start = time.perf_counter()
     prompts = first_prompts(run, options.split, options.problems)
-    sampler = ResponseSampler.of_many(run, len(prompts.problems), eval_sampler(options))
+    sampler = ResponseSampler.of_many(run, len(prompts.problems), make_sampler(options))
     key = key_on(run.mesh, options.seed)
-    policies = [(s, k) for s, k in (("sft", ()), ("ppo", ("policy",))) if has_stage(run, s)]
+    policies = [stage for stage in ("sft", "ppo") if has_stage(run, stage)]
     found: dict[str, Any] = {
         "problems": len(prompts.problems),
         "left_out": prompts.left_out,
@@ -39,8 +39,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     responses: dict[str, list[Response]] = {}
     count = len(policies) * len(prompts.problems)
     with progress("Evaluation", count, "responses") as bar, only_asked_transfers():
-        for stage, keys in policies:
-            params = stage_params(run, stage, run.policy, *keys)
+        for stage in policies:
+            params = policy_params(run, stage)
             answered = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
             figures: dict[str, Any] = measure(answered)
             figures["accuracy_interval"] = list(wilson(sum(r.correct for r in answered), len(answered)))

@@ -6,17 +6,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stepjax.data.packing import Example
 from stepjax.data.schema import LabelledSolution
-from stepjax.data.step_encoding import SolutionEncoder
+from stepjax.measures.step_classes import BAD
 from stepjax.runs.classifier import StepClassifier
+from stepjax.runs.public_prm import load_public_prm, score_responses
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, stage_params
-from stepjax.tasks.hooks import prompt_of
-
-BAD = 0
-"""The place of "bad" among the classes; a neutral step is right [Lightman 2023]."""
+from stepjax.tasks.encoding import solution_encoder
 
 
 class StepScorer(Protocol):
@@ -47,7 +44,7 @@ class RunScorer:
         self.run = run
         self.params = stage_params(run, "prm", run.prm)
         self.classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
-        self.encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run.task, problem))
+        self.encoder = solution_encoder(run.task, run.tokenizer, run.splitter)
         self._told: list[str] = []
 
     def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:
@@ -58,13 +55,7 @@ class RunScorer:
             for problem, some in zip(problems, steps, strict=True)
         ]
         kept = [i for i, s in enumerate(solutions) if s is not None and len(s) <= self.classifier.width]
-        examples = []
-        for i in kept:
-            encoded = solutions[i]
-            assert encoded is not None
-            targets = np.full(len(encoded), -1, np.int32)
-            targets[encoded.ends[encoded.ends >= 0]] = 0
-            examples.append(Example(encoded.tokens, targets))
+        examples = [encoded.at_ends() for i in kept if (encoded := solutions[i]) is not None]
         found: list[np.ndarray | None] = [None] * len(solutions)
         for i, scores in zip(kept, self.classifier.at_targets(self.params, examples) if kept else [], strict=True):
             ends = solutions[i].ends  # type: ignore[union-attr]
@@ -90,8 +81,6 @@ class PublicScorer:
     """A public process reward model, as `config.prm.path` names it."""
 
     def __init__(self, run: Run):
-        from stepjax.runs.public_prm import load_public_prm  # with readers of checkpoints that few evaluations need
-
         self.model = load_public_prm(run)
         self._told: list[str] = []
 
@@ -103,7 +92,9 @@ class PublicScorer:
 
     def score_responses(self, responses: Sequence[Response]) -> list[np.ndarray | None]:
         """float[S, 3] of each response's steps."""
-        return self.score([r.problem.text for r in responses], [r.steps for r in responses])
+        found = score_responses(self.model, responses)
+        self._told = self.model.told_left_out()
+        return found
 
     def told_left_out(self) -> list[str]:
         """Sentences for people about what the latest call left out."""
@@ -132,7 +123,7 @@ def spread(scores: np.ndarray, index: np.ndarray, end: np.ndarray, steps: int) -
 
 
 def p_right(scores: np.ndarray) -> np.ndarray:
-    """float[S] of what a scorer returned: of three classes, 1 − P(bad)."""
+    """float[S] of what a scorer returned: of three classes, 1 − P(bad); a neutral step is right [Lightman 2023]."""
     return scores if scores.ndim == 1 else np.clip(1.0 - scores[:, BAD], 0.0, 1.0)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from stepjax.config import StreamOptions
 from stepjax.credit import segment_gae
 from stepjax.credit.estimators import ESTIMATORS
-from stepjax.credit.streams import boundary_discount
+from stepjax.credit.horizon import boundary_discount
 from stepjax.errors import UserError
 from stepjax.learners.ppo import make_streams
 from stepjax.rewards.by_token import by_token

@@ -16,7 +16,7 @@ from stepjax.errors import UserError
 from stepjax.labels.consensus import write_consensus
 from stepjax.labels.drive import Labelling, drive
 from stepjax.labels.file import LabelFile
-from stepjax.labels.judging import judge_by_policy, judge_by_server
+from stepjax.labels.judge_driver import judge_by_policy, judge_by_server
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.omegaprm import TreeSearch, omegaprm
 from stepjax.labels.policy import load_completer

@@ -37,15 +37,41 @@ class Completer:
         self.longest = ppo.max_new_tokens
         self.rows = -(-rows // devices) * devices
         width = ppo.prompt_tokens + ppo.max_new_tokens
-        self.at_once = 4 * self.rows
-        shape = RolloutShape(self.at_once, width, ppo.max_new_tokens, slots=self.rows, prefill_rows=self.rows)
+        shape = RolloutShape.of_many(4 * self.rows, self.rows, width, ppo.max_new_tokens, devices)
+        self.at_once = shape.rows
         self._sampler = ResponseSampler(run, shape, Sampler(temperature))
         self._key = key_on(run.mesh, seed, 21)
         self.sampled = 0
 
     def __call__(self, requests: Sequence[Request]) -> list[list[Completion]]:
-        """All completions of all requests; responses longer than `ppo.max_new_tokens` in total count as truncated."""
-        return complete(self, requests)
+        """Completions of requests, in order; those longer than `ppo.max_new_tokens` in total count as truncated.
+
+        Prefixes of similar length share a rollout, and each of them is prefilled once for all of its completions there.
+        """
+        rows = [(i, request.first + j) for i, request in enumerate(requests) for j in range(request.count)]
+        rows.sort(key=lambda row: len(requests[row[0]].prefix.tokens))
+        numbers = [number_of(request.prefix) for request in requests]
+        sampled: list[tuple[tuple[int, ...], bool]] = []
+        for at in range(0, len(rows), self.at_once):
+            chosen = rows[at : at + self.at_once]
+            ids = np.array([(numbers[i] + j) % _IDS for i, j in chosen], np.int64)
+            asked = list(dict.fromkeys(i for i, _ in chosen))
+            place = {i: at for at, i in enumerate(asked)}
+            sampled += self.rollout([requests[i].prefix for i in asked], [place[i] for i, _ in chosen], ids)
+        run, problems, texts, ended = self.run, [], [], []
+        for (i, _), (tokens, finished) in zip(rows, sampled, strict=True):
+            prefix = requests[i].prefix
+            problems.append(prefix.problem)
+            texts.append(run.tokenizer.decode([*prefix.tokens, *tokens], skip_special_tokens=True))
+            ended.append(finished and len(prefix.tokens) + len(tokens) <= self.longest)
+        right = grade_responses(run.task, problems, texts)
+        found: list[dict[int, Completion]] = [{} for _ in requests]
+        for (i, j), (tokens, _), end, correct in zip(rows, sampled, ended, right, strict=True):
+            found[i][j] = Completion(tokens, end, end and bool(correct))
+        return [
+            [of_one[request.first + j] for j in range(request.count)]
+            for request, of_one in zip(requests, found, strict=True)
+        ]
 
     def rollout(
         self, prefixes: Sequence[Prefix], rows: Sequence[int], ids: np.ndarray
@@ -59,37 +85,6 @@ class Completer:
         width = trajectory.prompt_width
         self.sampled += int(lengths[: len(rows)].sum())
         return [(tuple(found[i, width : width + lengths[i]].tolist()), bool(finished[i])) for i in range(len(rows))]
-
-
-def complete(completer: Completer, requests: Sequence[Request]) -> list[list[Completion]]:
-    """Completions of requests, in order: the only use of the rollout by labelling.
-
-    Prefixes of similar length share a rollout, and each of them is prefilled once for all of its completions there.
-    """
-    rows = [(i, request.first + j) for i, request in enumerate(requests) for j in range(request.count)]
-    rows.sort(key=lambda row: len(requests[row[0]].prefix.tokens))
-    numbers = [number_of(request.prefix) for request in requests]
-    sampled: list[tuple[tuple[int, ...], bool]] = []
-    for at in range(0, len(rows), completer.at_once):
-        chosen = rows[at : at + completer.at_once]
-        ids = np.array([(numbers[i] + j) % _IDS for i, j in chosen], np.int64)
-        asked = list(dict.fromkeys(i for i, _ in chosen))
-        place = {i: at for at, i in enumerate(asked)}
-        sampled += completer.rollout([requests[i].prefix for i in asked], [place[i] for i, _ in chosen], ids)
-    run, problems, texts, ended = completer.run, [], [], []
-    for (i, _), (tokens, finished) in zip(rows, sampled, strict=True):
-        prefix = requests[i].prefix
-        problems.append(prefix.problem)
-        texts.append(run.tokenizer.decode([*prefix.tokens, *tokens], skip_special_tokens=True))
-        ended.append(finished and len(prefix.tokens) + len(tokens) <= completer.longest)
-    right = grade_responses(run.task, problems, texts)
-    found: list[dict[int, Completion]] = [{} for _ in requests]
-    for (i, j), (tokens, _), end, correct in zip(rows, sampled, ended, right, strict=True):
-        found[i][j] = Completion(tokens, end, end and bool(correct))
-    return [
-        [of_one[request.first + j] for j in range(request.count)]
-        for request, of_one in zip(requests, found, strict=True)
-    ]
 
 
 def number_of(prefix: Prefix) -> int:

@@ -9,7 +9,6 @@ from stepjax.data.schema import LabelledSolution, first_error_of
 from stepjax.labels.solution import Completion, Cost, Estimate, Request, Solution
 from stepjax.measures.intervals import wilson, z_of
 
-KINDS = ("hard", "soft", "advances")
 Sampling = Generator[list[Request], list[list[Completion]], Any]
 
 

@@ -9,7 +9,7 @@ from stepjax.labels.completer import Completer, same_tokenizer
 from stepjax.models.definition import Params
 from stepjax.runs.base import check_base
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import stage_folder, stage_params
+from stepjax.runs.stages import policy_params, stage_folder
 from stepjax.workdir.checkpoints import Checkpoints
 
 
@@ -29,7 +29,7 @@ def load_policy(run: Run) -> tuple[Params, dict[str, Any]]:
                 "solutions must be sampled in its own work directory"
             )
         there = dataclasses.replace(run, workdir=folder)
-    params = stage_params(there, options.stage, run.policy, *(("policy",) if options.stage == "ppo" else ()))
+    params = policy_params(there, options.stage)
     folder = stage_folder(there, options.stage)
     with Checkpoints(folder) as checkpoints:
         step = checkpoints.latest()

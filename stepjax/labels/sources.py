@@ -23,8 +23,9 @@ from stepjax.rollout.sampling import Sampler
 from stepjax.runs.response_sampling import first_prompts, sample_each
 from stepjax.runs.responses import Response, grade_responses
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import stage_params
+from stepjax.runs.stages import policy_params
 from stepjax.tasks.base import Problem
+from stepjax.tasks.encoding import solution_encoder
 from stepjax.tasks.hooks import prompt_of
 
 
@@ -62,7 +63,7 @@ def sampled_records(run: Run) -> list[LabelledSolution]:
     path = run.workdir / "labels" / f"solutions-{digest}.jsonl"
     if not agree(int(path.exists())):
         prompts = first_prompts(run, options.split, options.problems)
-        params = stage_params(run, options.solver, run.policy, *(("policy",) if options.solver == "ppo" else ()))
+        params = policy_params(run, options.solver)
         found = sample_each(
             run,
             params,
@@ -114,7 +115,7 @@ def record_of(run: Run, response: Response, name: str) -> LabelledSolution:
 def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:
     """Records in tokens; those that cannot be completed are left out and counted, by reason."""
     ppo, lost = run.config.ppo, Counter[str]()
-    encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run.task, problem))
+    encoder = solution_encoder(run.task, run.tokenizer, run.splitter)
     found = []
     for record in records:
         solution = _sampled(run, record) or _encoded(run, record, encoder, lost)

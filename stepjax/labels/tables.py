@@ -6,6 +6,7 @@ from typing import Any
 from stepjax.config import LabelOptions
 from stepjax.console.progress import say, table
 from stepjax.labels.file import LabelFile
+from stepjax.measures.step_classes import CLASSES
 
 
 def show_labels(file: LabelFile, options: LabelOptions, *, seconds: float) -> None:
@@ -29,9 +30,8 @@ def show_labels(file: LabelFile, options: LabelOptions, *, seconds: float) -> No
 
 def show_agreement(figures: dict[str, Any], out: Path) -> None:
     """Table of the agreement of two labellers."""
-    names = ("bad", "neutral", "good")
-    rows = [[f"first: {name}", *counts] for name, counts in zip(names, figures["confusion"], strict=True)]
-    table("Steps by both labels", ["", *(f"second: {name}" for name in names)], rows)
+    rows = [[f"first: {name}", *counts] for name, counts in zip(CLASSES, figures["confusion"], strict=True)]
+    table("Steps by both labels", ["", *(f"second: {name}" for name in CLASSES)], rows)
     words = {
         "solutions": "solutions in both",
         "both_labelled": "steps that both label",

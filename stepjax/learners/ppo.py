@@ -11,42 +11,32 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from stepjax.config import PPOOptions, StreamOptions
+from stepjax.config.streams import check_unread
 from stepjax.credit.divergence import LOG_RATIO_LIMIT, kl_estimate
 from stepjax.credit.estimators import ESTIMATORS
 from stepjax.credit.streams import Credit, Stream, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
 from stepjax.errors import UserError
+from stepjax.learners.objectives import Metrics
+from stepjax.measures.step_classes import CLASSES
 from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.rewards.reward_streams import abstract_host_signals, scored, stream_rewards
-from stepjax.rewards.signal import HostSignals
+from stepjax.rewards.signal import CORRECT, HostSignals
 from stepjax.trajectory import Trajectory
-
-Metrics = dict[str, Array]
 
 
 def make_streams(options: Mapping[str, StreamOptions]) -> list[Stream]:
     """The options' streams as `stepjax.credit` defines them."""
     streams = []
     for name, o in options.items():
-        _check_own_options(name, o)
+        check_unread(o, "estimator", ESTIMATORS, f"config.ppo.streams.{name}")
         try:
             streams.append(Stream(name, _horizon(o.horizon), o.gamma, o.lam, o.weight, o.whiten, o.critic, o.estimator))
         except ValueError as error:
             raise UserError(f"config.ppo.streams.{name}: {error}") from None
     return streams
-
-
-def _check_own_options(name: str, options: StreamOptions) -> None:
-    """UserError where an option that only other estimators read is set: it would be ignored in silence."""
-    for field in dataclasses.fields(StreamOptions):
-        readers = [reader for reader, row in ESTIMATORS.items() if field.name in row.options]
-        if readers and options.estimator not in readers and getattr(options, field.name) != field.default:
-            raise UserError(
-                f"config.ppo.streams.{name}.{field.name}: only estimator {' or '.join(readers)} reads it, not "
-                f"{options.estimator}"
-            )
 
 
 def value_heads(options: Mapping[str, StreamOptions]) -> tuple[ValueHead, ...]:
@@ -110,7 +100,7 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
             turn_end=rows.turn_end,
             scored=jnp.stack([scored(rows, o) for o in options.streams.values()]),
             first=jnp.broadcast_to(first, (len(streams), mask.shape[0])),
-            outcome=jnp.where(host["correct"], goods, bads),
+            outcome=jnp.where(host[CORRECT], goods, bads),
             finished=rows.finished,
             group=options.samples,
             weight={name: host[f"weight/{name}"] for name in adaptive_weights(options.streams)},
@@ -187,6 +177,6 @@ def _describe(rows: Trajectory, streams: list[Stream], rewards: Array) -> Metric
     }
     if rows.prm is not None:
         best = jnp.argmax(rows.prm, axis=-1)
-        for label, name in enumerate(("bad", "neutral", "good")):
+        for label, name in enumerate(CLASSES):
             metrics[f"prm/{name}"] = masked_mean((best == label).astype(jnp.float32), ends)
     return metrics

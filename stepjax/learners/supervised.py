@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from stepjax.data.packing import PROMPT
 from stepjax.learners.losses import classification_loss
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
 from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
@@ -19,10 +20,8 @@ from stepjax.programs import Program, abstract
 
 Batch = dict[str, jax.Array]
 """Packed rows, int32[B, T] each: `tokens`, `segments` (0: padding), `positions`, and `targets`: the next token where it
-is to be learned (SFT) or a step's class at its last token (PRM: 0 bad, 1 neutral, 2 good); −1 elsewhere."""
-
-PROMPT = -2
-"""The mark, among a process reward model's targets, of a prompt's tokens."""
+is to be learned (SFT) or a step's class at its last token (PRM: 0 bad, 1 neutral, 2 good); elsewhere −1, or
+`PROMPT` on the prompt of labelled steps."""
 
 # (sum of losses, what to count: named sums over tokens; "tokens" divides them)
 LossSums = Callable[[Any, Batch], tuple[Float[Array, ""], dict[str, Array]]]
@@ -76,7 +75,7 @@ def reader_sums(
     """`prm_sums`, plus `lm_loss` × the mean cross-entropy of the response's tokens in steps that are not bad."""
     logits, logprobs = model.scores_and_logprobs(batch["tokens"], batch["positions"], batch["segments"])
     losses = jnp.sum(label_losses(logits, batch, objective))
-    learned = (batch["targets"] != PROMPT) & (step_classes(batch["targets"], batch["segments"]) > 0)
+    learned = (batch["targets"] != PROMPT) & (classes_by_token(batch["targets"], batch["segments"]) > 0)
     language = -jnp.sum(jnp.where(learned, logprobs, 0.0)) / jnp.maximum(jnp.sum(learned), 1)
     counts = _label_counts(logits, batch)
     weighted = language * counts["tokens"]
@@ -89,7 +88,7 @@ def _label_counts(logits: Float[Array, "B T C"], batch: Batch) -> dict[str, Arra
     return {"tokens": jnp.sum(mask), "accuracy": jnp.sum(right)}
 
 
-def step_classes(targets: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
+def classes_by_token(targets: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
     """The class of the step that each token is in: the next target of its segment; −1 where none follows."""
     width = targets.shape[1]
     at = jnp.where(targets >= 0, jnp.arange(width), width)

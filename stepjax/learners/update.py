@@ -42,14 +42,7 @@ def update_program(
     minibatches, those that a guard held back included.
     """
     streams = make_streams(options.streams)
-    size = rows.tokens.shape[0]
-    if size % options.minibatches:
-        raise UserError(
-            f"config.ppo.minibatches: {options.minibatches} does not divide the {size} responses of a round "
-            "(ppo.prompts × ppo.samples)"
-        )
-
-    minibatch_rows = size // options.minibatches
+    minibatch_rows = rows_of_minibatch(options, rows.tokens.shape[0])
     shape = PackingShape.of(
         minibatch_rows,
         rows.tokens.shape[1],
@@ -84,6 +77,16 @@ def update_program(
         out_shardings=(shardings, whole),
         turns=shape.turns(minibatch_rows),
     )
+
+
+def rows_of_minibatch(options: PPOOptions, responses: int) -> int:
+    """How many of a round's responses are in each minibatch; UserError where they cannot be divided evenly."""
+    if responses % options.minibatches:
+        raise UserError(
+            f"config.ppo.minibatches: {options.minibatches} does not divide the {responses} responses of a round "
+            "(ppo.prompts × ppo.samples)"
+        )
+    return responses // options.minibatches
 
 
 def updates_by_role(options: PPOOptions) -> dict[str, int]:

@@ -15,10 +15,10 @@ from stepjax.credit.streams import Stream
 from stepjax.credit.whiten import masked_mean
 from stepjax.learners.guards import has_guards, pass_guards
 from stepjax.learners.kl_control import adapted_coefficient
-from stepjax.learners.objectives import joined, objective_columns
+from stepjax.learners.objectives import Metrics, joined, objective_columns
 from stepjax.learners.optimizers import State, apply_gradients
 from stepjax.learners.packing import PackingShape, micro_batch, over_micro_batches, pack
-from stepjax.learners.ppo import Metrics, adaptive_weights
+from stepjax.learners.ppo import adaptive_weights
 from stepjax.models.definition import Params
 from stepjax.models.trainable import join
 from stepjax.trajectory import Trajectory

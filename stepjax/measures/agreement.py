@@ -8,7 +8,8 @@ import numpy as np
 
 from stepjax.measures.classification import confusion_matrix, confusion_report, f1_scores
 from stepjax.measures.first_error import NONE, first_errors
-from stepjax.measures.step_scores import CLASSES, by_position
+from stepjax.measures.step_classes import CLASSES
+from stepjax.measures.step_scores import by_position
 
 
 @dataclass(frozen=True)

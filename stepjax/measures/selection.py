@@ -11,7 +11,6 @@ from math import comb
 import numpy as np
 from jaxtyping import Float, Int
 
-NO_ANSWER = -1
 TIE = 1e-9
 """Sums of weights closer than this, relative to the largest, are equal: they differ in the order of their terms."""
 
@@ -70,7 +69,7 @@ def vote(
     """Worth of the answer with the most votes among the first N responses of each order, for each size N.
 
     Args:
-      groups: the answer that each response gives, 0 …; `NO_ANSWER` has no vote, and a subset without votes is worth 0.
+      groups: the answer that each response gives, 0 …; −1: none, and no vote. A subset without votes is worth 0.
       worth: of each response, 1 for right; an answer is worth the mean of its responses.
       sizes: subset sizes N.
       orders: R random permutations of the pool: subsets of growing size.

@@ -12,8 +12,8 @@ from stepjax.measures.calibration import calibration_error, reliability
 from stepjax.measures.classification import confusion_matrix, confusion_report
 from stepjax.measures.first_error import NONE, first_below, first_errors, tune_threshold
 from stepjax.measures.ranking import auc
+from stepjax.measures.step_classes import CLASSES
 
-CLASSES = ("bad", "neutral", "good")
 MOST_POSITIONS = 10
 """Steps from this one on (counted from 0) are one position in tables."""
 

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 import stepjax
 from stepjax.errors import UserError
+from stepjax.measures.step_classes import CLASSES
 from stepjax.report.curves import curves
 from stepjax.report.gaming import detect_gaming
 from stepjax.report.hacks import examples, payments
@@ -29,7 +30,6 @@ from stepjax.workdir.json_file import MEASURES
 
 __all__ = ["detect_gaming", "write_report"]
 
-CLASSES = ("bad", "neutral", "good")
 MAX_ALARMS = 8
 
 

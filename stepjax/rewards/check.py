@@ -1,9 +1,9 @@
 """Streams whose options do not fit their signal: one line that names the option and what it needs."""
 
-import dataclasses
 from collections.abc import Mapping
 
 from stepjax.config import StreamOptions
+from stepjax.config.streams import check_unread
 from stepjax.credit.estimators import WITH_CRITIC
 from stepjax.errors import UserError, nearest
 from stepjax.rewards.reward_streams import has_critic, make_text_reward
@@ -26,7 +26,8 @@ def _check_stream(options: StreamOptions, where: str) -> None:
         raise UserError(f"{where}.signal: names no signal{nearest(options.signal, SIGNALS)}")
     if options.signal not in SIGNALS:
         raise UserError(f"{where}.signal: no signal {options.signal!r}{nearest(options.signal, SIGNALS)}")
-    _check_own_options(options, where)
+    check_unread(options, "signal", SIGNALS, where)
+    _check_needs(options, where)
     if options.kl_target and options.weight <= 0:
         raise UserError(f"{where}.weight: kl_target adapts it by factors, so it must start above 0")
     if options.critic_trunk != "shared" and not has_critic(options):
@@ -37,13 +38,9 @@ def _check_stream(options: StreamOptions, where: str) -> None:
     _check_shaping(options, where)
 
 
-def _check_own_options(options: StreamOptions, where: str) -> None:
-    """Of the options that only some signals read: another one's would be ignored in silence."""
+def _check_needs(options: StreamOptions, where: str) -> None:
+    """What the stream's signal asks of its options."""
     signal = SIGNALS[options.signal]
-    for field in dataclasses.fields(StreamOptions):
-        readers = [name for name, row in SIGNALS.items() if field.name in row.options]
-        if readers and options.signal not in readers and getattr(options, field.name) != field.default:
-            raise UserError(f"{where}.{field.name}: only signal {' or '.join(readers)} reads it, not {options.signal}")
     for name, meaning in signal.needs.items():
         if not getattr(options, name):
             raise UserError(f"{where}.{name}: signal {options.signal} needs it: {meaning}")

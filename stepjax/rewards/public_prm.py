@@ -14,14 +14,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from stepjax.data.packing import Example, pack_all
+from stepjax.measures.step_classes import CLASSES
 from stepjax.models.definition import Definition, Params
 from stepjax.models.prm_heads import class_probabilities
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.programs import Program, abstract
 from stepjax.rewards.conventions_layout import Layout, Reading
-
-CLASSES = 3
-"""Bad, neutral, good, as the process reward models that stepjax trains have them."""
 
 
 class PublicPRM:
@@ -84,7 +82,7 @@ class PublicPRM:
 
 
 def _nothing() -> np.ndarray:
-    return np.zeros((0, CLASSES), np.float32)
+    return np.zeros((0, len(CLASSES)), np.float32)
 
 
 def _example(reading: Reading) -> Example:

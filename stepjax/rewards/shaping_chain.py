@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from stepjax.errors import UserError
+from stepjax.errors import UserError, nearest
 from stepjax.rewards.shaping import bound, clip, delta, min_form
 
 Shape = Callable[[Float[Array, "B S"], Bool[Array, "B S"]], Float[Array, "B S"]]
@@ -16,8 +16,6 @@ VALUES = {"clip": ("ETA",), "delta": (), "min_form": ("TEMPERATURE",), "bound": 
 
 def parse_shaping(text: str, where: str) -> Shape:
     """One shaping, from its text; `where` names the option in errors."""
-    from stepjax.errors import nearest
-
     name, *given = (part.strip() for part in text.split(":"))
     if name not in VALUES:
         raise UserError(f"{where}: no shaping {name!r}{nearest(name, VALUES)}")

@@ -7,9 +7,11 @@ from jax.sharding import Mesh
 from stepjax.config import Config, PRMOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.learners.ppo import check_groups, make_streams
+from stepjax.learners.update import rows_of_minibatch
 from stepjax.models.lora import MODULES
 from stepjax.parallel import batch_devices
 from stepjax.rewards.check import check_signals
+from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
 from stepjax.rewards.reward_streams import has_critic
 from stepjax.runs.profile import profiled_steps
 
@@ -30,11 +32,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
             raise UserError(
                 f"config.{name}: {count} rows do not divide over the mesh's data × fsdp = {devices} devices"
             )
-    if responses % ppo.minibatches:
-        raise UserError(
-            f"config.ppo.minibatches: {ppo.minibatches} does not divide the {responses} responses of a round "
-            "(ppo.prompts × ppo.samples)"
-        )
+    rows_of_minibatch(ppo, responses)
     if responses % (ppo.waves * batch_devices(mesh)):
         raise UserError(
             f"config.ppo.waves: {ppo.waves} waves on {batch_devices(mesh)} devices do not divide the {responses} "
@@ -100,8 +98,11 @@ def check_public_prm(prm: PRMOptions, streams: Mapping[str, StreamOptions]) -> N
     if bool(prm.path) != bool(prm.convention):
         missing, given = ("convention", "path") if prm.path else ("path", "convention")
         raise UserError(f"config.prm.{missing}: required together with config.prm.{given}")
-    if prm.separator and prm.convention not in ("skywork", "trl"):
-        raise UserError("config.prm.separator: only the conventions skywork and trl end steps with a separator")
+    separated = [name for name, convention in CONVENTIONS.items() if convention.layout == SEPARATED]
+    if prm.separator and prm.convention not in separated:
+        raise UserError(
+            f"config.prm.separator: only the conventions {' and '.join(separated)} end steps with a separator"
+        )
     if prm.path and prm.data:
         raise UserError("config.prm.data: the model of config.prm.path is not trained; leave one of the two out")
     for name, stream in streams.items():

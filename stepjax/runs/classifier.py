@@ -9,11 +9,13 @@ from jaxtyping import Array, Float
 
 from stepjax.data.packing import Example, pack_all
 from stepjax.learners.supervised import Batch, abstract_batch
+from stepjax.measures.step_classes import CLASSES
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.programs import Program, abstract
+from stepjax.runs.prm_labels import labelled_example
 from stepjax.runs.responses import Response
-from stepjax.runs.setup import PRM_CLASSES, Run
+from stepjax.runs.setup import Run
 from stepjax.tasks.encoding import labelled_steps
 
 
@@ -39,8 +41,6 @@ class StepClassifier:
 
     def __call__(self, params: Params, responses: Sequence[Response]) -> tuple[np.ndarray, np.ndarray]:
         """`(labels int[n], probabilities float[n, 3])` of all rated steps, in the responses' order."""
-        from stepjax.runs.prm_labels import labelled_example
-
         return self._read(params, [labelled_example(self.run, r) for r in responses])
 
     def by_response(self, params: Params, responses: Sequence[Response]) -> list[np.ndarray | None]:
@@ -81,7 +81,7 @@ class StepClassifier:
     def _read(self, params: Params, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
         """Targets and probabilities where examples that fit have a target, in order."""
         self.left_out = sum(len(e.tokens) > self.width for e in examples)
-        labels, probabilities = [np.zeros(0, np.int32)], [np.zeros((0, len(PRM_CLASSES)), np.float32)]
+        labels, probabilities = [np.zeros(0, np.int32)], [np.zeros((0, len(CLASSES)), np.float32)]
         for batch in pack_all(examples, rows=self.rows, width=self.width):
             at = batch["targets"] >= 0
             found = fetch(self.program(params, put(batch, batch_sharding(self.run.mesh))))
@@ -96,14 +96,14 @@ def classification_report(labels: np.ndarray, probabilities: np.ndarray) -> dict
     A class that neither occurs nor is predicted counts as F1 = 0, so that macro-F1 cannot hide a missing class.
     """
     predicted = probabilities.argmax(-1)
-    n = len(PRM_CLASSES)
+    n = len(CLASSES)
     confusion = np.bincount(labels * n + predicted, minlength=n * n).reshape(n, n)
     right = np.diag(confusion)
     f1 = 2 * right / np.maximum(confusion.sum(0) + confusion.sum(1), 1)
     return {
         "macro_f1": float(f1.mean()),
         "accuracy": float(right.sum() / max(confusion.sum(), 1)),
-        "f1": {name: float(value) for name, value in zip(PRM_CLASSES, f1, strict=True)},
+        "f1": {name: float(value) for name, value in zip(CLASSES, f1, strict=True)},
         "confusion": confusion.tolist(),
         "steps": int(confusion.sum()),
     }

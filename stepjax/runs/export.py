@@ -18,7 +18,7 @@ from stepjax.models.pretrained import PretrainedModel, save_pretrained
 from stepjax.options import from_dict
 from stepjax.parallel import put, replicated
 from stepjax.runs.setup import Run, open_run
-from stepjax.runs.stages import has_stage, no_stage, stage_params, starts_loaded
+from stepjax.runs.stages import has_stage, no_stage, policy_params, starts_loaded
 from stepjax.runs.start import recall
 from stepjax.workdir.folder import CONFIG
 
@@ -38,7 +38,7 @@ def export(config: Config, workdir: Path) -> Path:
         if not has_stage(run, stage):
             raise no_stage(run, stage)
         seen = run.of_stage(stage)
-        params = stage_params(seen, stage, seen.policy, *(["policy"] if stage == "ppo" else []))
+        params = policy_params(seen, stage)
         decoder = dataclasses.replace(seen.decoder, lora=None)
         lora = seen.policy_lora
         if config.export.adapter:

@@ -7,6 +7,7 @@ import numpy as np
 from stepjax.config import StreamOptions
 from stepjax.rewards.by_token import by_token
 from stepjax.rewards.reward_streams import host_figures, make_text_reward
+from stepjax.rewards.signal import CORRECT, RATING
 from stepjax.runs.responses import Response, exact_ratings, limit_kept
 
 FIGURES: dict[str, Callable[[Response], float]] = {"limit_kept": limit_kept}
@@ -32,8 +33,8 @@ class HostRewards:
           UserError: a user's function failed, or returned something other than rewards.
         """
         found = {
-            "rating": by_token(exact_ratings(responses), index, end),
-            "correct": np.array([r.correct for r in responses], bool),
+            RATING: by_token(exact_ratings(responses), index, end),
+            CORRECT: np.array([r.correct for r in responses], bool),
         }
         for name, figure in self.figures.items():
             found[name] = np.array([figure(r) for r in responses], np.float32)

@@ -15,13 +15,15 @@ from stepjax.host_rows import HostRows
 from stepjax.learners.finite import finite_program
 from stepjax.learners.optimizers import State
 from stepjax.learners.ppo import adaptive_weights, value_heads
+from stepjax.measures.step_classes import CLASSES
 from stepjax.models.critics import OWN
 from stepjax.models.definition import Params
 from stepjax.models.trainable import join
 from stepjax.parallel import fetch, only_asked_transfers, put, replicated
 from stepjax.rewards.by_token import by_token
-from stepjax.rewards.public_prm import CLASSES, PublicPRM
+from stepjax.rewards.public_prm import PublicPRM
 from stepjax.rewards.reward_streams import reads_prm
+from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
@@ -134,7 +136,7 @@ class PPO(PPOPrograms):
         if self.public is not None:
             with clock("prm"):
                 scores = score_responses(self.public, responses)
-                own_scores = by_token([scores[row] for row in self.hosts.mine], index, end, columns=(CLASSES,))
+                own_scores = by_token([scores[row] for row in self.hosts.mine], index, end, columns=(len(CLASSES),))
                 scored = with_scores(scored, self.hosts.put(own_scores))
                 unread["prm/left_out"] = self.public.left_out / len(responses)
                 if told := [] if self.told else self.public.told_left_out():
@@ -151,7 +153,7 @@ class PPO(PPOPrograms):
         if (neutral := line.get("true/neutral", line.get("prm/neutral"))) is not None:
             watched["neutral"] = neutral
         if scored.prm is not None:
-            prm, ratings, end = (self.hosts.gather(x) for x in (self.hosts.local(scored.prm), host["rating"], end))
+            prm, ratings, end = (self.hosts.gather(x) for x in (self.hosts.local(scored.prm), host[RATING], end))
             if prm.shape[-1] > 1:  # a single output has no scale to compare
                 watched["proxy_gap"] = proxy_gap(prm, ratings, end, responses, run.config.prm.target)
             if responses[0].step_ratings is not None and run.config.prm.target == "step":

@@ -15,7 +15,7 @@ from stepjax.rewards.check import check_signals
 from stepjax.rollout.generate import RolloutShape
 from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores
-from stepjax.runs.response_sampling import ResponseSampler, ppo_sampler
+from stepjax.runs.response_sampling import ResponseSampler, make_sampler
 from stepjax.runs.setup import Run, device_scalar
 from stepjax.trajectory import Trajectory
 
@@ -45,7 +45,7 @@ class PPOPrograms:
             halvings=options.halvings,
             growths=options.growths,
         )
-        self.sampler = ResponseSampler(run, shape, ppo_sampler(options))
+        self.sampler = ResponseSampler(run, shape, make_sampler(options))
         self.round = RoundSampler(run, self.sampler, options.waves)
         updates = updates_by_role(options)
         self.optimizers = {

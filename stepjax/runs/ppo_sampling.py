@@ -1,6 +1,6 @@
 """A round's responses: sampled in waves, so that the host rates one while the next decodes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,6 +22,7 @@ from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
 
 Waves = list[tuple[Trajectory, Occupancy]]
+Context = Callable[[], AbstractContextManager[Any]]
 
 
 class RoundSampler:
@@ -60,23 +61,19 @@ class RoundSampler:
         """The round's trajectory, in the order of its rows."""
         return waves[0][0] if self.join is None else self.join(*(trajectory for trajectory, _ in waves))
 
-    def read(self, problems: Sequence[Problem], waves: Waves, waiting: Any, rating: Any) -> list[Response]:
+    def read(self, problems: Sequence[Problem], waves: Waves, waiting: Context, rating: Context) -> list[Response]:
         """This process's responses in the order of their rows, rated as the waves come in.
 
         `waiting()` and `rating()` give the contexts in which the host waits for a wave and rates it.
         """
         found: dict[int, Response] = {}
         for rows, (trajectory, _) in zip(self._members, waves, strict=True):
-            with _entered(waiting):
+            with waiting():
                 jax.block_until_ready(trajectory.tokens)
-            with _entered(rating):
+            with rating():
                 own = read_own_responses(self.run, self._hosts, [problems[row] for row in rows.tolist()], trajectory)
             found |= dict(zip(rows[self._hosts.mine].tolist(), own, strict=True))
         return [found[row] for row in sorted(found)]
-
-
-def _entered(make: Any) -> AbstractContextManager[Any]:
-    return make()
 
 
 def occupancy_of(waves: Waves) -> dict[str, float]:

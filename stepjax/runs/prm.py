@@ -12,7 +12,7 @@ from stepjax.models.definition import Params
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.prm_data import train_on_records
 from stepjax.runs.prm_labels import labelled_example
-from stepjax.runs.response_sampling import ResponseSampler, ppo_sampler
+from stepjax.runs.response_sampling import ResponseSampler, make_sampler
 from stepjax.runs.responses import Response, read_response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import prm_start_params, stage_params
@@ -32,7 +32,7 @@ def train_prm(run: Run) -> Params:
     run = programs.run
     options, ppo = run.config.prm, run.config.ppo
     sft = stage_params(run, "sft", run.policy)
-    sampler = ResponseSampler.of_many(run, 4 * run.config.eval.rows, ppo_sampler(ppo))
+    sampler = ResponseSampler.of_many(run, 4 * run.config.eval.rows, make_sampler(ppo))
     held_out: list[Response] = []
     classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)
 

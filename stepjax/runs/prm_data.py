@@ -5,7 +5,6 @@ from typing import Any
 
 from stepjax.console.progress import say, table
 from stepjax.data.packing import PackedBatches
-from stepjax.data.step_encoding import SolutionEncoder
 from stepjax.models.definition import Params
 from stepjax.runs.classifier import StepClassifier
 from stepjax.runs.prm_held_out import HeldOut, held_out_report
@@ -14,7 +13,7 @@ from stepjax.runs.setup import Run
 from stepjax.runs.stages import prm_start_params
 from stepjax.runs.supervised import train
 from stepjax.runs.supervised_programs import prm_programs
-from stepjax.tasks.hooks import prompt_of
+from stepjax.tasks.encoding import solution_encoder
 from stepjax.workdir.json_file import plain, write_json
 
 FIGURES = "prm.json"
@@ -27,7 +26,7 @@ def train_on_records(run: Run) -> Params:
     """
     programs = prm_programs(run)
     run, options = programs.run, run.config.prm
-    encoder = SolutionEncoder(run.tokenizer, run.splitter, lambda problem: prompt_of(run.task, problem))
+    encoder = solution_encoder(run.task, run.tokenizer, run.splitter)
     data = Divided(run)
     examples = Examples(run, data.train, encoder)
     classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)
@@ -44,7 +43,7 @@ def train_on_records(run: Run) -> Params:
             held_out.extend(held_out_solutions(run, data.valid, encoder))
         if not held_out:
             return {}
-        scores = classifier.at_targets(params, [s.example for s in held_out])
+        scores = classifier.at_targets(params, [s.encoded.at_ends() for s in held_out])
         filled = [by_step(s, p) for s, p in zip(held_out, scores, strict=True)]
         report = plain(held_out_report(held_out, filled, soft=programs.soft))
         write_json(run.workdir / FIGURES, report)

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from stepjax.data.packing import Example
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.data.step_encoding import EncodedSolution, Target
 from stepjax.measures.calibration import calibration_error, reliability
+from stepjax.measures.step_classes import BAD, CLASSES, NEUTRAL
 from stepjax.measures.step_scores import ScoredSolution, step_score_report
 from stepjax.measures.temperature import fit_temperature, negative_log_likelihood, tempered
-from stepjax.runs.setup import PRM_CLASSES
 
 CALIBRATION_SHARE = 0.5
 DRAWS = 20
@@ -27,13 +26,6 @@ class HeldOut:
     record: LabelledSolution
     encoded: EncodedSolution
     targets: list[Target | None]
-
-    @property
-    def example(self) -> Example:
-        """Asks for the model's probabilities at the end of every step that has one."""
-        labels = np.full(len(self.encoded), -1, np.int32)
-        labels[self.encoded.ends[self.encoded.ends >= 0]] = 0
-        return Example(self.encoded.tokens, labels)
 
     @property
     def calibrates(self) -> bool:
@@ -52,12 +44,12 @@ def held_out_report(solutions: Sequence[HeldOut], scores: Sequence[np.ndarray], 
     found = _figures(solutions, scores, soft=soft)
     counts = Counter(target.label for s in solutions for target in s.targets if target is not None)
     total = sum(counts.values())
-    prior = np.array([counts[label] / max(total, 1) for label in range(len(PRM_CLASSES))])
+    prior = np.array([counts[label] / max(total, 1) for label in range(len(CLASSES))])
     report = step_score_report([_scored(s, p, soft=soft) for s, p in zip(solutions, scores, strict=True)])
     return {
         "solutions": len(solutions),
         "steps": total,
-        "labels": {name: counts[label] for label, name in enumerate(PRM_CLASSES)},
+        "labels": {name: counts[label] for label, name in enumerate(CLASSES)},
         "model": found,
         "chance": _chance(solutions, prior, soft=soft),
         "majority": _figures(solutions, _constant(solutions, np.eye(len(prior))[prior.argmax()]), soft=soft),
@@ -77,7 +69,7 @@ def calibrate(solutions: Sequence[HeldOut], scores: Sequence[np.ndarray]) -> dic
             for i, target in enumerate(s.targets)
             if target is not None and not np.isnan(p[i]).any()
         ]
-        probabilities = np.array([p for p, _ in pairs], np.float64).reshape(-1, len(PRM_CLASSES))
+        probabilities = np.array([p for p, _ in pairs], np.float64).reshape(-1, len(CLASSES))
         halves[fitting] = probabilities, np.array([_distribution(t) for _, t in pairs]).reshape(probabilities.shape)
     temperature = fit_temperature(*halves[True])
     probabilities, truth = halves[False]
@@ -89,7 +81,7 @@ def calibrate(solutions: Sequence[HeldOut], scores: Sequence[np.ndarray]) -> dic
     for name, p in (("before", probabilities), ("after", tempered(probabilities, temperature))):
         if len(p):
             # One number a step: P(not bad), as it is used.
-            right, known = np.clip(1 - p[:, 0], 0, 1), 1 - truth[:, 0]
+            right, known = np.clip(1 - p[:, BAD], 0, 1), 1 - truth[:, BAD]
             found[name] = {
                 "ece": calibration_error(reliability(right, known)),
                 "nll": negative_log_likelihood(p, truth),
@@ -99,8 +91,8 @@ def calibrate(solutions: Sequence[HeldOut], scores: Sequence[np.ndarray]) -> dic
 
 def _distribution(target: Target) -> np.ndarray:
     """A target as probabilities of the three classes; a soft label is one of bad and good."""
-    if target.good in (0.0, 1.0) or target.label == 1:
-        return np.eye(len(PRM_CLASSES))[target.label]
+    if target.good in (0.0, 1.0) or target.label == NEUTRAL:
+        return np.eye(len(CLASSES))[target.label]
     return np.array([1 - target.good, 0.0, target.good])
 
 
@@ -129,7 +121,7 @@ def _scored(solution: HeldOut, scores: np.ndarray, *, soft: bool) -> ScoredSolut
         error = kept.index(error) if error in kept else None
     classes = scores[kept]
     return ScoredSolution(
-        right=np.clip(1 - classes[:, 0], 0, 1),
+        right=np.clip(1 - classes[:, BAD], 0, 1),
         rating=[None if target is None else target.label - 1 for target in targets],
         value=[None if target is None or not soft else target.good for target in targets],
         first_error=error,

@@ -23,7 +23,7 @@ def labelled_example(run: Run, response: Response, *, every_token: bool = False)
             f"task {run.task.name}: it has no step verifier that could label steps; "
             "config.prm.target=value needs only graded answers"
         )
-    ends, classes = step_classes(run, response)
+    ends, classes = labels_of_steps(run, response)
     example = labelled_steps(response.prompt, response.tokens, ends, classes)
     return _on_every_token(run, response, example) if every_token else example
 
@@ -39,7 +39,7 @@ def _on_every_token(run: Run, response: Response, example: Example) -> Example:
     return dataclasses.replace(example, targets=targets)
 
 
-def step_classes(run: Run, response: Response) -> tuple[np.ndarray, list[int]]:
+def labels_of_steps(run: Run, response: Response) -> tuple[np.ndarray, list[int]]:
     """Which response tokens end a rated step (bool[n]), and those steps' classes (0 bad, 1 neutral, 2 good).
 
     What the classes mean is set by `config.prm.target`: the step's own rating; whether all steps up to it are right; or

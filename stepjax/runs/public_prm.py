@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from stepjax.data.tokenizers import load_tokenizer
+from stepjax.measures.step_classes import CLASSES
 from stepjax.models.checkpoint_folder import open_checkpoint
 from stepjax.models.prm_checkpoint import load_prm
 from stepjax.rewards.conventions import CONVENTIONS
 from stepjax.rewards.conventions_layout import Layout
-from stepjax.rewards.public_prm import CLASSES, PublicPRM
+from stepjax.rewards.public_prm import PublicPRM
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.trajectory import Trajectory
@@ -50,6 +51,6 @@ def score_responses(model: PublicPRM, responses: Sequence[Response]) -> list[np.
 def with_scores(rows: Trajectory, scores: Any = None) -> Trajectory:
     """The trajectory with a public model's scores, float32[B, T, 3]; without them, abstract ones for a program."""
     if scores is None:
-        shape = (*rows.tokens.shape, CLASSES)
+        shape = (*rows.tokens.shape, len(CLASSES))
         scores = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows.tokens.sharding)
     return dataclasses.replace(rows, prm=scores)

@@ -19,7 +19,7 @@ from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 from stepjax.runs.responses import Response, read_responses
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, no_stage, stage_params
+from stepjax.runs.stages import has_stage, no_stage, policy_params
 from stepjax.tasks.encoding import Prompts, fitting_prompts
 from stepjax.tasks.registry import make_environment
 from stepjax.trajectory import Trajectory
@@ -119,13 +119,8 @@ def request(
     return tokens, lengths, queue
 
 
-def ppo_sampler(options: PPOOptions) -> Sampler:
-    """How responses are sampled in training."""
-    return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
-
-
-def eval_sampler(options: EvalOptions) -> Sampler:
-    """How responses are sampled in evaluation."""
+def make_sampler(options: PPOOptions | EvalOptions) -> Sampler:
+    """How responses are sampled in training (`config.ppo`) or in evaluation (`config.eval`)."""
     return Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
 
 
@@ -172,5 +167,5 @@ def sample_problems(run: Run, stage: str, *, each: int) -> list[Response]:
     if each > 1 and options.temperature == 0:
         raise UserError("config.eval.temperature: at 0 all responses to a problem are the same; raise it")
     prompts = first_prompts(run, options.split, options.problems)
-    params = stage_params(run, stage, run.policy, *(("policy",) if stage == "ppo" else ()))
-    return sample_each(run, params, prompts, eval_sampler(options), key_on(run.mesh, options.seed), each=each)
+    params = policy_params(run, stage)
+    return sample_each(run, params, prompts, make_sampler(options), key_on(run.mesh, options.seed), each=each)

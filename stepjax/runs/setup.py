@@ -19,6 +19,7 @@ from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.distributed.agree import agree
 from stepjax.errors import NonFiniteError, UserError
 from stepjax.learners.ppo import value_heads
+from stepjax.measures.step_classes import CLASSES, NEUTRAL
 from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.backends import choose_attention
 from stepjax.models.checkpoint_folder import CheckpointFolder
@@ -34,9 +35,6 @@ from stepjax.tasks.base import Task
 from stepjax.tasks.hooks import TokenizerTexts
 from stepjax.tasks.registry import make_task, task_entry
 from stepjax.workdir.folder import CONFIG, open_workdir
-
-PRM_CLASSES = ("bad", "neutral", "good")
-"""The order of the process reward model's three outputs; a rating r of −1, 0, +1 is class r + 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +77,8 @@ class Run:
         return found
 
     def _make_prm(self, rngs: nnx.Rngs) -> ScoreModel | StepReader:
-        layers, classes = self.config.prm.reader_layers, len(PRM_CLASSES)
-        absent = PRM_CLASSES.index("neutral") if self.config.prm.classes == 2 else None
+        layers, classes = self.config.prm.reader_layers, len(CLASSES)
+        absent = NEUTRAL if self.config.prm.classes == 2 else None
         if layers:
             return StepReader(self._decoder, layers, classes, rngs, absent=absent)
         return ScoreModel(self._decoder, classes, rngs, absent=absent)

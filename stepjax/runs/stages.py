@@ -14,6 +14,7 @@ from stepjax.models.pretrained import pretrained_params
 from stepjax.models.trainable import Trainable, join, without_adapters
 from stepjax.programs import abstract
 from stepjax.rewards.reward_streams import reading, reads_prm
+from stepjax.rewards.signal import RATING
 from stepjax.runs.setup import Run
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.folder import CONFIG
@@ -73,6 +74,11 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
     like: Any = abstract(trainable.shapes, trainable.shardings(run.mesh))
     with Checkpoints(stage_folder(run, stage)) as checkpoints:
         return join(checkpoints.restore_part((*keys, "params"), like), frozen_params(run, stage, definition))
+
+
+def policy_params(run: Run, stage: str) -> Params:
+    """The policy's parameters after stage sft or ppo; the state of ppo holds those of other roles, too."""
+    return stage_params(run, stage, run.policy, *(("policy",) if stage == "ppo" else ()))
 
 
 def start_params(run: Run, definition: Definition) -> Params:
@@ -162,7 +168,7 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     rated = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
     rated = [] if run.config.prm.path else rated
     if "ppo" in stages:
-        rated += [f"config.ppo.streams.{name}" for name in reading(streams, "rating")]
+        rated += [f"config.ppo.streams.{name}" for name in reading(streams, RATING)]
         limits = reading(streams, "limit_kept")
         if limits and run.task.problems("train")[0].step_limit is None:
             raise UserError(

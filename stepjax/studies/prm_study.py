@@ -20,7 +20,7 @@ from stepjax.labels.completer import Completer
 from stepjax.labels.solution import Cost
 from stepjax.options import parse
 from stepjax.parallel import key_on
-from stepjax.runs.response_sampling import eval_sampler, first_prompts, sample_each
+from stepjax.runs.response_sampling import first_prompts, make_sampler, sample_each
 from stepjax.runs.setup import Run, open_run
 from stepjax.runs.stages import prm_start_params, stage_params
 from stepjax.runs.supervised import train
@@ -39,7 +39,7 @@ def run_study(run: Run) -> dict[str, Any]:
     run, start = of_soft_labels(run), time.perf_counter()
     options = run.config
     policy = stage_params(run, "sft", run.policy)
-    sampler, key = eval_sampler(options.eval), key_on(run.mesh, options.eval.seed)
+    sampler, key = make_sampler(options.eval), key_on(run.mesh, options.eval.seed)
     prompts = first_prompts(run, "train", options.prm.samples)
     responses = [r for r in sample_each(run, policy, prompts, sampler, key, each=1) if r.steps]
     completer = Completer(run, policy, rows=options.eval.rows, temperature=1.0, seed=options.seed)

@@ -1,15 +1,19 @@
 """Problems to tokens: demonstrations to learn from, labelled steps, prompts to sample from."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from stepjax.data.packing import Example
+from stepjax.data.packing import PROMPT, Example
+from stepjax.data.step_encoding import SolutionEncoder
 from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError
-from stepjax.tasks.base import Problem
+from stepjax.steps import StepSplitter
+from stepjax.tasks.base import Problem, Task
+from stepjax.tasks.hooks import prompt_of
 
 
 def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False) -> Example:
@@ -29,14 +33,19 @@ def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False
 def labelled_steps(prompt: Sequence[int], response: Sequence[int], ends: np.ndarray, labels: Sequence[int]) -> Example:
     """A response whose step ends (bool, one a response token) carry the classes `labels`, in order.
 
-    The prompt's tokens have target −2: neither a class nor written by the policy.
+    The prompt's tokens have the target `PROMPT`.
     """
     if int(ends.sum()) != len(labels):
         raise ValueError(f"{int(ends.sum())} steps, but {len(labels)} labels")
     targets = np.full(len(response), -1, np.int32)
     targets[ends] = labels
     tokens = np.array([*prompt, *response], np.int32)
-    return Example(tokens, np.concatenate([np.full(len(prompt), -2, np.int32), targets]))
+    return Example(tokens, np.concatenate([np.full(len(prompt), PROMPT, np.int32), targets]))
+
+
+def solution_encoder(task: Task, tokenizer: Any, splitter: StepSplitter) -> SolutionEncoder:
+    """The encoder of labelled solutions, with the task's prompts."""
+    return SolutionEncoder(tokenizer, splitter, functools.partial(prompt_of, task))
 
 
 @dataclass(frozen=True)

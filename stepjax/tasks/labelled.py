@@ -9,6 +9,7 @@ from stepjax.data.dataset import Records, splits
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
+from stepjax.tasks.hooks import PLAIN
 
 _MOST_TEXTS = 20_000
 
@@ -21,11 +22,11 @@ class LabelledProblems:
 
     name = "labelled"
 
-    def __init__(self, path: str, *, separator: str = "\n\n", prompt: str = "{problem}\n"):
+    def __init__(self, path: str, *, separator: str = "\n\n"):
         """UserError where `path` is not a dataset of records."""
         if not path:
             raise UserError("config.prm.data: task labelled takes its problems from there; name a dataset")
-        self.separator, self._path, self._prompt = separator, Path(path), prompt
+        self.separator, self._path = separator, Path(path)
         self._splits = splits(path)
 
     def problems(self, split: str) -> Sequence[Problem]:
@@ -36,16 +37,13 @@ class LabelledProblems:
         records = Records(self._path, "train")
         for i in range(min(len(records), _MOST_TEXTS)):
             record = records[i * len(records) // min(len(records), _MOST_TEXTS)]
-            yield self.prompt(record.problem) + self.separator.join(record.steps)
-
-    def prompt(self, problem: str) -> str:
-        return self._prompt.replace("{problem}", problem)
+            yield _prompt(record.problem) + self.separator.join(record.steps)
 
     def problem(self, record: LabelledSolution, name: str) -> Problem:
         right = record.first_error in (None, NO_ERROR) and record.correct is not False
         known = record.first_error == NO_ERROR or record.correct
         solution = self.separator.join(step.strip() for step in record.steps) if right and known else None
-        return Problem(record.id or name, self.prompt(record.problem), record.answer, solution)
+        return Problem(record.id or name, _prompt(record.problem), record.answer, solution)
 
     def grade(self, problem: Problem, response: str) -> bool:
         return bool(problem.answer) and grade(response, problem.answer)
@@ -53,6 +51,10 @@ class LabelledProblems:
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
         """None: there is no verifier of a new response's steps."""
         return None
+
+
+def _prompt(problem: str) -> str:
+    return PLAIN.replace("{problem}", problem)
 
 
 def _from_options(config: Config) -> LabelledProblems:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stepjax.credit import segment_gae
-from stepjax.credit.streams import Credit, Stream, boundary_discount, combine
+from stepjax.credit.horizon import boundary_discount
+from stepjax.credit.streams import Credit, Stream, combine
 from stepjax.credit.whiten import whiten
 
 B, T = 8, 12

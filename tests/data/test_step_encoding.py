@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from stepjax.config import PRMOptions
 from stepjax.data.schema import LabelledSolution
-from stepjax.data.step_encoding import BAD, GOOD, NEUTRAL, SolutionEncoder, Target, labelled, step_targets
+from stepjax.data.step_encoding import SolutionEncoder, Target, labelled, step_targets
 from stepjax.data.tokenizers import train_bpe
+from stepjax.measures.step_classes import BAD, GOOD, NEUTRAL
 from stepjax.steps import StepSplitter
 
 TOKENIZER = train_bpe(["So 3 + 4 = 7.\n\nThen\n\n", "a;b; c\n", "\n\n\n"] * 20, 320)

@@ -8,9 +8,9 @@ import optax
 import pytest
 from models.tiny import CONFIG, policy, policy_params, reader, reader_params, scorer, scorer_params
 
-from stepjax.data.packing import Example, pack_all
+from stepjax.data.packing import PROMPT, Example, pack_all
 from stepjax.learners.optimizers import abstract_state, init_state
-from stepjax.learners.supervised import PROMPT, prm_sums, reader_sums, sft_sums, train_program, valid_program
+from stepjax.learners.supervised import prm_sums, reader_sums, sft_sums, train_program, valid_program
 from stepjax.parallel import batch_sharding, fetch, make_mesh, put
 
 ROWS, WIDTH = 8, 12

@@ -89,7 +89,7 @@ def test_pass_at_n_in_large_pools_stays_exact():
 
 
 def test_a_vote_by_hand():
-    groups, right = np.array([0, 0, 1, selection.NO_ANSWER]), np.array([0, 0, 1, 0])
+    groups, right = np.array([0, 0, 1, -1]), np.array([0, 0, 1, 0])
     order = np.arange(4)[None]
     assert selection.vote(groups, right, [4], order)[0, 0] == 0.0
     assert selection.vote(groups, right, [4], order, np.array([0.2, 0.2, 0.5, 9.0]))[0, 0] == 1.0

@@ -9,12 +9,13 @@ from rewards.prm_references import FAMILY, GOLDEN, SOLUTIONS, reference_scores, 
 from rewards.small_tokenizers import byte_level, metaspace
 
 from stepjax.errors import UserError
+from stepjax.measures.step_classes import CLASSES
 from stepjax.models.prm_checkpoint import load_prm
 from stepjax.parallel import make_mesh
 from stepjax.rewards.by_token import by_token
 from stepjax.rewards.conventions import CONVENTIONS
 from stepjax.rewards.conventions_layout import Layout
-from stepjax.rewards.public_prm import CLASSES, PublicPRM
+from stepjax.rewards.public_prm import PublicPRM
 from stepjax.steps import StepSplitter
 
 NAMES = tuple(CONVENTIONS)
@@ -162,7 +163,7 @@ def test_scores_stand_on_the_last_token_of_the_policys_steps(tokenizer):
     assert [len(s) for s in of_steps] == [3, 2, 0, 1]
     scores = [np.stack([np.arange(len(s)), 10.0 * np.ones(len(s)), -np.arange(len(s))], -1) for s in of_steps]
     scores[3] = None
-    found = by_token(scores, index, end, columns=(CLASSES,))
+    found = by_token(scores, index, end, columns=(len(CLASSES),))
     assert found.shape == (4, width, 3) and found.dtype == np.float32
     for i, s in enumerate(of_steps[:2]):
         at = np.flatnonzero(end[i])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepjax.errors import UserError
-from stepjax.runs.prm_labels import labelled_example, step_classes
+from stepjax.runs.prm_labels import labelled_example, labels_of_steps
 from stepjax.runs.responses import Response
 from stepjax.tasks.base import Problem, StepRating
 
@@ -37,13 +37,13 @@ def response(step_ratings, *, correct=True, finished=True) -> Response:
     ],
 )
 def test_classes_by_target(target, step_ratings, correct, classes):
-    ends, found = step_classes(run(target), response(step_ratings, correct=correct))
+    ends, found = labels_of_steps(run(target), response(step_ratings, correct=correct))
     assert ends.tolist() == ENDS.tolist() and found == classes
 
 
 @pytest.mark.parametrize("target, classes", [("step", [2, 0]), ("prefix", [2, 0]), ("value", [0, 0])])
 def test_a_step_that_was_cut_off_has_no_class(target, classes):
-    ends, found = step_classes(run(target), response([GOOD, BAD, NEUTRAL], correct=False, finished=False))
+    ends, found = labels_of_steps(run(target), response([GOOD, BAD, NEUTRAL], correct=False, finished=False))
     assert ends.tolist() == [False, True, True, False, False] and found == classes
 
 

@@ -6,6 +6,9 @@ from stepjax.tasks.register_chain import (
 from stepjax.tasks.register_chain.parser import RegisterRating
 from stepjax.tasks.register_chain.program import parse_program
 
+KINDS = ("derive", "unneeded", "repeat", "restate", "repair", "leap", "answer", "malformed", "after")
+"""What a rating's `kind` can be."""
+
 
 def reference_values(prompt: str, modulus: int) -> tuple[dict[str, int], str]:
     """Runs a prompt the slow, plain way."""

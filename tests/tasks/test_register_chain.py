@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tasks.register_programs import reference_values
+from tasks.register_programs import KINDS, reference_values
 from tasks.test_register_chain_rating import CHAIN
 
 from stepjax.errors import UserError
@@ -22,7 +22,7 @@ from stepjax.tasks.register_chain import (
     build_tokenizer,
     rate_steps,
 )
-from stepjax.tasks.register_chain.parser import KINDS, parse_step
+from stepjax.tasks.register_chain.parser import parse_step
 from stepjax.tasks.register_chain.program import parse_program
 
 WORLDS = {

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tasks.register_programs import rated, table
+from tasks.register_programs import KINDS, rated, table
 
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem
@@ -12,7 +12,6 @@ from stepjax.tasks.register_chain import (
     RegisterChainConfig,
     rate_steps,
 )
-from stepjax.tasks.register_chain.parser import KINDS
 from stepjax.tasks.register_chain.program import parse_program
 
 CHAIN = "a=7;b=a+5;c=b*3;?c\n"  # b = 2, c = 6

@@ -17,7 +17,6 @@ from stepjax.errors import UserError
 from stepjax.tasks.base import StepRating
 from stepjax.tasks.register_chain.program import NUMBER, Operand, Program, apply, value_of
 
-KINDS = ("derive", "unneeded", "repeat", "restate", "repair", "leap", "answer", "malformed", "after")
 _STEP = re.compile(rf"(!?)([a-z])=({NUMBER})([-+*])({NUMBER})=({NUMBER})|([a-z])=({NUMBER})|\?({NUMBER})")
 
 
