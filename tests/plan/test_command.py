@@ -5,8 +5,7 @@ import importlib.util
 import json
 import types
 
-import jsonschemafrom types import SimpleNamespace
-
+import jsonschema
 import pytest
 from plan.planned import config_of
 
@@ -69,7 +68,7 @@ def plans(monkeypatch):
     given = {}
 
     def opened(name):
-        return Topology(name, CHIPS["v5e"], 4, tuple(types.SimpleNamespace(process_index=0) for _ in range(4)))
+        return Topology(name, CHIPS["v5e"], 4, tuple(types.types.SimpleNamespace(process_index=0) for _ in range(4)))
 
     def planned(config, topology, sizes, only=()):
         mesh = dict(zip(("data", "fsdp", "tensor"), sizes, strict=True))
@@ -104,7 +103,7 @@ def said(capsys, *argv):
 )
 def test_mistakes_are_one_line(capsys, monkeypatch, argv, line):
     if "--mesh" in "".join(argv):
-        four = SimpleNamespace(name="v5e:2x2", devices=[None] * 4)
+        four = types.SimpleNamespace(name="v5e:2x2", devices=[None] * 4)
         monkeypatch.setattr(command, "open_topology", lambda name: four)
     status, out, err = said(capsys, *argv)
     assert status == 2 and not out and err.count("\n") == 1 and line in err
