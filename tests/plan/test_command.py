@@ -68,7 +68,7 @@ def plans(monkeypatch):
     given = {}
 
     def opened(name):
-        return Topology(name, CHIPS["v5e"], 4, tuple(types.types.SimpleNamespace(process_index=0) for _ in range(4)))
+        return Topology(name, CHIPS["v5e"], 4, tuple(types.SimpleNamespace(process_index=0) for _ in range(4)))
 
     def planned(config, topology, sizes, only=()):
         mesh = dict(zip(("data", "fsdp", "tensor"), sizes, strict=True))
