@@ -3,7 +3,7 @@
 Cost: a few minutes on one CPU core.
 
     stepjax quickstart --config.seed=1 --workdir=runs/seed1
-    stepjax sft --config=quickstart --config.seed=1 --config.sft.updates=900 --workdir=runs/weak
+    stepjax sft --config=quickstart --config.seed=1 --config.updates=900 --workdir=runs/weak
     python -m stepjax.studies.label_study --config.base=runs/seed1 --workdir=runs/label_study \\
         weak=runs/weak:sft middle=runs/seed1:sft strong=runs/seed1:ppo
 

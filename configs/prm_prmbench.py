@@ -7,7 +7,7 @@ train_*.jsonl of github.com/ssmisya/PRMBench.
 
     stepjax data --config.source=prmbench --config.path=data/prmbench --config.out=data/prmbench_steps \
         --config.held_out=0.2
-    stepjax prm --config=prm_prmbench --config.prm.data=data/prmbench_steps --workdir=runs/prm_prmbench
+    stepjax prm --config=prm_prmbench --config.data=data/prmbench_steps --workdir=runs/prm_prmbench
 """
 
 from stepjax.options import recipe
