@@ -51,7 +51,7 @@ def rows(mesh):
         rewards=streams,
         advantages=streams,
         returns=streams,
-        weight=numbers,
+        policy_weight=numbers,
     )
 
 
