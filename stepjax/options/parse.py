@@ -3,9 +3,10 @@
 import contextlib
 import io
 import re
+import sys
 import traceback
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart"
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["stepjax", *full])
     try:
         # The flag library prints its own report of a broken config file: ours is the one line that counts.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _read_afresh():
             rest = values(["stepjax", *full])[1:]
             config = values.config
     except Exception as error:  # a config file may raise anything
@@ -71,6 +72,21 @@ def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart"
     if isinstance(config, types.FunctionType) or not isinstance(config, ConfigDict):
         raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
     return Parsed(from_dict(config), Path(values.workdir) if values.workdir is not None else None)
+
+
+@contextlib.contextmanager
+def _read_afresh() -> Iterator[None]:
+    """The config file is read as it is now.
+
+    Python keeps no compiled copy of it, which would be taken for a file that is edited within the same second, and the
+    flag library's module has no names of a config that was read before.
+    """
+    sys.modules.pop("config_config", None)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def no_more(rest: Sequence[str], known: str = "Options are written --config.name=value") -> None:

@@ -1,6 +1,8 @@
 """What a person types, and the one line that answers a mistake."""
 
 import dataclasses
+import os
+import sys
 
 import pytest
 
@@ -100,6 +102,16 @@ def test_mistakes_in_a_config_file_are_named_in_one_line(tmp_path, line, told):
     with pytest.raises(UserError) as error:
         config_of(f"--config={file}")
     assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_config_file_that_changes_within_a_second_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "mine.py"
+    for seed in range(1, 6):
+        file.write_text(f"from stepjax.options import recipe\ndef get_config():\n  return recipe(seed={seed})\n")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        assert config_of(f"--config={file}").seed == seed
+    assert not (tmp_path / "__pycache__").exists()
 
 
 def test_a_config_file_without_its_function(tmp_path):
