@@ -17,23 +17,26 @@ from stepjax.models.peft_adapter import save_adapter
 from stepjax.models.pretrained import PretrainedModel, save_pretrained
 from stepjax.options import from_dict
 from stepjax.parallel import put, replicated
-from stepjax.runs.setup import Run, open_run
+from stepjax.runs.opening import open_run
+from stepjax.runs.origin_parts import EXPORTING
+from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, starts_loaded
 from stepjax.runs.start import recall
 from stepjax.workdir.folder import CONFIG
 
 
-def export(config: Config, workdir: Path) -> Path:
+def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Path:
     """Writes `config.export.out`, made from the stage `config.export.stage` of a work directory, and returns it.
 
     The model is that of the work directory's own options; of `config` only the sections export and mesh are used.
+    `accept_changed`: goes on where the tokenizer, … is not the one that the checkpoints were made of.
     """
     if not config.export.out:
         raise UserError("name the folder to write: --config.out=DIR")
     out = Path(config.export.out)
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
-    with open_run(_saved(config, workdir), workdir) as run:
+    with open_run(_saved(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed) as run:
         stage = config.export.stage
         if not has_stage(run, stage):
             raise no_stage(run, stage)
