@@ -5,7 +5,7 @@ from pathlib import Path
 from stepjax.console.progress import say
 from stepjax.errors import UserError
 from stepjax.workdir import origin
-from stepjax.workdir.fingerprints import Print, bytes_print, changes
+from stepjax.workdir.fingerprints import ACCEPT, Print, bytes_print, changes
 
 
 def ready_tokenizer(workdir: Path, base: str, *, accept: bool) -> None:
@@ -35,7 +35,7 @@ def _check(workdir: Path, folder: Path, cure: str, accept: bool) -> None:
     if found := [str(change) for change in changes({"": recorded}, {"": now}, ("",)) if change.now is not None]:
         raise UserError(
             f"{folder}: changed since the checkpoints were saved: {', '.join(found[:3])}; {cure}, or go on with what "
-            "is here: --accept-changed"
+            f"is here: {ACCEPT}"
         )
 
 
@@ -55,7 +55,7 @@ def _restore(workdir: Path, folder: Path, accept: bool) -> None:
     if not accept:
         raise UserError(
             f"{folder} {'is lost' if not there else f'has lost {lost[0]}'}, and no checkpoint in {workdir} holds a "
-            "whole copy; put it back from a backup, or go on with a new one: --accept-changed"
+            f"whole copy; put it back from a backup, or go on with a new one: {ACCEPT}"
         )
 
 

@@ -12,12 +12,9 @@ from stepjax.runs.origin_parts import RECORDED, TRAINING, parts_of
 from stepjax.runs.setup import Run
 from stepjax.workdir import origin
 from stepjax.workdir.code_version import shown
-from stepjax.workdir.fingerprints import Change, Parts, changes
+from stepjax.workdir.fingerprints import ACCEPT, Change, Parts, changes
 
 STAGES = ("sft", "prm", "ppo")
-
-ACCEPT = "--accept-changed"
-"""The argument by which a user goes on with what was changed."""
 
 
 class _Changed(NamedTuple):

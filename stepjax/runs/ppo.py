@@ -243,7 +243,7 @@ def train_ppo(run: Run) -> Params:
                 checkpoints.raise_failed()
                 if ending:
                     checkpoints.wait()
-                    raise Stopped(f"{stop.reason}: PPO round {step} is saved")
+                    raise Stopped(f"{stop.reason}: PPO round {step} is saved", interrupted=stop.interrupted)
                 bar.advance(1, **_shown(line, options))
             checkpoints.wait()
         return ppo.whole(state, "policy")

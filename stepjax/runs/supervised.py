@@ -113,7 +113,8 @@ class _Updates:
                 self.checkpoints.raise_failed()
                 if ending:
                     self.checkpoints.wait()
-                    raise Stopped(f"{stop.reason}: {self.label} update {step} is saved")
+                    told = f"{stop.reason}: {self.label} update {step} is saved"
+                    raise Stopped(told, interrupted=stop.interrupted)
             self.checkpoints.wait()
         return state
 

@@ -21,6 +21,9 @@ TRUSTED = 256 << 20
 """Bytes; a data file above this that has the size and the time of its last change as before is not read again."""
 _THREADS = 4
 
+ACCEPT = "--accept-changed"
+"""The argument by which a user goes on with what was changed."""
+
 Print = dict[str, Any]
 """`size` in bytes and `sha256`; `sampled`: of its blocks only; `mtime_ns` of a file that is trusted by its time."""
 
