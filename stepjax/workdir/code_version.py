@@ -40,7 +40,7 @@ def _commit() -> str:
 
 def release(code: Print) -> Print:
     """The part of it that a continuation must have in common: the released version."""
-    return {"version": f"stepjax {code['version']}"}
+    return {"version": code["version"]}
 
 
 def shown(code: Print) -> str:
