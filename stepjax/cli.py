@@ -1,5 +1,6 @@
 """The `stepjax` command: one subcommand, one function."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -172,29 +173,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        from stepjax.options.help import usage
-
-        print(usage(COMMANDS))
-        return 0 if argv else 2
-    if argv[0] in ("--version", "version"):
-        print(__version__)
-        return 0
-    name = argv[0]
     # Transformers is used only for its tokenizers: its advice about missing PyTorch does not matter.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
-        if name not in COMMANDS and name != "options":
-            from stepjax.errors import nearest
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            from stepjax.options.help import usage
 
-            raise UserError(f"no command {name!r}{nearest(name, COMMANDS)}")
-        _run(name, argv[1:])
+            print(usage(COMMANDS))
+            return 0 if argv else 2
+        if argv[0] in ("--version", "version"):
+            print(__version__)
+        else:
+            _run(*argv)
     except (Exception, KeyboardInterrupt) as error:
         return _failed(error)
     return 0
 
 
-def _run(name: str, argv: list[str]) -> None:
+def _run(name: str, *arguments: str) -> None:
+    argv = list(arguments)
+    if name not in COMMANDS and name != "options":
+        from stepjax.errors import nearest
+
+        raise UserError(f"no command {name!r}{nearest(name, COMMANDS)}")
     if name == "options" or "--help" in argv or "-h" in argv:
         from stepjax.options import no_more
         from stepjax.options.help import command_help, options
@@ -219,7 +220,8 @@ def _failed(error: BaseException) -> int:
             session.leave(1, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         raise error
     status, line = told
-    print(f"stepjax: {line}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it, or its disk is full: the status says it, too
+        print(f"stepjax: {line}", file=sys.stderr, flush=True)
     if session is not None:
         session.leave(status, line)
     return status

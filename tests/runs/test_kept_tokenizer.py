@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from runs.origin_case import of_file, opened, problems, saved
-from runs.tiny_run import TinyRun, assert_same_run, stepjax
+from runs.tiny_run import TinyRun, stepjax
 
 from stepjax.errors import UserError
 from stepjax.runs.opening import open_run
@@ -99,17 +99,8 @@ def test_the_tokenizer_of_a_base_is_checked_and_restored_likewise(data: Path, tm
     assert not (base / "tokenizer").exists(), "another run's folder is not written to"
 
 
-def test_a_run_without_its_tokenizer_ends_with_the_same_bits(tiny: TinyRun, tmp_path: Path) -> None:
-    workdir = tiny.copy(tmp_path / "run", without=("ppo",))
-    before = read_tokenizer(workdir / "tokenizer")
-    shutil.rmtree(workdir / "tokenizer")
-    assert stepjax("ppo", tiny.config, workdir) == 0
-    assert read_tokenizer(workdir / "tokenizer") == before
-    assert_same_run(workdir, tiny.workdir, ["ppo"])
-
-
 def test_every_command_refuses_in_one_line(tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    workdir = tiny.copy(tmp_path / "run")
+    workdir, before = tiny.copy(tmp_path / "run"), read_tokenizer(tiny.workdir / "tokenizer")
     path = workdir / "tokenizer" / "tokenizer_config.json"
     path.write_bytes(path.read_bytes() + b"\n")
     for command in ("quickstart", "sft", "eval", "label", "export"):
@@ -118,5 +109,7 @@ def test_every_command_refuses_in_one_line(tiny: TinyRun, tmp_path: Path, capfd:
         assert stepjax(command, tiny.config, workdir, *more) == 2
         error = capfd.readouterr().err
         assert error.count("\n") == 1 and error.startswith(f"stepjax: {path.parent}: changed since"), error
-    assert stepjax("export", tiny.config, workdir, f"--config.out={tmp_path / 'out'}", "--accept-changed") == 0
-    assert stepjax("eval", tiny.config, workdir) == 0
+    shutil.rmtree(path.parent)
+    assert stepjax("export", tiny.config, workdir, f"--config.out={tmp_path / 'out'}") == 0
+    assert read_tokenizer(path.parent) == before
+    assert f"{path.parent}: the lost folder is restored from" in capfd.readouterr().out

@@ -18,21 +18,21 @@ def test_a_data_file_has_the_hash_that_other_programs_give_it(tmp_path: Path) ->
 
 
 def test_large_weights_are_read_in_blocks_over_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fp, "WHOLE", 1000)
-    monkeypatch.setattr(fp, "BLOCK", 100)
+    monkeypatch.setattr(fp, "WHOLE", 100)
+    monkeypatch.setattr(fp, "BLOCK", 20)
     monkeypatch.setattr(fp, "BLOCKS", 5)
-    path, content = tmp_path / "weights", bytearray(os.urandom(2001))
+    path, content = tmp_path / "weights", bytearray(os.urandom(201))
     path.write_bytes(content)
     before = fp.file_print(path, weights=True)
-    assert before["sampled"] and before["size"] == 2001
+    assert before["sampled"] and before["size"] == 201
     seen = []
-    for i in range(2001):
+    for i in range(201):
         content[i] ^= 1
         path.write_bytes(content)
         content[i] ^= 1
         seen.append(fp.file_print(path, weights=True) != before)
-    starts = [0, 475, 950, 1425, 1901]
-    assert [i for i, is_seen in enumerate(seen) if is_seen] == [i for at in starts for i in range(at, at + 100)]
+    starts = [0, 45, 90, 135, 181]
+    assert [i for i, is_seen in enumerate(seen) if is_seen] == [i for at in starts for i in range(at, at + 20)]
     path.write_bytes(content + b"0")
     assert fp.file_print(path, weights=True) != before, "another size"
 
