@@ -73,10 +73,8 @@ def _keyboard(stop: stopping.Stop) -> Callable[[], None]:
             end(INTERRUPTED, f"{name} again: ended at once; the same command continues from the last checkpoint")
         stop.request(name)
         if stop.reason == name and stop.inside and (_watch is None or jax.process_index() == 0):
-            line = (
-                "the run ends when the step in work is done and saved, after a compilation if need be; again: at once"
-            )
-            print(f"stepjax: {name}: {line}", file=sys.stderr, flush=True)
+            told = "the run ends when its step is done and saved, after a compilation if need be; again: at once"
+            print(f"stepjax: {name}: {told}", file=sys.stderr, flush=True)
 
     return interrupt
 

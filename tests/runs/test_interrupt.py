@@ -16,7 +16,7 @@ from runs.tiny_run import TinyRun, assert_same_run, environment, lines, start, s
 from stepjax.data.schema import LabelledSolution, line
 
 ANNOUNCED = (
-    "stepjax: Ctrl-C: the run ends when its step is done and saved, a compilation before it included; again: at once\n"
+    "stepjax: Ctrl-C: the run ends when its step is done and saved, after a compilation if need be; again: at once\n"
 )
 
 COMPILING = """
