@@ -30,7 +30,7 @@ def type_of(name: str) -> type:
     """The type of the option with this full name."""
     field = name.rpartition(".")[2]
     known = options_of(StreamOptions) if name.startswith(STREAMS) else options_of(Config)
-    return next(f.type for full, f in known if full == (field if name.startswith(STREAMS) else name))  # type: ignore[misc]
+    return next(f.type for full, f in known if full == (field if name.startswith(STREAMS) else name))  # type: ignore[return-value]
 
 
 def is_section(name: str) -> bool:

@@ -188,5 +188,6 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
             )
     if rated and run.task.rate_steps(run.task.problems("train")[0], []) is None:
         raise UserError(
-            f"{rated[0]} needs a verifier of single steps, which task {run.task.name} does not have; {_without_verifier(stages)}"
+            f"{rated[0]} needs a verifier of single steps, which task {run.task.name} does not have; "
+            f"{_without_verifier(stages)}"
         )

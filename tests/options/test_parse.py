@@ -143,7 +143,7 @@ def test_a_config_file_that_changes_within_a_second_is_read_again(tmp_path, monk
 def test_a_config_file_that_is_no_text(tmp_path):
     file = tmp_path / "bytes.py"
     file.write_bytes(b"\xff\xfe\x00\n")
-    with pytest.raises(UserError, match="bytes.py"):
+    with pytest.raises(UserError, match=r"bytes\.py"):
         config_of(f"--config={file}")
 
 
