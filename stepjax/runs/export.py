@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,8 @@ def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Pa
     out = Path(config.export.out)
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
-    with open_run(_saved(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed) as run:
+    opened = open_run(_saved(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
+    with opened as run, _whole(out) as folder:
         stage = config.export.stage
         if not has_stage(run, stage):
             raise no_stage(run, stage)
@@ -45,14 +49,28 @@ def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Pa
         decoder = dataclasses.replace(seen.decoder, lora=None)
         lora = seen.policy_lora
         if config.export.adapter:
-            _write_adapter(run, out, params, lora, stage)
+            _write_adapter(run, folder, params, lora, stage)
             return out
         if lora is not None:
             params = merge(params, lora)
         model = _described(run, decoder, params)
         found = recall(run.workdir) or {}
-        save_pretrained(model, out, run.tokenizer, found.get("generation_config") or _generation(run))
+        save_pretrained(model, folder, run.tokenizer, found.get("generation_config") or _generation(run))
     return out
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """The folder to write to; it gets its name once it is whole: half of a model does not look like a whole one."""
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+        partial.rename(out)
+    except OSError as error:
+        raise UserError(f"config.export.out={out}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_adapter(run: Run, out: Path, params: Params, lora: LoRA | None, stage: str) -> None:

@@ -96,7 +96,7 @@ class StageOrigin:
             now = parts_of(run, stage, RECORDED, before.parts)
             self._record, self._tokenizer = origin.Record(now, before.changes), _tokenizer_files(run)
             there, here = before.parts.get("code", {}).get("stepjax"), now["code"]["stepjax"]
-            if newest and there and there["source"] != here["source"]:
+            if newest and there and there.get("source") != here["source"]:
                 say(f"stage {stage} was begun by stepjax {shown(there)} and is continued by {shown(here)}")
                 self._record.accept(Change("code", "stepjax", there, here), newest[0])
         agree(0)  # the others wait here, not in a collective

@@ -47,5 +47,5 @@ def shown(code: Print) -> str:
     """`0.1.0 (commit 1a2b3c4d5e6f-dirty)`, or with the source's fingerprint where there is no commit."""
     commit = code.get("commit") or ""
     # A checkout with changes has the same name after the next change.
-    source = f"source {code['source'][:8]}"
+    source = f"source {code.get('source', '')[:8]}"
     return f"{code['version']} ({f'commit {commit}, ' if commit else ''}{source})"

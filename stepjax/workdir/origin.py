@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.workdir import checkpoint_format as fmt
-from stepjax.workdir.fingerprints import Change, Parts, bytes_print, files_of, same
+from stepjax.workdir.fingerprints import Change, Parts, Print, bytes_print, files_of, same
 
 FILE, TOKENIZER = "origin.json", "tokenizer"
 
@@ -65,10 +65,21 @@ def read(checkpoint: Path) -> Record | None:
     """The record of a checkpoint; None where it has none (that of an earlier version), or it cannot be read."""
     try:
         found = json.loads((checkpoint / fmt.ORIGIN / FILE).read_text(encoding="utf-8"))
-        parts = {str(kind): {str(n): dict(p) for n, p in of.items()} for kind, of in found["parts"].items()}
+        parts = {kind: {name: _checked(p) for name, p in of.items()} for kind, of in found["parts"].items()}
         return Record(parts, [dict(change) for change in found["changes"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _checked(found: Any) -> Print:
+    """A fingerprint as it was written; ValueError for anything else."""
+    if "sha256" in found:
+        whole = type(found["size"]) is int and type(found["sha256"]) is str and type(found.get("step", 0)) is int
+    else:  # of code
+        whole = type(found["version"]) is str and all(type(value) is str for value in found.values())
+    if not whole:
+        raise ValueError("not a fingerprint")
+    return dict(found)
 
 
 def newest(stage: Path) -> tuple[int, Path] | None:
@@ -91,7 +102,7 @@ def kept_tokenizers(workdir: Path) -> Iterator[tuple[Path, dict[str, bytes]]]:
             record = read(stage / str(step))
             recorded = record.parts.get(TOKENIZER, {}) if record else {}
             files = read_tokenizer(stage / str(step) / fmt.ORIGIN / TOKENIZER)
-            if recorded and all(same(found, bytes_print(files.get(name, b""))) for name, found in recorded.items()):
+            if recorded and all(n in files and same(found, bytes_print(files[n])) for n, found in recorded.items()):
                 yield stage / str(step), {name: files[name] for name in recorded}
 
 

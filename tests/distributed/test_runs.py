@@ -116,6 +116,24 @@ def test_two_processes_have_the_figures_of_one(whole: TinyRun, launch, tmp_path:
     assert json.loads((workdir / "config.json").read_text())["ppo"]["iterations"] == ROUNDS
 
 
+def test_both_processes_refuse_what_was_changed(whole: TinyRun, launch, tmp_path: Path) -> None:
+    workdir = before_ppo(whole, tmp_path / "run")
+    path = workdir / "checkpoints" / "sft" / "40" / "origin" / "origin.json"
+    found = json.loads(path.read_text())
+    found["parts"]["release"]["stepjax"]["version"] = "0.0.1"
+    path.write_text(json.dumps(found))
+    launcher = launch(workdir)
+    _, error = launcher.communicate(timeout=120)
+    assert launcher.returncode == 2, error
+    assert re.search(r"^\[0\] stepjax: .*since stage sft was saved: stepjax \(0.0.1 then, ", error, re.M), error
+    assert re.search(r"^\[1\] stepjax: process 0 .*ended: .*since stage sft was saved: ", error, re.M), error
+    assert "Traceback" not in error
+    launcher = launch(workdir, "--accept-changed", "--config.ppo.iterations=1")
+    out, error = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, error
+    assert len(re.findall("--accept-changed: stage sft goes on", out)) == 1
+
+
 def test_a_process_without_a_row_of_its_own(whole: TinyRun, launch, tmp_path: Path) -> None:
     """A tensor axis over both processes: every row lies on both of them, and process 0 answers for all."""
     one, two = before_ppo(whole, tmp_path / "one"), before_ppo(whole, tmp_path / "two")

@@ -162,6 +162,30 @@ def test_checkpoints_of_an_earlier_version_are_recorded_once(
         opened(config, workdir)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"parts": {}}',
+        '{"parts": [], "changes": []}',
+        '{"parts": {"data": {"x": {"size": "3", "sha256": "a"}}}, "changes": []}',
+        '{"parts": {"data": {"x": {"size": 3, "sha256": 1}}}, "changes": []}',
+        '{"parts": {"data": {"x": 3}}, "changes": []}',
+        '{"parts": {"code": {"stepjax": {"version": 1}}}, "changes": []}',
+        '{"parts": {}, "changes": [1]}',
+    ],
+)
+def test_a_damaged_record_counts_as_none(data: Path, tmp_path: Path, text: str, capsys: pytest.CaptureFixture) -> None:
+    config, workdir = of_file(data), tmp_path / "run"
+    saved(config, workdir, "sft")
+    (workdir / "checkpoints" / "sft" / "1" / "origin" / "origin.json").write_text(text)
+    capsys.readouterr()
+    opened(config, workdir)
+    assert capsys.readouterr().out.startswith("stage sft: saved without fingerprints")
+    assert str(data) in record(workdir, "sft").parts["data"]
+
+
 def code(version: str, source: str) -> dict[str, str]:
     return {"version": version, "commit": "", "source": source}
 
