@@ -56,8 +56,8 @@ def _data(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
         paths[run.config.prm.data] = Path(run.config.prm.data)
     if stage == "ppo":
         for options in run.config.ppo.streams.values():
-            if options.function and (module := _module_file(options.function)):
-                paths[options.function] = module
+            if options.function:
+                paths[options.function] = _module_file(options.function) or Path(options.function)
     found: dict[str, Print] = {}
     files: dict[str, Path] = {}
     for name, path in paths.items():

@@ -116,6 +116,21 @@ def test_two_processes_have_the_figures_of_one(whole: TinyRun, launch, tmp_path:
     assert json.loads((workdir / "config.json").read_text())["ppo"]["iterations"] == ROUNDS
 
 
+def test_ctrl_c_at_the_launcher_saves_once(whole: TinyRun, launch, tmp_path: Path) -> None:
+    workdir = before_ppo(whole, tmp_path / "run")
+    launcher = launch(workdir, "--config.ppo.iterations=500", "--config.ppo.checkpoint_every=500")
+    until(launcher, workdir, 2)
+    launcher.send_signal(signal.SIGINT)
+    _, error = launcher.communicate(timeout=60)
+    done = len(lines(workdir, "ppo"))
+    assert launcher.returncode == 130, error
+    assert [x.name for x in (workdir / "checkpoints" / "ppo").iterdir()] == [str(done)]
+    for process in (0, 1):
+        told = rf"^\[{process}\] stepjax: Ctrl-C: PPO round {done} is saved; the same command continues$"
+        assert re.search(told, error.replace("process 0: ", "").replace("process 1: ", ""), re.M), error
+    assert error.count("the run ends when its step is done") <= 1 and "Traceback" not in error
+
+
 def test_both_processes_refuse_what_was_changed(whole: TinyRun, launch, tmp_path: Path) -> None:
     workdir = before_ppo(whole, tmp_path / "run")
     path = workdir / "checkpoints" / "sft" / "40" / "origin" / "origin.json"

@@ -1,6 +1,7 @@
 """What a checkpoint was made of: a continuation with other files names them and refuses, or is told to go on."""
 
 import dataclasses
+import importlib
 import os
 import shutil
 from pathlib import Path
@@ -141,6 +142,9 @@ def test_the_module_of_a_reward_function_is_part_of_ppo(
     module.write_text(module.read_text().replace("1.0", "2.0"))
     with pytest.raises(UserError, match=r"since stage ppo was saved: origin_rewards:brief "):
         opened(config, workdir)
+    module.unlink()
+    importlib.invalidate_caches()
+    opened(config, workdir, kinds=READING)
 
 
 def test_checkpoints_of_an_earlier_version_are_recorded_once(
