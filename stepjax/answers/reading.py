@@ -1,0 +1,387 @@
+r"""Texts of answers read as typed values: `x \ge 3` as a range, `(1,2)` as a group, `\text{east}` as words.
+
+What an answer looks like decides its type, from the loosest sign to the tightest: lists, unions, relations, ratios,
+brackets, numbers with units, expressions. What nothing fits is opaque.
+"""
+
+import re
+from functools import lru_cache
+
+from stepjax.answers.expressions import FUNCTIONS, GREEK, Tree, is_literal, parse, symbols
+from stepjax.answers.ranges import as_ranges, complement, intersection, union
+from stepjax.answers.spelling import spell, squeeze
+from stepjax.answers.tokens import OPENING, Token, Tokens, Unreadable, matching, split, tokenize
+from stepjax.answers.units import ABBREVIATIONS, SHORT, read_unit
+from stepjax.answers.values import (
+    Chain,
+    Choice,
+    Group,
+    Matrix,
+    Modular,
+    Named,
+    Opaque,
+    Piece,
+    Quantity,
+    Ranges,
+    Ratio,
+    Relation,
+    Several,
+    Value,
+    Words,
+    several,
+)
+
+MOST_ITEMS = 40
+_MATRIX = re.compile(r"\\begin\s*\{([bp]?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
+_SIGNS = {
+    **{"=": "=", "<": "<", ">": ">", r"\lt": "<", r"\gt": ">", r"\ne": "!=", r"\neq": "!=", r"\in": "in", r"\equiv": "≡"},
+    **dict.fromkeys((r"\le", r"\leq", r"\leqslant"), "<="),
+    **dict.fromkeys((r"\ge", r"\geq", r"\geqslant"), ">="),
+}
+_FLIPPED = {">": "<", ">=": "<="}
+_EMPTY = (r"\emptyset", r"\varnothing")
+_PARTS_OF_DAY = {"am": "am", "pm": "pm"}
+
+
+@lru_cache(maxsize=16384)
+def read(text: str, *, plain: bool = False) -> Value:
+    r"""The value of an answer's text.
+
+    Args:
+      text: the answer.
+      plain: whether it is plain text rather than mathematics: `5 m` is then five metres, and `42!` has no factorial.
+    """
+    if plain:
+        text = re.sub(r"[\s!;:,]+$", "", text)
+    text = spell(text)
+    try:
+        return _Reader(plain).any(text)
+    except (Unreadable, RecursionError):
+        return Opaque(squeeze(text))
+
+
+def literal(value: Value) -> Value:
+    """The number that a value is, without a name; None behind everything that is to be worked out."""
+    if isinstance(value, Named):
+        value = value.value
+    return value if isinstance(value, Quantity) and is_literal(value.tree) else Opaque("")
+
+
+class _Reader:
+    def __init__(self, plain: bool):
+        self.plain = plain
+
+    def any(self, text: str) -> Value:
+        matrix = _MATRIX.fullmatch(text)
+        if matrix:
+            return self.matrix(matrix[2])
+        if r"\begin" in text:
+            raise Unreadable("an environment")
+        tokens = tokenize(text)
+        if not tokens:
+            raise Unreadable("nothing")
+        return self.answers(tokens)
+
+    def matrix(self, text: str) -> Value:
+        rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", text) if row.strip()]
+        cells = tuple(tuple(self.answers(tokenize(cell.strip())) for cell in row.split("&")) for row in rows)
+        if not cells or len({len(row) for row in cells}) != 1:
+            raise Unreadable("no matrix")
+        return Matrix(cells)
+
+    def answers(self, tokens: Tokens) -> Value:
+        """One answer, or several behind commas, "and" and "or"."""
+        choice = self.choice(tokens)
+        if choice is not None:
+            return choice
+        parts, signs = split(tokens, {",", ";", "and", "or", r"\land", r"\lor", r"\wedge", r"\vee"})
+        kept = [i for i, part in enumerate(parts) if part]
+        if len(parts) > MOST_ITEMS or not kept or kept[0] or kept[-1] != len(parts) - 1:
+            raise Unreadable("an empty item")
+        if any(b - a > 1 and signs[a:b] not in ([",", "and"], [",", "or"]) for a, b in zip(kept, kept[1:], strict=False)):
+            raise Unreadable("an empty item")
+        items = [self.one(parts[i]) for i in kept]
+        return self.joined(items, signs) if len(items) > 1 else self.doubled(items[0])
+
+    def joined(self, items: list[Value], signs: list[str]) -> Value:
+        """Items as one value: ranges as their union or intersection, `n=3,5` as `n=3,n=5`, `x=1, x=2` as `x=1,2`."""
+        items = [part for item in items for part in _both_signs(item)]
+        sets = [item for item in items if isinstance(item, Ranges)]
+        if len(sets) == len(items) and "," not in signs and ";" not in signs:
+            either = {"or", r"\lor", r"\vee"}
+            if set(signs) <= either:
+                return union(sets)
+            if not set(signs) & either:
+                return intersection(sets)
+        first = items[0]
+        if any(isinstance(item, (Opaque, Several)) for item in items):
+            raise Unreadable("an item is not understood")
+        if isinstance(first, Named) and not any(isinstance(item, (Named, Relation, Chain, Ranges)) for item in items[1:]):
+            return Named(first.name, Several((first.value, *items[1:])))
+        names = {item.name for item in items if isinstance(item, Named)}
+        if len(names) == 1 and all(isinstance(item, Named) for item in items):
+            return Named(names.pop(), Several(tuple(item.value for item in items if isinstance(item, Named))))
+        return Several(tuple(items))
+
+    def doubled(self, item: Value) -> Value:
+        both = _both_signs(item)
+        if len(both) > 1 and isinstance(item, Named):
+            return Named(item.name, Several(tuple(part.value for part in both if isinstance(part, Named))))
+        return several(both)
+
+    def choice(self, tokens: Tokens) -> Value | None:
+        r"""`E`, `(E)`, `\text{E. The heavier one}`, `(E) 42`."""
+        texts = [token.text for token in tokens]
+        if tokens[0].kind == "text" and (match := re.match(r"\(?([A-J])[).:]\s*(.*)$", tokens[0].text)):
+            rest = self.words(match[2]) if match[2] else None
+            return Choice(match[1], rest if len(tokens) == 1 else self.answers(tokens[1:]) if rest is None else None)
+        if texts[:1] == ["("] and texts[2:3] == [")"] and re.fullmatch("[A-J]", texts[1]):
+            return Choice(texts[1], self.answers(tokens[3:]) if len(tokens) > 3 else None)
+        if len(tokens) == 1 and tokens[0].kind in ("letters", "text") and re.fullmatch("[A-J]", texts[0]):
+            return Choice(texts[0])
+        if tokens[0].kind == "letters" and re.fullmatch("[A-J]", texts[0]) and texts[1:2] in ([")"], ["."], [":"]):
+            return Choice(texts[0], self.answers(tokens[2:]) if len(tokens) > 2 else None)
+        return None
+
+    def one(self, tokens: Tokens) -> Value:
+        if not tokens:
+            raise Unreadable("nothing")
+        tokens, modulus = self.modulus(tokens)
+        value = self.related(tokens)
+        return value if modulus is None else Modular(value, modulus)
+
+    def modulus(self, tokens: Tokens) -> tuple[Tokens, Tree | None]:
+        place = next((i for i, token in enumerate(tokens) if token.text in (r"\pmod", r"\bmod", r"\mod")), None)
+        if place is None:
+            return tokens, None
+        tree = parse(tokens[place + 1 :])
+        return tokens[:place], tree
+
+    def related(self, tokens: Tokens) -> Value:
+        """An equation, an inequality or a chain of them; else a set or a quantity."""
+        tokens = _merged(tokens)
+        parts, signs = split(tokens, set(_SIGNS))
+        if not signs:
+            return self.set(tokens)
+        signs = [_SIGNS[sign] for sign in signs]
+        if not all(parts):
+            raise Unreadable("a side is missing")
+        name = _name(parts[0]) if signs in (["="], ["in"]) else None
+        if signs == ["in"]:
+            value = self.set(parts[1])
+            if name is None:
+                raise Unreadable("what is in the set?")
+            found = as_ranges(value)
+            return Named(name, value) if found is None else Ranges(found.pieces, found.without, name)
+        if name is not None:
+            return Named(name, self.set(parts[1]))
+        if signs == ["="] and (names := _names(parts[0])):
+            point = self.set(parts[1])
+            if isinstance(point, Group) and len(point.items) == len(names):
+                return Several(tuple(Named(n, item) for n, item in zip(names, point.items, strict=True)))
+        if "in" in signs:
+            raise Unreadable("what is in the set?")
+        return _relation([parse(part) for part in parts], signs)
+
+    def set(self, tokens: Tokens) -> Value:
+        parts, _ = split(tokens, {r"\cup"})
+        if len(parts) > 1:
+            found = [as_ranges(self.set(part), points=True) for part in parts if part]
+            if len(found) < len(parts) or any(part is None for part in found):
+                raise Unreadable("a union of what?")
+            return union([part for part in found if part])
+        parts, signs = split(tokens, {r"\setminus", r"\backslash"})
+        if len(signs) == 1:
+            whole, points = as_ranges(self.set(parts[0])), self.set(parts[1])
+            if whole is None or not isinstance(points, Group) or points.opening != r"\{":
+                raise Unreadable("a difference of what?")
+            return complement(whole, [_tree(item) for item in points.items])
+        return self.ratio(tokens)
+
+    def ratio(self, tokens: Tokens) -> Value:
+        parts, signs = split(tokens, {":"})
+        if not signs:
+            return self.bracketed(tokens)
+        unit: tuple[str, ...] = ()
+        last = parts[-1]
+        if last and last[-1].kind in ("text", "letters"):
+            word = re.sub(r"[^a-z]", "", "".join(t.text.lower() for t in last if t.kind != "number"))
+            if word in _PARTS_OF_DAY and last[0].kind == "number":
+                parts[-1], unit = last[:1], (word,)
+        return Ratio(tuple(Quantity(parse(part)) for part in parts), unit)
+
+    def bracketed(self, tokens: Tokens) -> Value:
+        texts = [token.text for token in tokens]
+        if texts in ([r"\mathbb{R}"], ["R"] if False else [r"\R"]):
+            return Ranges((Piece(None, False, None, False),))
+        if len(texts) == 1 and texts[0] in _EMPTY:
+            return Group(r"\{", r"\}", ())
+        opening = texts[0] if tokens[0].kind in ("sign", "command") else ""
+        if opening not in OPENING or matching(tokens, 0) != len(tokens) - 1 or opening in (r"\lfloor", r"\lceil"):
+            return self.quantity(tokens)
+        inner = tokens[1:-1]
+        if opening == "{":
+            return self.answers(inner) if inner else Opaque("{}")
+        parts, signs = split(inner, {",", ";"})
+        if opening == "(" and len(parts) == 1 and texts[-1] == ")":
+            return self.answers(inner) if inner else Opaque("()")
+        if opening == r"\{" and not inner:
+            return Group(opening, texts[-1], ())
+        if len(parts) > MOST_ITEMS or not all(parts):
+            raise Unreadable("an empty item")
+        items = [self.one(part) for part in parts]
+        if any(isinstance(item, Opaque) for item in items):
+            raise Unreadable("an item is not understood")
+        if opening == r"\{":
+            items = [part for item in items for part in _both_signs(item)]
+        return Group(opening, texts[-1], tuple(items))
+
+    def quantity(self, tokens: Tokens) -> Value:
+        """A number or an expression with its unit; else words."""
+        if all(token.kind in ("text", "letters") for token in tokens) and not self.is_expression(tokens):
+            return self.words(" ".join(token.text for token in tokens))
+        if len(tokens) == 1 and tokens[0].kind == "text":
+            return self.words(tokens[0].text)
+        before: list[Token] = list(tokens)
+        signs = [before.pop(0)] if before[0].text in "+-" else []
+        unit: Tokens = ()
+        if before and before[0].kind == "currency":
+            unit = (before.pop(0),)
+            if before and before[0].text in "+-" and not signs:
+                signs = [before.pop(0)]
+        start = self.unit_start(tuple(before))
+        percent = start < len(before) and before[start].text == "%"
+        unit += tuple(before[start + percent :])
+        tree = parse((*signs, *before[:start]))
+        words = read_unit(unit) if unit else ()
+        if percent or words == ("percent",):
+            if percent and unit:
+                raise Unreadable("percent of what?")
+            words = ("%",)
+        if unit and not is_literal(tree) and any(t.kind == "letters" for t in unit):
+            raise Unreadable("a unit or a variable?")
+        return Quantity(tree, words)
+
+    def unit_start(self, tokens: Tokens) -> int:
+        """Where the number ends and its unit begins."""
+        for i in range(1, len(tokens)):
+            token, last = tokens[i], tokens[i - 1]
+            if token.kind in ("text", "currency") or token.text == "%":
+                return i - 1 if last.text == "/" and i > 1 else i
+            if token.text == "^" and i + 1 < len(tokens):
+                rest = "".join(t.text for t in tokens[i + 1 : i + 4]).strip("{}")
+                if rest == r"\circ" and "".join(t.text for t in tokens[i + 1 :]).strip("{}") == r"\circ":
+                    return i
+            if token.kind == "letters" and self.is_unit(token, last, tokens[i + 1 : i + 2]):
+                return i - 1 if last.text == "/" and i > 1 else i
+        return len(tokens)
+
+    def is_unit(self, token: Token, last: Token, following: Tokens) -> bool:
+        """Whether letters begin a unit: in mathematics only well-known abbreviations and whole words do."""
+        if last.kind != "number" and last.text not in ("}", "/"):
+            return False
+        word = token.text
+        if word in FUNCTIONS or word in ("sqrt", "pi", "and", "or"):
+            return False
+        if self.plain:
+            return word in SHORT or len(word) > 1
+        return len(word) > 3 or word in ABBREVIATIONS or word in ("st", "nd", "rd", "th")
+
+    def is_expression(self, tokens: Tokens) -> bool:
+        """Whether letters are a variable or a product of variables with spaces between them, and no words."""
+        if any(token.kind != "letters" for token in tokens):
+            return False
+        return all(len(token.text) == 1 or token.text in ("pi", "inf", "infinity") for token in tokens)
+
+    def words(self, text: str) -> Value:
+        return Words(" ".join(text.split()).strip(".!'\" "))
+
+
+def _tree(value: Value) -> Tree:
+    if not isinstance(value, Quantity) or value.unit:
+        raise Unreadable("no plain number")
+    return value.tree
+
+
+def _merged(tokens: Tokens) -> Tokens:
+    r"""Signs of two characters as one (`<=`), `\mathbb{R}` as one command."""
+    merged: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        texts = [token.text for token in tokens[i : i + 4]]
+        if texts[0] == r"\mathbb" and texts[1:2] == ["{"] and texts[3:] == ["}"]:
+            merged.append(Token("command", rf"\mathbb{{{texts[2]}}}", tokens[i].spaced))
+            i += 4
+        elif texts[:2] in (["<", "="], [">", "="], ["!", "="]):
+            merged.append(Token("command", {"<": r"\le", ">": r"\ge", "!": r"\ne"}[texts[0]]))
+            i += 2
+        else:
+            merged.append(tokens[i])
+            i += 1
+    return tuple(merged)
+
+
+def _name(tokens: Tokens) -> str | None:
+    r"""The name that an equation gives a value: `x`, `x_1`, `f(x)`, `f^{-1}(x)`, `y'`, `\theta`, `Area`; else None."""
+    text = "".join(token.text for token in tokens)
+    match = re.fullmatch(
+        r"(\\[a-zA-Z]+|[a-zA-Z]{1,7})((?:_(?:\{\w{1,3}\}|\w))?(?:\^\{-1\})?'{0,2})(\([a-zA-Z]\))?", text
+    )
+    if match is None or match[1].startswith("\\") and match[1][1:] not in GREEK or match[1] in FUNCTIONS:
+        return None
+    if any(token.spaced for token in tokens[1:]):
+        return None
+    return re.sub(r"_(\w)", r"_{\1}", text)
+
+
+def _names(tokens: Tokens) -> list[str] | None:
+    if len(tokens) < 5 or tokens[0].text != "(" or tokens[-1].text != ")":
+        return None
+    names = [_name(part) for part in split(tokens[1:-1], {","})[0]]
+    return None if None in names else [name for name in names if name]
+
+
+def _relation(sides: list[Tree], signs: list[str]) -> Value:
+    if len(set(signs) - {"<", "<="}) and len(set(signs) - {">", ">="}) and len(signs) > 1:
+        raise Unreadable("a mixed chain")
+    if signs[0] in _FLIPPED:
+        sides, signs = sides[::-1], [_FLIPPED[sign] for sign in signs[::-1]]
+    names = set().union(*map(symbols, sides))
+    if len(names) == 1 and signs[0] in ("<", "<=", "!="):
+        (name,) = names
+        lone = ("sym", name)
+        if [bool(symbols(side)) for side in sides].count(True) == 1 and lone in sides:
+            place, infinite = sides.index(lone), (("const", "inf"), ("neg", ("const", "inf")))
+            if signs == ["!="]:
+                return complement(Ranges((Piece(None, False, None, False),), (), name), [sides[1 - place]])
+            if place <= 1 and len(sides) - place <= 2:
+                low = sides[place - 1] if place else None
+                high = sides[place + 1] if place + 1 < len(sides) else None
+                closed = [place > 0 and signs[place - 1] == "<=", place < len(signs) and signs[place] == "<="]
+                low, high = (None if end in infinite else end for end in (low, high))
+                return Ranges((Piece(low, closed[0], high, closed[1]),), (), name)
+    links = tuple(Relation(sides[i], sign, sides[i + 1]) for i, sign in enumerate(signs))
+    return links[0] if len(links) == 1 else Chain(links)
+
+
+def _both_signs(value: Value) -> list[Value]:
+    r"""`a \pm b` as its two values."""
+    if isinstance(value, Named):
+        return [Named(value.name, part) for part in _both_signs(value.value)]
+    if not isinstance(value, Quantity):
+        return [value]
+    count = _count(value.tree)
+    if count > 1:
+        raise Unreadable("two times two signs")
+    return [Quantity(_signed(value.tree, sign), value.unit) for sign in ("pos", "neg")] if count else [value]
+
+
+def _count(tree: Tree) -> int:
+    return (tree[0] == "pm") + sum(_count(part) for part in tree[1:] if isinstance(part, tuple))
+
+
+def _signed(tree: Tree, sign: str) -> Tree:
+    parts = tuple(_signed(part, sign) if isinstance(part, tuple) else part for part in tree[1:])
+    if tree[0] == "pm":
+        return parts[0] if sign == "pos" else ("neg", *parts)
+    return (tree[0], *parts)
