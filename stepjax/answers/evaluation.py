@@ -124,7 +124,7 @@ class Evaluation:
         return self.inexact(a) * self.inexact(b)
 
     def _div(self, operation: str, angle: bool, a: Number, b: Number) -> Number:
-        if b == 0 or self.size(b) < -self.precision // 2 and not isinstance(b, Fraction):
+        if b == 0 or (self.size(b) < -self.precision // 2 and not isinstance(b, Fraction)):
             raise Doubt("division by zero")
         if isinstance(a, Fraction) and isinstance(b, Fraction):
             return a / b

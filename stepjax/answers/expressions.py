@@ -19,13 +19,66 @@ Tree = tuple[Any, ...]
 "abs" | "fact" | "deg" | "floor" | "ceil" | function, a)."""
 
 FUNCTIONS = {
-    *("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "lg", "exp"),
+    *(
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "ln",
+        "log",
+        "lg",
+        "exp",
+    ),
 }
 _ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsin": "arcsin"}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 GREEK = set(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon phi "
-    "varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell".split()
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "vartheta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "rho",
+        "sigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "varphi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Pi",
+        "Sigma",
+        "Phi",
+        "Psi",
+        "Omega",
+        "ell",
+    ]
 )
 _CONSTANTS = {"pi": "pi", "infty": "inf"}
 _APPLIED = set("fgFG")  # `f(x)` is a function's value, `n(n+1)` a product
@@ -339,7 +392,11 @@ class _Parser:
     def fraction(self) -> Tree:
         start = self.position
         leibniz = [self.take().text for _ in range(6)] if self.at("{") else []
-        if len(leibniz) == 6 and leibniz[2:4] == ["}", "{"] and leibniz[1][:1] == leibniz[4][:1] == "d" == leibniz[1][:1]:
+        if (
+            len(leibniz) == 6
+            and leibniz[2:4] == ["}", "{"]
+            and leibniz[1][:1] == leibniz[4][:1] == "d" == leibniz[1][:1]
+        ):
             if leibniz[5] == "}" and len(leibniz[1]) == len(leibniz[4]) == 2:
                 return ("sym", "/".join((leibniz[1], leibniz[4])))
         self.position = start

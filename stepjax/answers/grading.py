@@ -19,7 +19,7 @@ from stepjax.answers.reading import read
 from stepjax.answers.spelling import spell, squeeze
 from stepjax.answers.values import Group, Named, Quantity, Several, Value
 
-__all__ = ["FinalAnswer", "final_answer", "grade", "grade_many", "group_answers", "same_answer"]
+__all__ = ["FinalAnswer", "final_answer", "grade", "grade_many", "group_answers", "number_of", "same_answer"]
 
 MOST_CHARACTERS = 300  # longer answers are compared as text
 MOST_COMPARED = 256
@@ -88,11 +88,23 @@ def group_answers(responses: Sequence[str]) -> list[int]:
     return groups
 
 
+def number_of(text: str, *, boxed: bool = True) -> Fraction | None:
+    """The value of an answer that is a number, a fraction or a mixed number, perhaps with a unit; else None."""
+    value = read(text.strip(), plain=not boxed) if len(text) <= MOST_CHARACTERS else None
+    if not isinstance(value, Quantity) or not is_literal(value.tree) or "%" in value.unit:
+        return None
+    try:
+        found = Evaluation(0, 64).value(value.tree)
+    except Doubt:
+        return None
+    return found if isinstance(found, Fraction) else None
+
+
 def _key(given: FinalAnswer) -> object:
     text = given.text.strip()
     if len(text) > MOST_CHARACTERS:
         return text
-    number = _literal(read(text, plain=not given.boxed))
+    number = number_of(text, boxed=given.boxed)
     return squeeze(spell(text)) if number is None else number
 
 
@@ -120,17 +132,6 @@ def _bare(value: Value) -> Value:
 def _is_number(value: Value) -> bool:
     value = _bare(value)
     return isinstance(value, Quantity) and is_literal(value.tree)
-
-
-def _literal(value: Value) -> Fraction | None:
-    """The value of a number that stands alone, without a name or a percent sign."""
-    if not isinstance(value, Quantity) or not is_literal(value.tree) or "%" in value.unit:
-        return None
-    try:
-        found = Evaluation(0, 64).value(value.tree)
-    except Doubt:
-        return None
-    return found if isinstance(found, Fraction) else None
 
 
 def _is_list(expected: str) -> bool:

@@ -8,7 +8,8 @@ _MARK = re.compile(r"(?<!#)####(?!#)|\\(?:boxed|fbox)(?![a-zA-Z])|<answer>", re.
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _END = re.compile(r"(?:\s*(?:<\|[a-z_]{1,20}\|>|</s>|<eos>))+\s*\Z")
 _STATED = re.compile(
-    r"\banswer(?:\s+is)?(?:\s*:\**|(?<=is)\s)\s*(\S(?:[^\n]{0,300}\S)?)\s*\Z|\banswer\s*=\s*(\S[^\n]{0,300})\Z", re.IGNORECASE
+    r"\banswer(?:\s+is)?(?:\s*:\**|(?<=is)\s)\s*(\S(?:[^\n]{0,300}\S)?)\s*\Z|\banswer\s*=\s*(\S[^\n]{0,300})\Z",
+    re.IGNORECASE,
 )
 _LABEL = re.compile(r"^(?:\**\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is\s*:?|:)\s*\**)\s*", re.IGNORECASE)
 _TAIL = 400

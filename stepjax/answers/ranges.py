@@ -73,7 +73,9 @@ def same_ranges(a: Ranges, b: Ranges) -> bool:
     if len(a.pieces) != len(b.pieces) or a.without or b.without:
         return False
     return all(
-        (p.low_closed, p.high_closed) == (q.low_closed, q.high_closed) and _same_end(p.low, q.low) and _same_end(p.high, q.high)
+        (p.low_closed, p.high_closed) == (q.low_closed, q.high_closed)
+        and _same_end(p.low, q.low)
+        and _same_end(p.high, q.high)
         for p, q in zip(a.pieces, b.pieces, strict=True)
     )
 

@@ -34,7 +34,17 @@ from stepjax.answers.values import (
 MOST_ITEMS = 40
 _MATRIX = re.compile(r"\\begin\s*\{([bp]?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
 _SIGNS = {
-    **{"=": "=", "<": "<", ">": ">", r"\lt": "<", r"\gt": ">", r"\ne": "!=", r"\neq": "!=", r"\in": "in", r"\equiv": "≡"},
+    **{
+        "=": "=",
+        "<": "<",
+        ">": ">",
+        r"\lt": "<",
+        r"\gt": ">",
+        r"\ne": "!=",
+        r"\neq": "!=",
+        r"\in": "in",
+        r"\equiv": "≡",
+    },
     **dict.fromkeys((r"\le", r"\leq", r"\leqslant"), "<="),
     **dict.fromkeys((r"\ge", r"\geq", r"\geqslant"), ">="),
 }
@@ -58,13 +68,6 @@ def read(text: str, *, plain: bool = False) -> Value:
         return _Reader(plain).any(text)
     except (Unreadable, RecursionError):
         return Opaque(squeeze(text))
-
-
-def literal(value: Value) -> Value:
-    """The number that a value is, without a name; None behind everything that is to be worked out."""
-    if isinstance(value, Named):
-        value = value.value
-    return value if isinstance(value, Quantity) and is_literal(value.tree) else Opaque("")
 
 
 class _Reader:
@@ -98,7 +101,9 @@ class _Reader:
         kept = [i for i, part in enumerate(parts) if part]
         if len(parts) > MOST_ITEMS or not kept or kept[0] or kept[-1] != len(parts) - 1:
             raise Unreadable("an empty item")
-        if any(b - a > 1 and signs[a:b] not in ([",", "and"], [",", "or"]) for a, b in zip(kept, kept[1:], strict=False)):
+        if any(
+            b - a > 1 and signs[a:b] not in ([",", "and"], [",", "or"]) for a, b in zip(kept, kept[1:], strict=False)
+        ):
             raise Unreadable("an empty item")
         items = [self.one(parts[i]) for i in kept]
         return self.joined(items, signs) if len(items) > 1 else self.doubled(items[0])
@@ -116,7 +121,9 @@ class _Reader:
         first = items[0]
         if any(isinstance(item, (Opaque, Several)) for item in items):
             raise Unreadable("an item is not understood")
-        if isinstance(first, Named) and not any(isinstance(item, (Named, Relation, Chain, Ranges)) for item in items[1:]):
+        if isinstance(first, Named) and not any(
+            isinstance(item, (Named, Relation, Chain, Ranges)) for item in items[1:]
+        ):
             return Named(first.name, Several((first.value, *items[1:])))
         names = {item.name for item in items if isinstance(item, Named)}
         if len(names) == 1 and all(isinstance(item, Named) for item in items):
@@ -212,7 +219,7 @@ class _Reader:
 
     def bracketed(self, tokens: Tokens) -> Value:
         texts = [token.text for token in tokens]
-        if texts in ([r"\mathbb{R}"], ["R"] if False else [r"\R"]):
+        if texts in ([r"\mathbb{R}"], [r"\R"], [r"\reals"]):
             return Ranges((Piece(None, False, None, False),))
         if len(texts) == 1 and texts[0] in _EMPTY:
             return Group(r"\{", r"\}", ())
@@ -240,8 +247,9 @@ class _Reader:
         """A number or an expression with its unit; else words."""
         if all(token.kind in ("text", "letters") for token in tokens) and not self.is_expression(tokens):
             return self.words(" ".join(token.text for token in tokens))
-        if len(tokens) == 1 and tokens[0].kind == "text":
-            return self.words(tokens[0].text)
+        if tokens[0].kind == "letters" and len(tokens[0].text) > 2 and tokens[0].text not in FUNCTIONS | {"sqrt"}:
+            if all(token.kind in ("text", "letters", "number") for token in tokens) and tokens[-1].spaced:
+                return self.words("".join(" " * token.spaced + token.text for token in tokens))  # June 20
         before: list[Token] = list(tokens)
         signs = [before.pop(0)] if before[0].text in "+-" else []
         unit: Tokens = ()
@@ -269,8 +277,8 @@ class _Reader:
             if token.kind in ("text", "currency") or token.text == "%":
                 return i - 1 if last.text == "/" and i > 1 else i
             if token.text == "^" and i + 1 < len(tokens):
-                rest = "".join(t.text for t in tokens[i + 1 : i + 4]).strip("{}")
-                if rest == r"\circ" and "".join(t.text for t in tokens[i + 1 :]).strip("{}") == r"\circ":
+                rest = "".join(t.text for t in tokens[i + 1 :]).strip("{}")
+                if rest == r"\circ" and not any(t.text.lstrip("\\") in FUNCTIONS for t in tokens[:i]):
                     return i
             if token.kind == "letters" and self.is_unit(token, last, tokens[i + 1 : i + 2]):
                 return i - 1 if last.text == "/" and i > 1 else i
@@ -312,6 +320,9 @@ def _merged(tokens: Tokens) -> Tokens:
         if texts[0] == r"\mathbb" and texts[1:2] == ["{"] and texts[3:] == ["}"]:
             merged.append(Token("command", rf"\mathbb{{{texts[2]}}}", tokens[i].spaced))
             i += 4
+        elif texts[0] == r"\mathbb" and re.fullmatch("[A-Z]", "".join(texts[1:2])):
+            merged.append(Token("command", rf"\mathbb{{{texts[1]}}}", tokens[i].spaced))
+            i += 2
         elif texts[:2] in (["<", "="], [">", "="], ["!", "="]):
             merged.append(Token("command", {"<": r"\le", ">": r"\ge", "!": r"\ne"}[texts[0]]))
             i += 2
@@ -327,7 +338,7 @@ def _name(tokens: Tokens) -> str | None:
     match = re.fullmatch(
         r"(\\[a-zA-Z]+|[a-zA-Z]{1,7})((?:_(?:\{\w{1,3}\}|\w))?(?:\^\{-1\})?'{0,2})(\([a-zA-Z]\))?", text
     )
-    if match is None or match[1].startswith("\\") and match[1][1:] not in GREEK or match[1] in FUNCTIONS:
+    if match is None or (match[1].startswith("\\") and match[1][1:] not in GREEK) or match[1] in FUNCTIONS:
         return None
     if any(token.spaced for token in tokens[1:]):
         return None

@@ -42,10 +42,33 @@ _SIGNS = {
 _GREEK = {
     chr(code): rf"\{name} "
     for code, name in zip(
-        [*range(0x3B1, 0x3BE), *range(0x3C0, 0x3C2), *range(0x3C3, 0x3CA)],
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
-        "omega".split(),
-        strict=False,
+        [*range(0x3B1, 0x3BF), *range(0x3C0, 0x3C2), *range(0x3C3, 0x3CA)],
+        [
+            "alpha",
+            "beta",
+            "gamma",
+            "delta",
+            "epsilon",
+            "zeta",
+            "eta",
+            "theta",
+            "iota",
+            "kappa",
+            "lambda",
+            "mu",
+            "nu",
+            "xi",
+            "pi",
+            "rho",
+            "sigma",
+            "tau",
+            "upsilon",
+            "phi",
+            "chi",
+            "psi",
+            "omega",
+        ],
+        strict=True,
     )
 }
 _FULL_WIDTH = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
@@ -99,7 +122,9 @@ def spell(text: str) -> str:
 def squeeze(text: str) -> str:
     """A spelled text without spaces, save between two letters or digits, and with single arguments in braces."""
     for pattern in _BRACED:
-        text = pattern.sub(lambda m: m[1] + "".join(part if part[0] == "{" else f"{{{part}}}" for part in m.groups()[1:]), text)
+        text = pattern.sub(
+            lambda m: m[1] + "".join(part if part[0] == "{" else f"{{{part}}}" for part in m.groups()[1:]), text
+        )
     return re.sub(r"(?<![0-9a-zA-Z]) | (?![0-9a-zA-Z])", "", text)
 
 

@@ -23,7 +23,15 @@ _COMMAND = re.compile(r"\\([a-zA-Z]+|[{}%$|])")
 _LETTERS = re.compile(r"[a-zA-Z]+")
 _WORD = re.compile(r"[^\W\d_a-zA-Z]+")
 _MATHS = ("mathrm", "rm", "mathbf", "mathit", "mathsf", "boldsymbol", "bm", "operatorname")
-OPENING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}", r"\langle": r"\rangle", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
+OPENING = {
+    "(": ")",
+    "[": "]",
+    "{": "}",
+    r"\{": r"\}",
+    r"\langle": r"\rangle",
+    r"\lfloor": r"\rfloor",
+    r"\lceil": r"\rceil",
+}
 CLOSING = set(OPENING.values())
 
 
@@ -73,8 +81,12 @@ def _tokens(text: str, nesting: int) -> Iterator[Token]:
             yield from _unwrapped(match, spaced, nesting)
         elif match := _COMMAND.match(text, position):
             name = match[0]
-            yield Token("currency", "$", spaced) if name == r"\$" else Token(
-                "sign" if name in (r"\%", r"\|") else "command", {r"\%": "%", r"\|": "|"}.get(name, name), spaced
+            yield (
+                Token("currency", "$", spaced)
+                if name == r"\$"
+                else Token(
+                    "sign" if name in (r"\%", r"\|") else "command", {r"\%": "%", r"\|": "|"}.get(name, name), spaced
+                )
             )
         elif match := _number(text, position, grouped=lists == 0):
             yield Token("number", match[0], spaced, _value(match))

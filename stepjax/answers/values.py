@@ -124,9 +124,7 @@ class Opaque:
     text: str
 
 
-Value = Union[
-    Quantity, Words, Choice, Group, Several, Ranges, Named, Relation, Chain, Modular, Ratio, Matrix, Opaque
-]
+Value = Union[Quantity, Words, Choice, Group, Several, Ranges, Named, Relation, Chain, Modular, Ratio, Matrix, Opaque]
 
 
 def several(items: Sequence[Value]) -> Value:
