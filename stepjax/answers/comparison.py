@@ -1,11 +1,11 @@
-"""Whether two values of answers are the same. Values of different kinds are not, unless one kind is another in short."""
+"""Whether two values of answers are the same. Values of different kinds are not, unless one is another in short."""
 
 from collections.abc import Sequence
 from fractions import Fraction
 
-from stepjax.answers.evaluation import equal, proportional
-from stepjax.answers.expressions import Tree
+from stepjax.answers.equality import equal, proportional
 from stepjax.answers.ranges import as_ranges, same_ranges
+from stepjax.answers.trees import Tree
 from stepjax.answers.units import compatible
 from stepjax.answers.values import (
     Chain,

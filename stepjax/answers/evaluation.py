@@ -1,31 +1,23 @@
-"""Whether two expressions are equal: exactly where both are rational, else to many digits, relative to their size.
+"""The values of expressions: exact where they are rational, else to a given number of bits.
 
-Expressions with variables are compared at fixed points of large numerators and denominators, where no two different
-polynomials of their degrees agree. Everything is bounded by counts, not by clocks: the same verdict on every machine.
-
-An irrational number is worked out with more digits than the exact numbers in it have, and again with twice as many:
-two numbers are equal where their difference shrinks with the precision. A sum that swallows one of its terms, and
-whatever else the precision cannot tell, is in doubt, and what is in doubt is not equal.
+Everything is bounded by counts, not by clocks: the same verdict on every machine. A sum that swallows one of its terms,
+and whatever else the precision cannot tell, is in doubt.
 """
 
 import threading
 import zlib
-from collections.abc import Callable
 from fractions import Fraction
 from math import comb, factorial, isqrt
 from typing import Any
 
 import mpmath
 
-from stepjax.answers.expressions import Tree, symbols
+from stepjax.answers.trees import Tree
 
 MOST_EXACT_BITS = 8192
-MOST_SCALED_BITS = 2048  # of an exact number in an irrational one: the precision grows with it
 MOST_MAGNITUDE = 1_000_000  # of a power, in bits
 MOST_WORK = 500_000  # operations, weighted with the bits of the irrational ones
-_LEAST_PRECISION = 200  # bits
-_POINTS = 5
-_UNDEFINED = (ArithmeticError, ValueError, MemoryError, RecursionError)
+UNDEFINED = (ArithmeticError, ValueError, MemoryError, RecursionError)
 Number = Any
 """A Fraction, or mpmath's mpf or mpc."""
 
@@ -239,81 +231,3 @@ def variable(name: str, point: int) -> Fraction:
     if name == "base of log":
         return value + 2
     return -value if point and seed >> 16 & 1 else value
-
-
-def equal(a: Tree, b: Tree) -> bool:
-    """Whether two expressions have the same value wherever one is looked up; False where that is in doubt."""
-    if a == b:
-        return True
-    points = 1 if not symbols(a) | symbols(b) else _POINTS
-    return _same_everywhere(lambda at: (at.value(a), at.value(b)), points)
-
-
-def proportional(a: Tree, b: Tree, *, positive: bool) -> bool:
-    """Whether a = c·b with a constant c that is not 0 (or is positive): whether `a = 0` and `b = 0` say the same."""
-    if not symbols(a) or not symbols(b):
-        return False
-    try:
-        first = Evaluation(0, _LEAST_PRECISION)
-        one, other = first.value(a), first.value(b)
-        if one == 0 or other == 0:
-            return False
-        ratio = first.inexact(one) / first.inexact(other)
-        if positive and (isinstance(ratio, first.mp.mpc) or not ratio > 0):
-            return False
-    except _UNDEFINED:
-        return False
-
-    def crosswise(at: Evaluation) -> tuple[Number, Number]:
-        origin = Evaluation(0, at.precision)
-        a_0, b_0, a_k, b_k = origin.value(a), origin.value(b), at.value(a), at.value(b)
-        at.bits = max(at.bits, origin.bits)
-        return at.multiply(a_0, b_k), at.multiply(a_k, b_0)
-
-    return _same_everywhere(crosswise, _POINTS)
-
-
-def real(tree: Tree) -> Number:
-    """The value of an expression without variables, an mpf of 200 bits.
-
-    Raises:
-      Doubt: where it is not real, or in doubt.
-    """
-    if symbols(tree):
-        raise Doubt("it has variables")
-    at = Evaluation(0, _LEAST_PRECISION)
-    try:
-        value = at.value(tree)
-    except _UNDEFINED as error:
-        raise Doubt(str(error)) from error
-    if isinstance(value, at.mp.mpc):
-        raise Doubt("it is complex")
-    return at.inexact(value)
-
-
-def _same_everywhere(pair: Callable[[Evaluation], tuple[Number, Number]], points: int) -> bool:
-    try:
-        return all(_same(pair, point) for point in range(points))
-    except _UNDEFINED:
-        return False
-
-
-def _same(pair: Callable[[Evaluation], tuple[Number, Number]], point: int) -> bool:
-    """Whether two numbers are equal: exact ones exactly, others by whether their difference shrinks with precision."""
-    at = Evaluation(point, _LEAST_PRECISION)
-    x, y = pair(at)
-    if isinstance(x, Fraction) and isinstance(y, Fraction):
-        return bool(x == y)
-    if at.bits > MOST_SCALED_BITS:
-        raise Doubt("an exact number of that length in an irrational one")
-    precision = _LEAST_PRECISION + 4 * at.bits
-    sizes = []
-    for bits_ in (precision, 2 * precision):
-        at = Evaluation(point, bits_)
-        x, y = map(at.inexact, pair(at))
-        sizes.append((at.size(x - y), max(at.size(x), at.size(y))))
-        if sizes[0][0] > max(-precision / 4, sizes[0][1] - precision / 4):
-            return False
-    (before, _), (after, scale) = sizes
-    nothing = float("-inf")
-    return after == nothing or after <= (before if before > nothing else scale - precision) - precision / 2

@@ -10,81 +10,17 @@ spelling alone.
 """
 
 from fractions import Fraction
-from typing import Any
 
-from stepjax.answers.tokens import MOST_NESTING, Token, Tokens, Unreadable, matching
+from stepjax.answers.cursor import Cursor
+from stepjax.answers.tokens import Token, Tokens, Unreadable
+from stepjax.answers.trees import FUNCTIONS, GREEK, Tree
 
-Tree = tuple[Any, ...]
-"""("num", Fraction), ("sym", name), ("add" | "mul" | "div" | "pow" | "log" | "root" | "binom", a, b), or ("neg" | "pm" |
-"abs" | "fact" | "deg" | "floor" | "ceil" | function, a)."""
-
-FUNCTIONS = {
-    *(
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "ln",
-        "log",
-        "lg",
-        "exp",
-    ),
-}
-_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsin": "arcsin"}
+_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
-GREEK = set(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "varepsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "vartheta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "rho",
-        "sigma",
-        "tau",
-        "upsilon",
-        "phi",
-        "varphi",
-        "chi",
-        "psi",
-        "omega",
-        "Gamma",
-        "Delta",
-        "Theta",
-        "Lambda",
-        "Xi",
-        "Pi",
-        "Sigma",
-        "Phi",
-        "Psi",
-        "Omega",
-        "ell",
-    ]
-)
 _CONSTANTS = {"pi": "pi", "infty": "inf"}
 _APPLIED = set("fgFG")  # `f(x)` is a function's value, `n(n+1)` a product
 _TIMES = {"*", r"\cdot", r"\times"}
 _OVER = {"/", r"\div"}
-_CLOSED = {"(": ")", "[": "]", "{": "}"}
 
 
 def parse(tokens: Tokens) -> Tree:
@@ -100,45 +36,7 @@ def parse(tokens: Tokens) -> Tree:
     return tree
 
 
-def is_literal(tree: Tree) -> bool:
-    """Whether the tree is a number, a fraction or a mixed number, perhaps with a sign: nothing to be worked out."""
-    if tree[0] == "neg":
-        tree = tree[1]
-    if tree[0] == "div":
-        return tree[1][0] == "num" and is_literal(tree[2]) and tree[2][0] != "div"
-    return tree[0] in ("num", "mixed")
-
-
-def symbols(tree: Tree) -> set[str]:
-    """The names of its variables."""
-    if tree[0] == "sym":
-        return {tree[1]}
-    return set().union(*(symbols(part) for part in tree[1:] if isinstance(part, tuple)))
-
-
-_END = Token("end", "")
-
-
-class _Parser:
-    def __init__(self, tokens: Tokens, depth: int = 0):
-        self.tokens = list(tokens)
-        self.position = 0
-        self.depth = depth
-        if depth > MOST_NESTING:
-            raise Unreadable("nested too deeply")
-
-    def peek(self, ahead: int = 0) -> Token:
-        i = self.position + ahead
-        return self.tokens[i] if i < len(self.tokens) else _END
-
-    def take(self) -> Token:
-        token = self.peek()
-        self.position += 1
-        return token
-
-    def at(self, *texts: str) -> bool:
-        return self.peek().kind in ("sign", "command") and self.peek().text in texts
-
+class _Parser(Cursor):
     def inner(self, tokens: Tokens) -> Tree:
         """The tree of all of a group's content."""
         parser = _Parser(tokens, self.depth + 1)
@@ -146,16 +44,6 @@ class _Parser:
         if parser.position < len(parser.tokens):
             raise Unreadable(f"unexpected {parser.peek().text!r}")
         return tree
-
-    def group(self) -> Tokens:
-        """The content of the brackets at hand."""
-        opening = self.peek().text
-        end = matching(tuple(self.tokens), self.position)
-        if opening in _CLOSED and self.tokens[end].text != _CLOSED[opening]:
-            raise Unreadable("an interval in an expression")
-        content = tuple(self.tokens[self.position + 1 : end])
-        self.position = end + 1
-        return content
 
     def sum(self) -> Tree:
         tree = self.signed()
@@ -228,16 +116,6 @@ class _Parser:
             else:
                 return tree
 
-    def degrees(self) -> bool:
-        token = self.peek()
-        if token.text == r"\circ":
-            self.position += 1
-            return True
-        if token.text == "{" and self.peek(1).text == r"\circ" and self.peek(2).text == "}":
-            self.position += 3
-            return True
-        return False
-
     def exponent(self) -> Tree:
         if self.at("{", "("):
             return self.inner(self.group())
@@ -254,18 +132,9 @@ class _Parser:
         token = self.peek()
         if self.at("{"):
             return self.inner(self.group())
-        if token.kind in ("number", "letters") and len(token.text) > 1:
-            if token.kind == "number" and not token.text.isdigit():
-                raise Unreadable("a number without braces")
-            first, rest = token.text[0], token.text[1:]
-            value = Fraction(int(first)) if token.kind == "number" else Fraction(0)
-            left = Fraction(int(rest)) if token.kind == "number" else Fraction(0)
-            self.tokens[self.position : self.position + 1] = [
-                Token(token.kind, first, token.spaced, value),
-                Token(token.kind, rest, False, left),
-            ]
-        elif token.kind == "end" or token.text in ("+", "-", "=", "^", "_"):
+        if token.kind == "end" or token.text in ("+", "-", "=", "^", "_"):
             raise Unreadable("an argument is missing")
+        self.split_first()
         return self.primary()
 
     def primary(self) -> Tree:
@@ -343,15 +212,7 @@ class _Parser:
 
     def symbol(self, name: str) -> Tree:
         """A variable with its index, its primes and, of a function, its argument."""
-        if self.at("_"):
-            self.take()
-            if self.at("{"):
-                index = "".join(token.text for token in self.group())
-            elif self.peek().kind in ("number", "letters", "command"):
-                index = self.take().text
-            else:
-                raise Unreadable("an index is missing")
-            name += f"_{{{index}}}"
+        name += self.index()
         while self.at("'"):
             name += self.take().text
         if name.rstrip("'") in _APPLIED and self.at("("):
@@ -390,16 +251,12 @@ class _Parser:
         raise Unreadable(f"unexpected \\{name}")
 
     def fraction(self) -> Tree:
-        start = self.position
-        leibniz = [self.take().text for _ in range(6)] if self.at("{") else []
-        if (
-            len(leibniz) == 6
-            and leibniz[2:4] == ["}", "{"]
-            and leibniz[1][:1] == leibniz[4][:1] == "d" == leibniz[1][:1]
-        ):
-            if leibniz[5] == "}" and len(leibniz[1]) == len(leibniz[4]) == 2:
-                return ("sym", "/".join((leibniz[1], leibniz[4])))
-        self.position = start
+        texts = [token.text for token in self.tokens[self.position : self.position + 6]]
+        if "".join(texts[::3]) == "{{" and "".join(texts[2::3]) == "}}":
+            over, under = texts[1], texts[4]
+            if len(over) == len(under) == 2 and over[0] == under[0] == "d":
+                self.position += 6
+                return ("sym", f"{over}/{under}")  # a derivative
         return ("div", self.argument(), self.argument())
 
     def function(self, name: str) -> Tree:

@@ -1,10 +1,10 @@
 r"""Whether a response's final answer is right: `#### 42` as in GSM8K, `\boxed{\frac{1}{2}}` as in MATH.
 
-The last mark of a response decides, so that a response cannot hedge (`answers/marks.py`). Both answers are read as typed
-values (`answers/reading.py`) and values of one type are compared (`answers/comparison.py`): numbers exactly, expressions
-at points, sets as sets, words letter by letter. What is not understood is compared by its spelling; what is in doubt is
-wrong. Everything is bounded by the length of what is read, so that no answer takes long, and the verdict is the same on
-every machine.
+The last mark of a response decides, so that a response cannot hedge (`answers/marks.py`). Both answers are read as
+typed values (`answers/reading.py`) and values of one type are compared (`answers/comparison.py`): numbers exactly,
+expressions at points, sets as sets, words letter by letter. What is not understood is compared by its spelling; what is
+in doubt is wrong. Everything is bounded by the length of what is read, so that no answer takes long, and the verdict is
+the same on every machine.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from functools import lru_cache
 
 from stepjax.answers.comparison import same
 from stepjax.answers.evaluation import Doubt, Evaluation
-from stepjax.answers.expressions import is_literal
 from stepjax.answers.marks import FinalAnswer, all_boxes, final_answer
 from stepjax.answers.reading import read
 from stepjax.answers.spelling import spell, squeeze
+from stepjax.answers.trees import is_literal
 from stepjax.answers.values import Group, Named, Quantity, Several, Value
 
 __all__ = ["FinalAnswer", "final_answer", "grade", "grade_many", "group_answers", "number_of", "same_answer"]

@@ -1,4 +1,4 @@
-r"""Where a response says its final answer: behind `####`, in `\boxed{…}` or `<answer>…</answer>`, or in its last sentence."""
+r"""Where a response says its final answer: `#### …`, `\boxed{…}`, `<answer>…</answer>`, or its last sentence."""
 
 import re
 from collections import deque
@@ -26,9 +26,9 @@ class FinalAnswer(NamedTuple):
 def final_answer(text: str) -> FinalAnswer | None:
     r"""The content of the last mark, or what the last sentence states.
 
-    A mark is `####` (the rest of its line), `\boxed` or `\fbox` (the braces' content, empty where they are not closed) or
-    `<answer>` (up to `</answer>`, empty without). Without any, "Answer: …" or "the answer is …" in the last line counts,
-    where nothing follows.
+    A mark is `####` (the rest of its line), `\boxed` or `\fbox` (the braces' content, empty where they are not closed)
+    or `<answer>` (up to `</answer>`, empty without). Without any, "Answer: …" or "the answer is …" in the last line
+    counts, where nothing follows.
     """
     marked = marked_answer(text)
     return stated_answer(text) if marked is None else marked

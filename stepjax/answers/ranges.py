@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from stepjax.answers.evaluation import Doubt, equal, real
-from stepjax.answers.expressions import Tree
+from stepjax.answers.equality import equal, real
+from stepjax.answers.evaluation import Doubt
 from stepjax.answers.tokens import Unreadable
+from stepjax.answers.trees import Tree
 from stepjax.answers.values import Group, Named, Piece, Quantity, Ranges, Value
 
 _INFINITE = ("const", "inf")

@@ -6,12 +6,15 @@ brackets, numbers with units, expressions. What nothing fits is opaque.
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
-from stepjax.answers.expressions import FUNCTIONS, GREEK, Tree, is_literal, parse, symbols
+from stepjax.answers.expressions import parse
+from stepjax.answers.quantities import both_signs, quantity, words
 from stepjax.answers.ranges import as_ranges, complement, intersection, union
+from stepjax.answers.relations import SIGNS, merged, name_in, names_in, relation
 from stepjax.answers.spelling import spell, squeeze
-from stepjax.answers.tokens import OPENING, Token, Tokens, Unreadable, matching, split, tokenize
-from stepjax.answers.units import ABBREVIATIONS, SHORT, read_unit
+from stepjax.answers.tokens import OPENING, Tokens, Unreadable, matching, split, tokenize
+from stepjax.answers.trees import Tree
 from stepjax.answers.values import (
     Chain,
     Choice,
@@ -27,28 +30,11 @@ from stepjax.answers.values import (
     Relation,
     Several,
     Value,
-    Words,
     several,
 )
 
 MOST_ITEMS = 40
 _MATRIX = re.compile(r"\\begin\s*\{([bp]?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
-_SIGNS = {
-    **{
-        "=": "=",
-        "<": "<",
-        ">": ">",
-        r"\lt": "<",
-        r"\gt": ">",
-        r"\ne": "!=",
-        r"\neq": "!=",
-        r"\in": "in",
-        r"\equiv": "≡",
-    },
-    **dict.fromkeys((r"\le", r"\leq", r"\leqslant"), "<="),
-    **dict.fromkeys((r"\ge", r"\geq", r"\geqslant"), ">="),
-}
-_FLIPPED = {">": "<", ">=": "<="}
 _EMPTY = (r"\emptyset", r"\varnothing")
 _PARTS_OF_DAY = {"am": "am", "pm": "pm"}
 
@@ -101,16 +87,14 @@ class _Reader:
         kept = [i for i, part in enumerate(parts) if part]
         if len(parts) > MOST_ITEMS or not kept or kept[0] or kept[-1] != len(parts) - 1:
             raise Unreadable("an empty item")
-        if any(
-            b - a > 1 and signs[a:b] not in ([",", "and"], [",", "or"]) for a, b in zip(kept, kept[1:], strict=False)
-        ):
+        if any(b - a > 1 and signs[a:b] not in ([",", "and"], [",", "or"]) for a, b in pairwise(kept)):
             raise Unreadable("an empty item")
         items = [self.one(parts[i]) for i in kept]
         return self.joined(items, signs) if len(items) > 1 else self.doubled(items[0])
 
     def joined(self, items: list[Value], signs: list[str]) -> Value:
         """Items as one value: ranges as their union or intersection, `n=3,5` as `n=3,n=5`, `x=1, x=2` as `x=1,2`."""
-        items = [part for item in items for part in _both_signs(item)]
+        items = [part for item in items for part in both_signs(item)]
         sets = [item for item in items if isinstance(item, Ranges)]
         if len(sets) == len(items) and "," not in signs and ";" not in signs:
             either = {"or", r"\lor", r"\vee"}
@@ -131,7 +115,7 @@ class _Reader:
         return Several(tuple(items))
 
     def doubled(self, item: Value) -> Value:
-        both = _both_signs(item)
+        both = both_signs(item)
         if len(both) > 1 and isinstance(item, Named):
             return Named(item.name, Several(tuple(part.value for part in both if isinstance(part, Named))))
         return several(both)
@@ -140,7 +124,7 @@ class _Reader:
         r"""`E`, `(E)`, `\text{E. The heavier one}`, `(E) 42`."""
         texts = [token.text for token in tokens]
         if tokens[0].kind == "text" and (match := re.match(r"\(?([A-J])[).:]\s*(.*)$", tokens[0].text)):
-            rest = self.words(match[2]) if match[2] else None
+            rest = words(match[2]) if match[2] else None
             return Choice(match[1], rest if len(tokens) == 1 else self.answers(tokens[1:]) if rest is None else None)
         if texts[:1] == ["("] and texts[2:3] == [")"] and re.fullmatch("[A-J]", texts[1]):
             return Choice(texts[1], self.answers(tokens[3:]) if len(tokens) > 3 else None)
@@ -166,14 +150,14 @@ class _Reader:
 
     def related(self, tokens: Tokens) -> Value:
         """An equation, an inequality or a chain of them; else a set or a quantity."""
-        tokens = _merged(tokens)
-        parts, signs = split(tokens, set(_SIGNS))
+        tokens = merged(tokens)
+        parts, signs = split(tokens, set(SIGNS))
         if not signs:
             return self.set(tokens)
-        signs = [_SIGNS[sign] for sign in signs]
+        signs = [SIGNS[sign] for sign in signs]
         if not all(parts):
             raise Unreadable("a side is missing")
-        name = _name(parts[0]) if signs in (["="], ["in"]) else None
+        name = name_in(parts[0]) if signs in (["="], ["in"]) else None
         if signs == ["in"]:
             value = self.set(parts[1])
             if name is None:
@@ -182,13 +166,13 @@ class _Reader:
             return Named(name, value) if found is None else Ranges(found.pieces, found.without, name)
         if name is not None:
             return Named(name, self.set(parts[1]))
-        if signs == ["="] and (names := _names(parts[0])):
+        if signs == ["="] and (names := names_in(parts[0])):
             point = self.set(parts[1])
             if isinstance(point, Group) and len(point.items) == len(names):
                 return Several(tuple(Named(n, item) for n, item in zip(names, point.items, strict=True)))
         if "in" in signs:
             raise Unreadable("what is in the set?")
-        return _relation([parse(part) for part in parts], signs)
+        return relation([parse(part) for part in parts], signs)
 
     def set(self, tokens: Tokens) -> Value:
         parts, _ = split(tokens, {r"\cup"})
@@ -225,11 +209,11 @@ class _Reader:
             return Group(r"\{", r"\}", ())
         opening = texts[0] if tokens[0].kind in ("sign", "command") else ""
         if opening not in OPENING or matching(tokens, 0) != len(tokens) - 1 or opening in (r"\lfloor", r"\lceil"):
-            return self.quantity(tokens)
+            return quantity(tokens, self.plain)
         inner = tokens[1:-1]
         if opening == "{":
             return self.answers(inner) if inner else Opaque("{}")
-        parts, signs = split(inner, {",", ";"})
+        parts, _ = split(inner, {",", ";"})
         if opening == "(" and len(parts) == 1 and texts[-1] == ")":
             return self.answers(inner) if inner else Opaque("()")
         if opening == r"\{" and not inner:
@@ -240,159 +224,11 @@ class _Reader:
         if any(isinstance(item, Opaque) for item in items):
             raise Unreadable("an item is not understood")
         if opening == r"\{":
-            items = [part for item in items for part in _both_signs(item)]
+            items = [part for item in items for part in both_signs(item)]
         return Group(opening, texts[-1], tuple(items))
-
-    def quantity(self, tokens: Tokens) -> Value:
-        """A number or an expression with its unit; else words."""
-        if all(token.kind in ("text", "letters") for token in tokens) and not self.is_expression(tokens):
-            return self.words(" ".join(token.text for token in tokens))
-        if tokens[0].kind == "letters" and len(tokens[0].text) > 2 and tokens[0].text not in FUNCTIONS | {"sqrt"}:
-            if all(token.kind in ("text", "letters", "number") for token in tokens) and tokens[-1].spaced:
-                return self.words("".join(" " * token.spaced + token.text for token in tokens))  # June 20
-        before: list[Token] = list(tokens)
-        signs = [before.pop(0)] if before[0].text in "+-" else []
-        unit: Tokens = ()
-        if before and before[0].kind == "currency":
-            unit = (before.pop(0),)
-            if before and before[0].text in "+-" and not signs:
-                signs = [before.pop(0)]
-        start = self.unit_start(tuple(before))
-        percent = start < len(before) and before[start].text == "%"
-        unit += tuple(before[start + percent :])
-        tree = parse((*signs, *before[:start]))
-        words = read_unit(unit) if unit else ()
-        if percent or words == ("percent",):
-            if percent and unit:
-                raise Unreadable("percent of what?")
-            words = ("%",)
-        if unit and not is_literal(tree) and any(t.kind == "letters" for t in unit):
-            raise Unreadable("a unit or a variable?")
-        return Quantity(tree, words)
-
-    def unit_start(self, tokens: Tokens) -> int:
-        """Where the number ends and its unit begins."""
-        for i in range(1, len(tokens)):
-            token, last = tokens[i], tokens[i - 1]
-            if token.kind in ("text", "currency") or token.text == "%":
-                return i - 1 if last.text == "/" and i > 1 else i
-            if token.text == "^" and i + 1 < len(tokens):
-                rest = "".join(t.text for t in tokens[i + 1 :]).strip("{}")
-                if rest == r"\circ" and not any(t.text.lstrip("\\") in FUNCTIONS for t in tokens[:i]):
-                    return i
-            if token.kind == "letters" and self.is_unit(token, last, tokens[i + 1 : i + 2]):
-                return i - 1 if last.text == "/" and i > 1 else i
-        return len(tokens)
-
-    def is_unit(self, token: Token, last: Token, following: Tokens) -> bool:
-        """Whether letters begin a unit: in mathematics only well-known abbreviations and whole words do."""
-        if last.kind != "number" and last.text not in ("}", "/"):
-            return False
-        word = token.text
-        if word in FUNCTIONS or word in ("sqrt", "pi", "and", "or"):
-            return False
-        if self.plain:
-            return word in SHORT or len(word) > 1
-        return len(word) > 3 or word in ABBREVIATIONS or word in ("st", "nd", "rd", "th")
-
-    def is_expression(self, tokens: Tokens) -> bool:
-        """Whether letters are a variable or a product of variables with spaces between them, and no words."""
-        if any(token.kind != "letters" for token in tokens):
-            return False
-        return all(len(token.text) == 1 or token.text in ("pi", "inf", "infinity") for token in tokens)
-
-    def words(self, text: str) -> Value:
-        return Words(" ".join(text.split()).strip(".!'\" "))
 
 
 def _tree(value: Value) -> Tree:
     if not isinstance(value, Quantity) or value.unit:
         raise Unreadable("no plain number")
     return value.tree
-
-
-def _merged(tokens: Tokens) -> Tokens:
-    r"""Signs of two characters as one (`<=`), `\mathbb{R}` as one command."""
-    merged: list[Token] = []
-    i = 0
-    while i < len(tokens):
-        texts = [token.text for token in tokens[i : i + 4]]
-        if texts[0] == r"\mathbb" and texts[1:2] == ["{"] and texts[3:] == ["}"]:
-            merged.append(Token("command", rf"\mathbb{{{texts[2]}}}", tokens[i].spaced))
-            i += 4
-        elif texts[0] == r"\mathbb" and re.fullmatch("[A-Z]", "".join(texts[1:2])):
-            merged.append(Token("command", rf"\mathbb{{{texts[1]}}}", tokens[i].spaced))
-            i += 2
-        elif texts[:2] in (["<", "="], [">", "="], ["!", "="]):
-            merged.append(Token("command", {"<": r"\le", ">": r"\ge", "!": r"\ne"}[texts[0]]))
-            i += 2
-        else:
-            merged.append(tokens[i])
-            i += 1
-    return tuple(merged)
-
-
-def _name(tokens: Tokens) -> str | None:
-    r"""The name that an equation gives a value: `x`, `x_1`, `f(x)`, `f^{-1}(x)`, `y'`, `\theta`, `Area`; else None."""
-    text = "".join(token.text for token in tokens)
-    match = re.fullmatch(
-        r"(\\[a-zA-Z]+|[a-zA-Z]{1,7})((?:_(?:\{\w{1,3}\}|\w))?(?:\^\{-1\})?'{0,2})(\([a-zA-Z]\))?", text
-    )
-    if match is None or (match[1].startswith("\\") and match[1][1:] not in GREEK) or match[1] in FUNCTIONS:
-        return None
-    if any(token.spaced for token in tokens[1:]):
-        return None
-    return re.sub(r"_(\w)", r"_{\1}", text)
-
-
-def _names(tokens: Tokens) -> list[str] | None:
-    if len(tokens) < 5 or tokens[0].text != "(" or tokens[-1].text != ")":
-        return None
-    names = [_name(part) for part in split(tokens[1:-1], {","})[0]]
-    return None if None in names else [name for name in names if name]
-
-
-def _relation(sides: list[Tree], signs: list[str]) -> Value:
-    if len(set(signs) - {"<", "<="}) and len(set(signs) - {">", ">="}) and len(signs) > 1:
-        raise Unreadable("a mixed chain")
-    if signs[0] in _FLIPPED:
-        sides, signs = sides[::-1], [_FLIPPED[sign] for sign in signs[::-1]]
-    names = set().union(*map(symbols, sides))
-    if len(names) == 1 and signs[0] in ("<", "<=", "!="):
-        (name,) = names
-        lone = ("sym", name)
-        if [bool(symbols(side)) for side in sides].count(True) == 1 and lone in sides:
-            place, infinite = sides.index(lone), (("const", "inf"), ("neg", ("const", "inf")))
-            if signs == ["!="]:
-                return complement(Ranges((Piece(None, False, None, False),), (), name), [sides[1 - place]])
-            if place <= 1 and len(sides) - place <= 2:
-                low = sides[place - 1] if place else None
-                high = sides[place + 1] if place + 1 < len(sides) else None
-                closed = [place > 0 and signs[place - 1] == "<=", place < len(signs) and signs[place] == "<="]
-                low, high = (None if end in infinite else end for end in (low, high))
-                return Ranges((Piece(low, closed[0], high, closed[1]),), (), name)
-    links = tuple(Relation(sides[i], sign, sides[i + 1]) for i, sign in enumerate(signs))
-    return links[0] if len(links) == 1 else Chain(links)
-
-
-def _both_signs(value: Value) -> list[Value]:
-    r"""`a \pm b` as its two values."""
-    if isinstance(value, Named):
-        return [Named(value.name, part) for part in _both_signs(value.value)]
-    if not isinstance(value, Quantity):
-        return [value]
-    count = _count(value.tree)
-    if count > 1:
-        raise Unreadable("two times two signs")
-    return [Quantity(_signed(value.tree, sign), value.unit) for sign in ("pos", "neg")] if count else [value]
-
-
-def _count(tree: Tree) -> int:
-    return (tree[0] == "pm") + sum(_count(part) for part in tree[1:] if isinstance(part, tuple))
-
-
-def _signed(tree: Tree, sign: str) -> Tree:
-    parts = tuple(_signed(part, sign) if isinstance(part, tuple) else part for part in tree[1:])
-    if tree[0] == "pm":
-        return parts[0] if sign == "pos" else ("neg", *parts)
-    return (tree[0], *parts)

@@ -1,6 +1,7 @@
-r"""The text of an answer in one spelling: typographic signs as LaTeX commands or ASCII, no layout, no math delimiters."""
+r"""The text of an answer in one spelling: typographic signs as LaTeX commands or ASCII, no layout, no delimiters."""
 
 import re
+from collections.abc import Callable
 
 _SIGNS = {
     **dict.fromkeys("−–—‐‑", "-"),
@@ -39,44 +40,18 @@ _SIGNS = {
     "、": ",",
     "。": ".",
 }
-_GREEK = {
-    chr(code): rf"\{name} "
-    for code, name in zip(
-        [*range(0x3B1, 0x3BF), *range(0x3C0, 0x3C2), *range(0x3C3, 0x3CA)],
-        [
-            "alpha",
-            "beta",
-            "gamma",
-            "delta",
-            "epsilon",
-            "zeta",
-            "eta",
-            "theta",
-            "iota",
-            "kappa",
-            "lambda",
-            "mu",
-            "nu",
-            "xi",
-            "pi",
-            "rho",
-            "sigma",
-            "tau",
-            "upsilon",
-            "phi",
-            "chi",
-            "psi",
-            "omega",
-        ],
-        strict=True,
-    )
-}
+_LETTERS = """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi
+    omega
+"""
+_CODES = [*range(0x3B1, 0x3BF), 0x3C0, 0x3C1, *range(0x3C3, 0x3CA)]  # without omicron and the final sigma
+_GREEK = {chr(code): rf"\{name} " for code, name in zip(_CODES, _LETTERS.split(), strict=True)}
 _FULL_WIDTH = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "円": "yen", "元": "yuan", "₹": "rupee"}
 _TABLE = str.maketrans({**_FULL_WIDTH, **_GREEK, **{sign: text for sign, text in _SIGNS.items() if text}})
 _POWERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _NOT_ESCAPED = r"(?<!\\)((?:\\\\)*)"
-_REPLACED = [
+_REPLACED: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+"), lambda m: "^{" + m[0].translate(_POWERS) + "}"),
     (re.compile(_NOT_ESCAPED + r"\\[!]\s*"), r"\1"),
     (re.compile(_NOT_ESCAPED + r"(?<=[0-9])\\,\s*(?=[0-9])"), r"\1"),

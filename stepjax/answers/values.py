@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
 
-from stepjax.answers.expressions import Tree
+from stepjax.answers.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Ranges:
-    """A set of real numbers: a union of intervals, perhaps without some points; `name` where a variable is said to be in it."""
+    """A set of real numbers: a union of intervals, without some points; `name` of the variable that is in it."""
 
     pieces: tuple[Piece, ...]
     without: tuple[Tree, ...] = ()
@@ -124,7 +123,9 @@ class Opaque:
     text: str
 
 
-Value = Union[Quantity, Words, Choice, Group, Several, Ranges, Named, Relation, Chain, Modular, Ratio, Matrix, Opaque]
+Value = (
+    Quantity | Words | Choice | Group | Several | Ranges | Named | Relation | Chain | Modular | Ratio | Matrix | Opaque
+)
 
 
 def several(items: Sequence[Value]) -> Value:

@@ -8,80 +8,30 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from random import Random
 
+from answers.spelled import another, fraction, spelled
+
 Pair = tuple[str, str, bool]
-WORDS = [
-    "stop",
-    "post",
-    "spot",
-    "opts",
-    "least",
-    "slate",
-    "steal",
-    "tales",
-    "listen",
-    "silent",
-    "east",
-    "seats",
-    "dog",
-    "god",
-    "saw",
-    "was",
-    "north",
-    "thorn",
-    "Tom",
-    "Bob",
-]
-NAMES = ["ABC", "PQR", "VI", "IV", "XI", "IX", "CD", "MC", "HTH", "THH", "TTH", "SW", "NE", "RGB", "DNA"]
+_WORDS = "stop post spot opts least slate steal tales listen silent east seats dog god saw was north thorn Tom Bob"
+WORDS = _WORDS.split()
+_NAMES = "ABC PQR VI IV XI IX CD MC HTH THH TTH SW NE RGB DNA"
+NAMES = _NAMES.split()
 GE = r"\ge"
+CHANGES = [
+    *(
+        "about {}",
+        "~{}",
+        "{} or more",
+        "{} million",
+        "{} dozen",
+        "{} squared",
+        "{} below zero",
+        "minus {}",
+        ">{}",
+        "{}+",
+    ),
+    *("{} pairs", "{}^2", "{}k", "{} to 100", "{} or 101", "{} 1/2", "{}x", "{} thousandths", "-{}", "{} = 1000"),
+]
 UNITS = [("cm", "centimeters"), ("kg", "kilograms"), ("hours", "hour"), ("dollars", "dollar"), ("apples", "apple")]
-
-
-def fraction(r: Random, most: int = 60) -> Fraction:
-    return Fraction(r.randint(-most, most) or 1, r.choice([1, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 25, 99]))
-
-
-def another(r: Random, value: Fraction) -> Fraction:
-    """A number that is easily taken for `value`, but never it, its hundredfold or its hundredth."""
-    near = [value + 1, value - 1, -value, value * 10, value / 10, value + Fraction(1, 10**12), value * 2]
-    near += [1 / value, Fraction(value.denominator, abs(value.numerator)) * 3] if value else []
-    return r.choice([other for other in near if other not in (value, value * 100, value / 100)])
-
-
-def spelled(r: Random, value: Fraction) -> str:
-    """A number in one of its spellings."""
-    sign, top, bottom = "-" * (value < 0), abs(value.numerator), value.denominator
-    k = r.randint(2, 5)
-    forms = [
-        rf"{sign}\frac{{{top}}}{{{bottom}}}",
-        rf"{sign}\dfrac{{{top * k}}}{{{bottom * k}}}",
-        f"{sign}{top}/{bottom}",
-    ]
-    forms.append(rf"\frac{{{sign}{top}}}{{{bottom}}}")
-    whole, rest = divmod(top, bottom)
-    if whole and rest:
-        forms += [rf"{sign}{whole}\frac{{{rest}}}{{{bottom}}}", f"{sign}{whole} {rest}/{bottom}"]
-    if bottom == 1:
-        forms += [
-            f"{sign}{top}",
-            f"{sign}{top:,}",
-            f"{sign}{top}.0",
-            rf"{sign}\text{{{top}}}",
-            f"{sign}{top:,}".replace(",", "{,}"),
-        ]
-    return r.choice([*forms, *decimals(sign, top, bottom)])
-
-
-def decimals(sign: str, top: int, bottom: int) -> list[str]:
-    """The decimal fraction of a number, where it ends or repeats early."""
-    digits, seen, rest = "", {}, top % bottom
-    while rest and rest not in seen and len(digits) < 20:
-        seen[rest] = len(digits)
-        digits += str(rest * 10 // bottom)
-        rest = rest * 10 % bottom
-    if rest and rest in seen:
-        start = seen[rest]
-        return [rf"{sign}{top // bottom}.{digits[:start]}\overline{{{digits[start:]}}}"]
-    return [] if rest or not digits else [f"{sign}{top // bottom}.{digits}"]
 
 
 def numbers(r: Random) -> Pair:
@@ -300,10 +250,7 @@ def units(r: Random) -> Pair:
 def changed_numbers(r: Random) -> Pair:
     """Words that make another number of it."""
     value = r.randint(2, 99)
-    form = r.choice(
-        ["about {}", "~{}", "{} or more", "{} million", "{} dozen", "{} squared", "{} below zero", "minus {}", ">{}", "{}+",
-         "{} pairs", "{}^2", "{}k", "{} to 100", "{} or 101", "{} 1/2", "{}x", "{} thousandths", "-{}", "{} = 1000", "not {}"]
-    )  # fmt: skip
+    form = r.choice(CHANGES)
     return f"#### {form.format(value)}", str(value), False
 
 
@@ -358,10 +305,10 @@ def trigonometry(r: Random) -> Pair:
 
 
 KINDS: list[Callable[[Random], Pair]] = [
-    *(numbers, percentages, huge_and_tiny, scientific, surds, complexes, polynomials, equations, without_real_solutions),
-    *(sets, lists, points, intervals, unions, words, codes, units, changed_numbers, plain_lines, marks, matrices, choices),
-    *(residues, trigonometry),
-]  # fmt: skip
+    *(numbers, percentages, huge_and_tiny, scientific, surds, complexes, polynomials, equations),
+    *(without_real_solutions, sets, lists, points, intervals, unions, words, codes, units, changed_numbers),
+    *(plain_lines, marks, matrices, choices, residues, trigonometry),
+]
 
 
 def pairs(seed: int, count: int) -> Iterator[tuple[str, str, bool, str]]:
