@@ -53,7 +53,7 @@ def marked_answer(text: str) -> FinalAnswer | None:
 def stated_answer(text: str) -> FinalAnswer | None:
     """What the last line says behind "answer is" or "Answer:"; None where it says nothing."""
     tail = _END.sub("", text[-_TAIL:]).rstrip()
-    match = next(iter(deque(_STATED.finditer(tail[tail.rfind("\n") + 1 :]), maxlen=1)), None)
+    match = _STATED.search(tail[tail.rfind("\n") + 1 :])
     if match is None:
         return None
     found = (match[1] or match[2]).strip().strip("*").strip()
