@@ -37,17 +37,20 @@ class GraderProcess:
     """Calls the function at `path`, "package.module:name", in another process; from one thread at a time."""
 
     def __init__(self, path: str, seconds: float):
-        """Starts the process.
-
-        Raises:
-          GraderError: where the module cannot be imported or has no such function.
-        """
+        """Starts nothing yet: the first question does, or `start`."""
         self.path, self.seconds = path, seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._late = 0
         _alive.add(self)
+
+    def start(self) -> None:
+        """Starts the process.
+
+        Raises:
+          GraderError: where the module cannot be imported or has no such function.
+        """
         with self._lock:
             self._start()
 

@@ -3,6 +3,8 @@
 import logging
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Protocol
 
 import regex
@@ -31,6 +33,10 @@ class AnswerGrader(Protocol):
         """Whether it is."""
         ...
 
+    def grade_many(self, questions: Sequence[tuple[str, str]]) -> list[bool]:
+        """The same of each (response, answer), in order."""
+        ...
+
     def marked(self, response: str) -> str:
         """The response, or its final answer with a mark that the library finds; for votes."""
         ...
@@ -46,6 +52,9 @@ class MarkedGrader:
 
     def grade(self, response: str, answer: str) -> bool:
         return grading.grade(self.marked(response), answer)
+
+    def grade_many(self, questions: Sequence[tuple[str, str]]) -> list[bool]:
+        return [self.grade(*question) for question in questions]
 
     def marked(self, response: str) -> str:
         if not self.prefix or marked_answer(response) is not None:
@@ -74,6 +83,9 @@ class PatternGrader:
         marked = self.marked(response)
         return bool(marked) and grading.grade(marked, answer)
 
+    def grade_many(self, questions: Sequence[tuple[str, str]]) -> list[bool]:
+        return [self.grade(*question) for question in questions]
+
     def marked(self, response: str) -> str:
         """The first group with a mark; empty where nothing matches, or the search takes too long."""
         try:
@@ -95,22 +107,39 @@ class OwnGrader:
 
     whole_answers = True
 
-    def __init__(self, path: str, seconds: float, where: str = "config.task.grader"):
-        """UserError where `path` names no function."""
+    def __init__(self, path: str, seconds: float, processes: int = 1, where: str = "config.task.grader"):
+        """UserError where `path` names no function. Of the processes, a single response needs one."""
         module, _, name = path.partition(":")
         if not module or not name:
             raise UserError(f"{where}: must be written package.module:function, not {path!r}")
         self.where = f"{where}: {path}"
+        self.processes = [GraderProcess(path, seconds) for _ in range(processes)]
         try:
-            self.process = GraderProcess(path, seconds)
+            self.processes[0].start()
         except GraderError as error:
             raise UserError(f"{where}: {error}{nearest(name, error.known) if error.known else ''}") from None
 
     def grade(self, response: str, answer: str) -> bool:
-        try:
-            return self.process.ask(response, answer)
-        except GraderError as error:
-            raise UserError(f"{self.where} {error}") from None
+        return self.grade_many([(response, answer)])[0]
+
+    def grade_many(self, questions: Sequence[tuple[str, str]]) -> list[bool]:
+        free: SimpleQueue[GraderProcess] = SimpleQueue()
+        for process in self.processes:
+            free.put(process)
+
+        def ask(question: tuple[str, str]) -> bool:
+            process = free.get()
+            try:
+                return process.ask(*question)
+            except GraderError as error:
+                raise UserError(f"{self.where} {error}") from None
+            finally:
+                free.put(process)
+
+        if len(self.processes) == 1 or len(questions) < 2:
+            return [ask(question) for question in questions]
+        with ThreadPoolExecutor(len(self.processes)) as pool:
+            return list(pool.map(ask, questions))
 
     def marked(self, response: str) -> str:
         return response
@@ -121,7 +150,7 @@ def make_grader(options: TaskOptions, prefix: str | None = None) -> AnswerGrader
     if options.grader and options.answer_pattern:
         raise UserError("config.task.answer_pattern: config.task.grader reads responses by itself; leave one empty")
     if options.grader:
-        return OwnGrader(options.grader, options.grader_seconds)
+        return OwnGrader(options.grader, options.grader_seconds, options.grader_processes)
     if options.answer_pattern and prefix:
         raise UserError("config.task.answer_pattern: config.task.jsonl.answer_prefix is set, too; leave one empty")
     return PatternGrader(options.answer_pattern) if options.answer_pattern else MarkedGrader(prefix)
@@ -138,7 +167,10 @@ class GradesFinalAnswers:
 
     def grade_many(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[bool]:
         """`grade` of each response, in order."""
-        return [self.grade(problem, response) for problem, response in zip(problems, responses, strict=True)]
+        known = [i for i, problem in enumerate(problems) if problem.answer]
+        verdicts = self.grader.grade_many([(responses[i], problems[i].answer) for i in known])
+        found = dict(zip(known, verdicts, strict=True))
+        return [found.get(i, False) for i in range(len(problems))]
 
     def group_answers(self, responses: Sequence[str]) -> list[int]:
         """Which responses give the same final answer, for votes; −1 where there is none."""

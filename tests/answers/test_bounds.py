@@ -27,6 +27,7 @@ def wait_for(pid: int) -> int | None:
     return None
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_a_fork_while_a_thread_grades_can_grade():
     done = threading.Event()

@@ -130,18 +130,28 @@ def test_a_call_that_takes_too_long_is_wrong_and_the_next_one_is_answered(name, 
     assert not grader.grade(slow, slow)
     assert time.monotonic() - started < 10
     assert "took longer than 0.3 s (task.grader_seconds)" in caplog.text
-    grader.process.seconds = 20.0
+    grader.processes[0].seconds = 20.0
     assert grader.grade("aa", "aa")
 
 
 def test_a_grader_whose_process_was_killed_is_said_and_starts_again():
     grader = own("longer")
-    grader.process._process.kill()
+    grader.processes[0]._process.kill()
     with pytest.raises(UserError, match=rf"ended its process \(exit status -{int(signal.SIGKILL)}\)"):
         grader.grade("xx", "x")
     assert grader.grade("xx", "x")
 
 
+def test_several_processes_grade_a_batch_in_order():
+    grader = OwnGrader(f"{MODULE}:sleeping", 20.0, processes=3)
+    questions = [(f"{i}", f"{i - i % 4}") for i in range(25)]
+    assert grader.grade_many(questions) == [i % 4 == 0 for i in range(25)]
+    assert all(process._process is not None for process in grader.processes)
+    with pytest.raises(UserError, match=":raising raised KeyError"):
+        OwnGrader(f"{MODULE}:raising", 20.0, processes=2).grade_many(questions)
+
+
+@pytest.mark.filterwarnings("ignore:os.fork")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_a_fork_while_a_thread_asks_can_ask_and_so_can_the_thread():
     grader = own("sleeping")
@@ -169,7 +179,7 @@ def test_a_fork_while_a_thread_asks_can_ask_and_so_can_the_thread():
 def test_the_process_ends_with_the_caller():
     code = (
         f"from stepjax.tasks.graders import OwnGrader; g = OwnGrader('{MODULE}:sleeping', 0.5);"
-        "print(g.process._process.pid, flush=True); input()"
+        "print(g.processes[0]._process.pid, flush=True); input()"
     )
     folders = os.pathsep.join([str(Path(own_graders.__file__).parent.parent), *filter(None, sys.path)])
     with subprocess.Popen(
