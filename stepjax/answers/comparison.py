@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from stepjax.answers.equality import equal, proportional
 from stepjax.answers.ranges import as_ranges, same_ranges
-from stepjax.answers.trees import Tree
+from stepjax.answers.trees import Tree, symbols
 from stepjax.answers.units import compatible
 from stepjax.answers.values import (
     Chain,
@@ -89,8 +89,14 @@ def _same_named(a: Value, b: Value) -> bool:
             found = as_ranges(one)
             return found is not None and same_ranges(found, other)
         return same(one.value, other)
+    if any(isinstance(value, Named) and _is_solution(value) for value in (a, b)):
+        return False  # an equation is not its solution
     one_relation, other_relation = _equation(a), _equation(b)
     return bool(one_relation and other_relation and _same_relation(one_relation, other_relation))
+
+
+def _is_solution(value: Named) -> bool:
+    return not isinstance(value.value, Quantity) or not symbols(value.value.tree)
 
 
 def _equation(value: Value) -> Relation | None:

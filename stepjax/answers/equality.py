@@ -8,20 +8,18 @@ have, and again with twice as many: two numbers are equal where their difference
 from collections.abc import Callable
 from fractions import Fraction
 
-from stepjax.answers.evaluation import UNDEFINED, Doubt, Evaluation, Number
-from stepjax.answers.trees import Tree, symbols
+from stepjax.answers.evaluation import UNDEFINED, WHOLE, Doubt, Evaluation, Number
+from stepjax.answers.trees import Tree, count, symbols
 
 MOST_SCALED_BITS = 2048  # of an exact number in an irrational one: the precision grows with it
 _LEAST_PRECISION = 200  # bits
-_POINTS = 5
 
 
 def equal(a: Tree, b: Tree) -> bool:
     """Whether two expressions have the same value wherever one is looked up; False where that is in doubt."""
     if a == b:
         return True
-    points = 1 if not symbols(a) | symbols(b) else _POINTS
-    return _same_everywhere(lambda at: (at.value(a), at.value(b)), points)
+    return _same_everywhere(lambda at: (at.value(a), at.value(b)), a, b)
 
 
 def proportional(a: Tree, b: Tree, *, positive: bool) -> bool:
@@ -29,7 +27,7 @@ def proportional(a: Tree, b: Tree, *, positive: bool) -> bool:
     if not symbols(a) or not symbols(b):
         return False
     try:
-        first = Evaluation(0, _LEAST_PRECISION)
+        first = Evaluation(_LEAST_PRECISION)
         one, other = first.value(a), first.value(b)
         if one == 0 or other == 0:
             return False
@@ -40,12 +38,12 @@ def proportional(a: Tree, b: Tree, *, positive: bool) -> bool:
         return False
 
     def crosswise(at: Evaluation) -> tuple[Number, Number]:
-        origin = Evaluation(0, at.precision)
+        origin = Evaluation(at.precision)
         a_0, b_0, a_k, b_k = origin.value(a), origin.value(b), at.value(a), at.value(b)
         at.bits = max(at.bits, origin.bits)
         return at.multiply(a_0, b_k), at.multiply(a_k, b_0)
 
-    return _same_everywhere(crosswise, _POINTS)
+    return _same_everywhere(crosswise, a, b)
 
 
 def real(tree: Tree) -> Number:
@@ -56,7 +54,7 @@ def real(tree: Tree) -> Number:
     """
     if symbols(tree):
         raise Doubt("it has variables")
-    at = Evaluation(0, _LEAST_PRECISION)
+    at = Evaluation(_LEAST_PRECISION)
     try:
         value = at.value(tree)
     except UNDEFINED as error:
@@ -66,16 +64,22 @@ def real(tree: Tree) -> Number:
     return at.inexact(value)
 
 
-def _same_everywhere(pair: Callable[[Evaluation], tuple[Number, Number]], points: int) -> bool:
+def _same_everywhere(pair: Callable[[Evaluation], tuple[Number, Number]], a: Tree, b: Tree) -> bool:
+    """At points where the first three variables have all combinations of signs and, where a floor is taken, at whole
+    numbers, too."""
+    names = tuple(sorted(symbols(a) | symbols(b)))
+    points = list(range(2 ** min(len(names), 3) if len(names) != 1 else 4))
+    if any(count(tree, operation) for tree in (a, b) for operation in ("floor", "ceil")):
+        points.append(WHOLE)
     try:
-        return all(_same(pair, point) for point in range(points))
+        return all(_same(pair, point, names) for point in points)
     except UNDEFINED:
         return False
 
 
-def _same(pair: Callable[[Evaluation], tuple[Number, Number]], point: int) -> bool:
+def _same(pair: Callable[[Evaluation], tuple[Number, Number]], point: int, names: tuple[str, ...]) -> bool:
     """Whether two numbers are equal: exact ones exactly, others by whether their difference shrinks with precision."""
-    at = Evaluation(point, _LEAST_PRECISION)
+    at = Evaluation(_LEAST_PRECISION, point, names)
     x, y = pair(at)
     if isinstance(x, Fraction) and isinstance(y, Fraction):
         return bool(x == y)
@@ -84,7 +88,7 @@ def _same(pair: Callable[[Evaluation], tuple[Number, Number]], point: int) -> bo
     precision = _LEAST_PRECISION + 4 * at.bits
     sizes = []
     for bits_ in (precision, 2 * precision):
-        at = Evaluation(point, bits_)
+        at = Evaluation(bits_, point, names)
         x, y = map(at.inexact, pair(at))
         sizes.append((at.size(x - y), max(at.size(x), at.size(y))))
         if sizes[0][0] > max(-precision / 4, sizes[0][1] - precision / 4):

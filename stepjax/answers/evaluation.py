@@ -12,11 +12,14 @@ from typing import Any
 
 import mpmath
 
-from stepjax.answers.trees import Tree
+from stepjax.answers.trees import UNKNOWN_BASE, Tree
 
 MOST_EXACT_BITS = 8192
 MOST_MAGNITUDE = 1_000_000  # of a power, in bits
 MOST_WORK = 500_000  # operations, weighted with the bits of the irrational ones
+WHOLE = -1
+"""The point where all variables are whole numbers."""
+
 UNDEFINED = (ArithmeticError, ValueError, MemoryError, RecursionError)
 Number = Any
 """A Fraction, or mpmath's mpf or mpc."""
@@ -39,10 +42,11 @@ _context = _Context()
 class Evaluation:
     """The values of trees at one point with one precision."""
 
-    def __init__(self, point: int, precision: int):
+    def __init__(self, precision: int, point: int = 0, names: tuple[str, ...] = ()):
+        """The point's number says which of the variables `names` are negative there; at point 0 none is."""
         self.mp = _context.mp
         self.mp.prec = precision
-        self.point, self.precision = point, precision
+        self.precision, self.point, self.names = precision, point, names
         self.work = 0
         self.bits = 0  # of the largest exact number in an irrational one
 
@@ -56,7 +60,7 @@ class Evaluation:
         if operation == "num":
             return tree[1]
         if operation == "sym":
-            return variable(tree[1], self.point)
+            return self.variable(tree[1])
         if operation == "const":
             return self.constant(tree[1])
         if operation == "mixed":
@@ -64,6 +68,17 @@ class Evaluation:
         inner = angle or operation in ("sin", "cos", "tan", "cot", "sec", "csc")
         values = [self.value(part, angle=inner) for part in tree[1:]]
         return self.checked(getattr(self, f"_{operation}", self._function)(operation, angle, *values))
+
+    def variable(self, name: str) -> Fraction:
+        """A number of its own for each variable and point, between a third and four in size."""
+        seed = zlib.crc32(f"{self.point} {name}".encode("utf-8", "replace"))
+        if self.point == WHOLE:
+            return Fraction(seed % 23 + 7)
+        value = Fraction(seed % 999_983 + 100_003, 314_159 + seed % 1_009 * 2)
+        if name == UNKNOWN_BASE:
+            return value + 2
+        negative = name in self.names and self.point >> self.names.index(name) % 3 & 1
+        return -value if negative else value
 
     def constant(self, name: str) -> Number:
         if name == "inf":
@@ -222,12 +237,3 @@ class Evaluation:
 def bits(value: Fraction) -> int:
     """The length of an exact number."""
     return max(value.numerator.bit_length(), value.denominator.bit_length())
-
-
-def variable(name: str, point: int) -> Fraction:
-    """The value of a variable at a point: both signs, some below and some above 1 in size."""
-    seed = zlib.crc32(f"{point} {name}".encode("utf-8", "replace"))
-    value = Fraction(seed % 999_983 + 100_003, 314_159 + seed % 1_009 * 2)
-    if name == "base of log":
-        return value + 2
-    return -value if point and seed >> 16 & 1 else value

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from stepjax.answers.cursor import Cursor
 from stepjax.answers.tokens import Token, Tokens, Unreadable
-from stepjax.answers.trees import FUNCTIONS, GREEK, Tree
+from stepjax.answers.trees import FUNCTIONS, GREEK, UNKNOWN_BASE, Tree
 
 _ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
@@ -92,7 +92,7 @@ class _Parser(Cursor):
             name = token.text[1:]
             known = {"pi", "frac", "sqrt", "binom", "lfloor", "lceil", "overline", "bar"}
             return name in known or name in FUNCTIONS or name in GREEK
-        return self.at("(", "[", "{")
+        return self.at("(", "[", "{", "|")
 
     def power(self) -> Tree:
         tree = self.primary()
@@ -287,7 +287,7 @@ class _Parser(Cursor):
         elif name in ("log", "lg"):
             base = ("num", Fraction(10)) if name == "lg" else base
             # Without a base it is a logarithm to an unknown one, the same in both answers.
-            tree = ("div", ("ln", argument), ("ln", base or ("sym", "base of log")))
+            tree = ("div", ("ln", argument), ("ln", base or ("sym", UNKNOWN_BASE)))
         else:
             tree = (name, argument)
         return tree if exponent is None else ("pow", tree, exponent)

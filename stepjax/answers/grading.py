@@ -38,8 +38,8 @@ def grade(response: str, answer: str) -> bool:
     expected = answer if marked is None else marked.text
     if same_answer(given.text, expected, boxed=given.boxed):
         return True
-    boxes = all_boxes(response) if given.boxed else []
-    return len(boxes) > 1 and _is_list(expected) and same_answer(", ".join(boxes), expected, boxed=True)
+    boxes = all_boxes(response) if given.boxed and _is_list(expected) else []
+    return len(boxes) > 1 and same_answer(", ".join(boxes), expected, boxed=True)
 
 
 def same_answer(given: str, expected: str, *, boxed: bool = False) -> bool:
@@ -51,7 +51,10 @@ def same_answer(given: str, expected: str, *, boxed: bool = False) -> bool:
       boxed: whether `given` is LaTeX rather than plain text: an expression then counts for its value (2+3 for 5), and
         single letters are variables, not units.
     """
-    return _same_answer(given.strip(), expected.strip(), boxed)
+    given, expected = given.strip(), expected.strip()
+    if max(len(given), len(expected)) > MOST_CHARACTERS:
+        return given == expected
+    return bool(given and expected) and _same_answer(given, expected, boxed)
 
 
 def grade_many(responses: Sequence[str], answers: Sequence[str]) -> list[bool]:
@@ -94,7 +97,7 @@ def number_of(text: str, *, boxed: bool = True) -> Fraction | None:
     if not isinstance(value, Quantity) or not is_literal(value.tree) or "%" in value.unit:
         return None
     try:
-        found = Evaluation(0, 64).value(value.tree)
+        found = Evaluation(64).value(value.tree)
     except Doubt:
         return None
     return found if isinstance(found, Fraction) else None
@@ -110,10 +113,6 @@ def _key(given: FinalAnswer) -> object:
 
 @lru_cache(maxsize=65536)
 def _same_answer(given: str, expected: str, boxed: bool) -> bool:
-    if not given or not expected:
-        return False
-    if max(len(given), len(expected)) > MOST_CHARACTERS:
-        return given == expected
     one, other = spell(given), spell(expected)
     if not one or not other:
         return False
@@ -135,5 +134,5 @@ def _is_number(value: Value) -> bool:
 
 
 def _is_list(expected: str) -> bool:
-    value = _bare(read(expected))
+    value = _bare(read(expected)) if len(expected) <= MOST_CHARACTERS else None
     return isinstance(value, Several) or (isinstance(value, Group) and value.opening == r"\{")

@@ -4,14 +4,15 @@ import re
 from collections import deque
 from typing import NamedTuple
 
-_MARK = re.compile(r"(?<!#)####(?!#)|\\(?:boxed|fbox)(?![a-zA-Z])|<answer>", re.IGNORECASE)
+_MARK = re.compile(r"(?<!#)####(?!#)|\\(?:boxed|fbox)(?![a-zA-Z])|(?i:<answer>)")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_END = re.compile(r"(?:\s*(?:<\|[a-z_]{1,20}\|>|</s>|<eos>))+\s*\Z")
+_END = re.compile(r"(?:<\|[a-z_]{1,20}\|>|</s>|<eos>)\Z")
 _STATED = re.compile(
     r"\banswer(?:\s+is)?(?:\s*:\**|(?<=is)\s)\s*(\S(?:[^\n]{0,300}\S)?)\s*\Z|\banswer\s*=\s*(\S[^\n]{0,300})\Z",
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"^(?:\**\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is\s*:?|:)\s*\**)\s*", re.IGNORECASE)
+_CLOSED = re.compile("</answer>", re.IGNORECASE)
 _TAIL = 400
 _MOST_BOXES = 64
 
@@ -41,18 +42,16 @@ def marked_answer(text: str) -> FinalAnswer | None:
         return None
     if last[0] == "####":
         line = text[last.end() :].split("\n", 1)[0]
-        return FinalAnswer(_LABEL.sub("", _END.sub("", line).strip().strip("*").strip()).strip("* "), boxed=False)
+        return FinalAnswer(_LABEL.sub("", _without_ends(line).strip("*").strip()).strip("* "), boxed=False)
     if last[0].lower() == "<answer>":
-        content, closed, _ = text[last.end() :].partition("</answer>")
-        return FinalAnswer(content.strip() if closed else "", boxed=False)
-    if not last[0].islower():
-        return None
+        closed = _CLOSED.search(text, last.end())
+        return FinalAnswer(text[last.end() : closed.start()].strip() if closed else "", boxed=False)
     return FinalAnswer(_argument(text, last.end()), boxed=True)
 
 
 def stated_answer(text: str) -> FinalAnswer | None:
     """What the last line says behind "answer is" or "Answer:"; None where it says nothing."""
-    tail = _END.sub("", text[-_TAIL:]).rstrip()
+    tail = _without_ends(text[-_TAIL:])
     match = _STATED.search(tail[tail.rfind("\n") + 1 :])
     if match is None:
         return None
@@ -60,12 +59,20 @@ def stated_answer(text: str) -> FinalAnswer | None:
     return FinalAnswer(found, boxed=False) if found else None
 
 
+def _without_ends(text: str) -> str:
+    """The text without white space around it and without the names of end tokens behind it."""
+    text = text.strip()
+    while match := _END.search(text, max(len(text) - 24, 0)):
+        text = text[: match.start()].rstrip()
+    return text
+
+
 def all_boxes(text: str) -> list[str]:
-    """The contents of all boxes, each once; empty where there is another mark, an unclosed box, or too many."""
+    """The contents of all boxes, each once; empty where there is another mark, an unclosed or long one, or too many."""
     marks = list(_MARK.finditer(text))
     if len(marks) > _MOST_BOXES or any(mark[0] not in (r"\boxed", r"\fbox") for mark in marks):
         return []
-    found = [_argument(text, mark.end()) for mark in marks]
+    found = [_argument(text[: mark.end() + _TAIL], mark.end()) for mark in marks]
     return list(dict.fromkeys(found)) if all(found) else []
 
 

@@ -123,20 +123,26 @@ class _Reader:
     def choice(self, tokens: Tokens) -> Value | None:
         r"""`E`, `(E)`, `\text{E. The heavier one}`, `(E) 42`."""
         texts = [token.text for token in tokens]
-        if tokens[0].kind == "text" and (match := re.match(r"\(?([A-J])[).:]\s*(.*)$", tokens[0].text)):
-            rest = words(match[2]) if match[2] else None
-            return Choice(match[1], rest if len(tokens) == 1 else self.answers(tokens[1:]) if rest is None else None)
-        if texts[:1] == ["("] and texts[2:3] == [")"] and re.fullmatch("[A-J]", texts[1]):
-            return Choice(texts[1], self.answers(tokens[3:]) if len(tokens) > 3 else None)
-        if len(tokens) == 1 and tokens[0].kind in ("letters", "text") and re.fullmatch("[A-J]", texts[0]):
-            return Choice(texts[0])
-        if tokens[0].kind == "letters" and re.fullmatch("[A-J]", texts[0]) and texts[1:2] in ([")"], ["."], [":"]):
-            return Choice(texts[0], self.answers(tokens[2:]) if len(tokens) > 2 else None)
-        return None
+        letter, after, rest = "", 0, None
+        if tokens[0].kind == "text" and (match := re.match(r"\(?([A-J])[).:]\s*(.*)$", texts[0])):
+            letter, after, rest = match[1], 1, words(match[2]) if match[2] else None
+        elif len(tokens) == 1 and tokens[0].kind in ("letters", "text"):
+            letter, after = texts[0], 1
+        elif texts[0] == "(" and texts[2:3] == [")"]:
+            letter, after = texts[1], 3
+        elif tokens[0].kind == "letters" and texts[1:2] in ([")"], ["."]):
+            letter, after = texts[0], 2
+        if not re.fullmatch("[A-J]", letter):
+            return None
+        if after < len(tokens):
+            if rest is not None:
+                return None
+            rest = self.answers(tokens[after:])
+        if isinstance(rest, Choice):
+            raise Unreadable("two choices")
+        return Choice(letter, rest)
 
     def one(self, tokens: Tokens) -> Value:
-        if not tokens:
-            raise Unreadable("nothing")
         tokens, modulus = self.modulus(tokens)
         value = self.related(tokens)
         return value if modulus is None else Modular(value, modulus)
@@ -175,10 +181,12 @@ class _Reader:
         return relation([parse(part) for part in parts], signs)
 
     def set(self, tokens: Tokens) -> Value:
+        if not tokens:
+            raise Unreadable("nothing")
         parts, _ = split(tokens, {r"\cup"})
         if len(parts) > 1:
-            found = [as_ranges(self.set(part), points=True) for part in parts if part]
-            if len(found) < len(parts) or any(part is None for part in found):
+            found = [as_ranges(self.set(part), points=True) for part in parts]
+            if any(part is None for part in found):
                 raise Unreadable("a union of what?")
             return union([part for part in found if part])
         parts, signs = split(tokens, {r"\setminus", r"\backslash"})

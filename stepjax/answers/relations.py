@@ -5,7 +5,7 @@ import re
 from stepjax.answers.ranges import complement
 from stepjax.answers.tokens import Token, Tokens, Unreadable, split
 from stepjax.answers.trees import FUNCTIONS, GREEK, Tree, symbols
-from stepjax.answers.values import Chain, Piece, Ranges, Relation, Value
+from stepjax.answers.values import Chain, Named, Piece, Quantity, Ranges, Relation, Value
 
 SIGNS = {
     **{
@@ -72,6 +72,8 @@ def relation(sides: list[Tree], signs: list[str]) -> Value:
     if signs[0] in _FLIPPED:
         sides, signs = sides[::-1], [_FLIPPED[sign] for sign in signs[::-1]]
     names = set().union(*map(symbols, sides))
+    if signs == ["="] and sides[1][0] == "sym" and not symbols(sides[0]):
+        return Named(sides[1][1], Quantity(sides[0]))
     if len(names) == 1 and signs[0] in ("<", "<=", "!="):
         (name,) = names
         lone = ("sym", name)

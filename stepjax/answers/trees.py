@@ -17,6 +17,9 @@ _LETTERS = """
 GREEK = set(_LETTERS.split())
 """Commands of letters that are variables (so not \\pi)."""
 
+UNKNOWN_BASE = "base of log"
+"""The variable that stands for the base of a logarithm without one."""
+
 
 def is_literal(tree: Tree) -> bool:
     """Whether the tree is a number, a fraction or a mixed number, perhaps with a sign: nothing to be worked out."""
