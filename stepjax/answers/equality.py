@@ -5,12 +5,18 @@ polynomials of their degrees agree. An irrational number is worked out with more
 have, and again with twice as many: two numbers are equal where their difference shrinks with the precision.
 """
 
+import os
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 
 from stepjax.answers.evaluation import UNDEFINED, WHOLE, Doubt, Evaluation, Number
 from stepjax.answers.trees import Tree, count, symbols
 
+# mpmath's tables of constants may be written by one thread at a time, and are whole where the process is forked.
+_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 MOST_SCALED_BITS = 2048  # of an exact number in an irrational one: the precision grows with it
 _LEAST_PRECISION = 200  # bits
 
@@ -19,13 +25,19 @@ def equal(a: Tree, b: Tree) -> bool:
     """Whether two expressions have the same value wherever one is looked up; False where that is in doubt."""
     if a == b:
         return True
-    return _same_everywhere(lambda at: (at.value(a), at.value(b)), a, b)
+    with _lock:
+        return _same_everywhere(lambda at: (at.value(a), at.value(b)), a, b)
 
 
 def proportional(a: Tree, b: Tree, *, positive: bool) -> bool:
     """Whether a = c·b with a constant c that is not 0 (or is positive): whether `a = 0` and `b = 0` say the same."""
     if not symbols(a) or not symbols(b):
         return False
+    with _lock:
+        return _proportional(a, b, positive)
+
+
+def _proportional(a: Tree, b: Tree, positive: bool) -> bool:
     try:
         first = Evaluation(_LEAST_PRECISION)
         one, other = first.value(a), first.value(b)
@@ -41,7 +53,7 @@ def proportional(a: Tree, b: Tree, *, positive: bool) -> bool:
         origin = Evaluation(at.precision)
         a_0, b_0, a_k, b_k = origin.value(a), origin.value(b), at.value(a), at.value(b)
         at.bits = max(at.bits, origin.bits)
-        return at.multiply(a_0, b_k), at.multiply(a_k, b_0)
+        return at.product(a_0, b_k), at.product(a_k, b_0)
 
     return _same_everywhere(crosswise, a, b)
 
@@ -56,12 +68,13 @@ def real(tree: Tree) -> Number:
         raise Doubt("it has variables")
     at = Evaluation(_LEAST_PRECISION)
     try:
-        value = at.value(tree)
+        with _lock:
+            value = at.inexact(at.value(tree))
     except UNDEFINED as error:
         raise Doubt(str(error)) from error
     if isinstance(value, at.mp.mpc):
         raise Doubt("it is complex")
-    return at.inexact(value)
+    return value
 
 
 def _same_everywhere(pair: Callable[[Evaluation], tuple[Number, Number]], a: Tree, b: Tree) -> bool:

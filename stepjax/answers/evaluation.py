@@ -67,7 +67,10 @@ class Evaluation:
             return tree[1][1] + tree[2][1][1] / tree[2][2][1]
         inner = angle or operation in ("sin", "cos", "tan", "cot", "sec", "csc")
         values = [self.value(part, angle=inner) for part in tree[1:]]
-        return self.checked(getattr(self, f"_{operation}", self._function)(operation, angle, *values))
+        if operation == "deg":
+            return self.inexact(values[0]) * self.mp.pi / 180 if angle else values[0]
+        known = self.product if operation == "mul" else getattr(self, f"_{operation}", None)
+        return self.checked(known(*values) if known else self.function(operation, *values))
 
     def variable(self, name: str) -> Fraction:
         """A number of its own for each variable and point, between a third and four in size."""
@@ -112,32 +115,29 @@ class Evaluation:
         """The magnitude in bits."""
         return float("-inf") if value == 0 else float(self.mp.mag(self.inexact(value)))
 
-    def _add(self, operation: str, angle: bool, a: Number, b: Number) -> Number:
+    def _add(self, a: Number, b: Number) -> Number:
         if isinstance(a, Fraction) and isinstance(b, Fraction):
             return a + b
         if a != 0 and b != 0 and abs(self.size(a) - self.size(b)) > self.precision - 20:
             raise Doubt("a term is swallowed")
         return self.inexact(a) + self.inexact(b)
 
-    def _neg(self, operation: str, angle: bool, a: Number) -> Number:
+    def _neg(self, a: Number) -> Number:
         return -a
 
-    def _mul(self, operation: str, angle: bool, a: Number, b: Number) -> Number:
-        return self.multiply(a, b)
-
-    def multiply(self, a: Number, b: Number) -> Number:
+    def product(self, a: Number, b: Number) -> Number:
         if isinstance(a, Fraction) and isinstance(b, Fraction):
             return a * b
         return self.inexact(a) * self.inexact(b)
 
-    def _div(self, operation: str, angle: bool, a: Number, b: Number) -> Number:
+    def _div(self, a: Number, b: Number) -> Number:
         if b == 0 or (self.size(b) < -self.precision // 2 and not isinstance(b, Fraction)):
             raise Doubt("division by zero")
         if isinstance(a, Fraction) and isinstance(b, Fraction):
             return a / b
         return self.inexact(a) / self.inexact(b)
 
-    def _pow(self, operation: str, angle: bool, a: Number, b: Number) -> Number:
+    def _pow(self, a: Number, b: Number) -> Number:
         if a == 0:
             if isinstance(b, Fraction) and b > 0:
                 return Fraction(0)
@@ -148,7 +148,7 @@ class Evaluation:
             if abs(b.numerator) * bits(a) <= MOST_EXACT_BITS:
                 return a**b.numerator
         if isinstance(b, Fraction) and b.denominator == 2 and abs(b.numerator) == 1 and isinstance(a, Fraction):
-            root = self._root(operation, angle, Fraction(2), a)
+            root = self._root(Fraction(2), a)
             return root if b > 0 else 1 / root
         size = abs(self.size(a)) + 1
         if not self.mp.mag(self.inexact(b)) < 64 or abs(complex(self.inexact(b))) * size > MOST_MAGNITUDE:
@@ -168,7 +168,7 @@ class Evaluation:
                 raise Doubt("an argument is swallowed")
         return True
 
-    def _root(self, operation: str, angle: bool, n: Number, a: Number) -> Number:
+    def _root(self, n: Number, a: Number) -> Number:
         if not isinstance(n, Fraction) or n.denominator != 1 or not 2 <= n <= 100:
             raise Doubt("a root of that degree")
         if isinstance(a, Fraction) and n == 2 and a >= 0:
@@ -180,13 +180,10 @@ class Evaluation:
             return -self.mp.root(-value, int(n))
         return self.mp.root(value, int(n)) if value != 0 else Fraction(0)
 
-    def _abs(self, operation: str, angle: bool, a: Number) -> Number:
+    def _abs(self, a: Number) -> Number:
         return abs(a)
 
-    def _deg(self, operation: str, angle: bool, a: Number) -> Number:
-        return self.inexact(a) * self.mp.pi / 180 if angle else a
-
-    def _fact(self, operation: str, angle: bool, a: Number) -> Number:
+    def _fact(self, a: Number) -> Number:
         if isinstance(a, Fraction) and a.denominator == 1:
             if not 0 <= a <= 1000:
                 raise Doubt("too large")
@@ -195,7 +192,7 @@ class Evaluation:
             raise Doubt("too large")
         return self.mp.gamma(self.inexact(a) + 1)
 
-    def _binom(self, operation: str, angle: bool, n: Number, k: Number) -> Number:
+    def _binom(self, n: Number, k: Number) -> Number:
         exact = isinstance(n, Fraction) and isinstance(k, Fraction)
         if exact and n.denominator == k.denominator == 1 and 0 <= k <= n <= 1000:
             return Fraction(comb(int(n), int(k)))
@@ -206,7 +203,7 @@ class Evaluation:
             return value
         raise Doubt("a binomial of that kind")
 
-    def _floor(self, operation: str, angle: bool, a: Number) -> Number:
+    def _floor(self, a: Number) -> Number:
         if isinstance(a, self.mp.mpc):
             raise Doubt("of a complex number")
         whole = a.__floor__() if isinstance(a, Fraction) else int(self.mp.floor(a)) if self.size(a) < 100 else None
@@ -214,24 +211,24 @@ class Evaluation:
             raise Doubt("next to a whole number")
         return Fraction(whole)
 
-    def _ceil(self, operation: str, angle: bool, a: Number) -> Number:
-        return -self._floor(operation, angle, -a)
+    def _ceil(self, a: Number) -> Number:
+        return -self._floor(-a)
 
-    def _ln(self, operation: str, angle: bool, a: Number) -> Number:
+    def _ln(self, a: Number) -> Number:
         if a == 0:
             raise Doubt("the logarithm of zero")
         return Fraction(0) if a == 1 else self.sensitive(a) and self.mp.log(self.inexact(a))
 
-    def _function(self, operation: str, angle: bool, a: Number) -> Number:
+    def function(self, name: str, a: Number) -> Number:
         names = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}
-        if a == 0 and operation in ("sin", "tan", "arcsin", "arctan", "sinh", "tanh"):
+        if a == 0 and name in ("sin", "tan", "arcsin", "arctan", "sinh", "tanh"):
             return Fraction(0)
         self.sensitive(a)
         if self.size(a) > 4096:
             raise Doubt("too large")
-        if operation in ("sinh", "cosh", "tanh") and self.size(a) > 20:
+        if name in ("sinh", "cosh", "tanh") and self.size(a) > 20:
             raise Doubt("too large")
-        return getattr(self.mp, names.get(operation, operation))(self.inexact(a))
+        return getattr(self.mp, names.get(name, name))(self.inexact(a))
 
 
 def bits(value: Fraction) -> int:

@@ -36,7 +36,7 @@ from stepjax.answers.values import (
 MOST_ITEMS = 40
 _MATRIX = re.compile(r"\\begin\s*\{([bp]?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
 _EMPTY = (r"\emptyset", r"\varnothing")
-_PARTS_OF_DAY = {"am": "am", "pm": "pm"}
+_PARTS_OF_DAY = ("am", "pm")
 
 
 @lru_cache(maxsize=16384)
@@ -57,6 +57,8 @@ def read(text: str, *, plain: bool = False) -> Value:
 
 
 class _Reader:
+    """Reads tokens as a value; each method knows one kind of answer and hands the rest to the next."""
+
     def __init__(self, plain: bool):
         self.plain = plain
 
@@ -166,8 +168,8 @@ class _Reader:
         name = name_in(parts[0]) if signs in (["="], ["in"]) else None
         if signs == ["in"]:
             value = self.set(parts[1])
-            if name is None:
-                raise Unreadable("what is in the set?")
+            if name is None or not isinstance(value, (Group, Ranges)):
+                raise Unreadable("what is in what set?")
             found = as_ranges(value)
             return Named(name, value) if found is None else Ranges(found.pieces, found.without, name)
         if name is not None:

@@ -91,7 +91,7 @@ class GraderProcess:
             for pipe in (process.stdin, process.stdout):
                 assert pipe
                 with contextlib.suppress(OSError):
-                    os.close(pipe.fileno())
+                    pipe.close()
             process.returncode = 0  # no child of this process: nothing to wait for
 
     def _start(self) -> None:

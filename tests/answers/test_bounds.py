@@ -8,7 +8,8 @@ import time
 import pytest
 from answers.graded import ANSWERS, HOSTILE, MATH
 
-from stepjax.answers import grading
+from stepjax.answers import equality, grading
+from stepjax.answers.evaluation import Evaluation
 from stepjax.answers.grading import grade, grade_many, group_answers
 
 LONG = 40.0  # seconds until a hang is one
@@ -66,6 +67,17 @@ def test_threads_do_not_share_their_precision():
     for thread in threads:
         thread.join()
     assert verdicts == {k: [k == 0] * 30 for k in range(4)}
+
+
+def test_one_thread_at_a_time_works_with_irrational_numbers(monkeypatch):
+    """The library behind them keeps tables of constants that two threads at once would spoil."""
+    held = []
+    inexact = Evaluation.inexact
+    monkeypatch.setattr(Evaluation, "inexact", lambda self, x: held.append(equality._lock.locked()) or inexact(self, x))
+    assert grade(r"\boxed{\pi+\sqrt{7919}}", r"\sqrt{7919}+\pi")
+    assert grade(r"\boxed{y=\pi x+\sqrt{7919}}", r"y-\sqrt{7919}=\pi x")
+    assert grade(r"\boxed{(\pi,\sqrt{7919})\cup(90,91)}", r"(90,91)\cup(\pi,\sqrt{7919})")
+    assert held and all(held)
 
 
 def test_a_batch_is_graded_as_one_by_one_and_in_order():
