@@ -14,6 +14,7 @@ from stepjax.models.families import Family, family_of
 from stepjax.models.safetensors_file import Entry, read_header
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 """`owner/name`, with `@revision` if need be."""
@@ -47,6 +48,31 @@ class CheckpointFolder:
     def decoder(self) -> DecoderConfig:
         """The decoder that config.json describes, computing in float32; UserError where it cannot be built."""
         return self.family.decoder(self.where, self.config)
+
+    @functools.cached_property
+    def generation_config(self) -> Mapping[str, Any] | None:
+        """Its generation_config.json; None where there is none."""
+        path = self.path / GENERATION
+        return read_json_object(path) if path.is_file() else None
+
+    @functools.cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end a text: those of generation_config.json, and where it names none of config.json.
+
+        UserError where one is no id of the model.
+        """
+        for where, values in ((str(self.path / GENERATION), self.generation_config), (self.where, self.config)):
+            found = (values or {}).get("eos_token_id")
+            if found is None or found == []:
+                continue
+            ids = found if isinstance(found, list) else [found]
+            rows = self.decoder.vocab
+            if not all(type(i) is int and 0 <= i < rows for i in ids):
+                raise UserError(
+                    f"{where}: eos_token_id={str(found)[:60]} must be an id below vocab_size={rows}, or a list of such"
+                )
+            return tuple(dict.fromkeys(ids))
+        return ()
 
     @functools.cached_property
     def tensors(self) -> dict[str, Entry]:

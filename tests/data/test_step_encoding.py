@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepjax.config import PRMOptions
+from stepjax.data.framing import Framing
 from stepjax.data.schema import LabelledSolution
 from stepjax.data.step_encoding import SolutionEncoder, Target, labelled, step_targets
 from stepjax.data.tokenizers import train_bpe
@@ -19,7 +20,7 @@ SPLITTERS = {separator: StepSplitter(TOKENIZER, separator) for separator in ("\n
 
 
 def encoder(separator="\n\n"):
-    return SolutionEncoder(TOKENIZER, SPLITTERS[separator], lambda problem: problem + "\n")
+    return SolutionEncoder(Framing.of(TOKENIZER), SPLITTERS[separator], lambda problem: problem + "\n")
 
 
 TEXT = st.text(st.sampled_from("a7+ .\n;é"), max_size=8)
