@@ -53,7 +53,7 @@ def test_ppo_starts_from_a_checkpoint_and_is_exported(checkpoint, tmp_path, comp
     assert {n: e.shape for n, e in open_checkpoint(out).tensors.items()} == {
         n: e.shape for n, e in open_checkpoint(checkpoint).tensors.items()
     }
-    assert json.loads((out / "generation_config.json").read_text()) == {"temperature": 0.6}
+    assert json.loads((out / "generation_config.json").read_text()) == {"temperature": 0.6, "eos_token_id": [2]}
     assert main(["export", *arguments]) == 2
     assert "not empty" in capsys.readouterr().err
     torch = pytest.importorskip("torch")
