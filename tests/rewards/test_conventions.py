@@ -199,4 +199,6 @@ def test_a_text_begins_once_whoever_writes_the_beginning():
         assert (reading.tokens == tokenizer.bos_token_id).sum() == 1, name
     marked.chat_template = marked.chat_template.replace("{{ bos_token }}", "")
     (reading,) = Layout(CONVENTIONS["qwen"], marked)(["What is 5+8?"], [["5+8=13"]])
-    assert (reading.tokens == begin).tolist().index(True) == 0, "as the published code, which encodes the chat as a text"
+    assert (reading.tokens == begin).tolist().index(True) == 0, (
+        "as the published code, which encodes the chat as a text"
+    )
