@@ -60,7 +60,7 @@ def check_names(folder: Path, found: Collection[str], wanted: Collection[str], u
       found: the names in the checkpoint; wanted: those that the model has.
       unread: beginnings of names that may be left over: heads that this model does not read.
     """
-    if missing := [name for name in wanted if name not in found]:
+    if missing := sorted(name for name in wanted if name not in found):
         raise UserError(
             f"{folder}: tensor {missing[0]} is missing{_others(missing, 'so are')}{_why(missing[0], found)}"
         )
