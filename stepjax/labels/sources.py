@@ -115,7 +115,7 @@ def record_of(run: Run, response: Response, name: str) -> LabelledSolution:
 def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:
     """Records in tokens; those that cannot be completed are left out and counted, by reason."""
     ppo, lost = run.config.ppo, Counter[str]()
-    encoder = solution_encoder(run.task, run.tokenizer, run.splitter)
+    encoder = solution_encoder(run.task, run.framing, run.splitter)
     found = []
     for record in records:
         solution = _sampled(run, record) or _encoded(run, record, encoder, lost)
@@ -161,7 +161,7 @@ def _encoded(run: Run, record: LabelledSolution, encoder: SolutionEncoder, lost:
 def _solution(
     run: Run, record: LabelledSolution, prompt: Sequence[int], tokens: Sequence[int], step: np.ndarray
 ) -> Solution:
-    finished = bool(len(tokens)) and tokens[-1] == run.eos
+    finished = run.framing.finished(tokens)
     problem = Problem(record.id, prompt_of(run.task, record.problem), record.answer)
     return Solution(record, problem, tuple(prompt), tuple(tokens), step, finished, finished and bool(record.correct))
 
@@ -169,7 +169,7 @@ def _solution(
 def _graded(run: Run, found: list[Solution]) -> list[Solution]:
     """The same solutions, with whether each ends in the right answer where its record does not state it."""
     open_ones = [i for i, s in enumerate(found) if s.finished and s.record.correct is None]
-    texts = [run.tokenizer.decode(found[i].tokens, skip_special_tokens=True) for i in open_ones]
+    texts = [run.framing.text(found[i].tokens) for i in open_ones]
     for i, right in zip(
         open_ones, grade_responses(run.task, [found[i].problem for i in open_ones], texts), strict=True
     ):

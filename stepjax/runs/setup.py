@@ -15,6 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from stepjax.config import Config, LoRAOptions, ModelOptions, default_option, resumable_options
+from stepjax.data.framing import Framing
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.distributed.agree import agree
 from stepjax.errors import NonFiniteError, UserError
@@ -29,7 +30,7 @@ from stepjax.parallel import fetch, is_main_process, key_on, make_mesh, put, rep
 from stepjax.programs import Program
 from stepjax.runs.base import SHAPE, check_base
 from stepjax.runs.check import check_options
-from stepjax.runs.start import SOURCE, entries_of, open_start, remember
+from stepjax.runs.start import SOURCE, ends_of, entries_of, open_start, remember
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
 from stepjax.tasks.hooks import TokenizerTexts
@@ -43,6 +44,7 @@ class Run:
 
     Attributes:
       workdir: the work directory, opened and locked.
+      framing: what begins a prompt and what ends a response.
       vocab: rows of the embedding: the tokenizer's entries (or the checkpoint's rows), rounded up so that a mesh can
         divide them.
       start: the checkpoint that the policy starts from, where it does not start from scratch.
@@ -53,19 +55,10 @@ class Run:
     mesh: Mesh
     task: Task
     tokenizer: Any
+    framing: Framing
     splitter: StepSplitter
     vocab: int
     start: CheckpointFolder | None = None
-
-    @property
-    def eos(self) -> int:
-        return self.ends[0]
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """The ids that end a response."""
-        told = self.tokenizer.eos_token_id
-        return (int(told),) if isinstance(told, int) else tuple(int(i) for i in told)
 
     @functools.cached_property
     def policy(self) -> Definition[LanguageModel]:
@@ -219,9 +212,10 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
             tokenizer = make_tokenizer(config, task, opened, start)
             if is_main_process():
                 agree(0)
-            splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
             vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
-            run = Run(config, opened, mesh, task, tokenizer, splitter, vocab, start)
+            framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
+            splitter = StepSplitter(tokenizer, config.task.separator or task.separator, framing.ends)
+            run = Run(config, opened, mesh, task, tokenizer, framing, splitter, vocab, start)
             _ = run.decoder  # what is wrong with it is said now
             if start is not None and is_main_process():
                 remember(start, opened)

@@ -3,27 +3,26 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from stepjax.data.framing import Framing
 from stepjax.data.packing import PROMPT, Example
 from stepjax.data.step_encoding import SolutionEncoder
-from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Problem, Task
 from stepjax.tasks.hooks import prompt_of
 
 
-def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False) -> Example:
-    """Prompt, solution and end-of-text; the solution's tokens (all tokens with `prompt_loss`) are targets.
+def demonstration(framing: Framing, problem: Problem, *, prompt_loss: bool = False) -> Example:
+    """Prompt, solution and its end; the solution's tokens (all tokens with `prompt_loss`) are targets.
 
     Prompt and solution are encoded separately, as they are when the policy samples after a prompt.
     """
     assert problem.solution is not None
-    prompt = encode(tokenizer, problem.prompt)
-    tokens = np.array([*prompt, *encode(tokenizer, problem.solution), tokenizer.eos_token_id], np.int32)
+    prompt = framing.prompt(problem.prompt)
+    tokens = np.array([*prompt, *framing.response(problem.solution)], np.int32)
     targets = np.append(tokens[1:], -1).astype(np.int32)
     if not prompt_loss:
         targets[: len(prompt) - 1] = -1
@@ -43,9 +42,9 @@ def labelled_steps(prompt: Sequence[int], response: Sequence[int], ends: np.ndar
     return Example(tokens, np.concatenate([np.full(len(prompt), PROMPT, np.int32), targets]))
 
 
-def solution_encoder(task: Task, tokenizer: Any, splitter: StepSplitter) -> SolutionEncoder:
+def solution_encoder(task: Task, framing: Framing, splitter: StepSplitter) -> SolutionEncoder:
     """The encoder of labelled solutions, with the task's prompts."""
-    return SolutionEncoder(tokenizer, splitter, functools.partial(prompt_of, task))
+    return SolutionEncoder(framing, splitter, functools.partial(prompt_of, task))
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,13 @@ class Prompts:
         return tokens, lengths
 
 
-def fitting_prompts(tokenizer: Any, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
+def fitting_prompts(framing: Framing, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
     """Encodes prompts and leaves out those longer than `width` tokens; `where` names the option in errors."""
     if not problems:
         raise UserError("there are no problems to sample responses to; choose another split or more problems")
     kept, tokens = [], []
     for problem in problems:
-        ids = encode(tokenizer, problem.prompt)
+        ids = framing.prompt(problem.prompt)
         if not ids:
             raise UserError(f"problem {problem.id}: its prompt is empty")
         if len(ids) <= width:
