@@ -28,7 +28,7 @@ def first_prompt(run: Run) -> str:
         except UserError:  # a file of this split is not named, and may not be needed
             continue
         if len(problems):
-            ids = framing.prompt(problems[0].prompt)
+            ids = run.prompt(problems[0])
             text = run.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             return f"the policy first reads {len(ids)} tokens, {shortened(text)!r}; {ends}"
     return ends
