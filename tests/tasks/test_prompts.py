@@ -137,9 +137,8 @@ def test_a_tasks_own_words_are_kept_in_a_chat():
 
 def test_columns_are_filled_in_and_braces_of_latex_are_not():
     template = "Level {level}: {problem} Put the answer into \\boxed{answer} or \\frac{level}{2}."
-    assert filled(template, PROBLEMS[2]).startswith(
-        f"Level 2: {PROBLEMS[2].text} Put the answer into \\boxed{{answer}}"
-    )
+    found = filled(template, PROBLEMS[2])
+    assert found.startswith(f"Level 2: {PROBLEMS[2].text} Put the answer into \\boxed{{answer}}")
     assert "\\frac{level}{2}" in found
     with pytest.raises(UserError, match=r"train/2 has no column 'levl' \(did you mean 'level'\?\)"):
         filled("{levl} {problem}", PROBLEMS[2])
