@@ -218,9 +218,9 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
             tokenizer = make_tokenizer(config, task, opened, start)
             if is_main_process():
                 agree(0)
-            splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
             vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
             framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
+            splitter = StepSplitter(tokenizer, config.task.separator or task.separator, framing.ends)
             run = Run(config, opened, mesh, task, tokenizer, framing, splitter, vocab, start)
             _ = run.decoder  # what is wrong with it is said now
             if start is not None and is_main_process():
