@@ -19,19 +19,23 @@ def tell_first_prompt(run: Run) -> None:
 
 def first_prompt(run: Run) -> str:
     """The line that `tell_first_prompt` prints; without a prompt where the task has no problems."""
-    framing = run.framing
-    names = [f"{run.tokenizer.convert_ids_to_tokens(i)} ({i})" for i in framing.ends]
-    ends = f"a response ends at {' or '.join(names)}"
+    ends = ends_of_responses(run)
     for split in ("train", "valid", "test"):
         try:
             problems = run.task.problems(split)
         except UserError:  # a file of this split is not named, and may not be needed
             continue
         if len(problems):
-            ids = framing.prompt(problems[0].prompt)
+            ids = run.prompt(problems[0])
             text = run.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             return f"the policy first reads {len(ids)} tokens, {shortened(text)!r}; {ends}"
     return ends
+
+
+def ends_of_responses(run: Run) -> str:
+    """Which tokens end a response."""
+    names = [f"{run.tokenizer.convert_ids_to_tokens(i)} ({i})" for i in run.framing.ends]
+    return f"a response ends at {' or '.join(names)}"
 
 
 def shortened(text: str) -> str:

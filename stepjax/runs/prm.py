@@ -38,7 +38,7 @@ def train_prm(run: Run) -> Params:
     def sample(split: str, first: int, count: int, label: str) -> list[Response]:
         problems = run.task.problems(split)
         chosen = [problems[(first + i) % len(problems)] for i in range(count)]
-        prompts = fitting_prompts(run.framing, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
+        prompts = fitting_prompts(run.prompt, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
         with progress(label, len(prompts.problems), unit="responses") as bar:
             rows = range(len(prompts.problems))
             return sampler.many(sft, prompts, rows, run.key("prm_samples"), bar)
@@ -49,7 +49,7 @@ def train_prm(run: Run) -> Params:
         for i in range(min(options.demonstrations, len(problems))):
             problem = problems[i]
             if problem.solution is not None:
-                prompt, ids = run.framing.prompt(problem.prompt), run.framing.response(problem.solution)
+                prompt, ids = run.prompt(problem), run.prompt.response(problem.solution)
                 response = read_response(run, problem, prompt, ids, True)
                 examples.append(labelled_example(run, response, every_token=options.every_token))
         if options.samples:

@@ -138,7 +138,7 @@ def first_prompts(run: Run, split: str, count: int) -> Prompts:
     problems = run.task.problems(split)
     chosen = [problems[i] for i in range(min(count, len(problems)))]
     where = "config.ppo.prompt_tokens"
-    return fitting_prompts(run.framing, chosen, width=run.config.ppo.prompt_tokens, where=where)
+    return fitting_prompts(run.prompt, chosen, width=run.config.ppo.prompt_tokens, where=where)
 
 
 def sample_each(

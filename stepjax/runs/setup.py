@@ -34,6 +34,7 @@ from stepjax.runs.start import SOURCE, ends_of, entries_of, open_start, remember
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
 from stepjax.tasks.hooks import TokenizerTexts
+from stepjax.tasks.prompts import Prompt
 from stepjax.tasks.registry import make_task, task_entry
 from stepjax.workdir.folder import CONFIG, open_workdir
 
@@ -59,6 +60,11 @@ class Run:
     splitter: StepSplitter
     vocab: int
     start: CheckpointFolder | None = None
+
+    @functools.cached_property
+    def prompt(self) -> Prompt:
+        """Problems to what the policy reads."""
+        return Prompt(self.config.prompt, self.framing, self.task)
 
     @functools.cached_property
     def policy(self) -> Definition[LanguageModel]:

@@ -27,10 +27,10 @@ def chain_study(run: Run, most: int) -> dict[str, Any]:
     for i in range(SOLUTIONS):
         problem = problems[i]
         assert problem.solution is not None
-        tokens = tuple(run.framing.response(problem.solution))
+        tokens = tuple(run.prompt.response(problem.solution))
         right = task.grade(problem, problem.solution)
         record = LabelledSolution(problem.prompt, tuple(problem.solution.split("\n")), id=problem.id, correct=right)
-        prompt = tuple(run.framing.prompt(problem.prompt))
+        prompt = tuple(run.prompt(problem))
         step = run.splitter.split_host(tokens)[0]
         solutions.append(Solution(record, problem, prompt, tokens, step, True, right))
     rated = rate(dataclasses.replace(run, task=task), solutions)

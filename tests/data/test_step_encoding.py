@@ -20,7 +20,10 @@ SPLITTERS = {separator: StepSplitter(TOKENIZER, separator) for separator in ("\n
 
 
 def encoder(separator="\n\n"):
-    return SolutionEncoder(Framing.of(TOKENIZER), SPLITTERS[separator], lambda problem: problem + "\n")
+    framing = Framing.of(TOKENIZER)
+    return SolutionEncoder(
+        SPLITTERS[separator], TOKENIZER, lambda problem: framing.prompt(problem + "\n"), framing.response
+    )
 
 
 TEXT = st.text(st.sampled_from("a7+ .\n;é"), max_size=8)

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from stepjax.config import PromptOptions
 from stepjax.data.framing import Framing
 from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import demonstration, fitting_prompts, labelled_steps
+from stepjax.tasks.prompts import Prompt
 
 
 class Letters:
@@ -22,7 +24,7 @@ class Letters:
 
 
 TOKENIZER = Letters()
-FRAMING = Framing.of(TOKENIZER)
+PROMPT = Prompt(PromptOptions(), Framing.of(TOKENIZER), object())
 PROBLEM = Problem("train/0", prompt="abc", answer="e", solution="de")
 
 
@@ -31,7 +33,7 @@ def test_encode_adds_nothing():
 
 
 def test_a_demonstration_teaches_the_solution_and_its_end():
-    example = demonstration(FRAMING, PROBLEM)
+    example = demonstration(PROMPT, PROBLEM)
     #                            begin  a   b   c   d   e  end
     assert example.tokens.tolist() == [1, 10, 11, 12, 13, 14, 2]
     assert example.targets.tolist() == [-1, -1, -1, 13, 14, 2, -1]
@@ -39,14 +41,14 @@ def test_a_demonstration_teaches_the_solution_and_its_end():
 
 
 def test_a_demonstration_can_teach_the_prompt_too():
-    example = demonstration(FRAMING, PROBLEM, prompt_loss=True)
+    example = demonstration(PROMPT, PROBLEM, prompt_loss=True)
     assert example.targets.tolist() == [10, 11, 12, 13, 14, 2, -1]
 
 
 def test_the_smallest_demonstrations():
-    empty = demonstration(FRAMING, dataclasses.replace(PROBLEM, solution=""))
+    empty = demonstration(PROMPT, dataclasses.replace(PROBLEM, solution=""))
     assert (empty.tokens.tolist(), empty.targets.tolist()) == ([1, 10, 11, 12, 2], [-1, -1, -1, 2, -1])
-    short = demonstration(FRAMING, dataclasses.replace(PROBLEM, prompt="a"))
+    short = demonstration(PROMPT, dataclasses.replace(PROBLEM, prompt="a"))
     assert (short.tokens.tolist(), short.targets.tolist()) == ([1, 10, 13, 14, 2], [-1, 13, 14, 2, -1])
 
 
@@ -71,14 +73,14 @@ def problems(*prompts: str) -> list[Problem]:
 
 
 def test_wide_prompts_are_left_out():
-    found = fitting_prompts(FRAMING, problems("abc", "abcd", "a", "abcde"), width=4, where="width")
+    found = fitting_prompts(PROMPT, problems("abc", "abcd", "a", "abcde"), width=4, where="width")
     assert [p.id for p in found.problems] == ["test/0", "test/2"]
     assert found.tokens == [[1, 10, 11, 12], [1, 10]]
     assert found.left_out == 2
 
 
 def test_a_batch_of_prompts_ends_in_the_last_column():
-    found = fitting_prompts(FRAMING, problems("abc", "b", "ba"), width=5, where="width")
+    found = fitting_prompts(PROMPT, problems("abc", "b", "ba"), width=5, where="width")
     for rows in ([2, 0, 2, 1], np.array([2, 0, 2, 1])):
         tokens, lengths = found.batch(rows, 5)
         assert tokens.tolist() == [[0, 0, 1, 11, 10], [0, 1, 10, 11, 12], [0, 0, 1, 11, 10], [0, 0, 0, 1, 11]]
@@ -96,4 +98,4 @@ def test_a_batch_of_prompts_ends_in_the_last_column():
 )
 def test_prompts_that_cannot_be_sampled_from_are_user_errors(prompts, said):
     with pytest.raises(UserError, match=said):
-        fitting_prompts(FRAMING, problems(*prompts), width=2, where="config.ppo.prompt_tokens")
+        fitting_prompts(PROMPT, problems(*prompts), width=2, where="config.ppo.prompt_tokens")
