@@ -17,6 +17,7 @@ from stepjax.evaluation.prm import measure_prm, measure_prmbench, measure_proces
 from stepjax.hacks.battery import run_battery
 from stepjax.parallel import is_main_process
 from stepjax.report.page import write_report
+from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import READING, TRAINING
 from stepjax.runs.ppo import train_ppo
@@ -61,6 +62,7 @@ def run_stages(
     opened = open_run(config, workdir, kinds=kinds, accept_changed=accept_changed)
     with session(config.distributed), opened as run:
         check_stages(run, chosen)
+        tell_first_prompt(run)
         for stage in chosen:
             activity.now(f"stage {stage}")
             STAGES[stage](run)

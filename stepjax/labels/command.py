@@ -24,6 +24,7 @@ from stepjax.labels.solution import Completion, Request, Solution
 from stepjax.labels.sources import as_solution, named_records, sampled_records, solutions
 from stepjax.labels.tables import show_labels
 from stepjax.parallel import is_main_process
+from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import READING
 from stepjax.runs.setup import Run
@@ -49,6 +50,7 @@ def run_label(config: Config, workdir: Path, *, accept_changed: bool = False) ->
         return
     opened = open_run(config, workdir, kinds=READING, accept_changed=accept_changed)
     with session(config.distributed), opened as run:
+        tell_first_prompt(run)
         label(run)
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stepjax.config import Config, default_option, resumable_options
+from stepjax.data.framing import Framing
 from stepjax.distributed.agree import agree
 from stepjax.errors import UserError
 from stepjax.parallel import is_main_process, make_mesh
@@ -16,7 +17,7 @@ from stepjax.runs.kept_tokenizer import ready_tokenizer
 from stepjax.runs.origin_parts import TRAINING
 from stepjax.runs.origins import check_origins
 from stepjax.runs.setup import Run, embedding_rows, make_tokenizer
-from stepjax.runs.start import SOURCE, open_start, remember
+from stepjax.runs.start import SOURCE, ends_of, open_start, remember
 from stepjax.steps import StepSplitter
 from stepjax.tasks.registry import make_task
 from stepjax.workdir.folder import CONFIG, open_workdir
@@ -54,9 +55,10 @@ def open_run(
             tokenizer = make_tokenizer(config, task, opened, start)
             if is_main_process():
                 agree(0)
-            splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
             vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
-            run = Run(config, opened, mesh, task, tokenizer, splitter, vocab, start)
+            framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
+            splitter = StepSplitter(tokenizer, config.task.separator or task.separator, framing.ends)
+            run = Run(config, opened, mesh, task, tokenizer, framing, splitter, vocab, start)
             _ = run.decoder  # what is wrong with it is said now
             if is_main_process():
                 if start is not None:

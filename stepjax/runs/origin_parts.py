@@ -50,14 +50,16 @@ def _tokenizer(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print
 
 
 def _data(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
-    """The task's files, those of `prm.data`, and the modules of reward functions, by the names that the user gave."""
+    """The files of problems and labels, and the modules of the user's functions, by the names that the user gave."""
     paths = {str(path): path for path in (run.task.files() if isinstance(run.task, ReadsFiles) else ())}
+    if shots := run.config.prompt.shots_file:
+        paths[shots] = Path(shots)
     if stage == "prm" and run.config.prm.data:
         paths[run.config.prm.data] = Path(run.config.prm.data)
+    functions = [run.config.task.grader]
     if stage == "ppo":
-        for options in run.config.ppo.streams.values():
-            if options.function:
-                paths[options.function] = _module_file(options.function) or Path(options.function)
+        functions += [options.function for options in run.config.ppo.streams.values()]
+    paths |= {function: _module_file(function) or Path(function) for function in functions if function}
     found: dict[str, Print] = {}
     files: dict[str, Path] = {}
     for name, path in paths.items():

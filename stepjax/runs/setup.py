@@ -14,12 +14,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from stepjax.config import Config, LoRAOptions, ModelOptions
+from stepjax.data.framing import Framing
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.errors import NonFiniteError, UserError
 from stepjax.learners.ppo import value_heads
 from stepjax.measures.step_classes import CLASSES, NEUTRAL
 from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
-from stepjax.models.backends import choose_attention
+from stepjax.models.backends import choose_attention, suits_apart
 from stepjax.models.checkpoint_folder import CheckpointFolder
 from stepjax.models.lora import LoRA
 from stepjax.models.trainable import Trainable, adapters_and_heads, without_adapters
@@ -30,6 +31,7 @@ from stepjax.runs.start import entries_of
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
 from stepjax.tasks.hooks import TokenizerTexts
+from stepjax.tasks.prompts import Prompt
 from stepjax.tasks.registry import task_entry
 from stepjax.workdir.fingerprints import Print
 
@@ -40,6 +42,7 @@ class Run:
 
     Attributes:
       workdir: the work directory, opened and locked.
+      framing: what begins a prompt and what ends a response.
       vocab: rows of the embedding: the tokenizer's entries (or the checkpoint's rows), rounded up so that a mesh can
         divide them.
       start: the checkpoint that the policy starts from, where it does not start from scratch.
@@ -51,20 +54,16 @@ class Run:
     mesh: Mesh
     task: Task
     tokenizer: Any
+    framing: Framing
     splitter: StepSplitter
     vocab: int
     start: CheckpointFolder | None = None
     prints: dict[str, Print] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
-    @property
-    def eos(self) -> int:
-        return self.ends[0]
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """The ids that end a response."""
-        told = self.tokenizer.eos_token_id
-        return (int(told),) if isinstance(told, int) else tuple(int(i) for i in told)
+    @functools.cached_property
+    def prompt(self) -> Prompt:
+        """Problems to what the policy reads."""
+        return Prompt(self.config.prompt, self.framing, self.task)
 
     @functools.cached_property
     def policy(self) -> Definition[LanguageModel]:
@@ -112,7 +111,10 @@ class Run:
         """The decoder of policy, critic and process reward model, without adapters."""
         entries = None if self.start is None else entries_of(self.tokenizer, self.start)
         found = decoder_config(self.config.model, self.vocab, self.start, entries)
-        return dataclasses.replace(found, attention=choose_attention(self.config.model.attention, found, self.mesh))
+        attention = choose_attention(self.config.model.attention, found, self.mesh)
+        asked = self.config.model.decode_layers
+        apart = suits_apart(self.mesh.devices.flat[0].platform) if asked == "auto" else asked == "apart"
+        return dataclasses.replace(found, attention=attention, decode_apart=apart)
 
     def of_stage(self, stage: str) -> "Run":
         """The run as a stage sees it: without adapters where the stage trains all parameters."""

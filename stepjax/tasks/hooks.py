@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from stepjax.tasks.base import Problem, Task
+from stepjax.tasks.base import Problem
 
 PLAIN = "{problem}\n"
 """The prompt template where a task has none of its own."""
@@ -82,11 +82,3 @@ class ReadsFiles(Protocol):
     def files(self) -> Sequence[Path]:
         """The files, or folders all of whose files count, as the user named them."""
         ...
-
-
-def prompt_of(task: Task, problem: str) -> str:
-    """The prompt of a problem's text; a text that ends in a line break is a prompt already."""
-    if problem.endswith("\n"):
-        return problem
-    template = task.template if isinstance(task, Templated) else PLAIN
-    return template.replace("{problem}", problem)
