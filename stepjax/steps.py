@@ -1,8 +1,8 @@
 """Where the steps of a response begin: the separator compiled to a byte automaton over the vocabulary.
 
-A boundary is a separator and the white space after it; the first other byte after it opens the next step. A line feed of
-the separator may stand as `\\r\\n` in the response (`stepjax.separators`). The automaton reads bytes and its states are, in
-this order,
+A boundary is a separator and the white space after it; the first other byte after it opens the next step. A line
+feed of the separator may be `\\r\\n` in the response (`stepjax.separators`). The automaton reads bytes and its states
+are, in this order,
 
   before the first step (0 is the start) │ inside of a step, k bytes of the separator matched │ pending (the last)
 
@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from stepjax.errors import UserError
-from stepjax.separators import CR, LF, separator_bytes, skips_returns
+from stepjax.separators import matcher, separator_bytes
 from stepjax.token_bytes import special_contents, token_bytes
 
 _WHITE = np.array([bytes([byte]).isspace() for byte in range(256)])
@@ -65,35 +65,9 @@ class _Tables:
     opens_total: Int[Array | np.ndarray, "Q V"]  # steps that open anywhere in the token
 
 
-def _matcher(separator: bytes) -> tuple[np.ndarray, list[int]]:
-    """`(next int32[M, 256], matched)`: Knuth-Morris-Pratt. `matched[state]`: bytes of the separator matched; M: all.
-
-    The states that follow the first `len(separator)` are those in which a carriage return has followed the matched
-    bytes, where a line feed would go on with the separator as if the return were not there.
-    """
-    size = len(separator)
-    match = np.zeros((size, 256), np.int32)  # match[k, byte]: bytes matched after the byte, k before it
-    match[0, separator[0]] = 1
-    border = 0
-    for k in range(1, size):
-        match[k] = match[border]
-        match[k, separator[k]] = k + 1
-        border = match[border, separator[k]]
-    matched = list(range(size))
-    if skips_returns(separator):
-        returned = [k for k in range(size) if match[k, LF] != match[0, LF]]  # elsewhere the match is lost as at 0
-        after = np.repeat(match[:1], len(returned), axis=0)
-        after[:, LF] = match[returned, LF]
-        match[returned, CR] = size + 1 + np.arange(len(returned))
-        match = np.concatenate([match, after])
-        matched += returned
-    # So far `size` is the whole separator, and the states after it are one too high.
-    return np.where(match == size, len(matched), match - (match > size)), matched
-
-
 def _byte_automaton(separator: bytes) -> tuple[np.ndarray, np.ndarray, int]:
-    """`(next_state int32[Q, 256], opens bool[Q, 256], inside)`: the states listed above, `inside` the first of those."""
-    match, matched = _matcher(separator)
+    """`(next_state int32[Q, 256], opens bool[Q, 256], inside)`: the states listed above, and the first one inside."""
+    match, matched = matcher(separator)
     # White space before the first step can begin a separator such as "\n\nStep", but never be a whole boundary.
     lead = 0 if separator.isspace() else len(separator) - len(separator.lstrip())
     kept = [0] if separator.isspace() else [state for state, k in enumerate(matched) if k <= lead]
@@ -186,9 +160,9 @@ class StepSplitter:
 
     White space is the six ASCII white-space bytes. A token belongs to the step of its first non-white-space byte; one
     without any (white space, end of text) to the step of the last such byte before it, step 0 at the start. A separator
-    may hold other bytes (`";"`, `"</step>"`); they belong to the step that they end. Each of its line feeds is matched by
-    `\\r\\n` too, unless it spells a carriage return itself. A special token whose content is in the separator counts as
-    text; the others have no bytes.
+    may hold other bytes (`";"`, `"</step>"`); they belong to the step that they end. Each of its line feeds may be
+    `\\r\\n` in the response, unless the separator spells a carriage return itself. A special token whose content is in
+    the separator counts as text; the others have no bytes.
 
     The tables live on the default device. A splitter is captured by a jitted function like any other constant.
     """

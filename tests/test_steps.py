@@ -132,11 +132,7 @@ def with_returns(text: str) -> str:
 
 ALL = [
     *EXAMPLES,
-    *(
-        (separator, [with_returns(p) for p in pieces], index)
-        for separator, pieces, index in EXAMPLES
-        if "\n" in separator
-    ),
+    *((separator, [with_returns(p) for p in pieces], i) for separator, pieces, i in EXAMPLES if "\n" in separator),
     *RETURNS,
 ]
 

@@ -32,7 +32,7 @@ class TaskOptions:
         "demonstrations)",
     )
     separator: str = option(
-        "", "text between two steps, its line ends written \\n or \\r\\n; empty: the task's default"
+        "", "text between two steps, whose line ends may be \\n or \\r\\n in a response; empty: the task's default"
     )
     register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")
     gsm8k: str = option("data/gsm8k", "folder with GSM8K's train.jsonl and test.jsonl")
