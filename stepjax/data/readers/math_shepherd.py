@@ -48,7 +48,8 @@ def _at_placeholders(shown: str, labelled: str) -> tuple[list[str], list[int], s
 
     Where both texts have the placeholder's letters, they are letters of the problem or the solution.
     """
-    pieces, ratings = [], []
+    pieces: list[str] = []
+    ratings: list[int] = []
     begin = found = 0
     shift = 0  # the label's place of a character minus the input's
     while (found := shown.find(PLACEHOLDER, found)) >= 0:
