@@ -17,10 +17,10 @@ from stepjax.steps import StepSplitter
 
 TOKENIZER = train_bpe(["So 3 + 4 = 7.\n\nThen\n\n", "a;b; c\n", "\n\n\n"] * 20, 320)
 SPLITTERS = {separator: StepSplitter(TOKENIZER, separator) for separator in ("\n\n", "\n", ";")}
+FRAMING = Framing.of(TOKENIZER)
 
 
-def encoder(separator="\n\n"):
-    framing = Framing.of(TOKENIZER)
+def encoder(separator="\n\n", framing=FRAMING):
     return SolutionEncoder(
         SPLITTERS[separator], TOKENIZER, lambda problem: framing.prompt(problem + "\n"), framing.response
     )
@@ -56,7 +56,7 @@ def test_every_label_is_on_its_steps_last_token_or_counted(steps, separator, unf
 
 def test_a_prompt_begins_and_a_solution_ends_as_in_sampling():
     framing = Framing(TOKENIZER, (1,), (2, 0))
-    encode = SolutionEncoder(framing, SPLITTERS["\n\n"], lambda problem: problem + "\n")
+    encode = encoder(framing=framing)
     found = encode(LabelledSolution("So 3", ("Then 7",), ratings=(1,)), Counter())
     assert found.tokens[: found.prompt].tolist() == framing.prompt("So 3\n") and found.tokens[0] == 1
     assert found.tokens[found.prompt :].tolist() == framing.response("Then 7") and found.tokens[-1] == 2
