@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from stepjax.config import StreamOptions
 from stepjax.credit.divergence import kl_estimate
-from stepjax.rewards.hosted import function_reward, pattern_reward
+from stepjax.rewards.hosted import FunctionReward, pattern_reward
 from stepjax.rewards.length import check_band, length_rewards
 from stepjax.rewards.places import (
     EVERY_TOKEN,
@@ -108,8 +108,8 @@ SIGNALS: dict[str, Signal] = {
     "function": Signal(
         text_reward,
         RATED_STEPS,
-        options=("function",),
+        options=("function", "timeout"),
         needs={"function": "package.module:function"},
-        text_reward=function_reward,
+        text_reward=FunctionReward,
     ),
 }

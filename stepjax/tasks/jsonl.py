@@ -156,7 +156,10 @@ class JsonlProblems:
             prompt = self.template.replace(_SLOT, row[problem])
             worked = row.get(solution)
             worked = None if worked is None else str(worked)
-            problems.append(Problem(f"{name}/{len(problems)}", prompt, final, worked, question=row[problem]))
+            columns = {name: value for name, value in row.items() if name not in (answer, solution)}
+            problems.append(
+                Problem(f"{name}/{len(problems)}", prompt, final, worked, question=row[problem], columns=columns)
+            )
         if not problems:
             raise UserError(f"{path}: the file has no problems")
         return problems
