@@ -84,7 +84,7 @@ class StreamOptions:
         "steps, problems, answers, solutions, finished, correct, tokens, or a column of the problems' rows",
     )
     timeout: float = option(
-        600.0, "function: seconds that a call for a round's responses may take; 0: as long as it likes", least=0
+        600.0, "function, format: seconds that rating a round's responses may take; 0: as long as it likes", least=0
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError, nearest
+from stepjax.rewards.time_limit import TimeIsUp, limited
 from stepjax.rewards.user_function import arguments, at_line, call
 
 Texts = Sequence[str]
@@ -30,7 +31,7 @@ def pattern_reward(options: StreamOptions, where: str) -> TextReward:
     """`good` for a step (or response) whose stripped text matches `options.pattern`, else `bad`.
 
     Raises:
-      UserError: a pattern that cannot be compiled.
+      UserError: a pattern that cannot be compiled; later, one that takes longer than `options.timeout`.
     """
     try:
         pattern = re.compile(options.pattern)
@@ -40,10 +41,21 @@ def pattern_reward(options: StreamOptions, where: str) -> TextReward:
     def of_text(text: str) -> float:
         return options.good if pattern.fullmatch(text.strip()) else options.bad
 
-    def reward(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
+    def rated(responses: Texts, steps: Sequence[Texts]) -> Rewards:
         if options.per == "response":
             return [np.array(of_text(response), np.float32) for response in responses]
         return [np.array([of_text(step) for step in of_one], np.float32) for of_one in steps]
+
+    def reward(prompts: Texts, responses: Texts, steps: Sequence[Texts]) -> Rewards:
+        if not options.timeout:
+            return rated(responses, steps)
+        try:
+            return limited(lambda: rated(responses, steps), options.timeout)
+        except TimeIsUp:
+            raise UserError(
+                f"{where}.pattern: {options.pattern!r} took longer than {options.timeout:g} s for {len(responses)} "
+                "responses; let no two of its repetitions match the same text"
+            ) from None
 
     return reward
 

@@ -101,7 +101,7 @@ SIGNALS: dict[str, Signal] = {
         text_reward,
         RATED_STEPS,
         RATED_RESPONSE,
-        options=("per", "pattern"),
+        options=("per", "pattern", "timeout"),
         needs={"pattern": "a regular expression that each text must match"},
         text_reward=pattern_reward,
     ),

@@ -1,6 +1,7 @@
 """What the host rates for the streams of a run: no more than their signals read, each figure in its shape."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from stepjax.config import StreamOptions
 from stepjax.errors import UserError
 from stepjax.rewards.reward_streams import abstract_host_signals, host_figures
 from stepjax.rewards.signals import SIGNALS
-from stepjax.runs.host_signals import FIGURES, HostRewards
+from stepjax.runs.host_signals import FIGURES, HostRewards, columns_of
 from stepjax.runs.responses import Response
 from stepjax.tasks.base import Problem, StepRating
+from stepjax.tasks.jsonl import JsonlProblems
 
 INDEX = np.array([[-1, 0, 0, 1], [-1, 0, -1, -1]])
 END = np.array([[0, 0, 1, 1], [0, 1, 0, 0]], bool)
@@ -55,6 +57,14 @@ def levels(level, answers, finished, correct, tokens, problems, solutions, steps
 
 def wants(responses, levle):
     return [0.0] * len(responses)
+
+
+def test_columns_come_from_a_file_of_problems(tmp_path):
+    row = {"problem": "1 + 1?", "answer": 2, "solution": "2", "level": 5, "tags": ["easy"]}
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps({**row, "problem": f"{i}?"}) + "\n" for i in range(60)))
+    problem = JsonlProblems(tmp_path / "train.jsonl").problems("train")[0]
+    assert columns_of([problem, Problem("x", "p", "1", columns={"more": 1})]) == ["problem", "level", "tags", "more"]
+    assert problem.columns["level"] == 5 and problem.answer == "2"
 
 
 def test_a_users_function_sees_the_problems_rows():
