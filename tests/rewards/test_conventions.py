@@ -1,5 +1,6 @@
 """Public process reward models against their published inference code, and their texts mapped back to the policy's."""
 
+import copy
 import json
 
 import jax
@@ -185,3 +186,19 @@ def test_the_model_reads_the_problem_without_the_policys_template(tmp_path):
     problem = task.problems("test")[1]
     assert problem.prompt == "<|user|> What is 1? <|assistant|>" and problem.text == "What is 1?"
     assert Problem("", "plain\n", "").text == "plain"
+
+
+def test_a_text_begins_once_whoever_writes_the_beginning():
+    marked = copy.deepcopy(byte_level("llama"))
+    marked.add_special_tokens({"additional_special_tokens": ["<extra_0>"]})
+    begin = marked.bos_token_id
+    assert marked.encode("a").count(begin) == 1, "the tokenizer writes it, and so does the chat template"
+    for name, tokenizer in (("qwen", marked), ("rlhflow", byte_level("llama")), ("math_shepherd", metaspace())):
+        (reading,) = Layout(CONVENTIONS[name], tokenizer)(["What is 5+8?"], [["5+8=13", "The answer is 13"]])
+        assert reading.tokens[0] == tokenizer.bos_token_id, name
+        assert (reading.tokens == tokenizer.bos_token_id).sum() == 1, name
+    marked.chat_template = marked.chat_template.replace("{{ bos_token }}", "")
+    (reading,) = Layout(CONVENTIONS["qwen"], marked)(["What is 5+8?"], [["5+8=13"]])
+    assert (reading.tokens == begin).tolist().index(True) == 0, (
+        "as the published code, which encodes the chat as a text"
+    )
