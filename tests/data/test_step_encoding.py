@@ -38,7 +38,7 @@ def test_every_label_is_on_its_steps_last_token_or_counted(steps, separator, unf
     lost = Counter()
     record = LabelledSolution("p", tuple(steps), ratings=(1,) * len(steps), extra={"unfinished": unfinished})
     encoded = encoder(separator)(record, lost)
-    written = [step for step in (s.strip().replace(separator, " ") for s in steps) if step.strip()]
+    written = [step for step in (re.sub(spelled(separator), " ", s.strip()) for s in steps) if step.strip()]
     assert lost["empty steps"] == len(steps) - len(written)
     if encoded is None:
         assert not written and lost["solutions without text"]
@@ -66,11 +66,14 @@ def test_a_prompt_begins_and_a_solution_ends_as_in_sampling():
     assert found.step[0] == -1 and found.ends.tolist() == [len(found) - 1]
 
 
+def spelled(separator):
+    return separator.replace("\n", "\r?\n")
+
+
 def flat(separator):
     def without(text):
-        pattern = separator.replace("\n", "\r?\n")
-        while re.search(pattern, text):
-            text = re.sub(pattern, " ", text)
+        while re.search(spelled(separator), text):
+            text = re.sub(spelled(separator), " ", text)
         return text
 
     return without
