@@ -55,7 +55,7 @@ class PPO(PPOPrograms):
         self.told = False  # of responses that the public model could not read
         self.separated = SeparatorWatch(run.splitter.separator)
         self.hosts = HostRows(run.mesh, self.rows)
-        self.host_rewards = HostRewards(self.options.streams)
+        self.host_rewards = HostRewards(self.options.streams, run.task.problems("train"))
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
