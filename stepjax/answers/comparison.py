@@ -154,7 +154,9 @@ def _same_set(a: Sequence[Value], b: Sequence[Value]) -> bool:
 
 
 def _same_several(a: Several, b: Several) -> bool:
-    """In any order; no item of one stands for two of the other."""
+    """In any order; no item of one stands for two of the other. Values of several names stand in their order."""
+    if _of_several_names(a) != _of_several_names(b):
+        return _all_same(a.items, b.items)
     left = list(b.items)
     for x in a.items:
         found = next((i for i, y in enumerate(left) if same(x, y)), None)
@@ -162,6 +164,12 @@ def _same_several(a: Several, b: Several) -> bool:
             return False
         del left[found]
     return not left
+
+
+def _of_several_names(value: Several) -> bool:
+    """Whether each item has a name of its own (`k=1, m=2`), and they are not one unknown's roots (`x_1=1, x_2=2`)."""
+    names = [item.name.partition("_")[0] for item in value.items if isinstance(item, Named)]
+    return len(names) == len(value.items) and len(set(names)) > 1
 
 
 def _same_modular(a: Modular, b: Modular) -> bool:

@@ -30,7 +30,10 @@ def equal(a: Tree, b: Tree) -> bool:
 
 
 def proportional(a: Tree, b: Tree, *, positive: bool) -> bool:
-    """Whether a = c·b with a constant c that is not 0 (or is positive): whether `a = 0` and `b = 0` say the same."""
+    """Whether a = c·b with a constant c that is not 0 (or is positive): whether `a = 0` and `b = 0` say the same.
+
+    Constants do not: `x+1 = x+2` and `x+1 = x+3` have the same solutions, none, and are two equations.
+    """
     if not symbols(a) or not symbols(b):
         return False
     with _lock:
@@ -55,7 +58,10 @@ def _proportional(a: Tree, b: Tree, positive: bool) -> bool:
         at.bits = max(at.bits, origin.bits)
         return at.product(a_0, b_k), at.product(a_k, b_0)
 
-    return _same_everywhere(crosswise, a, b)
+    def still(at: Evaluation) -> tuple[Number, Number]:
+        return Evaluation(at.precision).value(a), at.value(a)
+
+    return _same_everywhere(crosswise, a, b) and not _same_everywhere(still, a, a)
 
 
 def real(tree: Tree) -> Number:
