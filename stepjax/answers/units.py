@@ -27,8 +27,9 @@ _CHANGES = """
     be equal of from off out into short shy away ago before after until up down in with without only both either
     neither maybe perhaps probably modulo mod base ish odd decade one two three four five six seven eight nine ten
     eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty
-    seventy eighty ninety zero grand lakh crore milliard quadrillion eleventh twelfth sixteenth doubled tripled quadrupled halved
-    inverse inverted reciprocal remainder choose binary octal hex hexadecimal wrong incorrect false unknown
+    seventy eighty ninety zero grand lakh crore milliard quadrillion eleventh twelfth sixteenth doubled tripled
+    quadrupled halved inverse inverted reciprocal remainder choose binary octal hex hexadecimal wrong incorrect false
+    unknown
 """
 _NO_UNIT = set(_CHANGES.split())
 _ARTICLES = {"a", "an", "the"}
@@ -51,12 +52,7 @@ def read_unit(tokens: Tokens) -> tuple[str, ...]:
             words.append("degree")
         elif token.text == "/":
             words.append(token.text)
-        elif (
-            token.kind == "number"
-            and token.text in ("2", "3")
-            and last
-            and (last.text in ("^", "{") or not token.spaced)
-        ):
+        elif token.text in ("2", "3") and last and (last.text in ("^", "{") or not token.spaced):
             words.append("^" + token.text)  # m^2, m2; but `12 remainder 3` says two numbers
         elif token.text not in ("^", "{", "}", "."):
             raise Unreadable("no unit")
