@@ -161,6 +161,22 @@ def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
         raise UserError(f"{workdir}: stage {stage} is at update {step} of {last}; finish it with `stepjax {stage}`")
 
 
+def _check_trainable_prm(run: Run, stages: Sequence[str]) -> None:
+    """UserError where a stream reads a PRM that is missing here and that `stepjax prm` could not train either."""
+    prm = run.config.prm
+    if has_stage(run, "prm") or prm.data or prm.target == "value" or _rates_steps(run):
+        return
+    stream = next(name for name, stream in run.config.ppo.streams.items() if reads_prm(stream))
+    raise UserError(
+        f"config.ppo.streams.{stream}: stage prm, whose scores it reads, needs a verifier of single steps, which task "
+        f"{run.task.name} does not have; {_without_verifier(stages)}"
+    )
+
+
+def _rates_steps(run: Run) -> bool:
+    return run.task.rate_steps(run.task.problems("train")[0], []) is not None
+
+
 def check_stages(run: Run, stages: Sequence[str]) -> None:
     """UserError where an earlier stage is missing, or where the task does not support the stage."""
     streams = run.config.ppo.streams
@@ -175,6 +191,8 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     for i, stage in enumerate(stages):
         for need in needs.get(stage, []):
             if need not in stages[:i]:
+                if need == "prm":
+                    _check_trainable_prm(run, stages)
                 _check_stage(run, need, finished=stage != "eval")
     rated = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
     rated = [] if run.config.prm.path else rated
@@ -186,7 +204,7 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
                 f"config.ppo.streams.{limits[0]} needs prompts that state a step limit, which task {run.task.name} "
                 "does not write here; register_chain does with config.task.register_chain.step_limit=True"
             )
-    if rated and run.task.rate_steps(run.task.problems("train")[0], []) is None:
+    if rated and not _rates_steps(run):
         raise UserError(
             f"{rated[0]} needs a verifier of single steps, which task {run.task.name} does not have; "
             f"{_without_verifier(stages)}"

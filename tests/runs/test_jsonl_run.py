@@ -69,7 +69,12 @@ def test_what_a_task_without_a_verifier_cannot_do_is_said_at_once(
     for stages, streams, told in (
         (("sft", "prm", "ppo"), OUTCOME, "stage prm needs a verifier of single steps, which task jsonl does not have"),
         (("sft", "ppo"), '{"checks": stream(signal="verifier")}', "config.ppo.streams.checks needs a verifier"),
-        (("sft", "ppo"), '{"process": stream(signal="prm")}', "stage prm has no checkpoint here"),
+        (
+            ("sft", "ppo"),
+            '{"process": stream(signal="prm")}',
+            "config.ppo.streams.process: stage prm, whose scores it reads, needs a verifier of single steps, which task "
+            "jsonl does not have; reward the graded answer with signal='outcome', or name labelled steps",
+        ),
     ):
         config = write_config(tmp_path / "mine.py", {**options(train), "stages": stages}, streams=streams)
         assert stepjax("quickstart", config, tmp_path / "run") == 2
