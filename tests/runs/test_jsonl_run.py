@@ -72,8 +72,8 @@ def test_what_a_task_without_a_verifier_cannot_do_is_said_at_once(
         (
             ("sft", "ppo"),
             '{"process": stream(signal="prm")}',
-            "config.ppo.streams.process: stage prm, whose scores it reads, needs a verifier of single steps, which task "
-            "jsonl does not have; reward the graded answer with signal='outcome', or name labelled steps",
+            "config.ppo.streams.process: stage prm, whose scores it reads, needs a verifier of single steps, which "
+            "task jsonl does not have; reward the graded answer with signal='outcome', or name labelled steps",
         ),
     ):
         config = write_config(tmp_path / "mine.py", {**options(train), "stages": stages}, streams=streams)
