@@ -6,6 +6,7 @@ go out and verdicts come back as JSON lines. A call that takes too long ends the
 
 import contextlib
 import importlib
+import inspect
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -162,6 +164,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a call with a response and an answer fits the signature; True for what has none that can be read."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return True
+    try:
+        signature.bind("", "")
+    except TypeError:
+        return False
+    return True
+
+
 def _serve(path: str, seconds: float) -> None:
     """The process's loop, until the caller closes its end or dies."""
     questions, replies = os.fdopen(os.dup(0), "rb"), os.dup(1)
@@ -180,6 +195,8 @@ def _serve(path: str, seconds: float) -> None:
     if not callable(function):
         known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
         return reply(error=f"{name} has no function {attribute!r}", known=known)
+    if not _takes_two(function):
+        return reply(error=f"{path} does not take two arguments, as in {attribute}(response, answer)")
     reply(ready=True)
     for line in questions:
         if hasattr(signal, "setitimer"):  # ends the process, even inside of one long call, also without the caller

@@ -89,6 +89,7 @@ def test_a_task_with_rules_of_its_own_refuses_them(option):
             "nowhere_at_all cannot be imported (ModuleNotFoundError: No module named 'nowhere_at_all')",
         ),
         (f"{MODULE}:longr", f"{MODULE} has no function 'longr' (did you mean 'longer'?)"),
+        (f"{MODULE}:alone", f"{MODULE}:alone does not take two arguments, as in alone(response, answer)"),
         (f"{MODULE}:number", f"{MODULE} has no function 'number'"),
         ("longer", "must be written package.module:function, not 'longer'"),
         (":longer", "must be written package.module:function, not ':longer'"),
