@@ -26,10 +26,12 @@ class FilesOptions(JsonlOptions):
 
     train: str = option(
         "",
-        "training problems: a JSONL, .json or .parquet file (JSON also as .gz), a glob, a TFDS folder, a folder laid out "
-        "as on the hub, hub:owner/name (@revision and :subset may follow), or several of these with commas between them",
+        "training problems: a JSONL, .json or .parquet file (JSON also as .gz), a glob, a TFDS folder, a folder laid "
+        "out as on the hub, hub:owner/name (@revision and :subset may follow), or several of these, by commas",
     )
-    train_split: str = option("", "split of a folder or hub data set, or key of the list in a JSON object; empty: train")
+    train_split: str = option(
+        "", "split of a folder or hub data set, or key of the list in a JSON object; empty: train"
+    )
     test_split: str = option("", "the same for `test`; empty: test")
     answer_pattern: str = option(
         "",

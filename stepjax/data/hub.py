@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stepjax.data.dataset import INFO
 from stepjax.data.hub_layout import README, split_files
 from stepjax.data.rows import ENDINGS
 from stepjax.errors import UserError
@@ -16,10 +17,10 @@ CONVERTED = "refs/convert/parquet"
 def folder_files(folder: Path, subset: str, split: str) -> list[Path]:
     """Files of a split in a folder that is laid out as on the hub. UserError where there are none."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    if nested := sorted(path.parent for path in folder.rglob(INFO)):
+        raise UserError(f"{folder}: not a folder of problems; did you mean {nested[0]}?")
     if not any(name.endswith(ENDINGS) for name in names):
-        nested = sorted(path.parent for path in folder.rglob("dataset_info.json"))
-        hint = f"; did you mean {nested[0]}?" if nested else f"; it holds no {', '.join(ENDINGS)} file"
-        raise UserError(f"{folder}: not a folder of problems{hint}")
+        raise UserError(f"{folder}: not a folder of problems; it holds no {', '.join(ENDINGS)} file")
     _, files = split_files(names, _metadata(folder / README), subset, split, str(folder))
     return [folder / name for name in files]
 
@@ -39,7 +40,7 @@ def hub_files(name: str, subset: str, split: str) -> list[Path]:
     if not any(file.endswith(ENDINGS) for file in names) and not revision:
         revision = CONVERTED
         names, cached = _listing(repository, revision)
-    head = {}
+    head: Mapping[str, Any] = {}
     if README in names:
         head = _metadata(_snapshot(repository, revision, [README], cached) / README)
     where = f"hub:{name}"

@@ -15,6 +15,8 @@ _WORDS = {
 }
 """A split, and the words for it in names of files and folders."""
 
+_NO_DATA = re.compile(r"(?:^|/)(?:\.|dataset_infos?\.json$)")
+
 
 def split_files(
     names: Iterable[str], metadata: Mapping[str, Any], subset: str, split: str, where: str
@@ -52,7 +54,9 @@ def _splits(names: Sequence[str], metadata: Mapping[str, Any], subset: str, wher
     if not subset:
         default = [name for name, c in subsets.items() if c.get("default") or name == "default"]
         if not default and len(subsets) > 1:
-            raise UserError(f"{where}: name one of its subsets ({', '.join(subsets)}), as in {where}:{next(iter(subsets))}")
+            raise UserError(
+                f"{where}: name one of its subsets ({', '.join(subsets)}), as in {where}:{next(iter(subsets))}"
+            )
         subset = (default or [*subsets])[0]
     if subset not in subsets:
         raise UserError(f"{where}: no subset {subset!r}; there {_list(subsets)}")
@@ -74,7 +78,9 @@ def _splits(names: Sequence[str], metadata: Mapping[str, Any], subset: str, wher
 
 def _by_names(names: Sequence[str], folder: str) -> dict[str, list[str]]:
     """Splits by the words in the names of files and folders; all is the split train where no name has one."""
-    within = [name for name in names if name.startswith(folder) and name.endswith(ENDINGS)]
+    within = [
+        name for name in names if name.startswith(folder) and name.endswith(ENDINGS) and not _NO_DATA.search(name)
+    ]
     found: dict[str, list[str]] = {}
     for split, words in _WORDS.items():
         word = re.compile(rf"(?<![a-z])({'|'.join(words)})(?![a-z])", re.I)

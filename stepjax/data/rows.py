@@ -1,4 +1,4 @@
-"""Rows of a dataset's files, one at a time: JSON Lines, JSON (arrays, lists in an object), both also by gzip; Parquet."""
+"""Rows of files, one at a time: JSON Lines, JSON (arrays, lists in an object), both also as gzip, and Parquet."""
 
 import gzip
 import json
@@ -76,7 +76,7 @@ def _readable(rows: Callable[..., Iterator[Row]]) -> Callable[..., Iterator[Row]
 
 
 def _json_form(path: Path) -> str:
-    """"array", "object" or "lines", by how the file begins."""
+    """ "array", "object" or "lines", by how the file begins."""
     try:
         with _open(path) as file:
             first = next((line for line in file if line.strip()), "").strip()
@@ -98,9 +98,13 @@ def _of_object(path: Path, key: str, default: str) -> Iterator[Row]:
     """The rows of a JSON object, whose places are `file:number of the row`."""
     with _open(path) as file:
         whole = parse_line(file.read().encode() + b"\n", str(path))
-    lists = [name for name, value in whole.items() if isinstance(value, list) and all(isinstance(x, dict) for x in value)]
+    lists = [
+        name for name, value in whole.items() if isinstance(value, list) and all(isinstance(x, dict) for x in value)
+    ]
     if key and key not in lists:
-        raise UserError(f"{path}: no list of rows {key!r}; there {'are' if lists else 'is'} {', '.join(lists) or 'none'}")
+        raise UserError(
+            f"{path}: no list of rows {key!r}; there {'are' if lists else 'is'} {', '.join(lists) or 'none'}"
+        )
     if not lists:
         yield Row(f"{path}:1", whole)
         return

@@ -71,5 +71,7 @@ def _files(paths: list[Path], key: str, default: str) -> Iterator[Row]:
         if not path.is_file():
             raise UserError(f"{path}: no such file{near(path)}")
         if key and not path.name.endswith((".json", ".json.gz")):
-            raise UserError(f"{path}: the file has no splits, so {key!r} cannot be chosen; leave the split's option empty")
+            raise UserError(
+                f"{path}: the file has no splits, so {key!r} cannot be chosen; leave the split's option empty"
+            )
         yield from read_rows(path, key=key, default=default)

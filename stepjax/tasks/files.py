@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from stepjax.answers.grading import final_answer, grade, grade_many, group_answers
-from stepjax.config import Config, FilesOptions, JsonlOptions
+from stepjax.config import Config, JsonlOptions, MathOptions
 from stepjax.data.rows import Row
 from stepjax.data.sources import source_rows
 from stepjax.errors import UserError
@@ -58,7 +58,7 @@ class FileProblems:
           answer: field with the final answer, bare (`42`, `\frac{1}{2}`, a JSON number) or marked (`#### 42`,
             `\boxed{42}`).
           solution: field with a worked solution, which rows may lack.
-          answer_pattern: regular expression that finds the answer in the solution instead (its first group, last match).
+          answer_pattern: regular expression that finds the answer in the solution (first group of its last match).
           separator: the text between two steps of a solution.
           prompt: template of the policy's prompt, with `{problem}` for the problem's text.
           answer_prefix: where a response has neither `####` nor a box, the final answer is what follows the last
@@ -161,7 +161,7 @@ class FileProblems:
         return self.fields.problem_of(row, name, self.template)
 
 
-def from_section(cls: type[FileProblems], section: JsonlOptions | FilesOptions, config: Config) -> FileProblems:
+def from_section(cls: type[FileProblems], section: JsonlOptions | MathOptions, config: Config) -> FileProblems:
     """The task that a section of the config describes."""
     fields = dataclasses.asdict(section)
     if config.task.separator:

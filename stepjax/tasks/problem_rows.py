@@ -1,6 +1,5 @@
 """Rows to problems: which fields hold the text, the answer and the solution."""
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +25,8 @@ class ProblemFields:
       problem: the problem's text.
       answer: the final answer, bare (`42`, `\frac{1}{2}`, a JSON number) or marked (`#### 42`, `\boxed{42}`).
       solution: a worked solution, which rows may lack.
-      pattern: a regular expression; where it is given, the answer is what its first group (or all of it) matches last in
-        the solution, and the field `answer` is not read.
+      pattern: a regular expression; where it is given, the answer is what its first group (or all of it) matches last
+        in the solution, and the field `answer` is not read.
     """
 
     problem: str = "problem"
@@ -62,15 +61,14 @@ class ProblemFields:
         )
 
     def _by_pattern(self, solution: str, where: str) -> str:
-        found: Any = None
         try:
-            for found in regex.finditer(self.pattern, solution, timeout=PATTERN_SECONDS):
-                pass
+            matches: list[Any] = list(regex.finditer(self.pattern, solution, timeout=PATTERN_SECONDS))
         except TimeoutError:
             raise UserError(f"{where}: answer_pattern {self.pattern!r} takes too long on this solution") from None
-        if found is None:
-            raise UserError(f"{where}: answer_pattern {self.pattern!r} matches nothing in field {self.solution!r}")
-        return str(found[1] if found.re.groups else found[0]).strip()
+        found = (matches[-1][1 if matches[-1].re.groups else 0] or "").strip() if matches else ""
+        if not found:
+            raise UserError(f"{where}: answer_pattern {self.pattern!r} finds nothing in field {self.solution!r}")
+        return found
 
 
 def marked(value: object) -> str:
