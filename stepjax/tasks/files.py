@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from stepjax.answers.grading import final_answer, grade, grade_many, group_answers
 from stepjax.config import Config, JsonlOptions, MathOptions
 from stepjax.data.rows import Row
 from stepjax.data.sources import source_rows
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
+from stepjax.tasks.graders import AnswerGrader, GradesFinalAnswers, MarkedGrader, make_grader
 from stepjax.tasks.problem_rows import SLOT, ProblemFields
 
 _VALID_SHARE = 8  # one in this many of the training problems belongs to the split valid
 _MOST_VALID = 512
 
 
-class FileProblems:
+class FileProblems(GradesFinalAnswers):
     """Problems read from files or data sets and graded by their final answers; there is no verifier of single steps.
 
     The split "test" is its own source or, without one, the share of the training problems that a hash of the problem's
@@ -41,10 +41,11 @@ class FileProblems:
         problem: str = "problem",
         answer: str = "answer",
         solution: str = "solution",
-        answer_pattern: str = "",
+        solution_pattern: str = "",
         separator: str = "\n\n",
         prompt: str = "{problem}\n",
         answer_prefix: str | None = None,
+        grader: AnswerGrader | None = None,
     ):
         r"""Reads nothing yet: a source is read, once, when one of its splits is first asked for.
 
@@ -58,11 +59,12 @@ class FileProblems:
           answer: field with the final answer, bare (`42`, `\frac{1}{2}`, a JSON number) or marked (`#### 42`,
             `\boxed{42}`).
           solution: field with a worked solution, which rows may lack.
-          answer_pattern: regular expression that finds the answer in the solution (first group of its last match).
+          solution_pattern: regular expression that finds the answer in the solution (first group of its last match).
           separator: the text between two steps of a solution.
           prompt: template of the policy's prompt, with `{problem}` for the problem's text.
-          answer_prefix: where a response has neither `####` nor a box, the final answer is what follows the last
-            occurrence of this text on its line; None or "": such a response is wrong.
+          answer_prefix: where a response has no mark (`####`, a box, `<answer>`), the final answer is what follows the
+            last occurrence of this text on its line; None or "": what the last line states ("Answer: 42").
+          grader: decides whether a final answer is right, instead of the library and `answer_prefix`.
 
         Raises:
           UserError: for an option out of its range.
@@ -77,10 +79,10 @@ class FileProblems:
             raise UserError(f"{self.name}: no training file is named")
         self.train, self.test, self.held_out = str(train), str(test) if test else None, held_out
         self.source_splits = {"train": train_split, "test": test_split}
-        self.fields = ProblemFields(problem, answer, solution, answer_pattern)
+        self.fields = ProblemFields(problem, answer, solution, solution_pattern)
         self.separator = separator
         self.template = prompt
-        self.answer_prefix = answer_prefix
+        self.grader = grader or MarkedGrader(answer_prefix)
 
     def problems(self, split: str) -> Sequence[Problem]:
         """The split "train", "valid" (empty for few problems) or "test"; an id names the row of its source, from 0.
@@ -91,25 +93,6 @@ class FileProblems:
         if split not in ("train", "valid", "test"):
             raise UserError(f"{self.name}: no split {split!r}; there are train, valid and test")
         return self._test if split == "test" else self._splits[split]
-
-    def grade(self, problem: Problem, response: str) -> bool:
-        """Whether the response's final answer is right."""
-        return grade(self._marked(response), problem.answer)
-
-    def grade_many(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[bool]:
-        """`grade` of each response, in order; harder comparisons run in several processes at once."""
-        return grade_many([self._marked(response) for response in responses], [problem.answer for problem in problems])
-
-    def _marked(self, response: str) -> str:
-        """The response, or its final answer by `answer_prefix` with a mark, where it has none of its own."""
-        if not self.answer_prefix or final_answer(response) is not None:
-            return response
-        _, found, rest = response.rpartition(self.answer_prefix)
-        return "#### " + rest.strip().split("\n", 1)[0] if found else ""
-
-    def group_answers(self, responses: Sequence[str]) -> list[int]:
-        """Which responses give the same final answer, for votes; −1 where there is none."""
-        return group_answers([self._marked(response) for response in responses])
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
         """None: there is no verifier of single steps."""
@@ -158,7 +141,7 @@ class FileProblems:
         return problems
 
     def _problem(self, row: Row, name: str) -> Problem:
-        return self.fields.problem_of(row, name, self.template)
+        return self.fields.problem_of(row, name, self.template, whole=self.grader.whole_answers)
 
 
 def from_section(cls: type[FileProblems], section: JsonlOptions | MathOptions, config: Config) -> FileProblems:
@@ -166,10 +149,10 @@ def from_section(cls: type[FileProblems], section: JsonlOptions | MathOptions, c
     fields = dataclasses.asdict(section)
     if config.task.separator:
         fields["separator"] = config.task.separator
-    return cls(**fields)
+    return cls(**fields, grader=make_grader(config.task, fields.get("answer_prefix"), cls.name))
 
 
-TASK = TaskEntry(lambda config: from_section(FileProblems, config.task.files, config))
+TASK = TaskEntry(lambda config: from_section(FileProblems, config.task.files, config), final_answers=True)
 
 
 def _hash(text: str) -> float:

@@ -8,4 +8,4 @@ class JsonlProblems(FileProblems):
     name = "jsonl"
 
 
-TASK = TaskEntry(lambda config: from_section(JsonlProblems, config.task.jsonl, config))
+TASK = TaskEntry(lambda config: from_section(JsonlProblems, config.task.jsonl, config), final_answers=True)

@@ -54,7 +54,9 @@ class MathProblems(FileProblems):
                     f"{', '.join(map(repr, value)) or 'no fields'}"
                 )
             value = {**value, named["answer"]: found.text}
-        problem = ProblemFields(**named).problem_of(Row(row.place, value), name, self.template)
+        problem = ProblemFields(**named).problem_of(
+            Row(row.place, value), name, self.template, whole=self.grader.whole_answers
+        )
         if problem.solution is None:
             return problem
         return dataclasses.replace(problem, solution=self.separator.join(steps_of(problem.solution)))
@@ -98,4 +100,4 @@ def _called(row: Mapping[str, Any], field: str) -> str:
     return next((name for name in _NAMES[field] if row.get(name) is not None), field)
 
 
-TASK = TaskEntry(lambda config: from_section(MathProblems, config.task.math, config))
+TASK = TaskEntry(lambda config: from_section(MathProblems, config.task.math, config), final_answers=True)

@@ -39,10 +39,13 @@ class ProblemFields:
             try:
                 regex.compile(self.pattern)
             except regex.error as error:
-                raise UserError(f"answer_pattern {self.pattern!r}: not a regular expression ({error})") from None
+                raise UserError(f"solution_pattern {self.pattern!r}: not a regular expression ({error})") from None
 
-    def problem_of(self, row: Row, name: str, template: str) -> Problem:
-        """The problem of a row, called `name`. UserError, with the row's place, for what is missing or empty."""
+    def problem_of(self, row: Row, name: str, template: str, *, whole: bool = False) -> Problem:
+        """The problem of a row, called `name`; its answer is what is marked in the field, or with `whole` all of it.
+
+        UserError, with the row's place, for what is missing or empty.
+        """
         text = field(row.value, self.problem, str, row.place)
         # One field may hold the solution and, marked in it, the answer, as GSM8K's does.
         optional = self.solution not in (self.problem, self.answer) and not self.pattern
@@ -51,7 +54,8 @@ class ProblemFields:
         if self.pattern:
             answer = self._by_pattern(worked, row.place)
         else:
-            answer = marked(field(row.value, self.answer, str | int | float, row.place))
+            answer = str(field(row.value, self.answer, str | int | float, row.place)).strip()
+            answer = answer if whole else marked(answer)
         if not text.strip() or not answer:
             raise UserError(f"{row.place}: field {(self.answer if text.strip() else self.problem)!r} is empty")
         worked = None if worked is None or not str(worked).strip() else str(worked)
@@ -64,16 +68,16 @@ class ProblemFields:
         try:
             matches: list[Any] = list(regex.finditer(self.pattern, solution, timeout=PATTERN_SECONDS))
         except TimeoutError:
-            raise UserError(f"{where}: answer_pattern {self.pattern!r} takes too long on this solution") from None
+            raise UserError(f"{where}: solution_pattern {self.pattern!r} takes too long on this solution") from None
         found = (matches[-1][1 if matches[-1].re.groups else 0] or "").strip() if matches else ""
         if not found:
-            raise UserError(f"{where}: answer_pattern {self.pattern!r} finds nothing in field {self.solution!r}")
+            raise UserError(f"{where}: solution_pattern {self.pattern!r} finds nothing in field {self.solution!r}")
         return found
 
 
-def marked(value: object) -> str:
+def marked(text: str) -> str:
     """The final answer that a text holds: what is marked, or all of it."""
-    found = final_answer(text := str(value))
+    found = final_answer(text)
     return (text if found is None else found.text).strip()
 
 

@@ -145,18 +145,18 @@ def test_the_answer_by_a_pattern_in_the_solution(tmp_path: Path) -> None:
     source = jsonl(tmp_path, rows)
     fields = {"problem": "q", "solution": "text"}
     for pattern in (r"Answer: (\d+)", r"(?<=Answer: )\d+(?=\\)"):
-        found = FileProblems(source, source, answer_pattern=pattern, **fields).problems("test")
+        found = FileProblems(source, source, solution_pattern=pattern, **fields).problems("test")
         assert [problem.answer for problem in found] == [str(i) for i in range(12)]
-    with pytest.raises(UserError, match=r"rows\.jsonl:1: answer_pattern '####' finds nothing in field 'text'"):
-        FileProblems(source, answer_pattern="####", **fields).problems("test")
-    with pytest.raises(UserError, match=r"rows\.jsonl:1: answer_pattern 'Answer: \(X\?\)' finds nothing"):
-        FileProblems(source, answer_pattern="Answer: (X?)", **fields).problems("test")
-    with pytest.raises(UserError, match=r"answer_pattern '\(': not a regular expression"):
-        FileProblems(source, answer_pattern="(", **fields)
+    with pytest.raises(UserError, match=r"rows\.jsonl:1: solution_pattern '####' finds nothing in field 'text'"):
+        FileProblems(source, solution_pattern="####", **fields).problems("test")
+    with pytest.raises(UserError, match=r"rows\.jsonl:1: solution_pattern 'Answer: \(X\?\)' finds nothing"):
+        FileProblems(source, solution_pattern="Answer: (X?)", **fields).problems("test")
+    with pytest.raises(UserError, match=r"solution_pattern '\(': not a regular expression"):
+        FileProblems(source, solution_pattern="(", **fields)
     slow = jsonl(tmp_path, [{"q": "?", "text": "a" * 80 + "b"}])
     began = time.process_time()
-    with pytest.raises(UserError, match=r"rows\.jsonl:1: answer_pattern '\(a\|aa\)\+\$' takes too long"):
-        FileProblems(slow, answer_pattern="(a|aa)+$", **fields).problems("test")
+    with pytest.raises(UserError, match=r"rows\.jsonl:1: solution_pattern '\(a\|aa\)\+\$' takes too long"):
+        FileProblems(slow, solution_pattern="(a|aa)+$", **fields).problems("test")
     assert time.process_time() - began < 20
 
 
@@ -211,7 +211,7 @@ def test_the_options_reach_the_task(tmp_path: Path) -> None:
         train=array(tmp_path, sums(30)),
         problem="question",
         solution="worked",
-        answer_pattern=r"#### (\d+)",
+        solution_pattern=r"#### (\d+)",
     )
     rows = [row for row in sums(30) if "worked" in row]
     files = dataclasses.replace(files, train=array(tmp_path, rows), held_out=0.3)
