@@ -39,16 +39,23 @@ def export(config: Config, workdir: Path) -> Path:
             raise no_stage(run, stage)
         seen = run.of_stage(stage)
         params = policy_params(seen, stage)
-        decoder = dataclasses.replace(seen.decoder, lora=None)
-        lora = seen.policy_lora
         if config.export.adapter:
-            _write_adapter(run, out, params, lora, stage)
-            return out
-        if lora is not None:
-            params = merge(params, lora)
-        model = _described(run, decoder, params)
-        save_pretrained(model, out, run.tokenizer, _generation(run))
+            _write_adapter(run, out, params, seen.policy_lora, stage)
+        else:
+            write_policy(seen, out, params)
     return out
+
+
+def write_policy(run: Run, out: Path, params: Params) -> None:
+    """Writes a policy, its adapters merged into the weights, with tokenizer, chat template and generation config.
+
+    `run` is as the policy's stage sees it (`Run.of_stage`). Every process of a multi-host run takes part; the main one
+    writes.
+    """
+    if run.policy_lora is not None:
+        params = merge(params, run.policy_lora)
+    model = _described(run, dataclasses.replace(run.decoder, lora=None), params)
+    save_pretrained(model, out, run.tokenizer, _generation(run))
 
 
 def _write_adapter(run: Run, out: Path, params: Params, lora: LoRA | None, stage: str) -> None:

@@ -155,9 +155,7 @@ def make_grader(options: TaskOptions, prefix: str | None = None, section: str = 
     if options.grader:
         return OwnGrader(options.grader, options.grader_seconds, options.grader_processes)
     if options.answer_pattern and prefix:
-        raise UserError(
-            f"config.task.answer_pattern: config.task.{section}.answer_prefix is set, too; leave one empty"
-        )
+        raise UserError(f"config.task.answer_pattern: config.task.{section}.answer_prefix is set, too; leave one empty")
     return PatternGrader(options.answer_pattern) if options.answer_pattern else MarkedGrader(prefix)
 
 
