@@ -45,7 +45,7 @@ class MathProblems(FileProblems):
     def _problem(self, row: Row, name: str) -> Problem:
         named = {field: _called(row.value, field) for field in _NAMES}
         value = row.value
-        if named["answer"] not in value:
+        if value.get(named["answer"]) is None:
             solution = value.get(named["solution"])
             found = final_answer(solution) if isinstance(solution, str) else None
             if found is None or not found.text:

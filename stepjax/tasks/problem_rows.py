@@ -83,4 +83,10 @@ def marked(text: str) -> str:
 
 def columns(row: Mapping[str, Any], hidden: Collection[str]) -> dict[str, Any]:
     """What else a row holds; a table writes null where an object has no such field."""
-    return {name: value for name, value in row.items() if name not in hidden and value is not None}
+    return {name: _present(value) for name, value in row.items() if name not in hidden and value is not None}
+
+
+def _present(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _present(entry) for name, entry in value.items() if entry is not None}
+    return [_present(entry) for entry in value] if isinstance(value, list) else value

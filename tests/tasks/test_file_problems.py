@@ -140,6 +140,16 @@ def test_fields_inside_of_others_and_what_is_shown_of_a_row(tmp_path: Path) -> N
     assert field({"a": float("nan")}, "a", float, "x", optional=True) is None
 
 
+def test_what_tables_fill_with_null_is_no_column(tmp_path: Path) -> None:
+    rows = [{"problem": f"{i}?", "answer": "1", "from": [{"book": "b"}, {"page": i}]} for i in range(60)]
+    texts, filled = (FileProblems(form(tmp_path, rows), held_out=0.2) for form in (jsonl, parquet))
+    assert everything(filled) == everything(texts)
+    assert texts.problems("train")[0].columns["from"] == [
+        {"book": "b"},
+        {"page": int(texts.problems("train")[0].id[6:])},
+    ]
+
+
 def test_the_answer_by_a_pattern_in_the_solution(tmp_path: Path) -> None:
     rows = [{"q": f"{i}?", "text": f"Answer: 0.\nSo Answer: {i}\\%. Done."} for i in range(12)]
     source = jsonl(tmp_path, rows)

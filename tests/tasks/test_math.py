@@ -48,6 +48,7 @@ def test_math_as_it_was_first_published_has_its_answers_in_boxes(tmp_path):
         {"ID": "2024-II-4", "Problem": "p?", "Solution": "s", "Answer": 33},
         {"question": "p?", "answer": "33"},
         {"problem": "p?", "answer": 33.0, "solution": None},
+        {"problem": "p?", "answer": None, "solution": "so $\\boxed{33}$"},
     ],
 )
 def test_aime_files_of_all_spellings(tmp_path, row):
