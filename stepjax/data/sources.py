@@ -1,6 +1,7 @@
 """Rows from where people keep them: files by path, list or glob, TFDS folders, folders in the hub's layout, the hub."""
 
 import glob
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ def source_rows(source: str, split: str = "", *, default: str = "train") -> Iter
     Raises:
       UserError: a file, split or subset that is not there, naming what there is; a row that cannot be read.
     """
-    for part in [source] if Path(source).expanduser().exists() else source.split(","):
+    # `os.path`, unlike `Path.exists`, takes a list that is longer than a path may be.
+    for part in [source] if os.path.exists(os.path.expanduser(source)) else source.split(","):
         yield from _rows(part.strip(), split, default)
 
 

@@ -201,6 +201,15 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
         FileProblems(str(tmp_path / "root"), **FIELDS).problems("train")
 
 
+def test_a_name_with_a_comma_and_a_list_of_many(tmp_path: Path) -> None:
+    rows = sums(6)
+    Path(jsonl(tmp_path, rows)).rename(tmp_path / "a,b[1].jsonl")
+    source = f"{tmp_path}/a,b[1].jsonl"
+    assert len(FileProblems("x", source, **FIELDS).problems("test")) == 6
+    plain = parquet(tmp_path, rows)
+    assert len(FileProblems("x", ",".join([plain] * 200), **FIELDS).problems("test")) == 1200
+
+
 def test_a_large_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stepjax.tasks import files
 
