@@ -25,8 +25,8 @@ def folder_files(folder: Path, subset: str, split: str) -> list[Path]:
     return [folder / name for name in files]
 
 
-def hub_files(name: str, subset: str, split: str) -> list[Path]:
-    """Files of a split of a hub data set, downloaded into the hub's cache; without a network, those of the cache.
+def hub_files(name: str, subset: str, split: str) -> dict[str, Path]:
+    """Files of a split of a hub data set, by their names there: downloaded, or without a network those of its cache.
 
     Args:
       name: `owner/name`, or `owner/name@revision`.
@@ -48,7 +48,7 @@ def hub_files(name: str, subset: str, split: str) -> list[Path]:
     folder = _snapshot(repository, revision, files, cached)
     if missing := [file for file in files if not (folder / file).is_file()]:
         raise UserError(f"{where}: {missing[0]} is not in the cache, and the hub cannot be reached")
-    return [folder / file for file in files]
+    return {file: folder / file for file in files}
 
 
 def _listing(repository: str, revision: str) -> tuple[list[str], bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stepjax.config import Config, JsonlOptions, MathOptions
 from stepjax.data.rows import Row
-from stepjax.data.sources import source_rows
+from stepjax.data.sources import source_files, source_rows
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
 from stepjax.tasks.graders import AnswerGrader, GradesFinalAnswers, MarkedGrader, make_grader
@@ -97,6 +97,14 @@ class FileProblems(GradesFinalAnswers):
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
         """None: there is no verifier of single steps."""
         return None
+
+    def files(self) -> dict[str, Path]:
+        """What the problems are read from, by the user's names."""
+        found: dict[str, Path] = {}
+        for source, name in ((self.train, "train"), (self.test, "test")):
+            if source is not None:
+                found |= source_files(source, self.source_splits[name], default=name)
+        return found
 
     @cached_property
     def _splits(self) -> dict[str, list[Problem]]:

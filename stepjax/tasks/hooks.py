@@ -4,7 +4,8 @@ A task has a hook by having its method; it need not name the class. Each docstri
 task has none.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from stepjax.tasks.base import Problem
@@ -71,4 +72,13 @@ class BreaksSteps(Protocol):
 
     def break_and_fix(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
         """The steps with one made wrong and then corrected; None where that is not possible."""
+        ...
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """Reads its problems from files, whose fingerprints its checkpoints keep. Without it: problems come from code."""
+
+    def files(self) -> Mapping[str, Path]:
+        """The files, or folders all of whose files count, by the user's names for them."""
         ...

@@ -49,6 +49,9 @@ def test_a_hub_data_set_by_name_subset_and_split(tmp_path: Path, offline: Path) 
     plain = FileProblems(jsonl(tmp_path, rows), held_out=0.2, **FIELDS)
     task = FileProblems("hub:owner/sums:main", held_out=0.2, **FIELDS)
     assert everything(task) == everything(plain)
+    files = task.files()
+    assert [*files] == [f"hub:owner/sums/main/train-0000{i}-of-00003.parquet" for i in range(3)], "on any machine"
+    assert all(path.is_file() for path in files.values())
     for source, split, told in [
         ("hub:owner/sums:main", "dev", r"^hub:owner/sums: no split 'dev'; there is train$"),
         ("hub:owner/sums:mian", "", r"^hub:owner/sums: no subset 'mian'; there are main, other$"),
@@ -199,6 +202,16 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     Path(folder).rename(nested)
     with pytest.raises(UserError, match=r"root: not a folder of problems; did you mean .*root/1\.0\.0\?$"):
         FileProblems(str(tmp_path / "root"), **FIELDS).problems("train")
+
+
+def test_the_files_of_a_source(tmp_path: Path) -> None:
+    rows = sums(9)
+    folder, table, parts = tfds_folder(tmp_path, rows), parquet(tmp_path, rows), FORMS["globbed"](tmp_path, rows)
+    names = [str(tmp_path / f"train-0000{i}-of-00003.parquet") for i in range(3)]
+    task = FileProblems(f"{parts},{folder}", table, train_split="")
+    assert task.files() == {name: Path(name) for name in [*names, folder, table]}
+    missing = f"{tmp_path}/none/*.jsonl"
+    assert FileProblems(missing).files() == {missing: Path(missing)}, "what reads it says that it is missing"
 
 
 def test_a_name_with_a_comma_and_a_list_of_many(tmp_path: Path) -> None:
