@@ -17,9 +17,10 @@ from stepjax.steps import StepSplitter
 
 TOKENIZER = train_bpe(["So 3 + 4 = 7.\n\nThen\n\n", "a;b; c\n", "\n\n\n"] * 20, 320)
 SPLITTERS = {separator: StepSplitter(TOKENIZER, separator) for separator in ("\n\n", "\n", ";")}
+FRAMING = Framing.of(TOKENIZER)
 
 
-def encoder(separator="\n\n", framing=Framing.of(TOKENIZER)):
+def encoder(separator="\n\n", framing=FRAMING):
     return SolutionEncoder(
         SPLITTERS[separator], TOKENIZER, lambda problem: framing.prompt(problem + "\n"), framing.response
     )
