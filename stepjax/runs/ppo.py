@@ -27,6 +27,7 @@ from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
+from stepjax.runs.origins import StageOrigin
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import Waves, occupancy_of
 from stepjax.runs.profile import Profile
@@ -54,7 +55,7 @@ class PPO(PPOPrograms):
         self.told = False  # of responses that the public model could not read
         self.separated = SeparatorWatch(run.splitter.separator)
         self.hosts = HostRows(run.mesh, self.rows)
-        self.host_rewards = HostRewards(self.options.streams)
+        self.host_rewards = HostRewards(self.options.streams, run.task.problems("train"))
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
@@ -184,7 +185,8 @@ def prompt_order(run: Run, prompts: Prompts) -> Callable[[int], np.ndarray]:
 def train_ppo(run: Run) -> Params:
     """Trains (or continues, or finds finished) the policy; returns its parameters."""
     options = run.config.ppo
-    with Checkpoints(run.checkpoint_folder("ppo")) as checkpoints:
+    origin = StageOrigin(run, "ppo")
+    with Checkpoints(run.checkpoint_folder("ppo"), origin=origin.write) as checkpoints:
         public = load_public_prm(run) if run.config.prm.path else None
         ppo = PPO(run, stage_params(run, "sft", run.policy), None if public else _prm_params(run), public)
         done = 0
@@ -195,6 +197,7 @@ def train_ppo(run: Run) -> Params:
                 return ppo.whole(state, "policy")
         else:
             state = ppo.initial_state()
+        origin.begin()
         problems = run.task.problems("train")
         limit = min(len(problems), options.iterations * options.prompts)
         prompts = fitting_prompts(
@@ -242,7 +245,7 @@ def train_ppo(run: Run) -> Params:
                 checkpoints.raise_failed()
                 if ending:
                     checkpoints.wait()
-                    raise Stopped(f"{stop.reason}: PPO round {step} is saved")
+                    raise Stopped(f"{stop.reason}: PPO round {step} is saved", interrupted=stop.interrupted)
                 bar.advance(1, **_shown(line, options))
             checkpoints.wait()
         return ppo.whole(state, "policy")

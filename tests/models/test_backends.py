@@ -1,4 +1,4 @@
-"""Which attention and which layout of layers are chosen; cuDNN's call against XLA (its own kernel needs a GPU)."""
+"""Which attention and which layout of the layers are chosen; cuDNN's call against XLA (its own kernel needs a GPU)."""
 
 import dataclasses
 import functools
