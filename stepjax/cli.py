@@ -85,10 +85,11 @@ def sample(argv: list[str]) -> None:
     """responses of a policy to a file: text, steps, grade, log-probability, PRM scores"""
     from stepjax.options import parse
 
+    accept, argv = _accepting(argv)
     config, workdir = parse(argv, "sample")
     from stepjax.sample.command import run_sample
 
-    print(run_sample(config, workdir or Path("runs") / "quickstart"))
+    print(run_sample(config, workdir or Path("runs") / "quickstart", accept_changed=accept))
 
 
 def show(argv: list[str]) -> None:

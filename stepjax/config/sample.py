@@ -11,7 +11,8 @@ class SampleOptions:
 
     stage: str = option(
         "",
-        "the stage whose policy is sampled; empty: ppo where it was trained, else sft (or the checkpoint of model.path)",
+        "the stage whose policy is sampled; empty: ppo where it was trained, else sft (or the checkpoint of "
+        "model.path)",
         choices=("", "sft", "ppo"),
         resumable=True,
     )

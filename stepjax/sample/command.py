@@ -19,10 +19,12 @@ from stepjax.parallel import batch_devices, fetch, is_main_process, key_on, only
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
 from stepjax.runs.first_prompt import tell_first_prompt
+from stepjax.runs.opening import open_run
+from stepjax.runs.origin_parts import READING
 from stepjax.runs.response_sampling import ResponseSampler
 from stepjax.runs.responses import read_responses
-from stepjax.runs.setup import Run, open_run
-from stepjax.runs.stages import has_stage, no_stage, policy_params
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step
 from stepjax.sample.records import Sampled, record_of
 from stepjax.tasks.encoding import Prompts, fitting_prompts
 from stepjax.workdir.record_file import RecordFile
@@ -75,9 +77,13 @@ class Sampling:
         ]
 
 
-def run_sample(config: Config, workdir: Path) -> Path:
-    """Samples by `config.sample`, says how many responses are right, and returns the file."""
-    with session(config.distributed), open_run(config, workdir) as run:
+def run_sample(config: Config, workdir: Path, *, accept_changed: bool = False) -> Path:
+    """Samples by `config.sample`, says how many responses are right, and returns the file.
+
+    `accept_changed`: as in `open_run`.
+    """
+    opened = open_run(config, workdir, kinds=READING, accept_changed=accept_changed)
+    with session(config.distributed), opened as run:
         tell_first_prompt(run)
         return sample(run)
 
@@ -90,7 +96,7 @@ def sample(run: Run) -> Path:
     scorer = make_scorer(run) if options.prm else None
     out = Path(options.out) if options.out else run.workdir / "samples" / f"{sampling.stage}-{options.split}.jsonl"
     made_with = {name: getattr(options, name) for name in MADE_WITH} | {
-        "stage": sampling.stage,
+        "policy": f"{sampling.stage} {policy_step(run, sampling.stage) or run.config.model.path}",
         "max_new_tokens": sampling.sampler.shape.new_tokens,
         "prompt": dataclasses.asdict(run.config.prompt),
     }

@@ -23,8 +23,9 @@ class Sampled:
 def record_of(run: Run, sampled: Sampled, scores: np.ndarray | None = None) -> LabelledSolution:
     """The record of a response.
 
-    Its `extra` holds the text, the tokens, which token ended it (None: it was cut off), the sum of its log-probabilities
-    and each token's, exact ratings of the steps where the task has them, and with `scores` P(right) of each step.
+    Its `extra` holds the text, the tokens, which token ended it (None: it was cut off), the sum of its tokens'
+    log-probabilities and each of them, exact ratings of the steps where the task has them, and with `scores` P(right)
+    of each step.
     """
     response = sampled.response
     extra: dict[str, Any] = {
