@@ -98,7 +98,7 @@ def test_the_records_are_solutions_to_label(sampled: Path) -> None:
     ("arguments", "said"),
     [
         (("--config.temperature=0",), "config.sample.temperature: at 0 all responses to a problem are the same"),
-        (("--config.sample.seed=1", "--config.prm=True"), "was made with seed=0, not 1; name another config.sample.out"),
+        (("--config.sample.seed=1", "--config.prm=True"), "made with seed=0, not 1; name another config.sample.out"),
         (("--config.stage=sft", "--config.prm=True", "--config.out=OUT"), "policy='ppo"),
         (("--config.min_new_tokens=500",), "config.sample.min_new_tokens: must be below max_new_tokens"),
     ],
