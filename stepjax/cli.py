@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepjax import __version__
-from stepjax.errors import Stopped, UserError
+from stepjax.errors import Stopped, UserError, one_line
 
 Command = Callable[[list[str]], None]
 
@@ -213,11 +213,11 @@ def _failed(error: BaseException) -> int:
 def _told(error: BaseException) -> tuple[int, str] | None:
     """Exit status and line of an error that is not a bug of the program."""
     if isinstance(error, UserError):
-        return 2, " ".join(str(error).split())
+        return 2, one_line(str(error))
     if isinstance(error, Stopped):
         return STOPPED, f"{error}; the same command continues"
     if isinstance(error, OSError) and error.errno in DISK:
-        return 2, f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+        return 2, one_line(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
     if isinstance(error, KeyboardInterrupt):
         return 130, "stopped; the same command continues from the last checkpoint"
     return None

@@ -59,7 +59,8 @@ def _begins_with_bracket(path: Path) -> bool:
 def _array(path: Path, bad: Bad | None) -> Iterator[Row]:
     """Elements of a JSON array, decoded as the file is read. Everything after an element that is not JSON is lost."""
     decoder = json.JSONDecoder()
-    with path.open(encoding="utf-8-sig") as file:
+    # Bytes that are not UTF-8 are read as half surrogate pairs, so that the element that holds them can be named.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         text, line, ended = file.read(_PIECE), 1, False
         at = text.index("[") + 1
         line += text.count("\n", 0, at)
@@ -91,15 +92,30 @@ def _array(path: Path, bad: Bad | None) -> Iterator[Row]:
                 if len(text) - at < _LARGEST_ROW and more():
                     continue
                 raise UserError(f"{where}: not JSON ({error}); a row of the array must be one JSON object") from None
-            if isinstance(value, dict):
-                yield Row(where, value)
-            else:
-                wrong = UserError(f"{where}: each element must be a JSON object, this one is {type(value).__name__}")
+            if why := _fault(value, raw := text[at:stop]):
+                wrong = UserError(f"{where}: {why}")
                 if bad is None:
                     raise wrong
-                bad(wrong, text[at:stop])
+                bad(wrong, raw.encode("utf-8", "replace").decode())
+            else:
+                yield Row(where, value)
             line += text.count("\n", at, stop)
             at = stop
+
+
+def _fault(value: Any, raw: str) -> str | None:
+    """What is wrong with a decoded element; None where it is an object of what JSON and UTF-8 can hold."""
+    if not isinstance(value, dict):
+        return f"each element must be a JSON object, this one is {type(value).__name__}"
+    if raw.isascii() and not any(mark in raw for mark in ("\\u", "NaN", "Infinity")):
+        return None
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return "not UTF-8 text, or an escape \\uD800 to \\uDFFF without its other half"
+    except ValueError:
+        return "NaN and Infinity are no JSON numbers"
+    return None
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -159,6 +159,8 @@ class LabelledSolution:
         for name in ("problem", "steps"):
             if name not in row:
                 raise SchemaError(f"no field {name!r}; the row has {', '.join(map(repr, row)) or 'no fields'}")
+            if row[name] is None:
+                raise SchemaError(f"{name}: must be {'text' if name == 'problem' else 'a list'}, not null")
         given = {name: value for name, value in row.items() if value is not None}
         for name in ("steps", *_PER_STEP):
             if name in given and not isinstance(given[name], list | tuple):

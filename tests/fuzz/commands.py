@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 from stepjax.cli import main
-from stepjax.errors import UserError
+from stepjax.errors import UserError, one_line
 
 LONGEST_LINE = 2000
 
@@ -28,7 +29,8 @@ def command(*argv: str) -> Said:
     # As a terminal's: what is not UTF-8 fails in one and shows as an escape in the other.
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    quiet = mock.patch.dict(os.environ, STEPJAX_QUIET="1")  # without progress bars
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), quiet:
         try:
             status = main(argv)
         except SystemExit as end:
@@ -38,7 +40,7 @@ def command(*argv: str) -> Said:
     said = [raw.decode("utf-8") for raw in (err.detach().getvalue(), out.detach().getvalue())]
     lines = said[0].splitlines()
     assert status in (0, 2), (status, lines)
-    if status == 2:
+    if status == 2 and argv:  # alone, the command shows how it is used
         assert_one_line(lines)
     return Said(status, lines, said[1])
 
@@ -57,7 +59,7 @@ def assert_readable(line: str) -> None:
 
 def refused(error: UserError) -> str:
     """The line that the command would say."""
-    return f"stepjax: {' '.join(str(error).split())}"
+    return f"stepjax: {one_line(str(error))}"
 
 
 @contextlib.contextmanager

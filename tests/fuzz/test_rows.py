@@ -145,7 +145,7 @@ def a_row_of_a_public_format(row: tuple[str, bytes], more: dict[str, Any]) -> No
             found = None
         tally = Tally()
         aside = list(read_records(options(source, path, skip_bad="bad.jsonl", **more), tally))
-        bad = (folder / "bad.jsonl").read_text().splitlines() if (folder / "bad.jsonl").exists() else []
+        bad = (folder / "bad.jsonl").read_text().rstrip("\n").split("\n") if (folder / "bad.jsonl").exists() else []
         assert bool(bad) == (found is None) and (found is None or aside == found)
         for each in bad:
             where = json.loads(each)

@@ -141,7 +141,7 @@ def logs_that_are_continued(files: dict[str, bytes], stage: str, step: int, valu
             metrics.resume(step)
             assert all(isinstance(record, dict) for record in metrics.logged())
             metrics.write(step + 1, values)
-            metrics.write_samples(step + 1, [values])
+            metrics.append_samples(step + 1, [values])
         for name, lines in before.items():
             kept = (folder / name).read_bytes().splitlines(keepends=True)
             assert json.loads(kept[-1])["step"] == step + 1

@@ -18,6 +18,10 @@ from stepjax.errors import UserError, nearest
 def records(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
     """stepjax's own JSONL; a row that does not say where it comes from gets this file and line."""
     found = LabelledSolution.from_json(row)
+    try:
+        json.dumps(found.extra, allow_nan=False)
+    except (TypeError, ValueError) as error:  # Parquet holds dates, bytes and NaN
+        raise SchemaError(f"extra: {error}") from None
     yield Found(found if found.place else replace(found, place=context.place))
 
 
@@ -66,7 +70,7 @@ def read_records(options: DataOptions, tally: Tally) -> Iterator[LabelledSolutio
                     if bad is None:
                         raise wrong from None
                     tally.rows -= 1  # `bad` counts it
-                    bad(wrong, json.dumps(row, ensure_ascii=False))
+                    bad(wrong, json.dumps(row, ensure_ascii=False, default=str))
                     continue
                 for record, shared in found:
                     if not record.steps:
