@@ -1,4 +1,4 @@
-"""GSM8K with a policy of Qwen2.5-0.5B's shape, for four accelerators. Not run on such a machine yet.
+"""GSM8K with a policy of Qwen2.5-0.5B's shape, over all devices. Not run on accelerators yet.
 
     stepjax quickstart --config=gsm8k_qwen05b:Qwen/Qwen2.5-0.5B --config.task.gsm8k=data/gsm8k --workdir=runs/qwen05b
 
@@ -31,7 +31,7 @@ def get_config(start=""):
     config.model.dtype = "bfloat16"
     config.model.remat = True
     config.mesh.data = 1
-    config.mesh.fsdp = 4
+    config.mesh.fsdp = -1
 
     config.sft.updates = 400
     config.sft.rows = 16

@@ -47,9 +47,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         sizes[sizes.index(-1)] = max(len(devices) // known, 1)
     total = int(np.prod(sizes))
     if total > len(devices) or (-1 in (data, fsdp, tensor) and total != len(devices)):
-        raise UserError(
-            f"config.mesh: data × fsdp × tensor = {' × '.join(map(str, sizes))} does not fit {len(devices)} devices"
-        )
+        raise UserError(_no_fit(sizes, len(devices)))
     idle = {d.process_index for d in devices} - {d.process_index for d in devices[:total]}
     if idle:
         raise UserError(
@@ -57,6 +55,15 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
             f"device; start fewer processes, or use all {len(devices)} devices"
         )
     return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:total])
+
+
+def _no_fit(sizes: Sequence[int], devices: int) -> str:
+    axes = [f"--config.mesh.{axis}=1" for axis, size in zip(MESH_AXES, sizes, strict=True) if size > 1]
+    cure = f"set {' '.join(axes)}" if devices == 1 else f"change {' '.join(axes)} (-1: the devices that others leave)"
+    return (
+        f"config.mesh: data × fsdp × tensor = {' × '.join(map(str, sizes))} does not fit {devices} "
+        f"device{'s' * (devices != 1)}; {cure}, or start it where there are {int(np.prod(sizes))}"
+    )
 
 
 def partition_spec(

@@ -57,7 +57,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--config.model.head_dim=7", "config.model.head_dim: must be even"),
         ("--config.model.kv_heads=3", "heads=2 must be a multiple of kv_heads=3"),
         ("--config.mesh.data=3", "3 rows do not divide"),
-        ("--config.mesh.data=16", "16 × 1 × 1 does not fit 8 devices"),
+        ("--config.mesh.data=16", "16 × 1 × 1 does not fit 8 devices; change --config.mesh.data=1"),
         ("--config.mesh.tensor=0", "config.mesh: sizes"),
         ("--config.task.name=register", "no task 'register' (did you mean 'register_chain'?)"),
         ("--config.task.register_chain.modulus=1", "config.task.register_chain.modulus: must be at least 2, not 1"),
@@ -77,7 +77,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--config.ppo.streams.process.estimator=rlo", "must be one of gae, return, value, progress, group, rloo"),
         ("--config.ppo.streams.process.first=0.5", "first: only estimator progress reads it, not gae"),
         ("--config.eval.rows=0", "config.eval.rows: must be at least 1"),
-        ("--config.stages=('sft','pmr')", "config.stages: no stage 'pmr' (did you mean 'prm'?)"),
+        ("--config.stages=('sft','pmr')", "config.stages: must be one of sft, prm, ppo, eval, not 'pmr'"),
         ("more", "what is 'more'?"),
     ],
 )

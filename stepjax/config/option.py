@@ -1,6 +1,7 @@
 """Documented fields of the option dataclasses, and the values that they take."""
 
 import math
+import typing
 from collections.abc import Sequence
 from dataclasses import Field, field
 from typing import Any
@@ -20,7 +21,7 @@ def option(
     """A documented field. A `resumable` one may differ when a work directory is continued.
 
     `least`, `above`, `below` and `most` bound a number (x ≥ least, x > above, x < below, x ≤ most); `choices` are all
-    values of a text.
+    values of a text, or of each text of a tuple.
     """
     metadata: dict[str, Any] = {"doc": doc, "resumable": resumable, "choices": choices}
     metadata |= {"least": least, "above": above, "below": below, "most": most}
@@ -66,6 +67,17 @@ def refusal(option: Field, value: Any) -> str | None:
     ):
         if bound is not None and not holds(value, bound):
             return f"must be {words} {bound}, not {value}"
-    if known.get("choices") and value not in known["choices"]:
-        return f"must be one of {', '.join(choice or 'nothing' for choice in known['choices'])}, not {value!r}"
+    for text in value if isinstance(value, tuple) else (value,):
+        if known.get("choices") and text not in known["choices"]:
+            return f"must be one of {', '.join(choice or 'nothing' for choice in known['choices'])}, not {text!r}"
     return None
+
+
+def kind_in_words(kind: Any) -> str:
+    """What a value of an option's type is called: "a whole number", "a tuple of texts, as ('a', 'b')"."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a dictionary"}
+    if typing.get_origin(kind) is tuple or kind is tuple:
+        entries = {int: "whole numbers, as (1, 2)", float: "numbers, as (0.5, 1)", str: "texts, as ('a', 'b')"}
+        args = typing.get_args(kind)
+        return f"a tuple of {entries[args[0]]}" if args and args[0] in entries else "a tuple"
+    return words.get(typing.get_origin(kind) or kind, getattr(kind, "__name__", str(kind)))

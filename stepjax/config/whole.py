@@ -24,7 +24,9 @@ class Config:
     """A whole run: `stepjax quickstart` runs `stages` in order, the other commands run one of them."""
 
     seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
-    stages: tuple[str, ...] = option(("sft", "prm", "ppo"), "stages of quickstart, in order")
+    stages: tuple[str, ...] = option(
+        ("sft", "prm", "ppo"), "stages of quickstart, in order", choices=("sft", "prm", "ppo", "eval")
+    )
     base: str = option("", "another run's work directory, for the tokenizer and the stages that are not trained here")
     profile: str = option(
         "",

@@ -26,6 +26,13 @@ def is_option(name: str) -> bool:
     return name in all_names() or (name.startswith(STREAMS) and name.rpartition(".")[2] in _stream_fields())
 
 
+def type_of(name: str) -> type:
+    """The type of the option with this full name."""
+    field = name.rpartition(".")[2]
+    known = options_of(StreamOptions) if name.startswith(STREAMS) else options_of(Config)
+    return next(f.type for full, f in known if full == (field if name.startswith(STREAMS) else name))  # type: ignore[return-value]
+
+
 def is_section(name: str) -> bool:
     """True for the name of a section: `ppo`, `ppo.policy`, or a reward stream, `ppo.streams.NAME`."""
     stream = name.startswith(STREAMS) and name.count(".") == STREAMS.count(".")

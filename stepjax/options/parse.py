@@ -4,7 +4,6 @@ import contextlib
 import io
 import re
 import sys
-import traceback
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,8 @@ from ml_collections import ConfigDict, config_flags
 
 from stepjax.config import Config
 from stepjax.errors import UserError, nearest
-from stepjax.options.names import STREAMS, closest, full_name, is_option, is_section
+from stepjax.options.explain import explain
+from stepjax.options.names import full_name
 from stepjax.options.recipes import from_dict
 
 
@@ -64,8 +64,10 @@ def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart"
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _read_afresh():
             rest = values(["stepjax", *full])[1:]
             config = values.config
-    except Exception as error:  # a config file may raise anything
-        raise UserError(_explain(full, section, error)) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config file may raise anything, and may end the program
+        raise UserError(explain(full, section, error)) from error
     no_more(rest)
     if values.workdir == "":
         raise UserError("--workdir=: name a folder")
@@ -120,34 +122,3 @@ def _config_first(argv: Sequence[str], default: str) -> tuple[str, list[str]]:
         raise UserError("--config: name a config file, as in --config=quickstart")
     file, _, tail = name.partition(":")
     return f"--config={find_config(file)}" + (f":{tail}" if tail else ""), others
-
-
-def _explain(argv: list[str], section: str, error: Exception) -> str:
-    """One line in place of the flag library's message of many lines."""
-    file = next((a.removeprefix("--config=").partition(":")[0] for a in argv if a.startswith("--config=")), "")
-    cause: BaseException | None = error
-    while cause is not None:
-        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
-            if Path(frame.filename) == Path(file).absolute() or frame.filename == file:
-                kind = "" if isinstance(cause, UserError) else f"{type(cause).__name__}: "
-                return f"{file}:{frame.lineno}: {kind}{' '.join(str(cause).split())}"
-        cause = cause.__cause__ or cause.__context__
-    if "get_config" in str(error):
-        return f"{file}: it has no function get_config()"
-    if isinstance(error, flags.UnrecognizedFlagError) and not error.flagname.startswith("config."):
-        return f"--{error.flagname}: no such option{nearest(error.flagname, ['config', 'workdir'])}"
-    typed = [a.lstrip("-").removeprefix("config.").partition("=") for a in argv if a.lstrip("-").startswith("config.")]
-    for name, _, _ in typed:
-        if is_section(name) and not is_option(name):
-            return f"--config.{name}: a section, not an option; its options are written --config.{name}.NAME=value"
-        if not is_option(name):
-            return f"--config.{name}: no such option{closest(name, section)}"
-    text = " ".join(str(error).split())
-    for name, _, value in typed:
-        if name.startswith(STREAMS) and isinstance(error, KeyError) and name.split(".")[2] in text:
-            match = re.search(r'Did you mean "([^"]+)"', text)
-            return f"--config.{name}: no such reward stream" + (f" (did you mean {match[1]!r}?)" if match else "")
-        if value and value in text:
-            return f"--config.{name}={value}: {text.removeprefix(f'flag --config.{name}={value}: ')[:200]}"
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return f"config: {lines[-1].strip() if lines else type(error).__name__}"

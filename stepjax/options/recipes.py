@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from stepjax.config import Config, StreamOptions
-from stepjax.config.option import refusal
+from stepjax.config.option import kind_in_words, refusal
 from stepjax.errors import UserError, nearest
 
 
@@ -45,7 +45,8 @@ def _to_dict(value: Any) -> Any:
 def from_dict(values: Mapping[str, Any], cls: type = Config, where: str = "config") -> Any:
     """A `Config` from a (nested) mapping; UserError for an unknown name, with the closest match, or a wrong type."""
     if not isinstance(values, Mapping | ConfigDict):
-        raise UserError(f"{where}: must be a section with options, not {values!r}")
+        form = "stream(signal='outcome')" if cls is StreamOptions else "{'option': value}"
+        raise UserError(f"{where}: must be a section with options, as {form}, not {_shown(values)}")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     found = {}
@@ -64,11 +65,11 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         return from_dict(value, kind, where)  # type: ignore[arg-type]
     if origin is dict:
         if not isinstance(value, Mapping | ConfigDict):
-            raise UserError(f"{where}: must be a dictionary, not {value!r}")
+            raise UserError(f"{where}: must be a dictionary, not {_shown(value)}")
         return {str(k): _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise UserError(f"{where}: must be a tuple, not {value!r}")
+            raise UserError(f"{where}: must be {kind_in_words(kind)}, not {_shown(value)}")
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(kinds) != len(value):
             raise UserError(f"{where}: must have {len(kinds)} entries, not {len(value)}")
@@ -76,5 +77,10 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 2**1023 else math.inf
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{where}: must be {getattr(kind, '__name__', kind)}, not {value!r}")
+        raise UserError(f"{where}: must be {kind_in_words(kind)}, not {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from stepjax.config import Config
+from stepjax.config import Config, LoRAOptions
 from stepjax.errors import UserError
 from stepjax.workdir.folder import CONFIG
 
@@ -37,3 +37,22 @@ def check_base(config: Config) -> None:
             raise UserError(
                 f"config.base={base}: it has {name}={theirs[name]}, this run {value}; set config.{name}={theirs[name]}"
             )
+
+
+def check_adapters(base: Path, stage: str, ours: LoRAOptions) -> None:
+    """UserError where a stage of the base has adapters and this run's has none, or the other way round."""
+    theirs = json.loads((base / CONFIG).read_text()).get("lora", {})
+    rank = theirs.get("rank", 0) if stage in theirs.get("stages", ()) else 0
+    here = ours.rank if stage in ours.stages else 0
+    if rank == here:
+        return
+    if rank:
+        stages = tuple(theirs["stages"])
+        cure = (
+            f'set --config.lora.rank={rank} --config.lora.stages="{stages}", or export its policy and start from that'
+        )
+        trained = f"adapters of rank {rank}"
+    else:
+        trained, left = "all parameters", tuple(s for s in ours.stages if s != stage)
+        cure = f'leave {stage} out: --config.lora.stages="{left}" puts adapters on what it trained'
+    raise UserError(f"config.base={base}: its stage {stage} trained {trained}, this run's lora.rank is {here}; {cure}")

@@ -15,6 +15,7 @@ from stepjax.models.trainable import Trainable, join, without_adapters
 from stepjax.programs import abstract
 from stepjax.rewards.reward_streams import reading, reads_prm
 from stepjax.rewards.signal import RATING
+from stepjax.runs.base import check_adapters
 from stepjax.runs.setup import Run
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.folder import CONFIG
@@ -134,6 +135,15 @@ def base_params(run: Run) -> Params:
     )
 
 
+def _without_verifier(stages: Sequence[str]) -> str:
+    """How to train where the task cannot rate steps."""
+    data = "or name labelled steps in config.prm.data"
+    if "prm" not in stages:
+        return f"reward the graded answer with signal='outcome', {data}"
+    others = tuple(stage for stage in stages if stage not in ("prm", "eval"))
+    return f"set --config.stages=\"{others}\" with the graded answer as a stream of signal='outcome', {data}"
+
+
 def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
     if not has_stage(run, stage):
         raise no_stage(run, stage)
@@ -143,6 +153,7 @@ def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
     last = run.config.sft.updates if stage == "sft" else run.config.prm.updates
     if folder != run.checkpoint_folder(stage):  # another run's, by its own options
         workdir = Path(run.config.base)
+        check_adapters(workdir, stage, run.config.lora)
         last = json.loads((workdir / CONFIG).read_text())[stage]["updates"]
     step = _latest(folder)
     assert step is not None
@@ -176,4 +187,7 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
                 "does not write here; register_chain does with config.task.register_chain.step_limit=True"
             )
     if rated and run.task.rate_steps(run.task.problems("train")[0], []) is None:
-        raise UserError(f"{rated[0]} needs a verifier of single steps, which task {run.task.name} does not have")
+        raise UserError(
+            f"{rated[0]} needs a verifier of single steps, which task {run.task.name} does not have; "
+            f"{_without_verifier(stages)}"
+        )

@@ -71,6 +71,21 @@ def test_workdir_and_default_config():
         ("--config", "--config: name a config file"),
         ("--workdir=", "--workdir=: name a folder"),
         ("--flagfile=options.txt", "--flagfile=options.txt: no such option"),
+        ("--config.ppo.streams.proces.horizon=.5", "no such reward stream (did you mean 'process'?)"),
+        ("--config.ppo.streams={'a': 1}", "config.ppo.streams.a: must be a section with options, as stream(signal="),
+        ("--config.ppo.streams=x", "--config.ppo.streams=x: must be a dictionary, not 'x'"),
+        ("--config.ppo.streams=", "--config.ppo.streams=: must be a dictionary, not ''"),
+        ("--config.ppo.streams.process.weight=x", "--config.ppo.streams.process.weight=x: must be a number, not 'x'"),
+        ("--config.ppo.iterations=x", "--config.ppo.iterations=x: must be a whole number, not 'x'"),
+        ("--config.ppo.iterations=", "--config.ppo.iterations=: must be a whole number, not ''"),
+        ("--config.ppo.iterations", "--config.ppo.iterations: no value; it is written --config.ppo.iterations=value"),
+        ("--workdir", "--workdir: no value; it is written --workdir=value"),
+        ("--config.stages=('ppp',)", "config.stages: must be one of sft, prm, ppo, eval, not 'ppp'"),
+        ("--config.stages=('sft',3)", "config.stages: must be a text, not 3"),
+        (
+            "--config=quickstart:more",
+            "quickstart.py: get_config() takes 0 positional arguments but 1 was given; its arguments",
+        ),
         ("extra", "what is 'extra'? Options are written --config.name=value"),
     ],
 )
@@ -84,13 +99,24 @@ def test_mistakes_are_named_in_one_line(argument, told):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("c.ppo.iterations = 'three'", "mine.py:5: TypeError: Could not override field 'iterations'"),
+        ("c.ppo.iterations = 'three'", "mine.py:5: iterations: must be a whole number, not 'three'"),
         ("c.ppo.iteratons = 3", "did you mean"),
-        ("c.ppo.streams = {'p': 3}", "config.ppo.streams.p: must be a section with options, not 3"),
+        (
+            "c.ppo.streams = {'p': 3}",
+            "config.ppo.streams.p: must be a section with options, as stream(signal='outcome'), not 3",
+        ),
         ("c.ppo.streams = None", "config.ppo.streams"),
-        ("c.ppo.policy = None", "config.ppo.policy: must be a section with options, not None"),
+        ("c.ppo.policy = None", "config.ppo.policy: must be a section with options, as {'option': value}, not None"),
         ("stream(wieght=1)", "mine.py:5: stream(wieght=…): no such option (did you mean 'weight'?)"),
         ("recipe(sed=3)", "mine.py:5: recipe(sed=…): no such option (did you mean 'seed'?)"),
+        ("c.ppo.kl = (1, 2)", "mine.py:5: kl: must be a number, not (1, 2)"),
+        ("c.stages = ('ppp',)", "config.stages: must be one of sft, prm, ppo, eval, not 'ppp'"),
+        ("raise SystemExit(4)", "mine.py:5: it ends the program; get_config() must return a config"),
+        ("raise ValueError", "mine.py:5: ValueError"),
+        ("import nowhere", "mine.py:5: ModuleNotFoundError: No module named 'nowhere'"),
+        ("c.ppo.kl = = 3", "mine.py:5: SyntaxError: invalid syntax"),
+        ("  c.ppo.kl = 3", "mine.py:5: IndentationError: unexpected indent"),
+        ("c.ppo.kl = '\\0'", "kl: must be a number"),
         ("raise ValueError('two\\nlines')", "mine.py:5: ValueError: two lines"),
     ],
 )
@@ -112,6 +138,13 @@ def test_a_config_file_that_changes_within_a_second_is_read_again(tmp_path, monk
         os.utime(file, (1_700_000_000, 1_700_000_000))
         assert config_of(f"--config={file}").seed == seed
     assert not (tmp_path / "__pycache__").exists()
+
+
+def test_a_config_file_that_is_no_text(tmp_path):
+    file = tmp_path / "bytes.py"
+    file.write_bytes(b"\xff\xfe\x00\n")
+    with pytest.raises(UserError, match=r"bytes\.py"):
+        config_of(f"--config={file}")
 
 
 def test_a_config_file_without_its_function(tmp_path):

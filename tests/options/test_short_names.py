@@ -100,7 +100,7 @@ def test_a_section_s_name_may_be_a_short_name(command):
         ("ppo", "streams.process=1", "a section, not an option"),
         ("label", "label=1", "--config.label: a section, not an option; its options are written --config.label.NAME="),
         ("bench", "xyzzyq=1", "--config.xyzzyq: no such option; `stepjax options` lists all options"),
-        ("eval", "threshold=high", "--config.eval.threshold=high: could not convert string to float: 'high'"),
+        ("eval", "threshold=high", "--config.eval.threshold=high: must be a number, not 'high'"),
         ("eval", "kind=lables", "config.eval.kind: must be one of policies, hacks, labels"),
     ],
 )

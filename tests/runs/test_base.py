@@ -24,6 +24,11 @@ def test_ppo_builds_on_another_runs_sft_and_prm(tiny: TinyRun, tmp_path: Path) -
     [
         ({"base": "nowhere"}, "config.base=nowhere: nowhere/config.json cannot be read (No such file or directory)"),
         ({"model.mlp": 32}, "it has model.mlp=64, this run 32; set config.model.mlp=64"),
+        (
+            {"lora.rank": 2, "lora.stages": ("sft", "prm", "ppo")},
+            "its stage sft trained all parameters, this run's lora.rank is 2; leave sft out: "
+            "--config.lora.stages=\"('prm', 'ppo')\"",
+        ),
         ({"prm.reader_layers": 1}, "it has prm.reader_layers=0, this run 1; set config.prm.reader_layers=0"),
     ],
 )
