@@ -1,6 +1,5 @@
 """Stage prm on step-labelled data: training on records instead of a task verifier's ratings."""
 
-import json
 from typing import Any
 
 from stepjax.console.progress import say, table

@@ -104,7 +104,9 @@ class Property:
             count += 1
             try:
                 self.one(arguments)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a panic of a Rust library is no Exception
                 example, place = ascii(arguments), _place(error)
                 if place not in found:
                     print(f"{name}, seed {number}: {error!r:.300} at {place}: {example[:1000]}", flush=True)
@@ -119,13 +121,15 @@ class Property:
         for each in found.values():
             each.error.add_note(f"example: {each.example[:4000]}")
         if found:
-            raise ExceptionGroup(f"{name}: {len(found)} failures", [each.error for each in found.values()])
+            raise BaseExceptionGroup(f"{name}: {len(found)} failures", [each.error for each in found.values()])
 
 
 def _place(error: BaseException) -> str:
     """Where an error came from: its type and the last lines of the library and of the property."""
     frames = [f"{os.path.basename(f.filename)}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
-    ours = [f for f, raw in zip(frames, traceback.extract_tb(error.__traceback__), strict=True) if "stepjax" in raw.filename]
+    ours = [
+        f for f, raw in zip(frames, traceback.extract_tb(error.__traceback__), strict=True) if "stepjax" in raw.filename
+    ]
     return f"{type(error).__name__} {' '.join(dict.fromkeys([*ours[-1:], *frames[-1:]]))}"
 
 

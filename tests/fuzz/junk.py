@@ -139,29 +139,26 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(content)))
         stop = min(len(content), start + draw(st.sampled_from([0, 0, 1, 2, 7, 60, 10**6])))
-        action = draw(st.sampled_from(["cut", "put", "put", "twice", "any", "flip"]))
-        middle = {
-            "cut": lambda: b"",
-            "put": lambda: draw(st.sampled_from(RAW)),
-            "twice": lambda start=start, stop=stop: content[start:stop] * 2,
-            "any": lambda: draw(st.binary(max_size=12)),
-            "flip": lambda start=start, stop=stop: bytes(b ^ 0x20 for b in content[start:stop]),
-        }[action]()
-        content = content[:start] + middle + content[stop:]
+        old = content[start:stop]
+        flipped = bytes(byte ^ 0x20 for byte in old)
+        new = draw(st.sampled_from([b"", old * 2, flipped, *RAW]) | st.binary(max_size=12))
+        content = content[:start] + new + content[stop:]
     return content
 
 
 PIECES = (
-    *("Step 1: ", "\n\n", "\n", "\r\n\r\n", " ", "\t", ";", "</step>", "ки", " ки\n", "#### 42", "####", "\\boxed{", "}"),
-    *("{", "\\frac{1}{2}", "\\frac", "\\sqrt[3]{2}", "\\begin{pmatrix}", "\\end{pmatrix}", "\\text{no}", "\\left(", "\\%"),
-    *("^{", "_{", "$", "$$", "\\(", "\\]", "&", "%", "x", "x^2", "=", "<", "\\le", "\\in", "\\infty", ",", "(", ")", "["),
-    *("1", "42", "1,234.5", "1e999", "9" * 60, "0.", ".5", "-", "+", "*", "/", "//", "**", "!", "9!!!", "10^{10^{10}}"),
-    *("<<", ">>", "<<2+3=5>>", "<<1/0=1>>", "<<9*9=", "<<(((1=1>>", "20%", "¾", "½", "²", "∞", "ℝ", "≤", "½½", "𝟒", "٤٢"),
-    *("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\"'>", "</textarea>", "<!--", "]]>", "&lt;", "{{", "%}"),
-    *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "</s>", "<s>", "<pad>", "<extra_0>", "<|eot_id|>", "[INST]", "ö", "é"),
-    *('{"verdicts": ["good", "bad"]}', '"verdicts"', "```json\n", "```", "good, bad", "Verdicts: ", "</think>", "<think>"),
-    *("\x00", "\x07", "\x1b[2J", "\u202e", "\u200b", "\ufeff", "\ufffd", "🙂", "e\u0301", "日本", "\u2028", "\x85", "\x0b"),
-    *("a=7;", "b=a+5;", "?b!4", "answer: 4", "a", "word", "the answer is", "NaN", "None", "__import__('os')", "lambda: 0"),
+    *("Step 1: ", "\n\n", "\n", "\r\n\r\n", " ", "\t", ";", "</step>", "ки", " ки\n", "#### 42", "####"),
+    *("\\boxed{", "}", "{", "\\frac{1}{2}", "\\frac", "\\sqrt[3]{2}", "\\begin{pmatrix}", "\\end{pmatrix}"),
+    *("\\text{no}", "\\left(", "\\%", "^{", "_{", "$", "$$", "\\(", "\\]", "&", "%", "x", "x^2", "=", "<"),
+    *("\\le", "\\in", "\\infty", ",", "(", ")", "[", "1", "42", "1,234.5", "1e999", "9" * 60, "0.", ".5", "-"),
+    *("+", "*", "/", "//", "**", "!", "9!!!", "10^{10^{10}}", "<<", ">>", "<<2+3=5>>", "<<1/0=1>>", "<<9*9="),
+    *("<<(((1=1>>", "20%", "¾", "½", "²", "∞", "ℝ", "≤", "½½", "𝟒", "٤٢", "<script>alert(1)</script>"),
+    *("<img src=x onerror=alert(1)>", "\"'>", "</textarea>", "<!--", "]]>", "&lt;", "{{", "%}", "<|im_start|>"),
+    *("<|im_end|>", "<|endoftext|>", "</s>", "<s>", "<pad>", "<extra_0>", "<|eot_id|>", "[INST]", "ö", "é"),
+    *('{"verdicts": ["good", "bad"]}', '"verdicts"', "```json\n", "```", "good, bad", "Verdicts: ", "</think>"),
+    *("<think>", "\x00", "\x07", "\x1b[2J", "\u202e", "\u200b", "\ufeff", "\ufffd", "🙂", "e\u0301", "日本"),
+    *("\u2028", "\x85", "\x0b", "a=7;", "b=a+5;", "?b!4", "answer: 4", "a", "word", "the answer is", "NaN"),
+    *("None", "__import__('os')", "lambda: 0"),
 )  # fmt: skip
 """Pieces of what models write, and of what may be mistaken for it."""
 

@@ -1,5 +1,6 @@
 """Rows of every reader with anything in them: read, or one line with file and row, or set aside where that is asked."""
 
+import functools
 import gzip
 import json
 import re
@@ -13,15 +14,18 @@ from fuzz.commands import assert_readable, command, elsewhere, refused
 from fuzz.fuzzing import Fuzz
 from fuzz.junk import ANY_TEXT, JSON, changed, damaged
 from hypothesis import strategies as st
+from rewards.prm_references import tokenizer_of
 
 from stepjax.config import DataOptions
 from stepjax.data.dataset import Records
 from stepjax.data.jsonl import read_jsonl
 from stepjax.data.readers import READERS, read_records
 from stepjax.data.readers.base import Tally
-from stepjax.data.schema import LabelledSolution
+from stepjax.data.schema import LabelledSolution, line
+from stepjax.data.tokenizers import encode, load_tokenizer
 from stepjax.errors import UserError
 from stepjax.labels.file import LabelFile
+from stepjax.steps import StepSplitter
 from stepjax.tasks.gsm8k import GSM8K
 from stepjax.tasks.jsonl import JsonlProblems
 from stepjax.tasks.labelled import LabelledProblems
@@ -78,7 +82,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "generation": 0,
         "answer": "5",
         "id": "a",
-        "extra": {"cost": {"tokens": 3, "money": 0.1}, "label": {"method": "judge"}, "prompt_tokens": [1], "tokens": [2]},
+        "extra": {"cost": {"tokens": 3, "money": 0.1}, "label": {"method": "judge"}, "tokens": [2]},
     },
 }  # fmt: skip
 
@@ -156,14 +160,19 @@ def a_row_of_a_public_format(row: tuple[str, bytes], more: dict[str, Any]) -> No
 
 def assert_whole(records: list[LabelledSolution], folder: Path) -> None:
     """The records go to a JSONL file and come back equal."""
-    from stepjax.data.schema import line
-
     path = folder / "again.jsonl"
     path.write_text("".join(map(line, records)), encoding="utf-8")
     assert list(Records(path)) == records
 
 
-@FUZZ.holds(few=20, row=rows(), source=st.sampled_from(sorted(GOOD)), out=st.sampled_from(["", "out.jsonl"]), ending=st.sampled_from([".jsonl", ".json", ".jsonl.gz", ".parquet"]), hurt=damaged(b"x" * 200))
+@FUZZ.holds(
+    few=20,
+    row=rows(),
+    source=st.sampled_from(sorted(GOOD)),
+    out=st.sampled_from(["", "out.jsonl"]),
+    ending=st.sampled_from([".jsonl", ".json", ".jsonl.gz", ".parquet"]),
+    hurt=damaged(b"x" * 200),
+)
 def a_file_by_the_command(row: tuple[str, bytes], source: str, out: str, ending: str, hurt: bytes) -> None:
     name, line = row
     content = encoded(GOOD[name]) * 2 + line
@@ -177,18 +186,32 @@ def a_file_by_the_command(row: tuple[str, bytes], source: str, out: str, ending:
         if said.status == 2:
             assert str(path) in said.errors[0], said.errors
             assert not (folder / "out.jsonl").exists()
-        said = command("data", f"--config.source={name}", f"--config.path={path}", f"--config.out={out}", "--config.skip_bad=bad.jsonl", "--config.overwrite=True", "--config.held_out=0.5")  # fmt: skip
+        more = ["--config.skip_bad=bad.jsonl", "--config.overwrite=True", "--config.held_out=0.5"]
+        command("data", f"--config.source={name}", f"--config.path={path}", f"--config.out={out}", *more)
         assert not list(folder.glob("*.partial"))
 
 
-@FUZZ.holds(few=40, rows=st.lists(changed(GOOD["records"]) | changed(GOOD["trl"]) | changed(GOOD["omegaprm"]), min_size=1, max_size=3), source=st.sampled_from(["records", "trl", "omegaprm", "gsm8k"]), hurt=st.none() | st.integers(0, 400))
+@FUZZ.holds(
+    few=40,
+    rows=st.lists(changed(GOOD["records"]) | changed(GOOD["trl"]) | changed(GOOD["omegaprm"]), min_size=1, max_size=3),
+    source=st.sampled_from(["records", "trl", "omegaprm", "gsm8k"]),
+    hurt=st.none() | st.integers(0, 400),
+)
 def a_parquet_file(rows: list[Any], source: str, hurt: int | None) -> None:
     with elsewhere() as folder:
         path = folder / "rows.parquet"
         try:
             table = pyarrow.Table.from_pylist([row for row in rows if isinstance(row, dict)])
             pyarrow.parquet.write_table(table, path)
-        except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError, AttributeError, KeyError):
+        except (
+            pyarrow.ArrowException,
+            OverflowError,
+            UnicodeEncodeError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            KeyError,
+        ):
             return  # a table cannot hold that
         if hurt is not None:
             content = path.read_bytes()
@@ -220,7 +243,15 @@ def a_dataset_of_records(row: tuple[str, bytes]) -> None:
             assert_place(error, path)
 
 
-@FUZZ.holds(few=60, row=rows("gsm8k") | rows("math"), many=st.integers(0, 12), fields=st.tuples(st.sampled_from(["question", "problem", "answer"]), st.sampled_from(["answer", "solution", "level"])), prefix=ANY_TEXT)
+@FUZZ.holds(
+    few=60,
+    row=rows("gsm8k") | rows("math"),
+    many=st.integers(0, 12),
+    fields=st.tuples(
+        st.sampled_from(["question", "problem", "answer"]), st.sampled_from(["answer", "solution", "level"])
+    ),
+    prefix=ANY_TEXT,
+)
 def problems_of_a_task(row: tuple[str, bytes], many: int, fields: tuple[str, str], prefix: str) -> None:
     with elsewhere() as folder:
         path = write(folder, encoded(GOOD[row[0]]) * many + row[1], "train.jsonl")
@@ -244,7 +275,11 @@ def lines_of_json(content: bytes, gz: bool) -> None:
     with elsewhere() as folder:
         path = write(folder, gzip.compress(content) if gz else content, "rows.jsonl.gz" if gz else "rows.jsonl")
         bad: list[UserError] = []
-        rows = list(read_jsonl(path, required={"a": int}, optional={"b": str | float, "c": list}, bad=lambda e, raw: bad.append(e)))
+        rows = list(
+            read_jsonl(
+                path, required={"a": int}, optional={"b": str | float, "c": list}, bad=lambda e, raw: bad.append(e)
+            )
+        )
         for error in bad:
             assert_place(error, path)
         try:
@@ -255,10 +290,48 @@ def lines_of_json(content: bytes, gz: bool) -> None:
             assert not bad
 
 
+@functools.cache
+def tokenizer_folder() -> dict[str, bytes]:
+    """The files of a small tokenizer."""
+    with elsewhere() as folder:
+        tokenizer_of("qwen").save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@st.composite
+def tokenizer_folders(draw: st.DrawFn) -> dict[str, bytes]:
+    """These files, one of them changed, damaged or absent."""
+    files = dict(tokenizer_folder())
+    name = draw(st.sampled_from(["tokenizer.json", "tokenizer_config.json"]))
+    content = files.pop(name)
+    if draw(st.integers(0, 9)):
+        files[name] = draw(damaged(content) | changed(json.loads(content)).map(encoded))
+    return files
+
+
+@FUZZ.holds(few=15, files=tokenizer_folders())
+def a_tokenizer_folder(files: dict[str, bytes]) -> None:
+    with elsewhere() as folder:
+        for name, content in files.items():
+            write(folder, content, name)
+        try:
+            tokenizer = load_tokenizer(folder)
+            for separator in ("\n\n", "ö"):
+                StepSplitter(tokenizer, separator).texts(encode(tokenizer, "So.\n\nThen <|im_end|> ö 12"))
+        except UserError as error:
+            assert "no tokenizer can be loaded from there" in str(error) or assert_readable(refused(error)) is None
+
+
 MADE_WITH = {"method": "judge", "model": "m", "temperature": 0.0}
 
 
-@FUZZ.holds(few=40, row=rows("records"), tail=st.binary(max_size=20), beside=st.none() | changed(MADE_WITH) | JSON, hurt=st.none() | damaged(encoded(MADE_WITH)))
+@FUZZ.holds(
+    few=40,
+    row=rows("records"),
+    tail=st.binary(max_size=20),
+    beside=st.none() | changed(MADE_WITH) | JSON,
+    hurt=st.none() | damaged(encoded(MADE_WITH)),
+)
 def a_label_file_that_is_continued(row: tuple[str, bytes], tail: bytes, beside: Any, hurt: bytes | None) -> None:
     with elsewhere() as folder:
         path = folder / "labels.jsonl"

@@ -1,5 +1,6 @@
 """Model text into all that reads it: never an error of the program's, never past a bound in time."""
 
+import contextlib
 import json
 import random
 from fractions import Fraction
@@ -38,7 +39,13 @@ LENGTH = 96
 SPLITTERS = (("byte-level", "\n\n"), ("sentencepiece", ";"), ("byte-level", " ки"))
 
 
-@FUZZ.holds(few=15, kind=st.sampled_from(SPLITTERS), texts=st.lists(MODEL_TEXT, min_size=1, max_size=3), seed=st.integers(0, 10**6), holes=st.floats(0, 1))
+@FUZZ.holds(
+    few=15,
+    kind=st.sampled_from(SPLITTERS),
+    texts=st.lists(MODEL_TEXT, min_size=1, max_size=3),
+    seed=st.integers(0, 10**6),
+    holes=st.floats(0, 1),
+)
 def steps_of_sampled_tokens(kind: tuple[str, str], texts: list[str], seed: int, holes: float) -> None:
     splitter, both, ids = compiled(*kind)
     rng = random.Random(seed)
@@ -62,7 +69,12 @@ def steps_of_sampled_tokens(kind: tuple[str, str], texts: list[str], seed: int, 
         assert all(part.strip(" \t\n\r\v\f") for part in parts)
 
 
-@FUZZ.holds(few=60, response=MODEL_TEXT, answer=MODEL_TEXT, marks=st.tuples(st.sampled_from(["", "\\boxed{", "#### "]), st.sampled_from(["", "}"])))
+@FUZZ.holds(
+    few=60,
+    response=MODEL_TEXT,
+    answer=MODEL_TEXT,
+    marks=st.tuples(st.sampled_from(["", "\\boxed{", "#### "]), st.sampled_from(["", "}"])),
+)
 def answers(response: str, answer: str, marks: tuple[str, str]) -> None:
     whole = response + marks[0] + answer[:60] + marks[1]
     assert grade(whole, answer) in (True, False)
@@ -80,19 +92,33 @@ def calculations(text: str, inside: str) -> None:
     assert check_calculations(step) in (-1, 0, 1) and check_calculations(text) in (-1, 0, 1)
     trivial, notes = trivial_calculations(step)
     assert 0 <= trivial <= notes
-    assert all(x in (0.0, 1.0) for of_one in worked_calculations(["", ""], [step, text], [[step, text], [step]]) for x in of_one)
+    assert all(
+        x in (0.0, 1.0)
+        for of_one in worked_calculations(["", ""], [step, text], [[step, text], [step]])
+        for x in of_one
+    )
     for expression in (text, inside, f"({inside})/3"):
-        try:
+        with contextlib.suppress(ExpressionError):
             assert isinstance(evaluate(expression), Fraction)
-        except ExpressionError:
-            pass
     reply = Calculator().reply(f"{text}<<{inside}=")
-    assert reply is None or (reply.endswith(">>") and len(reply) <= 14 and check_calculations(f"<<{inside}={reply}") >= 0)
+    assert reply is None or (
+        reply.endswith(">>") and len(reply) <= 14 and check_calculations(f"<<{inside}={reply}") >= 0
+    )
 
 
-@FUZZ.holds(few=60, reply=MODEL_TEXT, around=st.sampled_from(["{}", "```json\n{}\n```", "so\n{}", '{{"verdicts": {}}}', "{}</think>\n{}"]), verdicts=JSON | st.lists(st.sampled_from(["good", "bad", "neutral"])), steps=st.integers(0, 4))
+@FUZZ.holds(
+    few=60,
+    reply=MODEL_TEXT,
+    around=st.sampled_from(["{}", "```json\n{}\n```", "so\n{}", '{{"verdicts": {}}}', "{}</think>\n{}"]),
+    verdicts=JSON | st.lists(st.sampled_from(["good", "bad", "neutral"])),
+    steps=st.integers(0, 4),
+)
 def replies_of_a_judge(reply: str, around: str, verdicts: Any, steps: int) -> None:
-    for text in (reply, around.format(reply, json.dumps(verdicts)), around.format(json.dumps({"verdicts": verdicts}), reply)):
+    for text in (
+        reply,
+        around.format(reply, json.dumps(verdicts)),
+        around.format(json.dumps({"verdicts": verdicts}), reply),
+    ):
         try:
             ratings = read_verdicts(text, steps)
             assert len(ratings) == steps and set(ratings) <= {-1, 0, 1}
@@ -100,7 +126,13 @@ def replies_of_a_judge(reply: str, around: str, verdicts: Any, steps: int) -> No
             assert_readable(f"stepjax: {error}")
 
 
-@FUZZ.holds(few=40, problem=FILE_TEXT, steps=st.lists(FILE_TEXT, max_size=3), replies=st.lists(MODEL_TEXT, min_size=3, max_size=3), answer=FILE_TEXT)
+@FUZZ.holds(
+    few=40,
+    problem=FILE_TEXT,
+    steps=st.lists(FILE_TEXT, max_size=3),
+    replies=st.lists(MODEL_TEXT, min_size=3, max_size=3),
+    answer=FILE_TEXT,
+)
 def a_judge_at_work(problem: str, steps: list[str], replies: list[str], answer: str) -> None:
     record = LabelledSolution(problem, tuple(steps), answer=answer, id="a")
     course = judge(record, RUBRIC, asks=3, model="m")
@@ -145,10 +177,14 @@ def inputs_of_a_public_reward_model(name: str, problem: str, steps: list[str]) -
     layout = LAYOUTS.setdefault(name, Layout(CONVENTIONS[name], tokenizer_of(name)))
     special = set(layout.tokenizer.all_special_ids)
     plain, found = layout(["p", problem], [["s"] * len(steps), steps])
-    assert (found is None) or (len(found.places) == len(steps) and (np.diff(found.places) > 0).all() and found.places[-1] < len(found.tokens))  # fmt: skip
+    if found is not None:
+        assert len(found.places) == len(steps) and found.places[-1] < len(found.tokens)
+        assert (np.diff(found.places) > 0).all()
     if found is not None and plain is not None:
         # A text adds no token that means something to the model.
-        counts = [[np.count_nonzero(r.tokens == s) for s in special - {layout.tokenizer.unk_token_id}] for r in (plain, found)]
+        counts = [
+            [np.count_nonzero(r.tokens == s) for s in special - {layout.tokenizer.unk_token_id}] for r in (plain, found)
+        ]
         assert counts[0] == counts[1]
 
 
@@ -164,7 +200,13 @@ def responses_to_register_chain(texts: list[str], response: str, number: int) ->
 CHAIN = RegisterChain(RegisterChainConfig())
 
 
-@FUZZ.holds(few=60, found=st.lists(JSON | st.lists(st.floats())) | JSON | st.sampled_from([np.zeros((2, 2)), np.array(None), iter([1, 2]), {1, 2}, object(), b"ab"]), steps=st.lists(st.integers(0, 3), max_size=3))
+@FUZZ.holds(
+    few=60,
+    found=st.lists(JSON | st.lists(st.floats()))
+    | JSON
+    | st.sampled_from([np.zeros((2, 2)), np.array(None), iter([1, 2]), {1, 2}, object(), b"ab"]),
+    steps=st.lists(st.integers(0, 3), max_size=3),
+)
 def what_a_users_function_returns(found: Any, steps: list[int]) -> None:
     try:
         rewards = read_rewards(found, steps, "config.ppo.streams.a.function: m:f")
@@ -173,7 +215,11 @@ def what_a_users_function_returns(found: Any, steps: list[int]) -> None:
         assert_readable(refused(error))
 
 
-@FUZZ.holds(few=20, texts=st.lists(MODEL_TEXT, max_size=3), numbers=st.lists(st.floats() | st.integers() | st.just(np.float32("nan")), max_size=3))
+@FUZZ.holds(
+    few=20,
+    texts=st.lists(MODEL_TEXT, max_size=3),
+    numbers=st.lists(st.floats() | st.integers() | st.just(np.float32("nan")), max_size=3),
+)
 def lines_that_a_run_logs(texts: list[str], numbers: list[Any]) -> None:
     from stepjax.report.read import read_run
     from stepjax.workdir.metrics import JsonLines

@@ -40,18 +40,19 @@ SCORES = [np.array([0.9, 0.2]), np.array([0.9, 0.9, 0.1]), np.array([0.1, 0.9])]
 SCORED = [
     ScoredSolution(x, [1] * (len(x) - 1) + [-1], list(x), len(x) - 1, True, tuning=i == 0) for i, x in enumerate(SCORES)
 ]
+ERRORS = [[False, True], [False, True, True], [False, False]]
 MEASURES = plain(
     {
         "labels": agreement_report([label_pair(FOUND[0], GOLD[2], 0.5), label_pair(FOUND[1], GOLD[0], 0.5)]),
         "prm": step_score_report(SCORED) | {"data": "there"},
         "processbench": {"all": first_error_report(SCORED), "subsets": {}, "mean_f1": 0.5},
-        "prmbench": prmbench_report(SCORES, [[False, True], [False, True, True], [False, False]], ["a", "circular", "correct"]),
+        "prmbench": prmbench_report(SCORES, ERRORS, ["a", "circular", "correct"]),
         "best_of_n": best_of_n_report([Pool(np.ones(2, bool), np.zeros(2, int), SCORES[:2], np.ones(2))]),
     }
 )  # fmt: skip
 RNG = random.Random(0)
 GOOD: dict[str, Any] = {
-    "config.json": {"seed": 7, "task": {"name": "register_chain"}, "ppo": {"clip": [0.2, 0.3], "streams": {"a": {"weight": 1.0}}}},
+    "config.json": {"seed": 7, "task": {"name": "gsm8k"}, "ppo": {"clip": [0.2], "streams": {"a": {"weight": 1.0}}}},
     "metrics.jsonl": [*sft_records(RNG)[:3], *ppo_records(RNG, 18)],
     "samples.jsonl": samples(RNG, 18, hostile=False)[:9],
     "eval.json": evaluation() | {"measures": MEASURES},
@@ -120,7 +121,11 @@ def a_comparison_of_damaged_runs(one: dict[str, bytes], two: dict[str, bytes]) -
 OWN = {"seed": 3, "ppo": {"clip": 0.2}, "name": "run"}
 
 
-@FUZZ.holds(few=30, content=damaged(encoded(OWN)) | changed(OWN).map(encoded), resumable=st.sampled_from([(), ("seed",), ("ppo.",)]))
+@FUZZ.holds(
+    few=30,
+    content=damaged(encoded(OWN)) | changed(OWN).map(encoded),
+    resumable=st.sampled_from([(), ("seed",), ("ppo.",)]),
+)
 def a_work_directory_that_is_continued(content: bytes, resumable: tuple[str, ...]) -> None:
     with elsewhere() as folder:
         path = write(folder / "run", {"config.json": content}) / "config.json"
@@ -132,7 +137,13 @@ def a_work_directory_that_is_continued(content: bytes, resumable: tuple[str, ...
             assert str(folder / "run") in str(error) and path.read_bytes() == content
 
 
-@FUZZ.holds(few=20, files=files(), stage=st.sampled_from(["sft", "ppo", "prm"]), step=st.integers(-1, 30), values=st.dictionaries(ANY_TEXT, JSON | st.floats(), max_size=3))
+@FUZZ.holds(
+    few=20,
+    files=files(),
+    stage=st.sampled_from(["sft", "ppo", "prm"]),
+    step=st.integers(-1, 30),
+    values=st.dictionaries(ANY_TEXT, JSON | st.floats(), max_size=3),
+)
 def logs_that_are_continued(files: dict[str, bytes], stage: str, step: int, values: dict[str, Any]) -> None:
     with elsewhere() as folder:
         write(folder, files)
@@ -175,7 +186,14 @@ STATE = make_state(mesh(1))
 MANIFEST = {"step": 2, "host": {"step": 2}, "leaves": {"policy/params/embed": "float32[16,8]"}, "files": {"a/b": 3}}
 
 
-@FUZZ.holds(few=8, which=st.sampled_from(["1", "2", "both"]), change=st.none() | changed(MANIFEST) | damaged(encoded(MANIFEST)), name=st.integers(0, 30), cut=st.integers(0, 300), stray=st.sampled_from(["", "007", "3", "3.partial", "²", "٣", "9" * 200, "2.deleted"]))
+@FUZZ.holds(
+    few=8,
+    which=st.sampled_from(["1", "2", "both"]),
+    change=st.none() | changed(MANIFEST) | damaged(encoded(MANIFEST)),
+    name=st.integers(0, 30),
+    cut=st.integers(0, 300),
+    stray=st.sampled_from(["", "007", "3", "3.partial", "²", "٣", "9" * 200, "2.deleted"]),
+)
 def checkpoints_that_are_damaged(which: str, change: Any, name: int, cut: int, stray: str) -> None:
     with elsewhere() as folder:
         shutil.copytree(SAVED, folder / "sft")
@@ -187,7 +205,10 @@ def checkpoints_that_are_damaged(which: str, change: Any, name: int, cut: int, s
                 manifest.write_bytes(change)
             elif change is not None:
                 own = json.loads(manifest.read_text())
-                new = {k: {**own[k], **v} if isinstance(v, dict) and isinstance(own.get(k), dict) else v for k, v in change.items()} if isinstance(change, dict) else change  # fmt: skip
+                new = change
+                if isinstance(change, dict):
+                    both = {k for k, v in change.items() if isinstance(v, dict) and isinstance(own.get(k), dict)}
+                    new = {k: {**own[k], **v} if k in both else v for k, v in change.items()}
                 manifest.write_bytes(encoded(new))
             else:
                 found = sorted(p for p in (folder / "sft" / step).rglob("*") if p.is_file())
@@ -209,7 +230,22 @@ def checkpoints_that_are_damaged(which: str, change: Any, name: int, cut: int, s
             assert_readable(f"stepjax: {notice}")
 
 
-@FUZZ.holds(few=15, content=st.one_of(damaged(encoded(OWN)), JSON.map(encoded)) | st.none(), name=st.sampled_from(["config.json", "start.json", "eval.json", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json", "metrics.jsonl", "checkpoints/sft/1/checkpoint.json"]), how=st.sampled_from(["ppo", "prm", "eval", "export", "label", "base"]))
+@FUZZ.holds(
+    few=15,
+    content=st.one_of(damaged(encoded(OWN)), JSON.map(encoded)) | st.none(),
+    name=st.sampled_from(
+        [
+            "config.json",
+            "start.json",
+            "eval.json",
+            "tokenizer/tokenizer.json",
+            "tokenizer/tokenizer_config.json",
+            "metrics.jsonl",
+            "checkpoints/sft/1/checkpoint.json",
+        ]
+    ),
+    how=st.sampled_from(["ppo", "prm", "eval", "export", "label", "base"]),
+)
 def a_command_in_a_damaged_run(content: bytes | None, name: str, how: str) -> None:
     with elsewhere() as folder:
         run = folder / "run"
@@ -236,7 +272,9 @@ def command_config(run: Path) -> None:
         pass
 
 
-@FUZZ.holds(few=6, content=damaged(encoded(GOOD["eval.json"])) | changed(GOOD["eval.json"]).map(encoded) | JSON.map(encoded))
+@FUZZ.holds(
+    few=6, content=damaged(encoded(GOOD["eval.json"])) | changed(GOOD["eval.json"]).map(encoded) | JSON.map(encoded)
+)
 def an_evaluation_beside_a_damaged_one(content: bytes) -> None:
     with elsewhere() as folder:
         data, gold = write_records(folder / "a.jsonl", FOUND), write_records(folder / "b.jsonl", GOLD)
