@@ -133,3 +133,17 @@ def test_help_whose_reader_ends_early_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_an_error_cannot_colour_or_flood_the_terminal(monkeypatch, capsys):
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(UserError("red \x1b[31m\x00\u202e é 日" + "x" * 5000 + "end")))
+    status, _, err = said(capsys, "sft")
+    assert status == 2 and err.startswith(r"stepjax: red \x1b[31m\x00\u202e é 日xxx") and err.endswith("xxxend\n")
+    assert len(err) < 1100 and " … " in err
+    assert main_line(capsys, "compare", "no\x1b[2J") == r"no\x1b[2J/config.json cannot be read"
+
+
+def main_line(capsys, *argv):
+    status, _, err = said(capsys, *argv)
+    assert status == 2
+    return err.removeprefix("stepjax: ").partition(" (")[0]

@@ -185,3 +185,11 @@ def test_the_model_reads_the_problem_without_the_policys_template(tmp_path):
     problem = task.problems("test")[1]
     assert problem.prompt == "<|user|> What is 1? <|assistant|>" and problem.text == "What is 1?"
     assert Problem("", "plain\n", "").text == "plain"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_response_without_steps_has_no_reading(name):
+    layout = Layout(CONVENTIONS[name], tokenizer_of(name))
+    none, some = layout(["p", "q"], [[], ["s", "t"]])
+    assert none is None and len(some.places) == 2
+    assert layout(["p"], [[]]) == [None]
