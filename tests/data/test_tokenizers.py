@@ -105,13 +105,13 @@ def test_a_tokenizer_without_end_of_text_is_a_user_error(tmp_path):
         load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("fault", ["a merge of an entry that does not exist", "a length that is no number"])
+@pytest.mark.parametrize("fault", ["a prefix longer than an entry", "a length that is no number"])
 def test_a_fault_that_the_libraries_do_not_expect_is_a_user_error(tmp_path, fault):
     trained().save_pretrained(tmp_path)
-    path = tmp_path / ("tokenizer.json" if "merge" in fault else "tokenizer_config.json")
+    path = tmp_path / ("tokenizer.json" if "prefix" in fault else "tokenizer_config.json")
     found = json.loads(path.read_text())
-    if "merge" in fault:
-        found["model"]["merges"].insert(0, ["", "Ġ"])  # the Rust library panics
+    if "prefix" in fault:
+        found["model"]["continuing_subword_prefix"] = "#" * 50  # the Rust library panics
     else:
         found["model_max_length"] = [1]
     path.write_text(json.dumps(found))
