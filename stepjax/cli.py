@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -218,9 +219,22 @@ def _told(error: BaseException) -> tuple[int, str] | None:
         return STOPPED, f"{error}; the same command continues"
     if isinstance(error, OSError) and error.errno in DISK:
         return 2, one_line(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
+    if lacking := _out_of_memory(error):
+        return 2, one_line(
+            f"out of memory ({lacking}): take fewer or shorter rows, a smaller model or more devices; `stepjax plan` "
+            "says what a run needs"
+        )
     if isinstance(error, KeyboardInterrupt):
         return 130, "stopped; the same command continues from the last checkpoint"
     return None
+
+
+def _out_of_memory(error: BaseException) -> str | None:
+    """The sentence that says which allocation failed; None where none did."""
+    if isinstance(error, MemoryError):
+        return str(error) or "of the host"
+    found = re.search("[^:]*(RESOURCE_EXHAUSTED|[Oo]ut of memory)[^.\n]*", str(error))
+    return found[0].strip() if found and type(error).__name__ == "JaxRuntimeError" else None
 
 
 if __name__ == "__main__":

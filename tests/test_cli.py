@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import stepjax
@@ -147,3 +150,23 @@ def main_line(capsys, *argv):
     status, _, err = said(capsys, *argv)
     assert status == 2
     return err.removeprefix("stepjax: ").partition(" (")[0]
+
+
+def test_an_allocation_that_fails_is_one_line(monkeypatch, capsys):
+    def on_device():
+        return jax.jit(lambda: jnp.zeros((2**20, 2**20, 2**10), jnp.float32))()
+
+    def on_host():
+        return np.ones((2**20, 2**20, 2**10))
+
+    for allocate in (on_device, on_host):
+        monkeypatch.setitem(cli.COMMANDS, "sft", lambda argv, allocate=allocate: allocate())
+        status, _, err = said(capsys, "sft")
+        assert status == 2 and err.count("\n") == 1, err
+        assert err.startswith("stepjax: out of memory (") and "llocat" in err and "`stepjax plan`" in err
+
+
+def test_another_error_of_the_device_is_not_hidden(monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(jax.errors.JaxRuntimeError("INTERNAL: a bug")))
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        cli.main(["sft"])

@@ -38,8 +38,8 @@ def _unusable(value: Any) -> str | None:
     """Why no option can have this value, whatever its bounds."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"must be a finite number, not {value}"
-    if isinstance(value, int) and abs(value) >= 2**63:
-        return "must be a whole number of at most 64 bits"
+    if isinstance(value, int) and abs(value) >= 2**31:  # devices count in 32 bits
+        return f"must be a whole number between {1 - 2**31} and {2**31 - 1}"
     if isinstance(value, str) and ("\0" in value or not _encodable(value)):
         return f"no file can hold the text {value[:60]!a}"
     return None

@@ -175,7 +175,7 @@ def test_every_option_says_what_it_means():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"seed": 10**400}, "config.seed: must be a whole number of at most 64 bits"),
+        ({"seed": 10**400}, "config.seed: must be a whole number between -2147483647 and 2147483647"),
         ({"label": {"out": "a\0b"}}, r"config.label.out: no file can hold the text 'a\x00b'"),
         ({"stages": ("sft", "\ud800")}, r"config.stages: no file can hold the text '\ud800'"),
         (
