@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepjax import __version__
-from stepjax.errors import Stopped, UserError, one_line
+from stepjax.errors import Stopped, UserError, as_line
 
 Command = Callable[[list[str]], None]
 
@@ -214,13 +214,13 @@ def _failed(error: BaseException) -> int:
 def _told(error: BaseException) -> tuple[int, str] | None:
     """Exit status and line of an error that is not a bug of the program."""
     if isinstance(error, UserError):
-        return 2, one_line(str(error))
+        return 2, as_line(str(error))
     if isinstance(error, Stopped):
         return STOPPED, f"{error}; the same command continues"
     if isinstance(error, OSError) and error.errno in DISK:
-        return 2, one_line(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
+        return 2, as_line(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
     if lacking := _out_of_memory(error):
-        return 2, one_line(
+        return 2, as_line(
             f"out of memory ({lacking}): take fewer or shorter rows, a smaller model or more devices; `stepjax plan` "
             "says what a run needs"
         )

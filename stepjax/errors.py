@@ -20,7 +20,7 @@ class Stopped(Exception):
     """The run received a signal to stop, and its progress is saved."""
 
 
-def one_line(text: str) -> str:
+def as_line(text: str) -> str:
     """A message as a terminal can show it: in one line, not endless, without control characters that a file or an
     argument brought along (they would colour, clear or reverse the screen)."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))

@@ -129,5 +129,6 @@ def _parquet(path: Path) -> Iterator[Row]:
                 for value in batch.to_pylist():
                     number += 1
                     yield Row(f"{path}:{number}", value)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    except (OSError, pyarrow.ArrowException, ValueError) as error:  # a ValueError: names and texts that are not UTF-8
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a readable Parquet file: {first}") from None

@@ -52,3 +52,12 @@ def test_what_only_parquet_can_hold_is_named_and_set_aside(tmp_path: Path) -> No
     assert read(path, "records", skip_bad=str(bad)) == []
     found = [json.loads(line) for line in bad.read_text().splitlines()]
     assert [row["error"] for row in found][1] == "steps: must be a list, not null" and "2024-02-29" in found[1]["row"]
+
+
+def test_a_parquet_file_whose_names_are_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    table = pyarrow.Table.from_pylist([{"prompt": "p", "completions": ["s"], "labels": [True]}])
+    pyarrow.parquet.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"completions", b"compl\xfftions"))
+    with pytest.raises(UserError, match=r"rows\.parquet: not a readable Parquet file: 'utf-8' codec"):
+        read(path)

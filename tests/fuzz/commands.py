@@ -11,7 +11,7 @@ from typing import NamedTuple
 from unittest import mock
 
 from stepjax.cli import main
-from stepjax.errors import UserError, one_line
+from stepjax.errors import UserError, as_line
 
 LONGEST_LINE = 2000
 
@@ -59,7 +59,7 @@ def assert_readable(line: str) -> None:
 
 def refused(error: UserError) -> str:
     """The line that the command would say."""
-    return f"stepjax: {one_line(str(error))}"
+    return f"stepjax: {as_line(str(error))}"
 
 
 @contextlib.contextmanager
