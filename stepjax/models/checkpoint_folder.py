@@ -1,9 +1,10 @@
 """A Hugging Face checkpoint before its weights are read: its folder, config.json, and the file of each tensor."""
 
+import contextlib
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,22 @@ class CheckpointFolder:
 
     @functools.cached_property
     def family(self) -> Family:
-        return family_of(self.where, self.config)
+        with self._read():
+            return family_of(self.where, self.config)
 
     @functools.cached_property
     def decoder(self) -> DecoderConfig:
         """The decoder that config.json describes, computing in float32; UserError where it cannot be built."""
-        return self.family.decoder(self.where, self.config)
+        with self._read():
+            return self.family.decoder(self.where, self.config)
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[None]:
+        """UserError in the place of what a value of a type or size that no model has may raise where it is read."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+            raise UserError(f"{self.where}: a field has a value that no model has ({error!r:.200})") from error
 
     @functools.cached_property
     def tensors(self) -> dict[str, Entry]:

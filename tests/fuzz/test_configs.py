@@ -22,7 +22,7 @@ from stepjax.options.names import COMMANDS
 from stepjax.runs.setup import open_run
 from stepjax.runs.stages import check_stages
 
-FUZZ = Fuzz(share=0.3)
+FUZZ = Fuzz(share=0.25)
 
 EARLY = ("prm", "ppo", "eval", "export", "label", "data", "bench", "report")
 """Commands that end early here: without an earlier stage, a source or a program's name."""
