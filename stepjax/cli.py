@@ -77,6 +77,20 @@ def label(argv: list[str]) -> None:
     run_label(config, workdir or Path("runs") / "quickstart")
 
 
+def show(argv: list[str]) -> None:
+    """what a model reads and learns, token by token: show prompt"""
+    from stepjax.options import no_more, parse
+
+    known = "`stepjax show` takes: prompt"
+    if not argv or argv[0] != "prompt":
+        no_more(argv[:1], known)
+        raise UserError(known)
+    config, workdir = parse(argv[1:], "prompt")
+    from stepjax.runs.show_prompt import show_prompt
+
+    print(show_prompt(config, workdir))
+
+
 def plan(argv: list[str]) -> None:
     """memory, time and cost of a run on a TPU topology, without a TPU (--topology=v5e:16x16)"""
     from stepjax.plan.command import plan as planned
@@ -143,6 +157,7 @@ COMMANDS: dict[str, Command] = {
     "bench": bench,
     "data": data,
     "label": label,
+    "show": show,
 }
 
 

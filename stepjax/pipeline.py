@@ -17,6 +17,7 @@ from stepjax.evaluation.prm import measure_prm, measure_prmbench, measure_proces
 from stepjax.hacks.battery import run_battery
 from stepjax.parallel import is_main_process
 from stepjax.report.page import write_report
+from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.ppo import train_ppo
 from stepjax.runs.prm import train_prm
 from stepjax.runs.setup import Run, open_run
@@ -52,6 +53,7 @@ def run_stages(config: Config, workdir: Path, stages: Sequence[str] | None = Non
     start = time.perf_counter()
     with session(config.distributed), open_run(config, workdir) as run:
         check_stages(run, chosen)
+        tell_first_prompt(run)
         for stage in chosen:
             activity.now(f"stage {stage}")
             STAGES[stage](run)

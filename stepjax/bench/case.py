@@ -3,8 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
 
 import jax
 import numpy as np
@@ -59,8 +57,7 @@ class Case:
         self.config, self.mesh, self.options = config, mesh, config.ppo
         run = planned_run(config, mesh)
         self.ends = end_ids(run.vocab, config.bench.mean_length)
-        tokenizer: Any = SimpleNamespace(eos_token_id=self.ends, get_vocab=run.tokenizer.get_vocab)
-        self.run = dataclasses.replace(run, tokenizer=tokenizer)
+        self.run = dataclasses.replace(run, framing=dataclasses.replace(run.framing, ends=self.ends))
         self.programs = PPOPrograms(self.run, prm=any(reads_prm(s) for s in self.options.streams.values()))
         self.parameters = Parameters(self.programs)
         self.costs = Costs(self.programs, self.slots)

@@ -15,6 +15,7 @@ from stepjax.config.model import LoRAOptions, ModelOptions
 from stepjax.config.optimizer import OptimizerOptions
 from stepjax.config.ppo import PPOOptions
 from stepjax.config.prm import PRMOptions
+from stepjax.config.prompt import PromptOptions
 from stepjax.config.register_chain import RegisterChainConfig
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
@@ -39,6 +40,7 @@ __all__ = [
     "OptimizerOptions",
     "PPOOptions",
     "PRMOptions",
+    "PromptOptions",
     "RegisterChainConfig",
     "SFTOptions",
     "StreamOptions",

@@ -14,6 +14,7 @@ from stepjax.config.model import LoRAOptions, ModelOptions
 from stepjax.config.option import option, section
 from stepjax.config.ppo import PPOOptions
 from stepjax.config.prm import PRMOptions
+from stepjax.config.prompt import PromptOptions
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
 from stepjax.config.task import TaskOptions, TokenizerOptions
@@ -35,6 +36,7 @@ class Config:
         resumable=True,
     )
     task: TaskOptions = section(TaskOptions, "where problems come from")
+    prompt: PromptOptions = section(PromptOptions, "what the policy reads of a problem")
     tokenizer: TokenizerOptions = section(TokenizerOptions, "text to tokens")
     model: ModelOptions = section(ModelOptions, "shape of the decoder")
     lora: LoRAOptions = section(LoRAOptions, "low-rank adapters")

@@ -53,16 +53,22 @@ class EncodedSolution:
 
 
 class SolutionEncoder:
-    """Encodes solutions with a run's tokenizer and separator.
+    """Encodes solutions with a run's prompts and separator.
 
     White space around a step is dropped and a separator inside of one becomes a space, so that the tokens have the
-    steps that the record has. A solution ends in the end-of-text token; one known to be unfinished
+    steps that the record has. A solution ends as a response does; one known to be unfinished
     (`extra["unfinished"]`) in a separator, as in a response that continues.
     """
 
-    def __init__(self, tokenizer: Any, splitter: StepSplitter, prompt: Callable[[str], str]):
-        """`prompt` gives the model's prompt for a problem's text."""
-        self._tokenizer, self._splitter, self._prompt = tokenizer, splitter, prompt
+    def __init__(
+        self,
+        splitter: StepSplitter,
+        tokenizer: Any,
+        prompt: Callable[[str], list[int]],
+        response: Callable[[str], list[int]],
+    ):
+        """`prompt` gives the ids that a model reads of a problem's text, `response` those of a whole response."""
+        self._splitter, self._tokenizer, self._prompt, self._response = splitter, tokenizer, prompt, response
         self._inside = re.compile(re.escape(splitter.separator))
 
     def __call__(self, record: LabelledSolution, lost: Counter[str]) -> EncodedSolution | None:
@@ -84,10 +90,8 @@ class SolutionEncoder:
             return None
         text = separator.join(text for _, text in written)
         unfinished = bool(record.extra.get("unfinished"))
-        prompt = encode(self._tokenizer, self._prompt(record.problem))
-        response = encode(self._tokenizer, text + separator if unfinished else text)
-        if not unfinished:
-            response.append(int(self._tokenizer.eos_token_id))
+        prompt = self._prompt(record.problem)
+        response = encode(self._tokenizer, text + separator) if unfinished else self._response(text)
         index, end = self._splitter.split_host(response)
         if int(index.max()) != len(written) - 1:
             lost["solutions whose text holds the tokenizer's special tokens"] += 1

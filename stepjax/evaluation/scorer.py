@@ -44,7 +44,7 @@ class RunScorer:
         self.run = run
         self.params = stage_params(run, "prm", run.prm)
         self.classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
-        self.encoder = solution_encoder(run.task, run.tokenizer, run.splitter)
+        self.encoder = solution_encoder(run.prompt, run.splitter)
         self._told: list[str] = []
 
     def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:

@@ -37,7 +37,7 @@ def run_battery(run: Run) -> dict[str, Any]:
     problems = run.task.problems(options.split)
     chosen = [problems[i] for i in range(min(options.problems, len(problems)))]
     width = run.config.ppo.prompt_tokens
-    prompts = fitting_prompts(run.tokenizer, chosen, width=width, where="config.ppo.prompt_tokens")
+    prompts = fitting_prompts(run.prompt, chosen, width=width, where="config.ppo.prompt_tokens")
     with progress("Hacks", len(prompts.problems), "problems") as bar:
         sets = edit_solutions(run, prompts, bar=bar)
     if not sets:

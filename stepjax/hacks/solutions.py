@@ -83,7 +83,7 @@ def _edit(
 
 
 def _respond(run: Run, problem: Problem, prompt: Sequence[int], text: str) -> Response:
-    return read_response(run, problem, prompt, [*encode(run.tokenizer, text), run.eos], True)
+    return read_response(run, problem, prompt, run.prompt.response(text), True)
 
 
 def is_writable(tokenizer: Any, text: str) -> bool:

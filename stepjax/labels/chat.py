@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from stepjax.data.tokenizers import encode
 from stepjax.labels.judge import Reply
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
@@ -46,12 +45,10 @@ class PolicyChat:
         return found
 
     def _encode(self, question: str) -> list[int]:
-        tokenizer = self.run.tokenizer
-        if getattr(tokenizer, "chat_template", None):
-            turns = [{"role": "user", "content": question}]
-            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            return encode(tokenizer, text)
-        return encode(tokenizer, question + "\n")
+        framing = self.run.framing
+        if getattr(framing.tokenizer, "chat_template", None):
+            return framing.chat([{"role": "user", "content": question}])
+        return framing.prompt(question + "\n")
 
     def _batch(self, ids: list[list[int]]) -> list[Reply]:
         prompts = Prompts([Problem("", "", "")] * len(ids), ids, 0)
@@ -62,5 +59,5 @@ class PolicyChat:
             tokens, lengths = fetch((trajectory.tokens, trajectory.response_length))
         width = trajectory.prompt_width
         written = [tokens[i, width : width + lengths[i]].tolist() for i in range(len(ids))]
-        texts = [self.run.tokenizer.decode(row, skip_special_tokens=True) for row in written]
+        texts = [self.run.framing.text(row) for row in written]
         return [Reply(t, len(p), len(w)) for t, p, w in zip(texts, ids, written, strict=True)]

@@ -24,6 +24,7 @@ from stepjax.labels.solution import Completion, Request, Solution
 from stepjax.labels.sources import as_solution, named_records, sampled_records, solutions
 from stepjax.labels.tables import show_labels
 from stepjax.parallel import is_main_process
+from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.setup import Run, open_run
 
 FROM_FILES = "name a JSONL file: labels of files have no default in a work directory"
@@ -43,6 +44,7 @@ def run_label(config: Config, workdir: Path) -> None:
         judge_by_server(options, named_records(options.data), Path(options.out))
         return
     with session(config.distributed), open_run(config, workdir) as run:
+        tell_first_prompt(run)
         label(run)
 
 

@@ -24,9 +24,7 @@ from stepjax.runs.response_sampling import first_prompts, sample_each
 from stepjax.runs.responses import Response, grade_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import policy_params
-from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import solution_encoder
-from stepjax.tasks.hooks import prompt_of
 
 
 def read_solutions(paths: str, where: str) -> list[LabelledSolution]:
@@ -101,13 +99,13 @@ def record_of(run: Run, response: Response, name: str) -> LabelledSolution:
     if not response.finished:
         extra["unfinished"] = True
     return LabelledSolution(
-        problem=response.problem.prompt,
+        problem=response.problem.text,
         steps=tuple(step.strip() for step in response.steps),
         answer=response.problem.answer,
         correct=response.correct,
         source=run.task.name,
         id=name,
-        group=response.problem.prompt,
+        group=response.problem.text,
         extra=extra,
     )
 
@@ -115,7 +113,7 @@ def record_of(run: Run, response: Response, name: str) -> LabelledSolution:
 def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:
     """Records in tokens; those that cannot be completed are left out and counted, by reason."""
     ppo, lost = run.config.ppo, Counter[str]()
-    encoder = solution_encoder(run.task, run.tokenizer, run.splitter)
+    encoder = solution_encoder(run.prompt, run.splitter)
     found = []
     for record in records:
         solution = _sampled(run, record) or _encoded(run, record, encoder, lost)
@@ -161,15 +159,15 @@ def _encoded(run: Run, record: LabelledSolution, encoder: SolutionEncoder, lost:
 def _solution(
     run: Run, record: LabelledSolution, prompt: Sequence[int], tokens: Sequence[int], step: np.ndarray
 ) -> Solution:
-    finished = bool(len(tokens)) and tokens[-1] == run.eos
-    problem = Problem(record.id, prompt_of(run.task, record.problem), record.answer)
+    finished = run.framing.finished(tokens)
+    problem = run.prompt.problem_of(record.problem, record.id, record.answer)
     return Solution(record, problem, tuple(prompt), tuple(tokens), step, finished, finished and bool(record.correct))
 
 
 def _graded(run: Run, found: list[Solution]) -> list[Solution]:
     """The same solutions, with whether each ends in the right answer where its record does not state it."""
     open_ones = [i for i, s in enumerate(found) if s.finished and s.record.correct is None]
-    texts = [run.tokenizer.decode(found[i].tokens, skip_special_tokens=True) for i in open_ones]
+    texts = [run.framing.text(found[i].tokens) for i in open_ones]
     for i, right in zip(
         open_ones, grade_responses(run.task, [found[i].problem for i in open_ones], texts), strict=True
     ):
@@ -181,13 +179,13 @@ def as_solution(run: Run, prefix: Prefix, completion: Completion, name: str) -> 
     """A prefix with its completion as a solution of its own."""
     tokens = [*prefix.tokens, *completion.tokens]
     record = LabelledSolution(
-        problem=prefix.problem.prompt,
+        problem=prefix.problem.text,
         steps=tuple(text.strip() for text in run.splitter.texts(tokens)),
         answer=prefix.problem.answer,
         correct=completion.correct,
         source=run.task.name,
         id=name,
-        group=prefix.problem.prompt,
+        group=prefix.problem.text,
         extra={"prompt_tokens": list(prefix.prompt), "tokens": tokens},
     )
     return Solution(

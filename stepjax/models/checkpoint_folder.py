@@ -1,20 +1,25 @@
 """A Hugging Face checkpoint before its weights are read: its folder, config.json, and the file of each tensor."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stepjax.console.progress import say
 from stepjax.errors import UserError
 from stepjax.models.config import DecoderConfig
 from stepjax.models.families import Family, family_of
-from stepjax.models.safetensors_file import Entry, read_header
+from stepjax.models.safetensors_file import Entry
+from stepjax.models.shards import INDEX, stored_tensors
+from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING, check_names, differ, family_names
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+GENERATION, ADAPTER = "generation_config.json", "adapter_config.json"
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 """`owner/name`, with `@revision` if need be."""
@@ -30,11 +35,13 @@ class CheckpointFolder:
       name: as the user wrote it.
       path: its folder.
       config: its config.json.
+      wrapper: prefix of the tensors of a model that was saved inside of another one.
     """
 
     name: str
     path: Path
     config: Mapping[str, Any]
+    wrapper: str = ""
 
     @property
     def where(self) -> str:
@@ -47,7 +54,23 @@ class CheckpointFolder:
 
     @functools.cached_property
     def decoder(self) -> DecoderConfig:
-        """The decoder that config.json describes, computing in float32; UserError where it cannot be built."""
+        """The decoder that config.json describes, computing in float32; UserError where it cannot be built.
+
+        Embeddings that config.json ties but that are stored with other numbers each are not tied, as in transformers.
+        """
+        found = self._told
+        names = self.named
+        if not found.tied or UNEMBEDDING not in names or not differ(names[EMBEDDING], names[UNEMBEDDING]):
+            return found
+        say(
+            f"{self.path}: config.json ties the embeddings, but {UNEMBEDDING} differs from {EMBEDDING}: "
+            "they are not tied",
+            stream=sys.stderr,
+        )
+        return dataclasses.replace(found, tied=False)
+
+    @functools.cached_property
+    def _told(self) -> DecoderConfig:
         with self._read():
             return self.family.decoder(self.where, self.config)
 
@@ -60,27 +83,51 @@ class CheckpointFolder:
             raise UserError(f"{self.where}: a field has a value that no model has ({error!r:.200})") from error
 
     @functools.cached_property
+    def named(self) -> dict[str, Entry]:
+        """Every tensor by its name in the family; UserError where that is not clear."""
+        found = family_names(self.path, self.tensors, self.wrapper)
+        if UNEMBEDDING in found and EMBEDDING not in found and self._told.tied:
+            found[EMBEDDING] = found[UNEMBEDDING]  # one table under the name of the other
+        return found
+
+    @functools.cached_property
+    def generation_config(self) -> Mapping[str, Any] | None:
+        """Its generation_config.json; None where there is none."""
+        path = self.path / GENERATION
+        return read_json_object(path) if path.is_file() else None
+
+    @functools.cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end a text: those of generation_config.json, and where it names none of config.json.
+
+        UserError where one is no id of the model.
+        """
+        for where, values in ((str(self.path / GENERATION), self.generation_config), (self.where, self.config)):
+            found = (values or {}).get("eos_token_id")
+            if found is None or found == []:
+                continue
+            ids = found if isinstance(found, list) else [found]
+            rows = self.decoder.vocab
+            if not all(type(i) is int and 0 <= i < rows for i in ids):
+                raise UserError(
+                    f"{where}: eos_token_id={str(found)[:60]} must be an id below vocab_size={rows}, or a list of such"
+                )
+            return tuple(dict.fromkeys(ids))
+        return ()
+
+    @functools.cached_property
     def tensors(self) -> dict[str, Entry]:
-        """Every tensor by name."""
+        """Every tensor by the name that its file has for it."""
         index = self.path / INDEX
-        if not index.is_file():
-            if not (self.path / WEIGHTS).is_file():
-                raise UserError(f"{self.path}: holds neither {WEIGHTS} nor {INDEX}; only safetensors weights are read")
-            return read_header(self.path / WEIGHTS)
-        places = read_json_object(index).get("weight_map")
-        if not isinstance(places, dict):
-            raise UserError(f"{index}: has no weight_map")
-        files = sorted({str(file) for file in places.values()})
-        for file in files:
-            if Path(file).name != file or not file.endswith(".safetensors"):
-                raise UserError(f"{index}: {file[:80]!r} is not a file of this folder")
-            if not (self.path / file).is_file():
-                raise UserError(f"{self.path}: {file}, which {INDEX} names, is missing")
-        headers = {file: read_header(self.path / file) for file in files}
-        for name, file in places.items():
-            if name not in headers[file]:
-                raise UserError(f"{self.path / file}: tensor {str(name)[:100]} is missing, which {INDEX} names")
-        return {name: headers[file][name] for name, file in places.items()}
+        return stored_tensors(self.path, read_json_object(index) if index.is_file() else None)
+
+    def check_tensors(self, wanted: Sequence[str], unread: tuple[str, ...] = ()) -> None:
+        """UserError where a wanted tensor is missing, or one is left over that begins with none of `unread`.
+
+        The output embedding of tied ones may be stored as well.
+        """
+        found = [n for n in self.named if n != UNEMBEDDING or n in wanted or not self.decoder.tied]
+        check_names(self.path, found, wanted, unread)
 
 
 def open_checkpoint(name: str | Path) -> CheckpointFolder:
@@ -94,6 +141,11 @@ def open_checkpoint(name: str | Path) -> CheckpointFolder:
         path = _download(str(name))
     if not (path / "config.json").is_file():
         raise UserError(f"{path}: holds no config.json, so it is not a Hugging Face checkpoint")
+    if (path / ADAPTER).is_file():
+        raise UserError(
+            f"{path}: holds {ADAPTER} beside config.json, and other software would load the model that this adapter "
+            "names; name the model in config.model.path and the adapter in config.lora.path, each in its own folder"
+        )
     return CheckpointFolder(str(name), path, read_json_object(path / "config.json"))
 
 

@@ -25,6 +25,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
     "partial_rotary_factor": (None, 1.0),
     "use_bidirectional_attention": (None, False),
+    "is_causal": (True,),
     "num_experts": (None, 0),
     "num_local_experts": (None, 0),
     "is_encoder_decoder": (None, False),
@@ -126,15 +127,22 @@ def _windows(read: Fields, layers: int, default: Callable[[int], bool], size: in
         if len(kinds) != layers or not set(map(str, kinds)) <= {"sliding_attention", "full_attention"}:
             raise UserError(f"{read.where}: layer_types must name sliding_attention or full_attention, once a layer")
         sliding = [kind == "sliding_attention" for kind in kinds]
-    if not any(sliding) or size is None:
+    if not any(sliding):
         return ()
+    if size is None:
+        raise UserError(f"{read.where}: layers have a sliding window (layer_types), but sliding_window names none")
     return tuple(size if s else 0 for s in sliding)
 
 
+def _window(read: Fields) -> int | None:
+    """`sliding_window`, which is 4096 where it is not named and nothing where it is null."""
+    return read("sliding_window", int, None) if "sliding_window" in read.values else 4096
+
+
 def _qwen(read: Fields, layers: int) -> dict[str, Any]:
-    size = read("sliding_window", int, None) if read("use_sliding_window", bool, False) else None
+    size = _window(read) if read("use_sliding_window", bool, False) else None
     first = read("max_window_layers", int, 28)
-    return {"windows": _windows(read, layers, lambda i: i >= first, size)}
+    return {"windows": _windows(read, layers, lambda i: size is not None and i >= first, size)}
 
 
 def _qwen2(read: Fields, layers: int) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def _llama(read: Fields, layers: int) -> dict[str, Any]:
 def _mistral(read: Fields, layers: int) -> dict[str, Any]:
     if read("layer_types", list, None):
         raise read.refuse("layer_types")
-    size = read("sliding_window", int, None) if "sliding_window" in read.values else 4096
+    size = _window(read)
     return {"windows": (size,) * layers if size else ()}
 
 
@@ -164,7 +172,7 @@ def _gemma(read: Fields, layers: int, *, caps: tuple[float, float], every: int) 
         read(name, float, None) if name in read.values else default
         for name, default in zip(("final_logit_softcapping", "attn_logit_softcapping"), caps, strict=True)
     )
-    size = read("sliding_window", int, None) if "sliding_window" in read.values else 4096
+    size = _window(read)
     return {
         "norm_offset": 1.0,
         "post_norms": True,

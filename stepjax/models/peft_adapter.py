@@ -16,11 +16,15 @@ from stepjax.models.definition import Definition, Params
 from stepjax.models.families import Family
 from stepjax.models.lora import MODULES, A, B, LoRA, is_adapter
 from stepjax.models.safetensors_file import Entry, read_header, write_file
+from stepjax.models.tensor_names import PREFIX, check_names, family_names
 from stepjax.models.trainable import Trainable
-from stepjax.models.weights import Place, read_params, written_tensors
+from stepjax.models.weights import Place, read_params, tensor_names, written_tensors
 from stepjax.parallel import is_main_process
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+PEFT = "base_model.model."
+"""What PEFT puts in front of the model's own names."""
 
 _NAME = re.compile(r"base_model\.model\.(?:model\.)?layers\.(\d+)\.(.+)\.lora_([AB])\.weight")
 
@@ -36,6 +40,11 @@ PLAIN: dict[str, tuple[Any, ...]] = {
     "layer_replication": (None,),
     "modules_to_save": (None, []),
     "trainable_token_indices": (None,),
+    "target_parameters": (None, []),
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),  # the others change the base's weights
+    "use_qalora": (False, None),
+    "alora_invocation_tokens": (None, []),
+    "arrow_config": (None,),
 }
 """Fields of an adapter's config that are supported only with these values."""
 
@@ -46,6 +55,10 @@ class AdapterFolder(CheckpointFolder):
     @functools.cached_property
     def tensors(self) -> dict[str, Entry]:
         return read_header(self.path / WEIGHTS)
+
+    @functools.cached_property
+    def named(self) -> dict[str, Entry]:
+        return family_names(self.path / WEIGHTS, self.tensors, PEFT)
 
 
 def open_adapter(path: str | Path, family: Family) -> tuple[AdapterFolder, LoRA]:
@@ -91,7 +104,9 @@ def load_adapter(path: str | Path, definition: Definition, lora: LoRA, family: F
             f"{', '.join(found.modules)}; give the same options"
         )
     trainable = Trainable(definition, is_adapter)
-    return read_params(folder, _places(trainable.shapes, family), trainable.shapes, trainable.shardings(mesh), 0)
+    places = _places(trainable.shapes, family)
+    check_names(folder.path / WEIGHTS, folder.named, tensor_names(places))
+    return read_params(folder, places, trainable.shapes, trainable.shardings(mesh), 0)
 
 
 def save_adapter(
@@ -108,7 +123,7 @@ def save_adapter(
     """
     layers = {name: value for name, value in params["trunk"]["layers"].items() if name.endswith((A, B))}
     tree = {"trunk": {"layers": layers}}
-    shapes, tensors = written_tensors(_places(tree, family), tree, mesh, 0)
+    shapes, tensors = written_tensors(_places(tree, family, PEFT), tree, mesh, 0)
     config = {
         "peft_type": "LORA",
         "task_type": task,
@@ -134,14 +149,13 @@ def save_adapter(
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
-def _places(shapes: Mapping[str, Any], family: Family) -> dict[tuple[str, ...], Place]:
+def _places(shapes: Mapping[str, Any], family: Family, before: str = "") -> dict[tuple[str, ...], Place]:
     """Tensors of each adapter: A as [rank, in], B as [out, rank], a tensor a layer."""
     places: dict[tuple[str, ...], Place] = {}
     for name, leaf in shapes["trunk"]["layers"].items():
         weight, end = (name.removesuffix(A), "A") if name.endswith(A) else (name.removesuffix(B), "B")
         names = tuple(
-            f"base_model.model.model.layers.{i}.{family.modules[weight]}.lora_{end}.weight"
-            for i in range(leaf.shape[0])
+            f"{before}{PREFIX}layers.{i}.{family.modules[weight]}.lora_{end}.weight" for i in range(leaf.shape[0])
         )
         folds = (len(leaf.shape) - 2, 1) if end == "A" else (1, len(leaf.shape) - 2)
         places[("trunk", "layers", name)] = Place(names, True, folds, transposed=True)

@@ -14,13 +14,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from stepjax.errors import UserError
-from stepjax.models.checkpoint_folder import INDEX, WEIGHTS, CheckpointFolder, open_checkpoint
+from stepjax.models.checkpoint_folder import CheckpointFolder, open_checkpoint
 from stepjax.models.config import DecoderConfig
 from stepjax.models.definition import Definition, Params
 from stepjax.models.families import Family, describe, family_of
 from stepjax.models.heads import LanguageModel
 from stepjax.models.safetensors_file import write_file
-from stepjax.models.weights import read_params, trunk_place, written_tensors
+from stepjax.models.shards import INDEX, WEIGHTS
+from stepjax.models.tensor_names import EMBEDDING
+from stepjax.models.weights import read_params, tensor_names, trunk_place, written_tensors
 from stepjax.parallel import is_main_process, make_mesh
 
 SHARD_BYTES = 5 * 10**9
@@ -81,7 +83,7 @@ class PretrainedModel:
 
 def checkpoint_dtype(checkpoint: CheckpointFolder) -> Any:
     """The dtype of the checkpoint's weights, by its embedding."""
-    entry = next((e for name, e in checkpoint.tensors.items() if name.endswith("embed_tokens.weight")), None)
+    entry = checkpoint.named.get(EMBEDDING)
     return jnp.float32 if entry is None or entry.dtype.itemsize > 4 else entry.dtype.type
 
 
@@ -96,6 +98,7 @@ def pretrained_params(checkpoint: CheckpointFolder, config: DecoderConfig, mesh:
         place = trunk_place(checkpoint.family, path, config.layers)
         assert place is not None, path
         places[path] = place
+    checkpoint.check_tensors(tensor_names(places))
     rows = checkpoint.decoder.vocab
     return read_params(checkpoint, places, definition.shapes, definition.shardings(mesh), rows)
 
@@ -154,6 +157,8 @@ def save_pretrained(
     assert all(place is not None for place in places.values())
     rows = int(source["vocab_size"])
     shapes, tensors = written_tensors(places, model.params, model.mesh, rows)  # type: ignore[arg-type]
+    if config.tied != source.get("tie_word_embeddings", family.tied):  # of a checkpoint that contradicted itself
+        source["tie_word_embeddings"] = config.tied
     key = "dtype" if "dtype" in source else "torch_dtype"
     source |= {key: jnp.dtype(config.param_dtype).name, "architectures": [family.architecture]}
     try:

@@ -13,11 +13,15 @@ from stepjax.errors import UserError
 from stepjax.models.checkpoint_folder import CheckpointFolder, open_checkpoint
 from stepjax.models.definition import Definition, Params
 from stepjax.models.prm_heads import public_head
-from stepjax.models.weights import Place, read_params, trunk_place
+from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING
+from stepjax.models.weights import Place, read_params, tensor_names, trunk_place
 from stepjax.parallel import put
 
-PREFIXES = ("model.", "pretrained_model.model.")
-"""Prefixes of the trunk's tensors; the second where a model was saved inside of a wrapper."""
+WRAPPER = "pretrained_model."
+"""Prefix of the tensors of a model that was saved inside of a wrapper with a head."""
+
+OTHER_HEADS = ("lm_head.", "score.", "v_head.")
+"""Beginnings of tensors that a process reward model may have besides its own head, and that its scores do not need."""
 
 HEADS = {
     "two_layer": {
@@ -56,26 +60,31 @@ def load_prm(
       UserError: no such checkpoint, a damaged one, or one without this head.
     """
     checkpoint = open_checkpoint(path)
+    if any(name.startswith(WRAPPER) for name in checkpoint.tensors):
+        checkpoint = dataclasses.replace(checkpoint, wrapper=WRAPPER)
     _check_sizes(checkpoint, entries, longest)
     config = dataclasses.replace(checkpoint.decoder, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(dtype))
     if head == "tokens" and config.logit_cap:
         raise UserError(f"{checkpoint.where}: capped logits are not supported in a process reward model")
     definition: Definition = Definition(lambda rngs: public_head(config, head, rngs))
-    prefix = next((p for p in PREFIXES if f"{p}embed_tokens.weight" in checkpoint.tensors), PREFIXES[0])
     places: dict[tuple[str, ...], Place] = {}
     for at in definition.paths:
-        if at[0] == "trunk" and (place := trunk_place(checkpoint.family, at, config.layers, prefix)) is not None:
+        if at[0] == "trunk" and (place := trunk_place(checkpoint.family, at, config.layers)) is not None:
             places[at] = place
     for name, tensor in HEADS[head].items():
         if name.endswith("bias"):
-            if head != "linear" or tensor in checkpoint.tensors:  # some token classifiers have no bias
+            if head != "linear" or tensor in checkpoint.named:  # some token classifiers have no bias
                 places[(name,)] = Place((tensor,), False, (1,))
         else:
             places[(name,)] = Place((tensor,), False, (1, 1), transposed=True)
+    output = EMBEDDING if config.tied else UNEMBEDDING
+    read = [*HEADS[head].values()] or [output, UNEMBEDDING]
+    others = tuple(start for start in OTHER_HEADS if not any(name.startswith(start) for name in read))
+    checkpoint.check_tensors([*tensor_names(places), *([output] if head == "tokens" else [])], others)
     shapes, shardings = definition.shapes, definition.shardings(mesh)
     params = read_params(checkpoint, places, shapes, shardings, config.vocab)
     if head == "tokens":
-        rows = _rows(checkpoint, "lm_head.weight", f"{prefix}embed_tokens.weight", classes)
+        rows = _rows(checkpoint, output, classes)
         params["head"] = put(rows.T.astype(shapes["head"].dtype), shardings["head"])
     if "bias" not in params:
         params["bias"] = put(np.zeros(shapes["bias"].shape, shapes["bias"].dtype), shardings["bias"])
@@ -95,13 +104,9 @@ def _check_sizes(checkpoint: CheckpointFolder, entries: int, longest: int) -> No
         )
 
 
-def _rows(checkpoint: CheckpointFolder, name: str, tied: str, chosen: Sequence[int]) -> np.ndarray:
+def _rows(checkpoint: CheckpointFolder, name: str, chosen: Sequence[int]) -> np.ndarray:
     """These rows of the output embedding, float32[n, width]."""
-    if checkpoint.decoder.tied:
-        name = tied
-    if name not in checkpoint.tensors:
-        raise UserError(f"{checkpoint.path}: tensor {name} is missing")
-    entry, config = checkpoint.tensors[name], checkpoint.decoder
+    entry, config = checkpoint.named[name], checkpoint.decoder
     if entry.shape != (config.vocab, config.width):
         raise UserError(
             f"{checkpoint.path}: tensor {name} has shape {list(entry.shape)}, config.json says "

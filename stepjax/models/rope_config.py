@@ -11,22 +11,33 @@ from stepjax.models.rope import SCALINGS, Rope, RopeScaling, yarn_magnitude
 LOCAL_THETA, GLOBAL_THETA = 10_000.0, 1_000_000.0
 """Bases of Gemma 3's layers with and without a window where its config names none."""
 
+KINDS = ("full_attention", "sliding_attention")
+
 
 def read_ropes(read: Fields) -> tuple[Rope, Rope | None]:
     """Rotary positions of layers without a window, and of layers with one where these have their own."""
-    named = read("rope_parameters", dict, None)
-    old = read("rope_scaling", dict, None)
+    named = read("rope_parameters", dict, None) or {}
+    old = read("rope_scaling", dict, None) or {}
+    nested = bool(named.keys() & set(KINDS))
     by_kind = read.values.get("model_type") == "gemma3_text"
-    if named is not None and ("full_attention" in named or "sliding_attention" in named):
-        whole = _rope(read, named.get("full_attention") or {}, GLOBAL_THETA)
-        return whole, _rope(read, named.get("sliding_attention") or {}, LOCAL_THETA)
+    if named and nested != by_kind:
+        entries = f"an entry for each of {' and '.join(KINDS)}" if by_kind else "the same for all layers"
+        raise UserError(f"{read.where}: rope_parameters of this model_type must be {entries}")
     theta = read("rope_theta", float, GLOBAL_THETA if by_kind else 10_000.0)
-    local = Rope(read("rope_local_base_freq", float, LOCAL_THETA)) if by_kind else None
-    return _rope(read, old or named or {}, theta), local
+    if not by_kind:
+        # As in transformers, a number beside the rope's own fields counts more than one among them.
+        field = "original_max_position_embeddings"
+        beside = {field: n} if (n := read(field, int, None)) else {}
+        return _rope(read, {**(old or named), **beside}, theta), None
+    whole, local = (named.get(kind) or {"rope_type": "default"} for kind in KINDS)
+    local_theta = read("rope_local_base_freq", float, LOCAL_THETA)
+    return _rope(read, {**whole, **old}, theta), _rope(read, local, local_theta)
 
 
 def _rope(read: Fields, values: Mapping[str, Any], theta: float) -> Rope:
     kind = values.get("rope_type", values.get("type", "default"))
+    if values.get("type", kind) != kind:
+        raise UserError(f"{read.where}: the rope's rope_type={kind} and type={values['type']} contradict each other")
     if "rope_theta" in values:
         theta = _number(read, values, "rope_theta", 0.0)
     if theta <= 0:
@@ -42,7 +53,7 @@ def _rope(read: Fields, values: Mapping[str, Any], theta: float) -> Rope:
     factor = _number(read, values, "factor")
     if kind == "linear":
         return Rope(theta, RopeScaling("linear", factor))
-    context = read("original_max_position_embeddings", int, None) or read("max_position_embeddings", int, None)
+    context = read("max_position_embeddings", int, None)
     original = int(_number(read, values, "original_max_position_embeddings", context))
     if kind == "llama3":
         low, high = (_number(read, values, name) for name in ("low_freq_factor", "high_freq_factor"))

@@ -16,6 +16,7 @@ from stepjax.models.checkpoint_folder import CheckpointFolder
 from stepjax.models.definition import Params
 from stepjax.models.families import Family
 from stepjax.models.safetensors_file import Entry
+from stepjax.models.tensor_names import EMBEDDING, PREFIX, UNEMBEDDING
 from stepjax.parallel import fetch, replicated
 
 Path = tuple[str, ...]
@@ -82,14 +83,14 @@ class Place:
         return value.T if self.transposed else value
 
 
-def trunk_place(family: Family, path: Path, layers: int, prefix: str = "model.") -> Place | None:
+def trunk_place(family: Family, path: Path, layers: int) -> Place | None:
     """Place of a parameter of a `LanguageModel`; None where it is not one of its own (a head, say)."""
     if path == ("trunk", "embedding"):
-        return Place((f"{prefix}embed_tokens.weight",), False, (1, 1), padded=0)
+        return Place((EMBEDDING,), False, (1, 1), padded=0)
     if path == ("unembedding",):
-        return Place(("lm_head.weight",), False, (1, 1), transposed=True, padded=1)
+        return Place((UNEMBEDDING,), False, (1, 1), transposed=True, padded=1)
     if path == ("trunk", "norm"):
-        return Place((f"{prefix}norm.weight",), False, (1,))
+        return Place((f"{PREFIX}norm.weight",), False, (1,))
     if path[:2] != ("trunk", "layers"):
         return None
     name = path[2]
@@ -97,12 +98,17 @@ def trunk_place(family: Family, path: Path, layers: int, prefix: str = "model.")
     if weight not in family.modules:
         return None
     end = "weight" if weight == name else "bias"
-    names = tuple(f"{prefix}layers.{i}.{family.modules[weight]}.{end}" for i in range(layers))
+    names = tuple(f"{PREFIX}layers.{i}.{family.modules[weight]}.{end}" for i in range(layers))
     if name != weight:
         return Place(names, True, (2 if weight in ("query", "key", "value") else 1,))
     if name.endswith("_norm"):
         return Place(names, True, (1,))
     return Place(names, True, FOLDS.get(name, (1, 1)), transposed=True)
+
+
+def tensor_names(places: Mapping[Path, Place]) -> list[str]:
+    """The tensors of these places."""
+    return [name for place in places.values() for name in place.names]
 
 
 def read_params(
@@ -128,7 +134,7 @@ def read_params(
         node = found
         for key in path[:-1]:
             node = node.setdefault(key, {})
-        node[path[-1]] = _read(checkpoint.tensors, places[path], leaf, kinds[path])
+        node[path[-1]] = _read(checkpoint.named, places[path], leaf, kinds[path])
     return found
 
 
@@ -143,9 +149,9 @@ def _flat(tree: Params, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 def _check(checkpoint: CheckpointFolder, place: Place, leaf: Any, rows: int) -> None:
     wanted = place.tensor_shape(leaf.shape, rows)
     for name in place.names:
-        if name not in checkpoint.tensors:
+        if name not in checkpoint.named:
             raise UserError(f"{checkpoint.path}: tensor {name} is missing")
-        entry = checkpoint.tensors[name]
+        entry = checkpoint.named[name]
         if entry.shape != wanted:
             raise UserError(
                 f"{checkpoint.path}: tensor {name} has shape {list(entry.shape)}, config.json says {list(wanted)}"

@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from stepjax.config import Config
+from stepjax.data.framing import Framing
 from stepjax.errors import UserError
 from stepjax.programs import Program
 from stepjax.rewards.reward_streams import reads_prm
@@ -35,9 +36,10 @@ def planned_run(config: Config, mesh: Mesh) -> Run:
     vocab = -(-vocab // 8) * 8
     contents = [bytes([i % 256]) for i in range(vocab)]
     splitter = StepSplitter.of_bytes(contents, config.task.separator or "\n")
-    tokenizer: Any = SimpleNamespace(eos_token_id=0, get_vocab=lambda: {"": vocab - 1})
+    tokenizer: Any = SimpleNamespace(get_vocab=lambda: {"": vocab - 1})
+    framing = Framing(tokenizer, (), (0,) if start is None else start.ends or (0,))
     task: Any = None
-    return Run(config, Path(), mesh, task, tokenizer, splitter, vocab, start)
+    return Run(config, Path(), mesh, task, tokenizer, framing, splitter, vocab, start)
 
 
 def _vocab(config: Config) -> int:

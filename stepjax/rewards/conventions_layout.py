@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from stepjax.data.framing import begin_of
 from stepjax.errors import UserError
 from stepjax.rewards.conventions import MARKED_CHAT, MARKED_TEXT, TOKENS, TURNS, Convention
 from stepjax.token_bytes import backend_of, special_contents
@@ -149,8 +150,10 @@ class Layout:
     def _encode(self, written: Sequence[_Written]) -> list[Reading | None]:
         if not written:
             return []
-        # A chat template writes its own begin-of-text; a plain text gets it from the tokenizer, as the sources have it.
-        plain = self.convention.layout in (MARKED_CHAT, MARKED_TEXT)
+        # As the sources have it, the tokenizer adds its special tokens (begin-of-text) to plain texts and to a marked
+        # chat; not where the chat template wrote them already.
+        layout = self.convention.layout
+        plain = layout == MARKED_TEXT or (layout == MARKED_CHAT and not self._begun(written[0].text))
         encoded = self.tokenizer(
             [w.text for w in written],
             add_special_tokens=plain,
@@ -168,6 +171,11 @@ class Layout:
                 Reading(np.array(ids, np.int32), np.array(places, np.int32) - shift) if places and whole else None
             )
         return found
+
+    def _begun(self, text: str) -> bool:
+        """Whether the text already spells what the tokenizer would put in front of it."""
+        begin = begin_of(self.tokenizer)
+        return bool(begin) and tuple(self._ids(text)[: len(begin)]) == begin
 
     # Pieces encoded one by one.
 

@@ -47,8 +47,7 @@ def export(config: Config, workdir: Path) -> Path:
         if lora is not None:
             params = merge(params, lora)
         model = _described(run, decoder, params)
-        found = recall(run.workdir) or {}
-        save_pretrained(model, out, run.tokenizer, found.get("generation_config") or _generation(run))
+        save_pretrained(model, out, run.tokenizer, _generation(run))
     return out
 
 
@@ -79,15 +78,17 @@ def _saved(config: Config, workdir: Path) -> Config:
 
 def _described(run: Run, decoder: DecoderConfig, params: Params) -> PretrainedModel:
     """The model with the config.json that describes it: that of the checkpoint it started from, or a new one."""
+    ends = list(run.framing.ends)
+    named = {"eos_token_id": ends[0] if len(ends) == 1 else ends}
     if (found := recall(run.workdir)) is not None:
-        return PretrainedModel(decoder, found["config"], params, run.mesh)
+        return PretrainedModel(decoder, found["config"] | named, params, run.mesh)
     if decoder.qk_norm and decoder.qkv_bias and not decoder.output_bias:
         # The one family with norms and biases has a bias on the output too: 0.
         zeros = put(jnp.zeros((decoder.layers, decoder.width), decoder.param_dtype), replicated(run.mesh))
         layers = params["trunk"]["layers"] | {"output_bias": zeros}
         params = params | {"trunk": params["trunk"] | {"layers": layers}}
         decoder = dataclasses.replace(decoder, output_bias=True)
-    ids = {name: getattr(run.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    ids = _special(run) | named
     longest = run.config.ppo.prompt_tokens + run.config.ppo.max_new_tokens
     positions = max(longest, run.config.sft.row_tokens, run.config.prm.row_tokens)
     source = describe(decoder, positions=positions) | ids | {"vocab_size": len(run.tokenizer)}
@@ -95,11 +96,24 @@ def _described(run: Run, decoder: DecoderConfig, params: Params) -> PretrainedMo
 
 
 def _generation(run: Run) -> dict[str, Any]:
-    """How the policy was sampled in training."""
-    ids = {name: getattr(run.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return ids | {
-        "do_sample": True,
-        "temperature": run.config.ppo.temperature,
-        "top_k": 0,
-        "max_new_tokens": run.config.ppo.max_new_tokens,
-    }
+    """That of the checkpoint that the run started from, else how the policy was sampled in training.
+
+    Either names every id that ended a response here, so that other software stops where training did.
+    """
+    ends = {"eos_token_id": list(run.framing.ends)}
+    if found := (recall(run.workdir) or {}).get("generation_config"):
+        return found | ends
+    return (
+        _special(run)
+        | ends
+        | {
+            "do_sample": True,
+            "temperature": run.config.ppo.temperature,
+            "top_k": 0,
+            "max_new_tokens": run.config.ppo.max_new_tokens,
+        }
+    )
+
+
+def _special(run: Run) -> dict[str, int | None]:
+    return {name: getattr(run.tokenizer, name) for name in ("bos_token_id", "pad_token_id")}

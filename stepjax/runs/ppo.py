@@ -196,7 +196,7 @@ def train_ppo(run: Run) -> Params:
         problems = run.task.problems("train")
         limit = min(len(problems), options.iterations * options.prompts)
         prompts = fitting_prompts(
-            run.tokenizer, problems[:limit], width=options.prompt_tokens, where="config.ppo.prompt_tokens"
+            run.prompt, problems[:limit], width=options.prompt_tokens, where="config.ppo.prompt_tokens"
         )
         if prompts.left_out:
             say(f"PPO: {prompts.left_out} prompts longer than prompt_tokens={options.prompt_tokens} were left out")

@@ -7,7 +7,6 @@ for responses sampled from the SFT policy. After this stage the verifier is only
 
 from stepjax.console.progress import progress, say
 from stepjax.data.packing import Example, PackedBatches
-from stepjax.data.tokenizers import encode
 from stepjax.models.definition import Params
 from stepjax.runs.classifier import StepClassifier, classification_report
 from stepjax.runs.prm_data import train_on_records
@@ -39,7 +38,7 @@ def train_prm(run: Run) -> Params:
     def sample(split: str, first: int, count: int, label: str) -> list[Response]:
         problems = run.task.problems(split)
         chosen = [problems[(first + i) % len(problems)] for i in range(count)]
-        prompts = fitting_prompts(run.tokenizer, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
+        prompts = fitting_prompts(run.prompt, chosen, width=ppo.prompt_tokens, where="config.ppo.prompt_tokens")
         with progress(label, len(prompts.problems), unit="responses") as bar:
             rows = range(len(prompts.problems))
             return sampler.many(sft, prompts, rows, run.key("prm_samples"), bar)
@@ -50,8 +49,8 @@ def train_prm(run: Run) -> Params:
         for i in range(min(options.demonstrations, len(problems))):
             problem = problems[i]
             if problem.solution is not None:
-                prompt, ids = encode(run.tokenizer, problem.prompt), encode(run.tokenizer, problem.solution)
-                response = read_response(run, problem, prompt, [*ids, run.eos], True)
+                prompt, ids = run.prompt(problem), run.prompt.response(problem.solution)
+                response = read_response(run, problem, prompt, ids, True)
                 examples.append(labelled_example(run, response, every_token=options.every_token))
         if options.samples:
             responses = sample("train", options.demonstrations, options.samples, "PRM data")

@@ -25,7 +25,7 @@ def train_on_records(run: Run) -> Params:
     """
     programs = prm_programs(run)
     run, options = programs.run, run.config.prm
-    encoder = solution_encoder(run.task, run.tokenizer, run.splitter)
+    encoder = solution_encoder(run.prompt, run.splitter)
     data = Divided(run)
     examples = Examples(run, data.train, encoder)
     classifier = StepClassifier(run, rows=options.rows, width=options.row_tokens)

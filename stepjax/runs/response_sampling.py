@@ -39,7 +39,7 @@ class ResponseSampler:
             run.policy,
             run.mesh,
             shape,
-            eos=run.ends,
+            eos=run.framing.ends,
             sampler=sampler,
             tool=environment_tool(run),
             gather=run.config.mesh.gather_to_decode,
@@ -138,7 +138,7 @@ def first_prompts(run: Run, split: str, count: int) -> Prompts:
     problems = run.task.problems(split)
     chosen = [problems[i] for i in range(min(count, len(problems)))]
     where = "config.ppo.prompt_tokens"
-    return fitting_prompts(run.tokenizer, chosen, width=run.config.ppo.prompt_tokens, where=where)
+    return fitting_prompts(run.prompt, chosen, width=run.config.ppo.prompt_tokens, where=where)
 
 
 def sample_each(

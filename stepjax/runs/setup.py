@@ -15,13 +15,14 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from stepjax.config import Config, LoRAOptions, ModelOptions, default_option, resumable_options
+from stepjax.data.framing import Framing
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
 from stepjax.distributed.agree import agree
 from stepjax.errors import NonFiniteError, UserError
 from stepjax.learners.ppo import value_heads
 from stepjax.measures.step_classes import CLASSES, NEUTRAL
 from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
-from stepjax.models.backends import choose_attention
+from stepjax.models.backends import choose_attention, suits_apart
 from stepjax.models.checkpoint_folder import CheckpointFolder
 from stepjax.models.lora import LoRA
 from stepjax.models.trainable import Trainable, adapters_and_heads, without_adapters
@@ -29,10 +30,11 @@ from stepjax.parallel import fetch, is_main_process, key_on, make_mesh, put, rep
 from stepjax.programs import Program
 from stepjax.runs.base import SHAPE, check_base
 from stepjax.runs.check import check_options
-from stepjax.runs.start import SOURCE, entries_of, open_start, remember
+from stepjax.runs.start import SOURCE, ends_of, entries_of, open_start, remember
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
 from stepjax.tasks.hooks import TokenizerTexts
+from stepjax.tasks.prompts import Prompt
 from stepjax.tasks.registry import make_task, task_entry
 from stepjax.workdir.folder import CONFIG, open_workdir
 
@@ -43,6 +45,7 @@ class Run:
 
     Attributes:
       workdir: the work directory, opened and locked.
+      framing: what begins a prompt and what ends a response.
       vocab: rows of the embedding: the tokenizer's entries (or the checkpoint's rows), rounded up so that a mesh can
         divide them.
       start: the checkpoint that the policy starts from, where it does not start from scratch.
@@ -53,19 +56,15 @@ class Run:
     mesh: Mesh
     task: Task
     tokenizer: Any
+    framing: Framing
     splitter: StepSplitter
     vocab: int
     start: CheckpointFolder | None = None
 
-    @property
-    def eos(self) -> int:
-        return self.ends[0]
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """The ids that end a response."""
-        told = self.tokenizer.eos_token_id
-        return (int(told),) if isinstance(told, int) else tuple(int(i) for i in told)
+    @functools.cached_property
+    def prompt(self) -> Prompt:
+        """Problems to what the policy reads."""
+        return Prompt(self.config.prompt, self.framing, self.task)
 
     @functools.cached_property
     def policy(self) -> Definition[LanguageModel]:
@@ -113,7 +112,10 @@ class Run:
         """The decoder of policy, critic and process reward model, without adapters."""
         entries = None if self.start is None else entries_of(self.tokenizer, self.start)
         found = decoder_config(self.config.model, self.vocab, self.start, entries)
-        return dataclasses.replace(found, attention=choose_attention(self.config.model.attention, found, self.mesh))
+        attention = choose_attention(self.config.model.attention, found, self.mesh)
+        asked = self.config.model.decode_layers
+        apart = suits_apart(self.mesh.devices.flat[0].platform) if asked == "auto" else asked == "apart"
+        return dataclasses.replace(found, attention=attention, decode_apart=apart)
 
     def of_stage(self, stage: str) -> "Run":
         """The run as a stage sees it: without adapters where the stage trains all parameters."""
@@ -219,9 +221,10 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
             tokenizer = make_tokenizer(config, task, opened, start)
             if is_main_process():
                 agree(0)
-            splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
             vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
-            run = Run(config, opened, mesh, task, tokenizer, splitter, vocab, start)
+            framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
+            splitter = StepSplitter(tokenizer, config.task.separator or task.separator, framing.ends)
+            run = Run(config, opened, mesh, task, tokenizer, framing, splitter, vocab, start)
             _ = run.decoder  # what is wrong with it is said now
             if start is not None and is_main_process():
                 remember(start, opened)

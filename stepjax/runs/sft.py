@@ -25,13 +25,13 @@ def train_sft(run: Run) -> Params:
             problem = problems[i]
             if problem.solution is None:
                 return None
-            return demonstration(run.tokenizer, problem, prompt_loss=options.prompt_loss)
+            return demonstration(run.prompt, problem, prompt_loss=options.prompt_loss)
 
         return PackedBatches(encode, len(problems), rows=options.rows, width=options.row_tokens, seed=run.config.seed)
 
     held_out = run.task.problems("valid")
     examples = [
-        demonstration(run.tokenizer, held_out[i], prompt_loss=options.prompt_loss)
+        demonstration(run.prompt, held_out[i], prompt_loss=options.prompt_loss)
         for i in range(min(len(held_out), VALID_EXAMPLES))
         if held_out[i].solution is not None
     ]

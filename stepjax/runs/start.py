@@ -6,8 +6,9 @@ from typing import Any
 
 from stepjax.config import Config, ModelOptions
 from stepjax.errors import UserError
-from stepjax.models.checkpoint_folder import CheckpointFolder, open_checkpoint, read_json_object
+from stepjax.models.checkpoint_folder import CheckpointFolder, open_checkpoint
 from stepjax.runs.base import SHAPE
+from stepjax.token_bytes import special_contents
 from stepjax.workdir.json_file import write_json
 
 SOURCE = "start.json"
@@ -26,7 +27,7 @@ def open_start(config: Config) -> CheckpointFolder | None:
                 "shape; leave this option out"
             )
     start = open_checkpoint(config.model.path)
-    _ = start.decoder, start.tensors  # what is wrong with them is said now
+    _ = start.decoder, start.tensors, start.ends  # what is wrong with them is said now
     return start
 
 
@@ -42,13 +43,24 @@ def entries_of(tokenizer: Any, start: CheckpointFolder) -> int:
     return most
 
 
+def ends_of(config: Config, tokenizer: Any, start: CheckpointFolder) -> tuple[int, ...]:
+    """The ids at which the checkpoint ends a response.
+
+    With another tokenizer (`config.tokenizer.path`), those that are special tokens there: any other id would be a piece
+    of text.
+    """
+    if not config.tokenizer.path:
+        return start.ends
+    contents = special_contents(tokenizer)
+    return tuple(i for i in start.ends if tokenizer.convert_ids_to_tokens(i) in contents)
+
+
 def remember(start: CheckpointFolder, workdir: Path) -> None:
     """Writes the checkpoint's files that an export needs besides the weights, once."""
     path = workdir / SOURCE
     if path.exists():
         return
-    generation = start.path / "generation_config.json"
-    kept = {"generation_config": read_json_object(generation)} if generation.is_file() else {}
+    kept = {} if start.generation_config is None else {"generation_config": dict(start.generation_config)}
     write_json(path, {"path": start.name, "config": dict(start.config), **kept})
 
 

@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from stepjax.data.framing import Framing
 from stepjax.labels.solution import Completion, Prefix, Request
 from stepjax.tasks.register_chain import RegisterChain
 from stepjax.tasks.register_chain.parser import parse_step
@@ -26,7 +27,7 @@ class ChainCompleter:
     """
 
     def __init__(self, task: RegisterChain, tokenizer: Any, *, error: float, seed: int = 0):
-        self.task, self.tokenizer = task, tokenizer
+        self.task, self.tokenizer, self._framing = task, tokenizer, Framing.of(tokenizer)
         self.error, self.seed = error, seed
         self.sampled = 0
 
@@ -41,9 +42,9 @@ class ChainCompleter:
         steps = self._steps(prefix, before, uniform)
         text = "\n".join(steps)
         start = "\n" if before and not before.endswith("\n") else ""
-        tokens = self.tokenizer.encode(start + text, add_special_tokens=False)
+        tokens = self._framing.response(start + text)
         right = self.task.grade(prefix.problem, before + start + text)
-        return Completion((*tokens, int(self.tokenizer.eos_token_id)), True, right)
+        return Completion(tuple(tokens), True, right)
 
     def _steps(self, prefix: Prefix, before: str, uniform: Any) -> list[str]:
         modulus = self.task.config.modulus

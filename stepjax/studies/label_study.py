@@ -15,6 +15,7 @@ from stepjax.errors import UserError
 from stepjax.labels.policy import load_completer
 from stepjax.labels.sources import sampled_records, solutions
 from stepjax.options import parse
+from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.setup import Run, open_run
 from stepjax.studies.entry import run_main
 from stepjax.studies.label_study_chains import chain_study
@@ -60,6 +61,7 @@ def main(argv: list[str]) -> None:
     if workdir is None or not config.base or not completers:
         raise UserError("usage: --config.base=DIR --workdir=DIR NAME=DIR:STAGE …, one completer or several")
     with open_run(config, workdir) as run:
+        tell_first_prompt(run)
         run_study(run, completers)
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 from stepjax.data.schema import LabelledSolution
-from stepjax.data.tokenizers import encode
 from stepjax.labels.solution import Solution
 from stepjax.runs.setup import Run
 from stepjax.studies.chain_completer import ChainCompleter
@@ -28,10 +27,10 @@ def chain_study(run: Run, most: int) -> dict[str, Any]:
     for i in range(SOLUTIONS):
         problem = problems[i]
         assert problem.solution is not None
-        tokens = (*encode(run.tokenizer, problem.solution), run.eos)
+        tokens = tuple(run.prompt.response(problem.solution))
         right = task.grade(problem, problem.solution)
         record = LabelledSolution(problem.prompt, tuple(problem.solution.split("\n")), id=problem.id, correct=right)
-        prompt = tuple(encode(run.tokenizer, problem.prompt))
+        prompt = tuple(run.prompt(problem))
         step = run.splitter.split_host(tokens)[0]
         solutions.append(Solution(record, problem, prompt, tokens, step, True, right))
     rated = rate(dataclasses.replace(run, task=task), solutions)

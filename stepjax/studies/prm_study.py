@@ -20,6 +20,7 @@ from stepjax.labels.completer import Completer
 from stepjax.labels.solution import Cost
 from stepjax.options import parse
 from stepjax.parallel import key_on
+from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.response_sampling import first_prompts, make_sampler, sample_each
 from stepjax.runs.setup import Run, open_run
 from stepjax.runs.stages import prm_start_params, stage_params
@@ -100,6 +101,7 @@ def main(argv: list[str]) -> None:
     if workdir is None or not config.base:
         raise UserError("usage: --config=prm_study --config.base=DIR --workdir=DIR, or --table DIR DIR …")
     with open_run(config, workdir) as run:
+        tell_first_prompt(run)
         found = run_study(run)
     show_table([found])
     say(json.dumps(found["labels"]))

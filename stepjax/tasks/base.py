@@ -1,7 +1,7 @@
 """The interface of a task: problems with known answers, a grader, and optionally an exact verifier of single steps."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stepjax.config import Config
@@ -9,10 +9,15 @@ from stepjax.config import Config
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. `prompt` is what the policy reads, `solution` a demonstration in the policy's own format.
+    """One problem.
 
-    `step_limit` is the most steps that the prompt allows, None where it does not state it. `question` is the problem
-    alone, None where the prompt is no more than that.
+    Attributes:
+      prompt: the problem in the task's own template, which the policy reads where `config.prompt` changes nothing.
+      answer: the right final answer.
+      solution: a demonstration in the policy's own format.
+      step_limit: the most steps that the prompt allows, None where it does not state it.
+      question: the problem alone, None where the prompt is no more than that.
+      columns: what else the problem's row holds, by name, without answer and solution.
     """
 
     id: str
@@ -21,6 +26,7 @@ class Problem:
     solution: str | None = None
     step_limit: int | None = None
     question: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -73,10 +79,12 @@ class TaskEntry:
       make: builds the task from the whole config; a UserError names what cannot be read.
       tokenizer: builds the task's own tokenizer (Hugging Face); None: one is trained on its texts. A plan counts its
         entries where the task's data are not there, so it is no method of the task.
+      final_answers: whether it grades final answers, by the library or by `task.grader` and `task.answer_pattern`.
     """
 
     make: Callable[[Config], Task]
     tokenizer: Callable[[], Any] | None = None
+    final_answers: bool = False
 
 
 class Environment(Protocol):

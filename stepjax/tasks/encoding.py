@@ -1,32 +1,29 @@
 """Problems to tokens: demonstrations to learn from, labelled steps, prompts to sample from."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from stepjax.data.packing import PROMPT, Example
 from stepjax.data.step_encoding import SolutionEncoder
-from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError
 from stepjax.steps import StepSplitter
-from stepjax.tasks.base import Problem, Task
-from stepjax.tasks.hooks import prompt_of
+from stepjax.tasks.base import Problem
+from stepjax.tasks.prompts import Prompt
 
 
-def demonstration(tokenizer: Any, problem: Problem, *, prompt_loss: bool = False) -> Example:
-    """Prompt, solution and end-of-text; the solution's tokens (all tokens with `prompt_loss`) are targets.
+def demonstration(prompt: Prompt, problem: Problem, *, prompt_loss: bool = False) -> Example:
+    """Prompt, solution and its end; what the assistant writes (all tokens with `prompt_loss`) are targets.
 
     Prompt and solution are encoded separately, as they are when the policy samples after a prompt.
     """
     assert problem.solution is not None
-    prompt = encode(tokenizer, problem.prompt)
-    tokens = np.array([*prompt, *encode(tokenizer, problem.solution), tokenizer.eos_token_id], np.int32)
+    read, written = prompt.demonstration(problem)
+    tokens = np.array([*read, *written], np.int32)
     targets = np.append(tokens[1:], -1).astype(np.int32)
     if not prompt_loss:
-        targets[: len(prompt) - 1] = -1
+        targets[: len(read) - 1] = -1
     return Example(tokens, targets)
 
 
@@ -43,9 +40,9 @@ def labelled_steps(prompt: Sequence[int], response: Sequence[int], ends: np.ndar
     return Example(tokens, np.concatenate([np.full(len(prompt), PROMPT, np.int32), targets]))
 
 
-def solution_encoder(task: Task, tokenizer: Any, splitter: StepSplitter) -> SolutionEncoder:
-    """The encoder of labelled solutions, with the task's prompts."""
-    return SolutionEncoder(tokenizer, splitter, functools.partial(prompt_of, task))
+def solution_encoder(prompt: Prompt, splitter: StepSplitter) -> SolutionEncoder:
+    """The encoder of labelled solutions, with the policy's prompts."""
+    return SolutionEncoder(splitter, prompt.framing.tokenizer, prompt.of_text, prompt.response)
 
 
 @dataclass(frozen=True)
@@ -71,13 +68,13 @@ class Prompts:
         return tokens, lengths
 
 
-def fitting_prompts(tokenizer: Any, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
+def fitting_prompts(prompt: Prompt, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
     """Encodes prompts and leaves out those longer than `width` tokens; `where` names the option in errors."""
     if not problems:
         raise UserError("there are no problems to sample responses to; choose another split or more problems")
     kept, tokens = [], []
     for problem in problems:
-        ids = encode(tokenizer, problem.prompt)
+        ids = prompt(problem)
         if not ids:
             raise UserError(f"problem {problem.id}: its prompt is empty")
         if len(ids) <= width:

@@ -7,7 +7,7 @@ task has none.
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
-from stepjax.tasks.base import Problem, Task
+from stepjax.tasks.base import Problem
 
 PLAIN = "{problem}\n"
 """The prompt template where a task has none of its own."""
@@ -72,11 +72,3 @@ class BreaksSteps(Protocol):
     def break_and_fix(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
         """The steps with one made wrong and then corrected; None where that is not possible."""
         ...
-
-
-def prompt_of(task: Task, problem: str) -> str:
-    """The prompt of a problem's text; a text that ends in a line break is a prompt already."""
-    if problem.endswith("\n"):
-        return problem
-    template = task.template if isinstance(task, Templated) else PLAIN
-    return template.replace("{problem}", problem)

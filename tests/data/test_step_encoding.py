@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepjax.config import PRMOptions
+from stepjax.data.framing import Framing
 from stepjax.data.schema import LabelledSolution
 from stepjax.data.step_encoding import SolutionEncoder, Target, labelled, step_targets
 from stepjax.data.tokenizers import train_bpe
@@ -19,7 +20,10 @@ SPLITTERS = {separator: StepSplitter(TOKENIZER, separator) for separator in ("\n
 
 
 def encoder(separator="\n\n"):
-    return SolutionEncoder(TOKENIZER, SPLITTERS[separator], lambda problem: problem + "\n")
+    framing = Framing.of(TOKENIZER)
+    return SolutionEncoder(
+        SPLITTERS[separator], TOKENIZER, lambda problem: framing.prompt(problem + "\n"), framing.response
+    )
 
 
 TEXT = st.text(st.sampled_from("a7+ .\n;é"), max_size=8)
@@ -48,6 +52,15 @@ def test_every_label_is_on_its_steps_last_token_or_counted(steps, separator, unf
             assert encoded.step[end] == step
     assert [t.strip(" \n;") for t in texts] == [w.strip(" \n;") for w in map(flat(separator), written)]
     assert (response[-1] == TOKENIZER.eos_token_id) != unfinished
+
+
+def test_a_prompt_begins_and_a_solution_ends_as_in_sampling():
+    framing = Framing(TOKENIZER, (1,), (2, 0))
+    encode = SolutionEncoder(framing, SPLITTERS["\n\n"], lambda problem: problem + "\n")
+    found = encode(LabelledSolution("So 3", ("Then 7",), ratings=(1,)), Counter())
+    assert found.tokens[: found.prompt].tolist() == framing.prompt("So 3\n") and found.tokens[0] == 1
+    assert found.tokens[found.prompt :].tolist() == framing.response("Then 7") and found.tokens[-1] == 2
+    assert found.step[0] == -1 and found.ends.tolist() == [len(found) - 1]
 
 
 def flat(separator):

@@ -1,5 +1,6 @@
 """Public process reward models against their published inference code, and their texts mapped back to the policy's."""
 
+import copy
 import json
 
 import jax
@@ -193,3 +194,19 @@ def test_a_response_without_steps_has_no_reading(name):
     none, some = layout(["p", "q"], [[], ["s", "t"]])
     assert none is None and len(some.places) == 2
     assert layout(["p"], [[]]) == [None]
+
+
+def test_a_text_begins_once_whoever_writes_the_beginning():
+    marked = copy.deepcopy(byte_level("llama"))
+    marked.add_special_tokens({"additional_special_tokens": ["<extra_0>"]})
+    begin = marked.bos_token_id
+    assert marked.encode("a").count(begin) == 1, "the tokenizer writes it, and so does the chat template"
+    for name, tokenizer in (("qwen", marked), ("rlhflow", byte_level("llama")), ("math_shepherd", metaspace())):
+        (reading,) = Layout(CONVENTIONS[name], tokenizer)(["What is 5+8?"], [["5+8=13", "The answer is 13"]])
+        assert reading.tokens[0] == tokenizer.bos_token_id, name
+        assert (reading.tokens == tokenizer.bos_token_id).sum() == 1, name
+    marked.chat_template = marked.chat_template.replace("{{ bos_token }}", "")
+    (reading,) = Layout(CONVENTIONS["qwen"], marked)(["What is 5+8?"], [["5+8=13"]])
+    assert (reading.tokens == begin).tolist().index(True) == 0, (
+        "as the published code, which encodes the chat as a text"
+    )

@@ -9,6 +9,7 @@ import pytest
 from labels.chains import Script, text_of
 
 from stepjax.config import Config, PRMOptions
+from stepjax.data.framing import Framing
 from stepjax.runs.responses import read_response
 from stepjax.steps import StepSplitter
 from stepjax.studies import prm_study
@@ -23,7 +24,7 @@ RUN = SimpleNamespace(
     task=TASK,
     tokenizer=TOKENIZER,
     splitter=StepSplitter(TOKENIZER, TASK.separator),
-    eos=TOKENIZER.eos_token_id,
+    framing=Framing.of(TOKENIZER),
     config=Config(),
 )
 SOFT = PRMOptions(target="value", objective="bce", classes=2)
@@ -33,7 +34,7 @@ PROBLEM = Problem("test/0", "a=7;b=a+5;c=b*3;?c\n", "6")
 def response(text: str, *, finished: bool = True):
     ids = TOKENIZER.encode(text, add_special_tokens=False)
     prompt = TOKENIZER.encode(PROBLEM.prompt, add_special_tokens=False)
-    return read_response(RUN, PROBLEM, prompt, [*ids, RUN.eos] if finished else ids, finished)
+    return read_response(RUN, PROBLEM, prompt, [*ids, RUN.framing.end] if finished else ids, finished)
 
 
 WRONG = response("b=7+5=3\nc=3*3=9\n?9")  # wrong at its first step

@@ -5,14 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
+from stepjax.config import PromptOptions
+from stepjax.data.framing import Framing
 from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import demonstration, fitting_prompts, labelled_steps
+from stepjax.tasks.prompts import Prompt
 
 
 class Letters:
-    """A tokenizer of one id a character, a = 10; it would begin every text with 1 if it were let."""
+    """A tokenizer of one id a character, a = 10; it begins texts with 1."""
 
     eos_token_id = 2
 
@@ -21,6 +24,7 @@ class Letters:
 
 
 TOKENIZER = Letters()
+PROMPT = Prompt(PromptOptions(), Framing.of(TOKENIZER), object())
 PROBLEM = Problem("train/0", prompt="abc", answer="e", solution="de")
 
 
@@ -29,23 +33,23 @@ def test_encode_adds_nothing():
 
 
 def test_a_demonstration_teaches_the_solution_and_its_end():
-    example = demonstration(TOKENIZER, PROBLEM)
-    #                 a   b   c   d   e  end
-    assert example.tokens.tolist() == [10, 11, 12, 13, 14, 2]
-    assert example.targets.tolist() == [-1, -1, 13, 14, 2, -1]
+    example = demonstration(PROMPT, PROBLEM)
+    #                            begin  a   b   c   d   e  end
+    assert example.tokens.tolist() == [1, 10, 11, 12, 13, 14, 2]
+    assert example.targets.tolist() == [-1, -1, -1, 13, 14, 2, -1]
     assert example.tokens.dtype == example.targets.dtype == np.int32
 
 
 def test_a_demonstration_can_teach_the_prompt_too():
-    example = demonstration(TOKENIZER, PROBLEM, prompt_loss=True)
-    assert example.targets.tolist() == [11, 12, 13, 14, 2, -1]
+    example = demonstration(PROMPT, PROBLEM, prompt_loss=True)
+    assert example.targets.tolist() == [10, 11, 12, 13, 14, 2, -1]
 
 
 def test_the_smallest_demonstrations():
-    empty = demonstration(TOKENIZER, dataclasses.replace(PROBLEM, solution=""))
-    assert (empty.tokens.tolist(), empty.targets.tolist()) == ([10, 11, 12, 2], [-1, -1, 2, -1])
-    short = demonstration(TOKENIZER, dataclasses.replace(PROBLEM, prompt="a"))
-    assert (short.tokens.tolist(), short.targets.tolist()) == ([10, 13, 14, 2], [13, 14, 2, -1])
+    empty = demonstration(PROMPT, dataclasses.replace(PROBLEM, solution=""))
+    assert (empty.tokens.tolist(), empty.targets.tolist()) == ([1, 10, 11, 12, 2], [-1, -1, -1, 2, -1])
+    short = demonstration(PROMPT, dataclasses.replace(PROBLEM, prompt="a"))
+    assert (short.tokens.tolist(), short.targets.tolist()) == ([1, 10, 13, 14, 2], [-1, 13, 14, 2, -1])
 
 
 def test_labels_stand_at_the_ends_of_steps():
@@ -69,18 +73,18 @@ def problems(*prompts: str) -> list[Problem]:
 
 
 def test_wide_prompts_are_left_out():
-    found = fitting_prompts(TOKENIZER, problems("abc", "abcd", "a", "abcde"), width=3, where="width")
+    found = fitting_prompts(PROMPT, problems("abc", "abcd", "a", "abcde"), width=4, where="width")
     assert [p.id for p in found.problems] == ["test/0", "test/2"]
-    assert found.tokens == [[10, 11, 12], [10]]
+    assert found.tokens == [[1, 10, 11, 12], [1, 10]]
     assert found.left_out == 2
 
 
 def test_a_batch_of_prompts_ends_in_the_last_column():
-    found = fitting_prompts(TOKENIZER, problems("abc", "b", "ba"), width=4, where="width")
+    found = fitting_prompts(PROMPT, problems("abc", "b", "ba"), width=5, where="width")
     for rows in ([2, 0, 2, 1], np.array([2, 0, 2, 1])):
-        tokens, lengths = found.batch(rows, 4)
-        assert tokens.tolist() == [[0, 0, 11, 10], [0, 10, 11, 12], [0, 0, 11, 10], [0, 0, 0, 11]]
-        assert lengths.tolist() == [2, 3, 2, 1]
+        tokens, lengths = found.batch(rows, 5)
+        assert tokens.tolist() == [[0, 0, 1, 11, 10], [0, 1, 10, 11, 12], [0, 0, 1, 11, 10], [0, 0, 0, 1, 11]]
+        assert lengths.tolist() == [3, 4, 3, 2]
         assert tokens.dtype == lengths.dtype == np.int32
 
 
@@ -94,4 +98,4 @@ def test_a_batch_of_prompts_ends_in_the_last_column():
 )
 def test_prompts_that_cannot_be_sampled_from_are_user_errors(prompts, said):
     with pytest.raises(UserError, match=said):
-        fitting_prompts(TOKENIZER, problems(*prompts), width=2, where="config.ppo.prompt_tokens")
+        fitting_prompts(PROMPT, problems(*prompts), width=2, where="config.ppo.prompt_tokens")

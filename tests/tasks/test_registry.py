@@ -7,24 +7,26 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import stepjax.tasks
-from stepjax.config import TASK_NAMES, Config, PPOOptions, TaskOptions
+from stepjax.config import TASK_NAMES, Config, PPOOptions, PromptOptions, TaskOptions
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.errors import UserError
 from stepjax.tasks import hooks
 from stepjax.tasks.base import Task, TaskEntry
+from stepjax.tasks.prompts import Prompt
 from stepjax.tasks.registry import make_environment, make_task, task_entry
 
 GSM8K = Path(__file__).parent.parent / "data" / "gsm8k"
 HOOKS = {name: hook for name, hook in vars(hooks).items() if getattr(hook, "_is_runtime_protocol", False)}
 CAN = {
     "register_chain": {"GroupsAnswers", "WritesSolutions", "WritesNeutralSteps", "BreaksSteps"},
-    "gsm8k": set(),
+    "gsm8k": {"GradesMany", "GroupsAnswers"},
     "jsonl": {"Templated", "GradesMany", "GroupsAnswers"},
-    "labelled": {"TokenizerTexts"},
+    "labelled": {"GradesMany", "GroupsAnswers", "TokenizerTexts"},
 }
 
 
@@ -102,5 +104,6 @@ def test_tasks_are_imported_when_they_are_asked_for():
 
 def test_templates_and_what_stands_in_for_them():
     task, entry = type("Mine", (), {"template": "Q: {problem}\nA:"})(), TaskEntry(lambda config: None)
-    assert hooks.prompt_of(task, "1+1?") == "Q: 1+1?\nA:" and hooks.prompt_of(task, "ready\n") == "ready\n"
-    assert hooks.prompt_of(object(), "1+1?") == "1+1?\n" and entry.tokenizer is None
+    framing = SimpleNamespace(tokenizer=SimpleNamespace(chat_template=None))
+    plain = [Prompt(PromptOptions(), framing, of).problem_of(" 1+1?\n").prompt for of in (task, object())]
+    assert plain == ["Q: 1+1?\nA:", "1+1?\n"] and entry.tokenizer is None
