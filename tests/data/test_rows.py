@@ -61,3 +61,13 @@ def test_a_parquet_file_whose_names_are_not_utf_8(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"completions", b"compl\xfftions"))
     with pytest.raises(UserError, match=r"rows\.parquet: not a readable Parquet file: 'utf-8' codec"):
         read(path)
+
+
+def test_an_answer_of_thousands_of_digits_is_compared(tmp_path: Path) -> None:
+    digits = "5" * 5001  # more than Python writes as a whole number
+    row = {"question": "p", "final_answer": digits, "reasoning_steps": []}
+    for given, right in ((digits, True), ("5", None)):
+        row["reasoning_steps"] = [{"solution_prefix": f"p \\boxed{{{given}}}", "mc_value": 1}]
+        (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+        (record,) = read(tmp_path / "rows.jsonl", "omegaprm")
+        assert record.correct is right

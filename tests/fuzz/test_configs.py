@@ -15,10 +15,10 @@ from fuzz.junk import ODD_TEXTS, TEXT
 from hypothesis import strategies as st
 from runs.tiny_run import OPTIONS, write_config
 
+from stepjax.cli import COMMANDS
 from stepjax.config import Config, StreamOptions, default_option, options_of
 from stepjax.errors import UserError
 from stepjax.options import parse
-from stepjax.options.names import COMMANDS
 from stepjax.runs.setup import open_run
 from stepjax.runs.stages import check_stages
 
@@ -233,9 +233,7 @@ ARGUMENTS = (
     "v",
     "",
 )
-WHOLE = st.sampled_from(
-    [*(f"--{name}" for name in ARGUMENTS), *COMMANDS, "options", "compare", "-h", "rollout", "v5e:2x2"]
-)
+WHOLE = st.sampled_from([*(f"--{name}" for name in ARGUMENTS), *COMMANDS, "options", "prompt", "-h", "v5e:2x2"])
 
 
 @FUZZ.holds(
