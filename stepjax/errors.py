@@ -17,7 +17,11 @@ class NonFiniteError(UserError):
 
 
 class Stopped(Exception):
-    """The run received a signal to stop, and its progress is saved."""
+    """The run received a signal to stop, and its progress is saved; `interrupted`: by Ctrl-C."""
+
+    def __init__(self, message: str, *, interrupted: bool = False):
+        super().__init__(message)
+        self.interrupted = interrupted
 
 
 def as_line(text: str) -> str:

@@ -19,7 +19,7 @@ from stepjax.cli import COMMANDS
 from stepjax.config import Config, StreamOptions, default_option, options_of
 from stepjax.errors import UserError
 from stepjax.options import parse
-from stepjax.runs.setup import open_run
+from stepjax.runs.opening import open_run
 from stepjax.runs.stages import check_stages
 
 FUZZ = Fuzz(share=0.25)

@@ -1,6 +1,5 @@
 """Rows of every reader with anything in them: read, or one line with file and row, or set aside where that is asked."""
 
-import functools
 import gzip
 import json
 import re
@@ -14,7 +13,6 @@ from fuzz.commands import assert_readable, command, elsewhere, refused
 from fuzz.fuzzing import Fuzz
 from fuzz.junk import ANY_TEXT, JSON, changed, damaged
 from hypothesis import strategies as st
-from rewards.prm_references import tokenizer_of
 
 from stepjax.config import DataOptions
 from stepjax.data.dataset import Records
@@ -22,15 +20,12 @@ from stepjax.data.jsonl import read_jsonl
 from stepjax.data.readers import READERS, read_records
 from stepjax.data.readers.base import Tally
 from stepjax.data.schema import LabelledSolution, line
-from stepjax.data.tokenizers import encode, load_tokenizer
 from stepjax.errors import UserError
-from stepjax.labels.file import LabelFile
-from stepjax.steps import StepSplitter
 from stepjax.tasks.gsm8k import GSM8K
 from stepjax.tasks.jsonl import JsonlProblems
 from stepjax.tasks.labelled import LabelledProblems
 
-FUZZ = Fuzz(share=0.3)
+FUZZ = Fuzz(share=0.25)
 
 PRM800K = json.loads((Path(__file__).parents[1] / "data" / "prm800k" / "samples.jsonl").read_text().splitlines()[0])
 GOOD: dict[str, dict[str, Any]] = {
@@ -290,72 +285,6 @@ def lines_of_json(content: bytes, gz: bool) -> None:
             assert str(error) == str(bad[0])
         else:
             assert not bad
-
-
-@functools.cache
-def tokenizer_folder() -> dict[str, bytes]:
-    """The files of a small tokenizer."""
-    with elsewhere() as folder:
-        tokenizer_of("qwen").save_pretrained(folder)
-        return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@st.composite
-def tokenizer_folders(draw: st.DrawFn) -> dict[str, bytes]:
-    """These files, one of them changed, damaged or absent."""
-    files = dict(tokenizer_folder())
-    name = draw(st.sampled_from(["tokenizer.json", "tokenizer_config.json"]))
-    content = files.pop(name)
-    if draw(st.integers(0, 9)):
-        files[name] = draw(damaged(content) | changed(json.loads(content)).map(encoded))
-    return files
-
-
-@FUZZ.holds(few=15, files=tokenizer_folders())
-def a_tokenizer_folder(files: dict[str, bytes]) -> None:
-    with elsewhere() as folder:
-        for name, content in files.items():
-            write(folder, content, name)
-        try:
-            tokenizer = load_tokenizer(folder)
-            for separator in ("\n\n", "ö"):
-                StepSplitter(tokenizer, separator).texts(encode(tokenizer, "So.\n\nThen <|im_end|> ö 12"))
-        except UserError as error:
-            assert "no tokenizer can be loaded from there" in str(error) or assert_readable(refused(error)) is None
-
-
-MADE_WITH = {"method": "judge", "model": "m", "temperature": 0.0}
-
-
-@FUZZ.holds(
-    few=40,
-    row=rows("records"),
-    tail=st.binary(max_size=20),
-    beside=st.none() | changed(MADE_WITH) | JSON,
-    hurt=st.none() | damaged(encoded(MADE_WITH)),
-)
-def a_label_file_that_is_continued(row: tuple[str, bytes], tail: bytes, beside: Any, hurt: bytes | None) -> None:
-    with elsewhere() as folder:
-        path = folder / "labels.jsonl"
-        first = LabelledSolution.from_json(GOOD["records"] | {"id": "first"})
-        with LabelFile(path, MADE_WITH) as file:
-            file.append([first])
-        path.write_bytes(path.read_bytes() + row[1] + b"\n" + tail.replace(b"\n", b""))
-        if beside is not None:
-            (folder / "labels.options.json").write_text(json.dumps(beside), encoding="utf-8", errors="surrogatepass")
-        elif hurt is not None:
-            (folder / "labels.options.json").write_bytes(hurt)
-        before = path.read_bytes()
-        try:
-            with LabelFile(path, MADE_WITH) as file:
-                assert "first" in file.done
-                file.append([LabelledSolution.from_json(GOOD["records"] | {"id": "last"})])
-        except UserError as error:
-            assert_place(error, path, row=False)
-            assert path.read_bytes() == before
-        else:
-            whole = path.read_bytes().splitlines(keepends=True)
-            assert before.startswith(b"".join(whole[:-1])) and json.loads(whole[-1])["id"] == "last"
 
 
 @pytest.mark.parametrize("name", FUZZ.names)

@@ -266,7 +266,7 @@ def a_command_in_a_damaged_run(content: bytes | None, name: str, how: str) -> No
 def command_config(run: Path) -> None:
     """What a run writes before it trains."""
     from stepjax.options import parse
-    from stepjax.runs.setup import open_run
+    from stepjax.runs.opening import open_run
 
     with open_run(parse([f"--config={CONFIG}"]).config, run):
         pass
