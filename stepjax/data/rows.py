@@ -112,7 +112,7 @@ def _fault(value: Any, raw: str) -> str | None:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        return "not UTF-8 text, or an escape \\uD800 to \\uDFFF without its other half"
+        return "not UTF-8 text, or an escape \\uD800 to \\uDFFF has no other half"
     except ValueError:
         return "NaN and Infinity are no JSON numbers"
     return None

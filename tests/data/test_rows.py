@@ -47,11 +47,11 @@ def test_what_only_parquet_can_hold_is_named_and_set_aside(tmp_path: Path) -> No
         {"problem": "p", "steps": None, "extra": {"day": day}},
     ]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    with pytest.raises(UserError, match=r"rows\.parquet:1: extra: .*date is not JSON serializable"):
+    with pytest.raises(UserError, match=r"rows\.parquet:1: field 'extra' must hold JSON values"):
         read(path, "records")
     assert read(path, "records", skip_bad=str(bad)) == []
     found = [json.loads(line) for line in bad.read_text().splitlines()]
-    assert [row["error"] for row in found][1] == "steps: must be a list, not null" and "2024-02-29" in found[1]["row"]
+    assert len(found) == 2 and all("2024-02-29" in row["row"] for row in found)
 
 
 def test_a_parquet_file_whose_names_are_not_utf_8(tmp_path: Path) -> None:

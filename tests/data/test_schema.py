@@ -110,10 +110,3 @@ def test_a_value_counts_as_a_rating_from_the_threshold_on_and_a_rating_goes_firs
     record = LabelledSolution("p", ("s",) * 4, ratings=(None, None, 0, None), values=(0.5, 0.25, 0.1, None))
     assert record.ratings_at(0.5) == (1, -1, 0, None)
     assert record.ratings_at(0.25) == (1, 1, 0, None)
-
-
-@pytest.mark.parametrize("name, kind", [("problem", "text"), ("steps", "a list")])
-def test_a_record_without_problem_or_steps_is_refused(name, kind):
-    row = {"problem": "p", "steps": ["s"]}
-    with pytest.raises(SchemaError, match=f"^{name}: must be {kind}, not null$"):
-        LabelledSolution.from_json({**row, name: None})

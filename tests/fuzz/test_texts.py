@@ -22,8 +22,8 @@ from stepjax.config import RegisterChainConfig
 from stepjax.data.readers.base import is_answer
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.errors import UserError
-from stepjax.labels.endpoint import _reply, _TryAgain
 from stepjax.labels.judge import Reply, judge
+from stepjax.labels.protocol import NoCompletion, ServerFault, read_extra, read_reply, said, wants_other_limit
 from stepjax.labels.rubric import Rubric
 from stepjax.labels.verdicts import Malformed, read_verdicts
 from stepjax.rewards.conventions import CONVENTIONS
@@ -156,17 +156,31 @@ def a_judge_at_work(problem: str, steps: list[str], replies: list[str], answer: 
 RUBRIC = Rubric("detailed")
 CHAT = {
     "choices": [{"message": {"content": '{"verdicts": ["good"]}'}, "finish_reason": "stop"}],
+    "error": {"message": "m", "code": 429},
     "usage": {"prompt_tokens": 3, "completion_tokens": 4},
 }
 
 
 @FUZZ.holds(few=60, body=changed(CHAT).map(lambda x: json.dumps(x).encode()) | damaged(json.dumps(CHAT).encode()))
 def the_body_of_a_server(body: bytes) -> None:
+    assert isinstance(said(body), str) and wants_other_limit(body) in (True, False)
     try:
-        reply = _reply(body)
+        reply = read_reply(body, 512)
         assert isinstance(reply.text, str) and reply.read >= 0 and reply.written >= 0
-    except _TryAgain as error:
+    except NoCompletion as error:
         assert_readable(f"stepjax: {error}")
+    except ServerFault as error:
+        assert isinstance(error.status, int)
+
+
+@FUZZ.holds(
+    few=30, text=damaged(b'{"chat_template_kwargs": {"enable_thinking": false}}') | JSON.map(json.dumps).map(str.encode)
+)
+def fields_that_are_added_to_a_request(text: bytes) -> None:
+    try:
+        json.dumps(read_extra(text.decode("utf-8", "replace"), "config.label.judge.extra_body"))
+    except UserError as error:
+        assert_readable(refused(error))
 
 
 LAYOUTS: dict[str, Layout] = {}
