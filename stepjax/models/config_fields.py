@@ -5,7 +5,6 @@ from typing import Any
 
 from stepjax.errors import UserError
 
-
 BOUND = 2**31
 """Above every whole number that describes a decoder."""
 
