@@ -60,7 +60,9 @@ def read_rows(path: Path, bad: Bad | None = None, key: str = "", default: str = 
 
 
 def _open(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig")
+    """Bytes that are not UTF-8 are read as half surrogate pairs, so that the row that holds them can be named."""
+    open_text: Any = gzip.open if path.suffix == ".gz" else open
+    return open_text(path, "rt", encoding="utf-8-sig", errors="surrogateescape")
 
 
 def _readable(rows: Callable[..., Iterator[Row]]) -> Callable[..., Iterator[Row]]:
@@ -69,7 +71,7 @@ def _readable(rows: Callable[..., Iterator[Row]]) -> Callable[..., Iterator[Row]
     def read(path: Path, *rest: Any) -> Iterator[Row]:
         try:
             yield from rows(path, *rest)
-        except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
     return read
@@ -89,7 +91,7 @@ def _json_form(path: Path) -> str:
             return "lines" if any(line.strip() for line in file) else "object"
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{near(path)}") from None
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
@@ -97,7 +99,7 @@ def _json_form(path: Path) -> str:
 def _of_object(path: Path, key: str, default: str) -> Iterator[Row]:
     """The rows of a JSON object, whose places are `file:number of the row`."""
     with _open(path) as file:
-        whole = parse_line(file.read().encode() + b"\n", str(path))
+        whole = parse_line(file.read().encode("utf-8", "surrogateescape") + b"\n", str(path))
     lists = [
         name for name, value in whole.items() if isinstance(value, list) and all(isinstance(x, dict) for x in value)
     ]
@@ -151,27 +153,27 @@ def _array(path: Path, bad: Bad | None) -> Iterator[Row]:
                 if len(text) - at < _LARGEST_ROW and more():
                     continue
                 raise UserError(f"{where}: not JSON ({error}); a row of the array must be one JSON object") from None
-            fault = _fault(value, text[at:stop])
-            if fault is None:
-                yield Row(where, value)
-            elif bad is None:
-                raise UserError(f"{where}: {fault}")
+            if why := _fault(value, raw := text[at:stop]):
+                wrong = UserError(f"{where}: {why}")
+                if bad is None:
+                    raise wrong
+                bad(wrong, raw.encode("utf-8", "replace").decode())
             else:
-                bad(UserError(f"{where}: {fault}"), text[at:stop])
+                yield Row(where, value)
             line += text.count("\n", at, stop)
             at = stop
 
 
-def _fault(value: Any, written: str) -> str | None:
-    """Why an element of an array is no row; None where it is one. In lines, `parse_line` finds the same."""
+def _fault(value: Any, raw: str) -> str | None:
+    """What is wrong with a decoded element; None where it is an object of what JSON and UTF-8 can hold."""
     if not isinstance(value, dict):
         return f"each element must be a JSON object, this one is {kind_of(value)}"
-    if not any(mark in written for mark in ("\\u", "NaN", "Infinity")):
+    if raw.isascii() and not any(mark in raw for mark in ("\\u", "NaN", "Infinity")):
         return None
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        return "an escape \\uD800 to \\uDFFF has no other half"
+        return "not UTF-8 text, or an escape \\uD800 to \\uDFFF has no other half"
     except ValueError:
         return "NaN and Infinity are no JSON numbers"
     return None
@@ -188,5 +190,6 @@ def _parquet(path: Path) -> Iterator[Row]:
                 for value in batch.to_pylist():
                     number += 1
                     yield Row(f"{path}:{number}", value)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    except (OSError, pyarrow.ArrowException, ValueError) as error:  # a ValueError: names and texts that are not UTF-8
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a readable Parquet file: {first}") from None

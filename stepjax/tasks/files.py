@@ -75,6 +75,10 @@ class FileProblems(GradesFinalAnswers):
             raise UserError(f"{self.name}: the separator must not be empty")
         if not test and not 0 < held_out < 1:
             raise UserError(f"{self.name}: held_out must lie between 0 and 1, not {held_out}; or name a test file")
+        if problem == answer:
+            raise UserError(
+                f"{self.name}: {problem!r} cannot be the field of both the problem and the answer; name two"
+            )
         if not str(train or ""):
             raise UserError(f"{self.name}: no training file is named")
         self.train, self.test, self.held_out = str(train), str(test) if test else None, held_out
