@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from stepjax.data.fields import kind_of
-from stepjax.data.jsonl import near, parse_line, read_jsonl
+from stepjax.data.jsonl import near, read_jsonl
 from stepjax.errors import UserError
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
@@ -78,7 +78,7 @@ def _readable(rows: Callable[..., Iterator[Row]]) -> Callable[..., Iterator[Row]
 
 
 def _json_form(path: Path) -> str:
-    """ "array", "object" or "lines", by how the file begins."""
+    """How a file begins: as "array", "object" or "lines"."""
     try:
         with _open(path) as file:
             first = next((line for line in file if line.strip()), "").strip()
@@ -86,8 +86,8 @@ def _json_form(path: Path) -> str:
                 return "array"
             try:
                 json.loads(first)
-            except ValueError:
-                return "object" if first == "{" or not first.endswith("}") else "lines"
+            except (ValueError, RecursionError):
+                return "object" if first == "{" or (first and not first.endswith("}")) else "lines"
             return "lines" if any(line.strip() for line in file) else "object"
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{near(path)}") from None
@@ -99,7 +99,13 @@ def _json_form(path: Path) -> str:
 def _of_object(path: Path, key: str, default: str) -> Iterator[Row]:
     """The rows of a JSON object, whose places are `file:number of the row`."""
     with _open(path) as file:
-        whole = parse_line(file.read().encode("utf-8", "surrogateescape") + b"\n", str(path))
+        raw = file.read()
+    try:
+        whole = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if why := _fault(whole, raw):
+        raise UserError(f"{path}: {why}")
     lists = [
         name for name, value in whole.items() if isinstance(value, list) and all(isinstance(x, dict) for x in value)
     ]
@@ -110,7 +116,8 @@ def _of_object(path: Path, key: str, default: str) -> Iterator[Row]:
     if not lists:
         yield Row(f"{path}:1", whole)
         return
-    key = key or (lists[0] if len(lists) == 1 else default)
+    full = [name for name in lists if whole[name]] or lists
+    key = key or (full[0] if len(full) == 1 else default)
     if key not in lists:
         raise UserError(f"{path}: the object has several lists ({', '.join(lists)}); name one as the split")
     for number, value in enumerate(whole[key], 1):

@@ -46,7 +46,7 @@ def array_gz(path: Path, rows: Rows) -> str:
 
 
 def keyed(path: Path, rows: Rows) -> str:
-    (path / "keyed.json").write_text(json.dumps({"version": 3, "data": rows}))
+    (path / "keyed.json").write_text(json.dumps({"version": 3, "tags": [], "data": rows}))
     return str(path / "keyed.json")
 
 

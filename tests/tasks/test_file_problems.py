@@ -204,6 +204,26 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
         FileProblems(str(tmp_path / "root"), **FIELDS).problems("train")
 
 
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    rows = sums(3)
+    whole = Path(FORMS["array_gz"](tmp_path, rows)).read_bytes()
+    for name, content, told in [
+        ("a.json.gz", whole[:-9], r"a\.json\.gz: cannot be read: "),
+        ("b.json.gz", b"no gzip", r"b\.json\.gz: cannot be read: "),
+        ("c.json", '{"data": [{"question": "é"}]}'.encode("latin-1"), r"c\.json: not UTF-8 text"),
+        ("d.json", b'[{"question": "\xe9"}]', r"d\.json:1: not UTF-8 text"),
+        ("e.json", b'{"data": [{"question": ', r"e\.json: not JSON \(Expecting value: line 1 column 24"),
+        ("f.json", b'{"data": [NaN]}', r"f\.json: NaN and Infinity are no JSON numbers"),
+        ("g.json", b"", r"g\.json: the file has no problems$"),
+        ("h.json", b'{"data": []}', r"h\.json: the file has no problems$"),
+        ("i.parquet", b"PAR1", r"i\.parquet: not a readable Parquet file: "),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=told) as caught:
+            FileProblems("x", str(tmp_path / name), **FIELDS).problems("test")
+        assert "\n" not in str(caught.value)
+
+
 def test_the_files_of_a_source(tmp_path: Path) -> None:
     rows = sums(9)
     folder, table, parts = tfds_folder(tmp_path, rows), parquet(tmp_path, rows), FORMS["globbed"](tmp_path, rows)
