@@ -12,6 +12,7 @@ from typing import Any
 
 from stepjax.console.progress import say
 from stepjax.errors import UserError
+from stepjax.gguf_file import is_gguf
 from stepjax.models.config import DecoderConfig
 from stepjax.models.families import Family, family_of
 from stepjax.models.safetensors_file import Entry
@@ -112,10 +113,19 @@ class CheckpointFolder:
 
 
 def open_checkpoint(name: str | Path) -> CheckpointFolder:
-    """A checkpoint by folder or hub name (`owner/name`, `owner/name@revision`); UserError where there is none."""
+    """A checkpoint by folder, GGUF file or hub name (`owner/name`, `owner/name@revision`).
+
+    UserError where there is none.
+    """
     path = Path(name).expanduser()
+    if is_gguf(path) and not path.is_dir():
+        from stepjax.models.gguf_checkpoint import open_gguf  # which is a kind of `CheckpointFolder`
+
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        return open_gguf(str(name), path)
     if path.is_file():
-        raise UserError(f"{path}: is a file; name the folder with its config.json")
+        raise UserError(f"{path}: is a file; name the folder with its config.json, or a .gguf file")
     if not path.is_dir():
         if str(name).startswith((".", "/", "~")) or not HUB_NAME.fullmatch(str(name)):
             raise UserError(f"{path}: no such folder")
