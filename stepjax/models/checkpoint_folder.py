@@ -47,6 +47,11 @@ class CheckpointFolder:
     def where(self) -> str:
         return str(self.path / "config.json")
 
+    @property
+    def described(self) -> str:
+        """What says of which shape the tensors must be."""
+        return "config.json"
+
     @functools.cached_property
     def family(self) -> Family:
         return family_of(self.where, self.config)
@@ -131,6 +136,8 @@ def open_checkpoint(name: str | Path) -> CheckpointFolder:
             raise UserError(f"{path}: no such folder")
         path = _download(str(name))
     if not (path / "config.json").is_file():
+        if files := sorted(file.name for file in path.iterdir() if is_gguf(file)):
+            raise UserError(f"{path}: holds no config.json, but {files[0]}; name that file")
         raise UserError(f"{path}: holds no config.json, so it is not a Hugging Face checkpoint")
     if (path / ADAPTER).is_file():
         raise UserError(

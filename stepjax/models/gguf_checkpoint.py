@@ -63,6 +63,10 @@ class GgufCheckpoint(CheckpointFolder):
     def where(self) -> str:
         return str(self.path)
 
+    @property
+    def described(self) -> str:
+        return "the metadata"
+
     @functools.cached_property
     def generation_config(self) -> Mapping[str, Any] | None:
         """The ids at which its texts begin and end."""

@@ -100,7 +100,7 @@ def pretrained_params(checkpoint: CheckpointFolder, config: DecoderConfig, mesh:
         places[path] = place
     # A tied table may be stored twice; `checkpoint.decoder` is not tied where the two differ.
     wanted = [*tensor_names(places), *([UNEMBEDDING] if config.tied and UNEMBEDDING in checkpoint.named else [])]
-    check_names(checkpoint.path, checkpoint.named, wanted)
+    check_names(checkpoint.path, checkpoint.named, wanted, described=checkpoint.described)
     rows = checkpoint.decoder.vocab
     return read_params(checkpoint, places, definition.shapes, definition.shardings(mesh), rows)
 

@@ -78,9 +78,8 @@ def load_prm(
         else:
             places[(name,)] = Place((tensor,), False, (1, 1), transposed=True)
     output = EMBEDDING if config.tied else UNEMBEDDING
-    check_names(
-        checkpoint.path, checkpoint.named, [*tensor_names(places), *([output] if head == "tokens" else [])], OTHER_HEADS
-    )
+    wanted = [*tensor_names(places), *([output] if head == "tokens" else [])]
+    check_names(checkpoint.path, checkpoint.named, wanted, OTHER_HEADS, checkpoint.described)
     shapes, shardings = definition.shapes, definition.shardings(mesh)
     params = read_params(checkpoint, places, shapes, shardings, config.vocab)
     if head == "tokens":
@@ -109,7 +108,7 @@ def _rows(checkpoint: CheckpointFolder, name: str, chosen: Sequence[int]) -> np.
     entry, config = checkpoint.named[name], checkpoint.decoder
     if entry.shape != (config.vocab, config.width):
         raise UserError(
-            f"{checkpoint.path}: tensor {name} has shape {list(entry.shape)}, config.json says "
+            f"{checkpoint.path}: tensor {name} has shape {list(entry.shape)}, {checkpoint.described} says "
             f"{[config.vocab, config.width]}"
         )
     found: list[np.ndarray] = []
