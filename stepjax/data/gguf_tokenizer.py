@@ -94,8 +94,13 @@ def gguf_tokenizer(path: str | Path) -> Any:
             f"{path}: tokenizer {str(kind)[:40]!r} is not supported (there are: {', '.join(_MAKERS)}); "
             "name a Hugging Face tokenizer in config.tokenizer.path"
         )
-    backend, begins = _MAKERS[kind](found)
-    _add_tokens(backend, found)
+    try:
+        backend, begins = _MAKERS[kind](found)
+        _add_tokens(backend, found)
+    except UserError:
+        raise
+    except Exception as error:  # the library raises plain exceptions at what does not fit
+        raise UserError(f"{path}: its tokenizer cannot be built ({(str(error) or type(error).__name__).splitlines()[0][:100]})") from None
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     special = {f"{name}_token": found.special(f"{field}_token_id") for name, field in names.items()}
     begin = special["bos_token"]
