@@ -16,7 +16,8 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Types of tokens."""
 
 _LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -100,7 +101,9 @@ def gguf_tokenizer(path: str | Path) -> Any:
     except UserError:
         raise
     except Exception as error:  # the library raises plain exceptions at what does not fit
-        raise UserError(f"{path}: its tokenizer cannot be built ({(str(error) or type(error).__name__).splitlines()[0][:100]})") from None
+        raise UserError(
+            f"{path}: its tokenizer cannot be built ({(str(error) or type(error).__name__).splitlines()[0][:100]})"
+        ) from None
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     special = {f"{name}_token": found.special(f"{field}_token_id") for name, field in names.items()}
     begin = special["bos_token"]

@@ -117,7 +117,9 @@ def open_gguf(name: str, path: Path) -> GgufCheckpoint:
     architecture = str(file.metadata.get("general.architecture"))
     layout = LAYOUTS.get(architecture)
     if layout is None:
-        raise UserError(f"{path}: architecture {architecture[:60]!r} is not supported (there are: {', '.join(LAYOUTS)})")
+        raise UserError(
+            f"{path}: architecture {architecture[:60]!r} is not supported (there are: {', '.join(LAYOUTS)})"
+        )
     table = file.tensors.get(_TABLE)
     if table is None or len(table.shape) != 2:
         raise UserError(f"{path}: has no table {_TABLE}, so it is not a whole language model")
@@ -129,7 +131,11 @@ def _ends(metadata: Mapping[str, Any]) -> list[int]:
     """The ids that end a text, each once, the end-of-text token first."""
     tokens, kinds = (metadata.get(f"tokenizer.ggml.{name}") or [] for name in ("tokens", "token_type"))
     named = [metadata[field] for field in END_FIELDS if field in metadata]
-    known = [i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=False)) if kind == _CONTROL and token in END_TOKENS]
+    known = [
+        i
+        for i, (token, kind) in enumerate(zip(tokens, kinds, strict=False))
+        if kind == _CONTROL and token in END_TOKENS
+    ]
     return list(dict.fromkeys([*named, *known]))
 
 

@@ -16,8 +16,38 @@ from stepjax.errors import UserError
 from stepjax.token_bytes import token_bytes
 
 PARTS = (
-    *("Tom", " has", " 48", "7", "\n", "\n\n", "\n\n1", ". ", "  ", "   3", "\t\t", "\t12", " eggs'", "'ve", "don't", "I'LL"),
-    *("+", " = ", "<<48/2=24>>", "####", " 1,000.50", "$", "\\frac{12}{34}", "naïve", "e\u0301", "Zürich", "北京", "тест"),
+    *(
+        "Tom",
+        " has",
+        " 48",
+        "7",
+        "\n",
+        "\n\n",
+        "\n\n1",
+        ". ",
+        "  ",
+        "   3",
+        "\t\t",
+        "\t12",
+        " eggs'",
+        "'ve",
+        "don't",
+        "I'LL",
+    ),
+    *(
+        "+",
+        " = ",
+        "<<48/2=24>>",
+        "####",
+        " 1,000.50",
+        "$",
+        "\\frac{12}{34}",
+        "naïve",
+        "e\u0301",
+        "Zürich",
+        "北京",
+        "тест",
+    ),
     *("😀", "²", "½", "\r\n", "_x", "def f(x):\n    return", " ", "—", "ไทย๑๒"),
 )
 
@@ -114,7 +144,11 @@ def tokenizer_ids(name, text):
 
 def test_special_tokens_and_template(tmp_path):
     tokenizer = loaded(tmp_path, "smollm")
-    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<|endoftext|>", "<|im_end|>", "<|endoftext|>")
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (
+        "<|endoftext|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+    )
     framing = Framing.of(tokenizer)
     assert framing.begin == () and framing.ends == (2,)
     ids = framing.chat([{"role": "user", "content": "1+1?"}])

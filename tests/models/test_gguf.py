@@ -48,7 +48,9 @@ def test_every_packing_is_unpacked_as_the_library_does(packing, tmp_path):
     stored = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
     heads = WIDE["num_attention_heads"]
     for i in range(WIDE["num_hidden_layers"]):
-        np.testing.assert_array_equal(read(found[f"model.layers.{i}.mlp.down_proj.weight"]), stored[f"blk.{i}.ffn_down.weight"])
+        np.testing.assert_array_equal(
+            read(found[f"model.layers.{i}.mlp.down_proj.weight"]), stored[f"blk.{i}.ffn_down.weight"]
+        )
         query = stored[f"blk.{i}.attn_q.weight"].reshape(heads, 32, 2, 256)
         halves = np.concatenate([query[:, :, 0], query[:, :, 1]], axis=1).reshape(256, 256)
         np.testing.assert_array_equal(read(found[f"model.layers.{i}.self_attn.q_proj.weight"]), halves)
@@ -80,15 +82,21 @@ def test_a_mesh_has_the_weights_of_one_device(tmp_path):
 
 def test_rows_alone_are_those_of_the_whole(tmp_path):
     """A device's part is unpacked by itself, also where rows are stored in another order."""
-    entry = open_checkpoint(write_gguf(tmp_path / "model.gguf", WIDE, "Q8_0")).named["model.layers.1.self_attn.q_proj.weight"]
+    entry = open_checkpoint(write_gguf(tmp_path / "model.gguf", WIDE, "Q8_0")).named[
+        "model.layers.1.self_attn.q_proj.weight"
+    ]
     whole, found = read(entry), []
     entry.visit(lambda x: found.extend([x[64:128], x[[3, 200, 7]], x[64:192, 5:9], len(x), x.shape]))
-    for got, wanted in zip(found, [whole[64:128], whole[[3, 200, 7]], whole[64:192, 5:9], 256, (256, 256)], strict=True):
+    for got, wanted in zip(
+        found, [whole[64:128], whole[[3, 200, 7]], whole[64:192, 5:9], 256, (256, 256)], strict=True
+    ):
         np.testing.assert_array_equal(got, wanted)
 
 
 def test_only_the_rows_that_are_taken_are_unpacked(tmp_path, monkeypatch):
-    entry = open_checkpoint(write_gguf(tmp_path / "model.gguf", WIDE, "Q8_0")).named["model.layers.1.mlp.up_proj.weight"]
+    entry = open_checkpoint(write_gguf(tmp_path / "model.gguf", WIDE, "Q8_0")).named[
+        "model.layers.1.mlp.up_proj.weight"
+    ]
     rows, unpack = [], gguf.dequantize
     monkeypatch.setattr(gguf, "dequantize", lambda data, kind: (rows.append(len(data)), unpack(data, kind))[1])
     entry.visit(lambda x: x[128:256, :5])
