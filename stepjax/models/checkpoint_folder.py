@@ -15,6 +15,7 @@ from stepjax.errors import UserError
 from stepjax.gguf_file import is_gguf
 from stepjax.models.config import DecoderConfig
 from stepjax.models.families import Family, family_of
+from stepjax.models.gguf_model import GgufModel, open_gguf
 from stepjax.models.safetensors_file import Entry
 from stepjax.models.shards import INDEX, stored_tensors
 from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING, differ, family_names
@@ -117,6 +118,34 @@ class CheckpointFolder:
         return stored_tensors(self.path, read_json_object(index) if index.is_file() else None)
 
 
+@dataclass(frozen=True)
+class GgufCheckpoint(CheckpointFolder):
+    """A checkpoint whose `path` is a GGUF file, or the first of several.
+
+    Attributes:
+      model: the file's.
+    """
+
+    model: GgufModel = dataclasses.field(kw_only=True)
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    @property
+    def described(self) -> str:
+        return "the metadata"
+
+    @functools.cached_property
+    def generation_config(self) -> Mapping[str, Any] | None:
+        """The ids at which its texts begin and end."""
+        return self.model.generation_config
+
+    @functools.cached_property
+    def tensors(self) -> dict[str, Entry]:
+        return self.model.tensors
+
+
 def open_checkpoint(name: str | Path) -> CheckpointFolder:
     """A checkpoint by folder, GGUF file or hub name (`owner/name`, `owner/name@revision`).
 
@@ -124,11 +153,10 @@ def open_checkpoint(name: str | Path) -> CheckpointFolder:
     """
     path = Path(name).expanduser()
     if is_gguf(path) and not path.is_dir():
-        from stepjax.models.gguf_checkpoint import open_gguf  # which is a kind of `CheckpointFolder`
-
         if not path.is_file():
             raise UserError(f"{path}: no such file")
-        return open_gguf(str(name), path)
+        model = open_gguf(path)
+        return GgufCheckpoint(str(name), path, model.config, model=model)
     if path.is_file():
         raise UserError(f"{path}: is a file; name the folder with its config.json, or a .gguf file")
     if not path.is_dir():

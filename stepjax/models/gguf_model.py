@@ -1,6 +1,5 @@
-"""A GGUF file as a checkpoint: its metadata as config.json, its tensors by their family's names."""
+"""A GGUF file as a model: its metadata as config.json, its tensors by their family's names."""
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import numpy as np
 
 from stepjax.errors import UserError
 from stepjax.gguf_file import GgufFile, Stored, read_gguf
-from stepjax.models.checkpoint_folder import CheckpointFolder
 from stepjax.models.config_fields import Fields
 from stepjax.models.families import FAMILIES
 from stepjax.models.gguf_config import LAYOUTS, OUTPUT, ROPE_FACTORS, Layout, Source, config_of
@@ -48,24 +46,18 @@ _TABLE = "token_embd.weight"
 
 
 @dataclass(frozen=True)
-class GgufCheckpoint(CheckpointFolder):
-    """A checkpoint whose `path` is a file, or the first of several.
+class GgufModel:
+    """A model in a file, or in several, before its weights are read.
 
     Attributes:
-      file: its header.
+      file: the header.
       layout: of its architecture.
+      config: what a config.json would say of it.
     """
 
-    file: GgufFile = dataclasses.field(kw_only=True)
-    layout: Layout = dataclasses.field(kw_only=True)
-
-    @property
-    def where(self) -> str:
-        return str(self.path)
-
-    @property
-    def described(self) -> str:
-        return "the metadata"
+    file: GgufFile
+    layout: Layout
+    config: Mapping[str, Any]
 
     @functools.cached_property
     def generation_config(self) -> Mapping[str, Any] | None:
@@ -92,8 +84,6 @@ class GgufCheckpoint(CheckpointFolder):
                     f"{self.file.metadata['general.architecture']} with {self.config['num_hidden_layers']} layers"
                 )
             found[names[name]] = self._entry(name, stored)
-        if missing := sorted(name for name in (_TABLE, "output_norm.weight") if name not in self.file.tensors):
-            raise UserError(f"{self.path}: tensor {missing[0]} is missing")
         return found
 
     def _entry(self, name: str, stored: Stored) -> Packed:
@@ -111,8 +101,8 @@ class GgufCheckpoint(CheckpointFolder):
         )
 
 
-def open_gguf(name: str, path: Path) -> GgufCheckpoint:
-    """The checkpoint in a GGUF file; UserError where it is damaged, or of an architecture that is not known."""
+def open_gguf(path: Path) -> GgufModel:
+    """The model in a GGUF file; UserError where it is damaged, or of an architecture that is not known."""
     file = read_gguf(path)
     architecture = str(file.metadata.get("general.architecture"))
     layout = LAYOUTS.get(architecture)
@@ -124,7 +114,7 @@ def open_gguf(name: str, path: Path) -> GgufCheckpoint:
     if table is None or len(table.shape) != 2:
         raise UserError(f"{path}: has no table {_TABLE}, so it is not a whole language model")
     source = Source(architecture, Fields(str(path), file.metadata), file.tensors, _rope_factors(file))
-    return GgufCheckpoint(name, path, config_of(source, layout, table.shape[0]), file=file, layout=layout)
+    return GgufModel(file, layout, config_of(source, layout, table.shape[0]))
 
 
 def _ends(metadata: Mapping[str, Any]) -> list[int]:
