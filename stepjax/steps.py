@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from stepjax.errors import UserError
-from stepjax.token_bytes import special_contents, token_bytes
+from stepjax.token_bytes import backend_of, special_contents, token_bytes
 
 _WHITE = np.array([bytes([byte]).isspace() for byte in range(256)])
 _NOT_WHITE = re.compile(rb"[^ \t\n\r\v\f]")
@@ -162,18 +162,24 @@ class StepSplitter:
     White space is the six ASCII white-space bytes. A token belongs to the step of its first non-white-space byte; one
     without any (white space, end of text) to the step of the last such byte before it, step 0 at the start. A separator
     may hold other bytes (`";"`, `"</step>"`); they belong to the step that they end. A special token whose content is
-    in the separator counts as text; the others have no bytes.
+    in the separator counts as text; the others have no bytes, and neither have added tokens that end a response.
 
     The tables live on the default device. A splitter is captured by a jitted function like any other constant.
     """
 
-    def __init__(self, tokenizer: Any, separator: str = "\n\n"):
-        """Compiles the separator. UserError where it is empty, or where no sequence of tokens spells it."""
+    def __init__(self, tokenizer: Any, separator: str = "\n\n", ends: Sequence[int] = ()):
+        """Compiles the separator; `ends` are the ids that end a response.
+
+        UserError where the separator is empty, or where no sequence of tokens spells it.
+        """
         if not separator:
             raise UserError("step separator: it is empty; give at least one character, such as '\\n\\n'")
-        self._compile(
-            token_bytes(tokenizer, frozenset(t for t in special_contents(tokenizer) if t in separator)), separator
-        )
+        contents = token_bytes(tokenizer, frozenset(t for t in special_contents(tokenizer) if t in separator))
+        added = backend_of(tokenizer).get_added_tokens_decoder() if ends else {}
+        for i in ends:
+            if i in added and added[i].content not in separator:
+                contents[i] = b""
+        self._compile(contents, separator)
 
     @classmethod
     def of_bytes(cls, contents: Sequence[bytes], separator: str) -> "StepSplitter":

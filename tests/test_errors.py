@@ -51,6 +51,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--config.sft.optimizer.lr=nan", "config.sft.optimizer.lr: must be a finite number"),
         ("--config.sft.optimizer.b2=1.0", "config.sft.optimizer.b2: must be below 1, not 1.0"),
         ("--config.sft.rows=many", "many"),
+        ("--config.task.grader=a:b", "config.task.grader: register_chain grades by its own rules; leave it empty"),
         ("--config.seed=-1", "config.seed: must be at least 0"),
         ("--config.model.dtype=float16", "must be one of float32, bfloat16"),
         ("--config.ppo.environment=calc", "must be one of nothing, calculator, not 'calc'"),

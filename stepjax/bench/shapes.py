@@ -1,6 +1,7 @@
 """Models and workloads of known shape, so that other software can be timed on the same.
 
-All are decoders like Qwen2's (biases on query, key and value, an output embedding of its own) with random parameters.
+All have random parameters. They are decoders like Qwen2's (biases on query, key and value, an output embedding of its
+own) but for 135m, which is SmolLM2's (no biases, one table for both embeddings).
 A rollout draws 64 prompts of 32 tokens, decodes 16 rows at once and cuts them at 256 new tokens; a round of training
 has 32 responses (8 of the larger models) of at most 128 tokens. With random parameters each token is about equally
 likely, so that the number of ids that end a response decides how long it becomes, and lengths are geometric: as skewed
@@ -27,11 +28,16 @@ class Shape:
     mlp: int
     vocab: int
     rows: int
+    tied: bool = False
+    qkv_bias: bool = True
 
 
 SHAPES = {
     "1m": Shape(layers=4, width=128, heads=4, kv_heads=2, head_dim=32, mlp=512, vocab=512, rows=32),
     "30m": Shape(layers=8, width=512, heads=8, kv_heads=4, head_dim=64, mlp=2048, vocab=4096, rows=8),
+    "135m": Shape(
+        layers=30, width=576, heads=9, kv_heads=3, head_dim=64, mlp=1536, vocab=49152, rows=8, tied=True, qkv_bias=False
+    ),
     "0.5b": Shape(layers=24, width=896, heads=14, kv_heads=2, head_dim=64, mlp=4864, vocab=151936, rows=8),
 }
 
@@ -69,9 +75,7 @@ def bench_config(config: Config, program: str) -> Config:
             **sizes,
             path="",
             rope_theta=10_000.0,
-            qkv_bias=True,
             qk_norm=False,
-            tied=False,
             dtype="float32",
             unroll=shape.layers,
         )

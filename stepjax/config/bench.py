@@ -12,8 +12,9 @@ class BenchOptions:
 
     shape: str = option(
         "1m",
-        "model and workload: 1m, 30m, 0.5b (Qwen2.5-0.5B), or own (config.model and config.ppo as they are)",
-        choices=("1m", "30m", "0.5b", "own"),
+        "model and workload: 1m, 30m, 135m (SmolLM2-135M), 0.5b (Qwen2.5-0.5B), or own (config.model and config.ppo "
+        "as they are)",
+        choices=("1m", "30m", "135m", "0.5b", "own"),
         resumable=True,
     )
     dtype: str = option("", "dtype of the computation; empty: float32", choices=("", *FLOATS), resumable=True)

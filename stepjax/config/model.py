@@ -34,7 +34,17 @@ class ModelOptions:
     dtype: str = option("float32", "dtype of the computation: float32 or bfloat16", choices=FLOATS)
     param_dtype: str = option("float32", "dtype of the stored parameters", choices=FLOATS)
     unroll: int = option(
-        1, "layers per iteration of the layer loop; more take longer to compile and run faster on a CPU", least=1
+        1,
+        "layers per iteration of the layer loop over whole rows; more take longer to compile and run faster on a CPU "
+        "(decoding has its own layout, decode_layers)",
+        least=1,
+    )
+    decode_layers: str = option(
+        "auto",
+        "the layers while decoding: apart (each with code and arrays of its own), scanned (a loop over stacked ones, "
+        "compiled once for all) or auto (the one that suits the devices: apart on CPUs, else scanned)",
+        choices=("auto", "apart", "scanned"),
+        resumable=True,
     )
     cache_dtype: str = option(
         "",

@@ -17,7 +17,9 @@ class JsonlOptions:
     answer: str = option("answer", "field with the right final answer")
     solution: str = option("solution", "optional field with a worked solution, its steps separated by the separator")
     prompt: str = option("{problem}\n", "template of the policy's prompt")
-    answer_prefix: str = option("", "text that precedes the final answer; empty: `####` and `\\boxed{}` only")
+    answer_prefix: str = option(
+        "", "text that precedes the final answer where no mark does (`####`, `\\boxed{}`, `<answer>`)"
+    )
 
 
 TASK_NAMES = ("register_chain", "gsm8k", "jsonl", "labelled")
@@ -30,6 +32,18 @@ class TaskOptions:
         "register_chain",
         "problem source: register_chain, gsm8k, jsonl or labelled (the problems of `prm.data`, its right solutions as "
         "demonstrations)",
+    )
+    grader: str = option(
+        "",
+        "grader of your own for final answers: `package.module:name` of a function (response, answer) -> bool, called "
+        "in a process of its own; empty: the library's",
+    )
+    grader_seconds: float = option(10.0, "longest call of that grader; a longer one counts as wrong", above=0)
+    grader_processes: int = option(1, "processes that call it at a time for a batch of responses", least=1)
+    answer_pattern: str = option(
+        "",
+        "regular expression; the first group of its last match is a response's final answer; empty: `####`, "
+        '`\\boxed{}`, `<answer>` or a last line "Answer: …"',
     )
     separator: str = option("", "text between two steps; empty: the task's default")
     register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")

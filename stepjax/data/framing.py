@@ -63,6 +63,11 @@ class Framing:
         ids = encode(self.tokenizer, text)
         return ids if self.finished(ids) else [*ids, self.end]
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of a response, without special tokens and without its end, which need not be a special token."""
+        kept = ids[:-1] if self.finished(ids) else ids
+        return self.tokenizer.decode(list(kept), skip_special_tokens=True)
+
     def finished(self, ids: Sequence[int]) -> bool:
         """Whether a response ended by itself."""
         return bool(len(ids)) and int(ids[-1]) in self.ends

@@ -59,5 +59,5 @@ class PolicyChat:
             tokens, lengths = fetch((trajectory.tokens, trajectory.response_length))
         width = trajectory.prompt_width
         written = [tokens[i, width : width + lengths[i]].tolist() for i in range(len(ids))]
-        texts = [self.run.tokenizer.decode(row, skip_special_tokens=True) for row in written]
+        texts = [self.run.framing.text(row) for row in written]
         return [Reply(t, len(p), len(w)) for t, p, w in zip(texts, ids, written, strict=True)]

@@ -62,7 +62,7 @@ class Completer:
         for (i, _), (tokens, finished) in zip(rows, sampled, strict=True):
             prefix = requests[i].prefix
             problems.append(prefix.problem)
-            texts.append(run.tokenizer.decode([*prefix.tokens, *tokens], skip_special_tokens=True))
+            texts.append(run.framing.text([*prefix.tokens, *tokens]))
             ended.append(finished and len(prefix.tokens) + len(tokens) <= self.longest)
         right = grade_responses(run.task, problems, texts)
         found: list[dict[int, Completion]] = [{} for _ in requests]

@@ -167,7 +167,7 @@ def _solution(
 def _graded(run: Run, found: list[Solution]) -> list[Solution]:
     """The same solutions, with whether each ends in the right answer where its record does not state it."""
     open_ones = [i for i, s in enumerate(found) if s.finished and s.record.correct is None]
-    texts = [run.tokenizer.decode(found[i].tokens, skip_special_tokens=True) for i in open_ones]
+    texts = [run.framing.text(found[i].tokens) for i in open_ones]
     for i, right in zip(
         open_ones, grade_responses(run.task, [found[i].problem for i in open_ones], texts), strict=True
     ):

@@ -1,5 +1,6 @@
-"""Which attention a decoder uses on a mesh's devices."""
+"""Which attention, and which layout of the layers while decoding, a decoder uses on a mesh's devices."""
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -7,6 +8,21 @@ from stepjax.errors import UserError
 from stepjax.models.config import DecoderConfig
 
 CUDNN_LARGEST_HEAD = 128
+
+
+def decodes_apart(config: DecoderConfig) -> bool:
+    """Whether a decode loop takes the layers apart, where nothing says so by JAX's default backend."""
+    return suits_apart(jax.default_backend()) if config.decode_apart is None else config.decode_apart
+
+
+def suits_apart(platform: str) -> bool:
+    """Whether a platform decodes faster with the layers apart.
+
+    A CPU copies a layer's weights and cache out of stacked ones in each step, which can cost several times the step
+    itself. On a TPU both are planned to read the same bytes, and scanned layers compile an order of magnitude faster;
+    on GPUs, where it is not measured, that decides, too.
+    """
+    return platform == "cpu"
 
 
 def choose_attention(asked: str, config: DecoderConfig, mesh: Mesh) -> str:

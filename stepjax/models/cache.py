@@ -1,8 +1,8 @@
 """The key-value cache of a decode loop, and attention of new tokens to it.
 
 Keys are stored with their slots last and values with their features last: both products of a decode step then run along
-contiguous memory. Where the layers of a pass are unrolled, each has arrays of its own, so that nothing is copied to get
-at one layer; where they are scanned, they are stacked.
+contiguous memory. Where a decode loop takes the layers apart, each has arrays of its own, so that nothing is copied to
+get at one layer; where it scans over them, they are stacked.
 """
 
 import dataclasses
@@ -91,7 +91,7 @@ class Cache:
         return 1 if isinstance(self.layers, KeyValues) else 0
 
 
-def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int, dtype: Any, unrolled: bool) -> Cache:
+def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int, dtype: Any, apart: bool) -> Cache:
     """`dtype`: of keys and values; int8 ones are kept with their scales."""
     narrow = jnp.dtype(dtype) == jnp.int8
 
@@ -102,7 +102,7 @@ def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int
         return KeyValues(jnp.zeros(keys, dtype), jnp.zeros(values, dtype), *scales)
 
     return Cache(
-        layers=tuple(one() for _ in range(layers)) if unrolled else one(layers),
+        layers=tuple(one() for _ in range(layers)) if apart else one(layers),
         positions=jnp.zeros((rows, slots), jnp.int32),
         segments=jnp.zeros((rows, slots), jnp.int32),
         index=jnp.zeros((), jnp.int32),

@@ -5,7 +5,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from stepjax.models.families import Family, family_of
 from stepjax.models.gguf_model import GgufModel, open_gguf
 from stepjax.models.safetensors_file import Entry
 from stepjax.models.shards import INDEX, stored_tensors
-from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING, differ, family_names
+from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING, check_names, differ, family_names
 
 GENERATION, ADAPTER = "generation_config.json", "adapter_config.json"
 
@@ -116,6 +116,14 @@ class CheckpointFolder:
         """Every tensor by the name that its file has for it."""
         index = self.path / INDEX
         return stored_tensors(self.path, read_json_object(index) if index.is_file() else None)
+
+    def check_tensors(self, wanted: Sequence[str], unread: tuple[str, ...] = ()) -> None:
+        """UserError where a wanted tensor is missing, or one is left over that begins with none of `unread`.
+
+        The output embedding of tied ones may be stored as well.
+        """
+        found = [n for n in self.named if n != UNEMBEDDING or n in wanted or not self.decoder.tied]
+        check_names(self.path, found, wanted, unread, self.described)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class DecoderConfig:
       attention: how a whole row attends to itself: xla, splash (TPU) or cudnn (NVIDIA GPU).
       remat, remat_policy: recompute a layer's activations in the backward pass; which of them are kept all the same.
       unroll: layers per iteration of the layer loop.
+      decode_apart: whether a decode loop keeps each layer's weights and cache in arrays of their own, and so in code of
+        their own, or scans over the stacked ones; None: what is faster on JAX's default backend.
       cache_dtype: of cached keys and values: bfloat16, int8 (with a scale a token and head) or None, `dtype`.
       lora: low-rank adapters on the projections.
     """
@@ -70,6 +72,7 @@ class DecoderConfig:
     attention: str = "xla"
     remat_policy: str = "full"
     lora: LoRA | None = None
+    decode_apart: bool | None = None
 
     def __post_init__(self) -> None:
         assert len(self.windows) in (0, self.layers), (self.windows, self.layers)

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from stepjax.models.attention_context import AttentionContext, LayerKind, layer_kinds
+from stepjax.models.backends import decodes_apart
 from stepjax.models.block import Block, rms_norm
 from stepjax.models.cache import Cache, KeyValues, empty_cache
 from stepjax.models.config import DecoderConfig
@@ -58,16 +59,15 @@ class Trunk(nnx.Module):
     def empty_cache(self, rows: int, slots: int) -> Cache:
         """A cache without keys and values, for `rows` rows of `slots` tokens each."""
         c = self.config
-        dtype, unrolled = c.cache_dtype or c.dtype, c.unroll >= c.layers
-        return empty_cache(c.layers, rows, c.kv_heads, slots, c.head_dim, dtype, unrolled)
+        return empty_cache(c.layers, rows, c.kv_heads, slots, c.head_dim, c.cache_dtype or c.dtype, decodes_apart(c))
 
     def split_weights(self) -> LayerWeights | None:
-        """Each layer's weights in the order that `extend` reads best, where the layer loop is unrolled (else None).
+        """Each layer's weights in the order that `extend` reads best, where decoding takes them apart (else None).
 
         A loop over `extend` takes them apart before it begins, not in each of its turns.
         """
         c = self.config
-        if c.unroll < c.layers:
+        if not decodes_apart(c):
             return None
         stacked = {k: v.astype(c.dtype) if k in _CONTRACTED else v for k, v in layer_weights(self.layers).items()}
         each = ({name: w[i] for name, w in stacked.items()} for i in range(c.layers))

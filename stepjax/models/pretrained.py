@@ -21,7 +21,7 @@ from stepjax.models.families import Family, describe, family_of
 from stepjax.models.heads import LanguageModel
 from stepjax.models.safetensors_file import write_file
 from stepjax.models.shards import INDEX, WEIGHTS
-from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING, check_names
+from stepjax.models.tensor_names import EMBEDDING
 from stepjax.models.weights import read_params, tensor_names, trunk_place, written_tensors
 from stepjax.parallel import is_main_process, make_mesh
 
@@ -98,9 +98,7 @@ def pretrained_params(checkpoint: CheckpointFolder, config: DecoderConfig, mesh:
         place = trunk_place(checkpoint.family, path, config.layers)
         assert place is not None, path
         places[path] = place
-    # A tied table may be stored twice; `checkpoint.decoder` is not tied where the two differ.
-    wanted = [*tensor_names(places), *([UNEMBEDDING] if config.tied and UNEMBEDDING in checkpoint.named else [])]
-    check_names(checkpoint.path, checkpoint.named, wanted, described=checkpoint.described)
+    checkpoint.check_tensors(tensor_names(places))
     rows = checkpoint.decoder.vocab
     return read_params(checkpoint, places, definition.shapes, definition.shardings(mesh), rows)
 

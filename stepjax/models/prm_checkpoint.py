@@ -13,7 +13,7 @@ from stepjax.errors import UserError
 from stepjax.models.checkpoint_folder import CheckpointFolder, open_checkpoint
 from stepjax.models.definition import Definition, Params
 from stepjax.models.prm_heads import public_head
-from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING, check_names
+from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING
 from stepjax.models.weights import Place, read_params, tensor_names, trunk_place
 from stepjax.parallel import put
 
@@ -78,8 +78,9 @@ def load_prm(
         else:
             places[(name,)] = Place((tensor,), False, (1, 1), transposed=True)
     output = EMBEDDING if config.tied else UNEMBEDDING
-    wanted = [*tensor_names(places), *([output] if head == "tokens" else [])]
-    check_names(checkpoint.path, checkpoint.named, wanted, OTHER_HEADS, checkpoint.described)
+    read = [*HEADS[head].values()] or [output, UNEMBEDDING]
+    others = tuple(start for start in OTHER_HEADS if not any(name.startswith(start) for name in read))
+    checkpoint.check_tensors([*tensor_names(places), *([output] if head == "tokens" else [])], others)
     shapes, shardings = definition.shapes, definition.shardings(mesh)
     params = read_params(checkpoint, places, shapes, shardings, config.vocab)
     if head == "tokens":

@@ -79,7 +79,7 @@ def read_own_responses(
     width = trajectory.prompt_width
     ids = [tokens[i, width : width + response_length[i]].tolist() for i in range(len(problems))]
     prompts = [tokens[i, width - prompt_length[i] : width].tolist() for i in range(len(problems))]
-    texts = [run.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    texts = [run.framing.text(row) for row in ids]
     right = grade_responses(run.task, problems, texts)
     return [
         _response(run, *row)
@@ -96,7 +96,7 @@ def grade_responses(task: Task, problems: Sequence[Problem], texts: Sequence[str
 
 def read_response(run: Run, problem: Problem, prompt: Sequence[int], ids: Sequence[int], finished: bool) -> Response:
     """One response in tokens, read and rated."""
-    text = run.tokenizer.decode(ids, skip_special_tokens=True)
+    text = run.framing.text(ids)
     return _response(run, problem, prompt, ids, text, finished, finished and run.task.grade(problem, text))
 
 

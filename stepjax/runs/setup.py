@@ -22,7 +22,7 @@ from stepjax.errors import NonFiniteError, UserError
 from stepjax.learners.ppo import value_heads
 from stepjax.measures.step_classes import CLASSES, NEUTRAL
 from stepjax.models import Critics, DecoderConfig, Definition, LanguageModel, ScoreModel, StepReader
-from stepjax.models.backends import choose_attention
+from stepjax.models.backends import choose_attention, suits_apart
 from stepjax.models.checkpoint_folder import CheckpointFolder
 from stepjax.models.lora import LoRA
 from stepjax.models.trainable import Trainable, adapters_and_heads, without_adapters
@@ -112,7 +112,10 @@ class Run:
         """The decoder of policy, critic and process reward model, without adapters."""
         entries = None if self.start is None else entries_of(self.tokenizer, self.start)
         found = decoder_config(self.config.model, self.vocab, self.start, entries)
-        return dataclasses.replace(found, attention=choose_attention(self.config.model.attention, found, self.mesh))
+        attention = choose_attention(self.config.model.attention, found, self.mesh)
+        asked = self.config.model.decode_layers
+        apart = suits_apart(self.mesh.devices.flat[0].platform) if asked == "auto" else asked == "apart"
+        return dataclasses.replace(found, attention=attention, decode_apart=apart)
 
     def of_stage(self, stage: str) -> "Run":
         """The run as a stage sees it: without adapters where the stage trains all parameters."""
@@ -218,9 +221,9 @@ def open_run(config: Config, workdir: Path) -> Iterator[Run]:
             tokenizer = make_tokenizer(config, task, opened, start)
             if is_main_process():
                 agree(0)
-            splitter = StepSplitter(tokenizer, config.task.separator or task.separator)
             vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
             framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
+            splitter = StepSplitter(tokenizer, config.task.separator or task.separator, framing.ends)
             run = Run(config, opened, mesh, task, tokenizer, framing, splitter, vocab, start)
             _ = run.decoder  # what is wrong with it is said now
             if start is not None and is_main_process():

@@ -79,10 +79,12 @@ class TaskEntry:
       make: builds the task from the whole config; a UserError names what cannot be read.
       tokenizer: builds the task's own tokenizer (Hugging Face); None: one is trained on its texts. A plan counts its
         entries where the task's data are not there, so it is no method of the task.
+      final_answers: whether it grades final answers, by the library or by `task.grader` and `task.answer_pattern`.
     """
 
     make: Callable[[Config], Task]
     tokenizer: Callable[[], Any] | None = None
+    final_answers: bool = False
 
 
 class Environment(Protocol):

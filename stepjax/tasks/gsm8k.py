@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from stepjax.answers.arithmetic import NUMBER, ExpressionError, changes_nothing, evaluate
-from stepjax.answers.grading import final_answer, grade
+from stepjax.answers.grading import final_answer
 from stepjax.data.jsonl import read_jsonl
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
+from stepjax.tasks.graders import AnswerGrader, GradesFinalAnswers, MarkedGrader, make_grader
 
 _NOTE = re.compile(r"<<([^<>]*)>>")  # no "<" inside: a run of unclosed marks is then scanned only once
 _VALUE = re.compile(rf"\s*-?(?:{NUMBER})(?:/(?:{NUMBER})|%)?\s*")
@@ -93,7 +94,7 @@ def _shortens(value: str, exact: Fraction) -> bool:
     return written == cut or 2 * abs(written - exact) <= unit
 
 
-class GSM8K:
+class GSM8K(GradesFinalAnswers):
     """The public problems, one step per line. Nothing may be tuned on "test": "valid" is held out of the training file.
 
     A prompt is the question and a newline; a solution keeps its notes and ends in a line `#### 72`.
@@ -102,17 +103,19 @@ class GSM8K:
     name = "gsm8k"
     separator = "\n"
 
-    def __init__(self, path: str | Path, *, valid_problems: int = 512):
+    def __init__(self, path: str | Path, *, valid_problems: int = 512, grader: AnswerGrader | None = None):
         """Takes a folder with train.jsonl and test.jsonl.
 
         Args:
           path: the folder. A file is read when one of its splits is first asked for.
           valid_problems: length of the split "valid", the training file's last problems; at most an eighth of them.
+          grader: decides whether a final answer is right; None: the library.
 
         Raises:
           UserError: where the folder or one of the files is missing.
         """
         self.path = Path(path)
+        self.grader = grader or MarkedGrader()
         self.valid_problems = valid_problems
         if valid_problems < 0:
             raise UserError(f"gsm8k: valid_problems must be 0 or more, not {valid_problems}")
@@ -136,10 +139,6 @@ class GSM8K:
         border = len(self._train) - min(self.valid_problems, len(self._train) // 8)
         return self._train[:border] if split == "train" else self._train[border:]
 
-    def grade(self, problem: Problem, response: str) -> bool:
-        """Whether the response's final answer (`#### 72`, or a box) is right."""
-        return grade(response, problem.answer)
-
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating]:
         """Rates each step by its notes alone: a "calculation" +1 or -1, "text" and the "answer" line 0.
 
@@ -156,7 +155,7 @@ class GSM8K:
         return _read(self.path / "test.jsonl", "test")
 
 
-TASK = TaskEntry(lambda config: GSM8K(config.task.gsm8k))
+TASK = TaskEntry(lambda config: GSM8K(config.task.gsm8k, grader=make_grader(config.task)), final_answers=True)
 
 
 def _rate(step: str) -> StepRating:

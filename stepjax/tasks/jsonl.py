@@ -8,18 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stepjax.answers.grading import final_answer, grade, grade_many, group_answers
+from stepjax.answers.grading import final_answer
 from stepjax.config import Config
 from stepjax.data.jsonl import FieldType, read_jsonl
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
+from stepjax.tasks.graders import AnswerGrader, GradesFinalAnswers, MarkedGrader, make_grader
 
 _SLOT = "{problem}"
 _VALID_SHARE = 8  # one in this many of the training file's problems belongs to the split valid
 _MOST_VALID = 512
 
 
-class JsonlProblems:
+class JsonlProblems(GradesFinalAnswers):
     """Problems read from JSONL files and graded by their final answers; there is no verifier of single steps.
 
     The split "test" is its own file or, without one, the share of the training file that a hash of the problem's text
@@ -42,6 +43,7 @@ class JsonlProblems:
         separator: str = "\n\n",
         prompt: str = "{problem}\n",
         answer_prefix: str | None = None,
+        grader: AnswerGrader | None = None,
     ):
         r"""Reads nothing yet: a file is read when one of its splits is first asked for.
 
@@ -55,8 +57,9 @@ class JsonlProblems:
           solution: field with a worked solution, which rows may lack.
           separator: the text between two steps of a solution.
           prompt: template of the policy's prompt, with `{problem}` for the problem's text.
-          answer_prefix: where a response has neither `####` nor a box, the final answer is what follows the last
-            occurrence of this text on its line; None or "": such a response is wrong.
+          answer_prefix: where a response has no mark (`####`, a box, `<answer>`), the final answer is what follows the
+            last occurrence of this text on its line; None or "": what the last line states ("Answer: 42").
+          grader: decides whether a final answer is right, instead of the library and `answer_prefix`.
 
         Raises:
           UserError: for an option out of its range.
@@ -73,7 +76,7 @@ class JsonlProblems:
         self.fields = (problem, answer, solution)
         self.separator = separator
         self.template = prompt
-        self.answer_prefix = answer_prefix
+        self.grader = grader or MarkedGrader(answer_prefix)
 
     def problems(self, split: str) -> Sequence[Problem]:
         """The split "train", "valid" (empty for a small file) or "test"; an id names the row of its file, from 0.
@@ -84,25 +87,6 @@ class JsonlProblems:
         if split not in ("train", "valid", "test"):
             raise UserError(f"jsonl: no split {split!r}; there are train, valid and test")
         return self._test if split == "test" else self._splits[split]
-
-    def grade(self, problem: Problem, response: str) -> bool:
-        """Whether the response's final answer is right."""
-        return grade(self._marked(response), problem.answer)
-
-    def grade_many(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[bool]:
-        """`grade` of each response, in order; harder comparisons run in several processes at once."""
-        return grade_many([self._marked(response) for response in responses], [problem.answer for problem in problems])
-
-    def _marked(self, response: str) -> str:
-        """The response, or its final answer by `answer_prefix` with a mark, where it has none of its own."""
-        if not self.answer_prefix or final_answer(response) is not None:
-            return response
-        _, found, rest = response.rpartition(self.answer_prefix)
-        return "#### " + rest.strip().split("\n", 1)[0] if found else ""
-
-    def group_answers(self, responses: Sequence[str]) -> list[int]:
-        """Which responses give the same final answer, for votes; −1 where there is none."""
-        return group_answers([self._marked(response) for response in responses])
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
         """None: there is no verifier of single steps."""
@@ -149,7 +133,7 @@ class JsonlProblems:
         optional: dict[str, FieldType] = {} if solution in required else {solution: str}
         problems: list[Problem] = []
         for line, row in read_jsonl(path, required=required, optional=optional):
-            final = _final(row[answer])
+            final = str(row[answer]).strip() if self.grader.whole_answers else _final(row[answer])
             if not row[problem].strip() or not final:
                 empty = problem if final else answer
                 raise UserError(f"{path}:{line}: field {empty!r} is empty")
@@ -169,10 +153,10 @@ def _from_options(config: Config) -> JsonlProblems:
     fields = dataclasses.asdict(config.task.jsonl)
     if config.task.separator:
         fields["separator"] = config.task.separator
-    return JsonlProblems(**fields)
+    return JsonlProblems(**fields, grader=make_grader(config.task, config.task.jsonl.answer_prefix))
 
 
-TASK = TaskEntry(_from_options)
+TASK = TaskEntry(_from_options, final_answers=True)
 
 
 def _final(answer: Any) -> str:

@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stepjax.answers.grading import grade
 from stepjax.config import Config
 from stepjax.data.dataset import Records, splits
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
+from stepjax.tasks.graders import AnswerGrader, GradesFinalAnswers, MarkedGrader, make_grader
 from stepjax.tasks.hooks import PLAIN
 
 _MOST_TEXTS = 20_000
 
 
-class LabelledProblems:
+class LabelledProblems(GradesFinalAnswers):
     """One problem per record, in the dataset's order; a record with a wrong step or answer is not a demonstration.
 
     Only the records' own steps have ratings, those of new responses do not: there is no verifier.
@@ -22,11 +22,12 @@ class LabelledProblems:
 
     name = "labelled"
 
-    def __init__(self, path: str, *, separator: str = "\n\n"):
+    def __init__(self, path: str, *, separator: str = "\n\n", grader: AnswerGrader | None = None):
         """UserError where `path` is not a dataset of records."""
         if not path:
             raise UserError("config.prm.data: task labelled takes its problems from there; name a dataset")
         self.separator, self._path = separator, Path(path)
+        self.grader = grader or MarkedGrader()
         self._splits = splits(path)
 
     def problems(self, split: str) -> Sequence[Problem]:
@@ -45,9 +46,6 @@ class LabelledProblems:
         solution = self.separator.join(step.strip() for step in record.steps) if right and known else None
         return Problem(record.id or name, _prompt(record.problem), record.answer, solution)
 
-    def grade(self, problem: Problem, response: str) -> bool:
-        return bool(problem.answer) and grade(response, problem.answer)
-
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating] | None:
         """None: there is no verifier of a new response's steps."""
         return None
@@ -59,10 +57,10 @@ def _prompt(problem: str) -> str:
 
 def _from_options(config: Config) -> LabelledProblems:
     separator = {"separator": config.task.separator} if config.task.separator else {}
-    return LabelledProblems(config.prm.data, **separator)
+    return LabelledProblems(config.prm.data, **separator, grader=make_grader(config.task))
 
 
-TASK = TaskEntry(_from_options)
+TASK = TaskEntry(_from_options, final_answers=True)
 
 
 class _Problems(Sequence[Problem]):

@@ -21,8 +21,12 @@ def task_entry(name: str) -> TaskEntry:
 
 
 def make_task(config: Config) -> Task:
-    """The problem source that the options name."""
-    return task_entry(config.task.name).make(config)
+    """The problem source that the options name; UserError for one that is graded by rules of its own, not by those."""
+    entry = task_entry(config.task.name)
+    for option in ("grader", "answer_pattern"):
+        if getattr(config.task, option) and not entry.final_answers:
+            raise UserError(f"config.task.{option}: {config.task.name} grades by its own rules; leave it empty")
+    return entry.make(config)
 
 
 def make_environment(name: str) -> Environment:

@@ -3,11 +3,10 @@ r"""Final answers: `#### 42`, `\boxed{…}`, what is equal, what is not, and tha
 import time
 
 import pytest
-from answers.graded import HOSTILE, MATH, equivalent, needs_math_verify
+from answers.graded import HOSTILE, MATH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepjax.answers import grading, math_worker
 from stepjax.answers.grading import final_answer, grade, group_answers, same_answer
 
 
@@ -29,6 +28,15 @@ from stepjax.answers.grading import final_answer, grade, group_answers, same_ans
         (r"#### $\boxed{5}$", "5", True),
         ("\\boxed{5}\n#### 6", "6", False),
         ("#### Conclusion\n\\boxed{5}", "5", True),
+        ("The answer is 42.", "42.", False),
+        ("so\n**Answer: 42**\n", "42", False),
+        ("**Final Answer:** 42", "42", False),
+        ("Answer: 42\n#### 43", "43", False),
+        ("#### Answer: 42", "42", False),
+        (r"\boxed{5} <answer> 42 </answer>", "42", False),
+        ("<answer>42", "", False),
+        (r"<answer>\boxed{42}</answer>", "42", True),
+        ("#### 42 <|im_end|>", "42", False),
     ],
 )
 def test_the_last_mark_decides(text, answer, boxed):
@@ -36,7 +44,8 @@ def test_the_last_mark_decides(text, answer, boxed):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "42", "The answer is 42.", "### 42", "##### 42", r"\boxedsomething{42}", "boxed{42}"]
+    "text",
+    ["", "42", "It is 42, the answer.", "I answered 42.", "### 42", "##### 42", r"\boxedsomething{42}", "boxed{42}"],
 )
 def test_without_a_mark_there_is_no_answer(text):
     assert final_answer(text) is None
@@ -105,12 +114,11 @@ def test_plain_numbers_that_are_not(line, answer):
         (r"\begin{pmatrix} -7 \\ 16 \end{pmatrix}", r"\begin{pmatrix}-7\\16\end{pmatrix}"),
     ],
 )
-def test_one_spelling_without_math_verify(box, answer, monkeypatch):
-    monkeypatch.setattr("stepjax.answers.grading.equivalent_many", lambda _: pytest.fail("not decided by the spelling"))
+def test_equal_in_another_spelling(box, answer):
+
     assert grade(rf"Hence $\boxed{{{box}}}$.", answer)
 
 
-@needs_math_verify
 @pytest.mark.parametrize(
     ("box", "answer"),
     [
@@ -140,8 +148,8 @@ def test_unequal(box, answer):
     assert not grade(rf"{answer} or $\boxed{{{box}}}$.", answer)
 
 
-def test_math_solutions_are_right_by_their_spelling_alone(monkeypatch):
-    monkeypatch.setattr("stepjax.answers.grading.equivalent_many", lambda questions: [False] * len(questions))
+def test_math_solutions_are_right():
+
     for row in MATH:
         assert grade(row["solution"], row["answer"]), row["answer"]
         assert grade(row["solution"], rf"\boxed{{{row['answer']}}}"), row["answer"]
@@ -159,28 +167,19 @@ def test_math_answers_of_other_problems_are_wrong():
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_answers_end_soon_and_are_wrong(text):
-    equivalent("x", "y")  # the worker's start is not what is timed here
     for response in (rf"\boxed{{{text}}}", f"#### {text}"):
         started = time.perf_counter()
         verdict = grade(response, "7")
-        # Half a second of processor time on an idle machine; a machine that runs other tests, too, takes longer.
-        assert time.perf_counter() - started < 4
+        # A few hundredths of a second on an idle machine; a machine that runs other tests, too, takes longer.
+        assert time.perf_counter() - started < 2
         assert not verdict
 
 
-@needs_math_verify
 def test_responses_are_grouped_by_what_their_answers_are_worth():
     boxes = ["0.5", r"\frac12", "2", "", "1/2", "x+1", "1+x", "2.0", r"\text{east}", "seat", "{" * 400]
     responses = [rf"\boxed{{{box}}}" for box in boxes] + ["no mark", "#### 2"]
     assert group_answers(responses) == [0, 0, 1, -1, 0, 2, 2, 1, 3, 4, -1, -1, 1]
     assert group_answers([]) == []
-
-
-def test_without_math_verify_only_the_spelling_counts(monkeypatch):
-    monkeypatch.setattr(math_worker, "available", lambda: False)
-    grading._known.clear()
-    assert grade(r"\boxed{\dfrac{a}{b}}", r"\frac ab")
-    assert not grade(r"\boxed{b+a+a}", "2a+b")
 
 
 @settings(deadline=None, max_examples=200)
@@ -203,3 +202,21 @@ def test_whole_numbers_are_equal_only_to_themselves(number, other):
         assert grade(f"#### {line}", str(number))
         assert grade(f"#### {line}", str(other)) == (number == other)
         assert same_answer(line, str(number), boxed=True)
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "right"),
+    [
+        (r"x=\boxed{3} or x=\boxed{-4}", "3,-4", True),
+        (r"x=\boxed{3} or x=\boxed{-4}", r"\{-4,3\}", True),
+        (r"First \boxed{3}; so \boxed{3} and \boxed{-4}", "3,-4", True),
+        (r"\boxed{2}, \boxed{3} or \boxed{-4}", "3,-4", False),
+        (r"\boxed{3} and \boxed{4", "3,4", False),
+        (r"\boxed{3} and \boxed{4}", "(3,4)", False),
+        (r"\boxed{3} and \boxed{4}", "3", False),
+        (r"\boxed{1}" * 100 + r"\boxed{2}", "1,2", False),
+    ],
+)
+def test_a_box_for_each_of_several_answers(response, answer, right):
+    """All boxes count then, so that no guess can hide among them."""
+    assert grade(response, answer) == right

@@ -7,6 +7,7 @@ from rewards.small_tokenizers import byte_level, metaspace
 
 from stepjax.data.framing import Framing, template_ends
 from stepjax.data.tokenizers import encode, load_tokenizer, train_bpe
+from stepjax.steps import StepSplitter
 from stepjax.tasks.register_chain import build_tokenizer
 
 GEMMA = (
@@ -102,6 +103,20 @@ def test_the_ends_of_the_generation_config_count_and_none_twice():
     assert framing.ends == (2, 3, 0)  # <|im_end|> is end-of-text, the template's end, and named
     assert framing.finished([9, 3]) and framing.finished([0]) and not framing.finished([3, 9])
     assert not framing.finished([])
+
+
+def test_the_text_of_a_response_has_no_end_whatever_kind_of_token_it_is():
+    tokenizer = copy.deepcopy(byte_level())
+    tokenizer.add_tokens(["<|turn|>"])
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}<|turn|>{% endfor %}"
+    framing, turn = Framing.of(tokenizer), tokenizer.convert_tokens_to_ids("<|turn|>")
+    ids = [*encode(tokenizer, "So x = 4.\n\nThen x = 2.\n\n"), turn]
+    assert "<|turn|>" in tokenizer.decode(ids, skip_special_tokens=True) and framing.ends == (2, turn)
+    assert framing.text(ids) == "So x = 4.\n\nThen x = 2.\n\n" == framing.text(ids[:-1]) == framing.text([*ids[:-1], 2])
+    steps = StepSplitter(tokenizer, "\n\n", framing.ends).texts(ids)
+    assert [s.strip() for s in steps] == ["So x = 4.", "Then x = 2."], "no step of its own"
+    assert len(StepSplitter(tokenizer, "\n\n").texts(ids)) == 3
+    assert len(StepSplitter(tokenizer, "<|turn|>", framing.ends).texts([*ids, *ids])) == 2, "it separates steps"
 
 
 def test_a_response_ends_once():

@@ -54,6 +54,15 @@ def test_every_label_is_on_its_steps_last_token_or_counted(steps, separator, unf
     assert (response[-1] == TOKENIZER.eos_token_id) != unfinished
 
 
+def test_a_prompt_begins_and_a_solution_ends_as_in_sampling():
+    framing = Framing(TOKENIZER, (1,), (2, 0))
+    encode = SolutionEncoder(framing, SPLITTERS["\n\n"], lambda problem: problem + "\n")
+    found = encode(LabelledSolution("So 3", ("Then 7",), ratings=(1,)), Counter())
+    assert found.tokens[: found.prompt].tolist() == framing.prompt("So 3\n") and found.tokens[0] == 1
+    assert found.tokens[found.prompt :].tolist() == framing.response("Then 7") and found.tokens[-1] == 2
+    assert found.step[0] == -1 and found.ends.tolist() == [len(found) - 1]
+
+
 def flat(separator):
     def without(text):
         while separator in text:

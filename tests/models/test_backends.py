@@ -1,4 +1,4 @@
-"""Which attention is chosen where, and cuDNN's call against XLA's attention (its own kernel needs a GPU)."""
+"""Which attention and which layout of the layers are chosen; cuDNN's call against XLA (its own kernel needs a GPU)."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from models.tiny import CONFIG
 
 from stepjax.errors import UserError
 from stepjax.models.attention import attend, causal_bias
-from stepjax.models.backends import choose_attention
+from stepjax.models.backends import choose_attention, decodes_apart, suits_apart
 from stepjax.models.cudnn import cudnn_attention
 
 HALF = dataclasses.replace(CONFIG, dtype=jnp.bfloat16)
@@ -65,3 +65,15 @@ def test_what_cudnn_is_asked_is_the_same_attention(monkeypatch):
     real = (segments > 0)[:, None, :, None]
     np.testing.assert_allclose(np.where(real, found, 0), np.where(real, wanted, 0), rtol=1e-5, atol=1e-5)
     assert asked["implementation"] == "cudnn" and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(("platform", "apart"), [("cpu", True), ("tpu", False), ("gpu", False), ("cuda", False)])
+def test_layers_are_apart_where_stacked_ones_would_be_copied(platform: str, apart: bool) -> None:
+    assert suits_apart(platform) is apart
+
+
+def test_what_a_config_says_of_its_layers_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decodes_apart(CONFIG) and decodes_apart(dataclasses.replace(CONFIG, unroll=1))
+    assert not decodes_apart(dataclasses.replace(CONFIG, decode_apart=False, unroll=CONFIG.layers))
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert not decodes_apart(CONFIG) and decodes_apart(dataclasses.replace(CONFIG, decode_apart=True))

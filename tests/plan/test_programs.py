@@ -89,7 +89,7 @@ def test_a_rollout_gathers_parameters_once(tmp_path):
     """What a step of the decode loop sends grows with the steps; parameters, gathered before it, do not."""
     sent = {}
     for gather in (True, False):
-        config = config_of(tmp_path, f"mesh.gather_to_decode={gather}")
+        config = config_of(tmp_path, f"mesh.gather_to_decode={gather}", "model.decode_layers=scanned")
         run, found = compile_programs(config, jax.devices()[:DEVICES], "rollout")
         whole, once = (
             module_cost(found["rollout"].module, unknown_trips=turns, in_turn=True).collectives["all-gather"].bytes

@@ -112,7 +112,7 @@ def test_prompts_prefilled_in_chunks_and_buckets_give_the_same(chunk, widths, mo
 def test_layers_taken_apart_and_a_growing_cache_give_the_same(growths, streamed, monkeypatch):
     """Whether the layers' weights are small, or many enough to be transposed."""
     monkeypatch.setattr(decoder, "_STREAMED", streamed)
-    whole = dataclasses.replace(CONFIG, unroll=CONFIG.layers)
+    whole = dataclasses.replace(CONFIG, decode_apart=True)
     how = Decoding(NEW, 5, (EOS,), Sampler(1.0), growths=growths)
     found, _ = engine(how, Definition(lambda rngs: LanguageModel(whole, rngs)))
     same(found, in_lockstep())
@@ -121,7 +121,8 @@ def test_layers_taken_apart_and_a_growing_cache_give_the_same(growths, streamed,
 def test_a_stacked_cache_grows_too_and_ends_before_it_is_whole():
     how = Decoding(NEW, 24, (EOS,), Sampler(1.0), growths=3, halvings=1)
     assert how.rings() == [2, 3, 6, NEW - 1] and how.sizes(1) == [24, 12]
-    found, occupancy = engine(how)
+    scanned = dataclasses.replace(CONFIG, decode_apart=False)
+    found, occupancy = engine(how, Definition(lambda rngs: LanguageModel(scanned, rngs)))
     same(found, in_lockstep())
     assert occupancy.steps == found.response_length.max()
 
@@ -201,9 +202,9 @@ def test_several_ends_and_a_least_length():
 
 
 @pytest.mark.parametrize("dtype, bound", [("bfloat16", 0.03), ("int8", 0.08)])
-@pytest.mark.parametrize("unroll", [1, 2])
-def test_a_narrow_cache_is_near_the_full_one(dtype, bound, unroll):
-    config = dataclasses.replace(CONFIG, cache_dtype=jnp.dtype(dtype), unroll=unroll)
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_narrow_cache_is_near_the_full_one(dtype, bound, apart):
+    config = dataclasses.replace(CONFIG, cache_dtype=jnp.dtype(dtype), decode_apart=apart)
     found, _ = engine(Decoding(NEW, 5, (EOS,), Sampler(1.0)), Definition(lambda rngs: LanguageModel(config, rngs)))
     wanted = learner_logprobs(policy_params(), found.tokens, found.positions, found.segments)
     mask = np.asarray(found.mask)[:, 1:]

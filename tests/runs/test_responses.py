@@ -9,6 +9,7 @@ import pytest
 from models.tiny import policy
 
 from stepjax.config import Config
+from stepjax.data.framing import Framing
 from stepjax.parallel import make_mesh
 from stepjax.rewards.by_token import by_token
 from stepjax.rollout.generate import RolloutShape
@@ -130,7 +131,7 @@ RUN = SimpleNamespace(
     ),
     policy=policy(),
     mesh=make_mesh(1, 1, 1),
-    ends=(2,),
+    framing=Framing(Letters(), (), (2,)),
 )
 
 

@@ -101,3 +101,20 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path, capsys):
     build_tokenizer().save_pretrained(str(small))
     assert stepjax("ppo", config(tmp_path, small), tmp_path / "run") == 2
     assert "the embedding only 20 rows" in capsys.readouterr().err
+
+
+def test_a_run_of_a_checkpoint_whose_tables_differ_trains_and_exports_both(tmp_path, compiled_once, capsys):
+    source = write_checkpoint(tmp_path / "in", {**CASES["qwen2-linear"], "tie_word_embeddings": False})
+    described = json.loads((source / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (source / "config.json").write_text(json.dumps(described))
+    build_tokenizer().save_pretrained(str(source))
+    recipe, work, out = config(tmp_path, source, **{"ppo.iterations": 1}), tmp_path / "run", tmp_path / "out"
+    assert stepjax("ppo", recipe, work) == 0
+    assert "they are not tied" in capsys.readouterr().err
+    from stepjax.cli import main
+
+    assert main(["export", f"--workdir={work}", f"--config.export.out={out}"]) == 0
+    before, after = load_pretrained(source), load_pretrained(out)
+    assert after.source["tie_word_embeddings"] is False
+    changed = np.abs(np.asarray(after.params["unembedding"]) - before.params["unembedding"]).max()
+    assert 0 < changed < 0.1

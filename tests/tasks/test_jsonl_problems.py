@@ -121,7 +121,8 @@ def test_the_answer_prefix_is_the_last_resort(write, response, right):
     )
     assert task.grade(task.problems("test")[0], response) is right
     plain = JsonlProblems(write(_rows(50)), answer_prefix="")
-    assert not plain.grade(Problem("x", "p", "43"), "The answer is 43.")
+    assert not plain.grade(Problem("x", "p", "43"), "I say 43.")
+    assert plain.grade(Problem("x", "p", "43"), "So 43 it is.\nThe answer is 43."), "a last line that states it"
 
 
 def test_mistakes_are_named(write, tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from stepjax.answers.latex import clean, exact_number
+from stepjax.answers.grading import number_of, same_answer
 from stepjax.config import DataOptions
 from stepjax.data.schema import LabelledSolution
 
@@ -85,9 +85,7 @@ def _typed(row: Mapping[str, Any], name: str, kind: type, word: str) -> Any:
 
 
 def is_answer(given: str, answer: str) -> bool | None:
-    """Whether two final answers are the same; None where only mathematics could decide. The same on every machine."""
-    one, other = clean(given), clean(answer)
-    if one == other:
+    """Whether two final answers are the same; None where they are not known to be, but are not both numbers either."""
+    if same_answer(given, answer, boxed=True):
         return True
-    numbers = exact_number(one), exact_number(other)
-    return None if None in numbers else numbers[0] == numbers[1]
+    return None if None in (number_of(given), number_of(answer)) else False
