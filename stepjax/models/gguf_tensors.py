@@ -15,6 +15,8 @@ from stepjax.models.safetensors_file import Entry
 PLAIN: dict[int, Any] = {0: np.float32, 1: np.float16, 30: ml_dtypes.bfloat16}
 """GGML types of numbers that are not packed."""
 
+_AT_ONCE = 1 << 22
+
 
 @dataclass(frozen=True)
 class Packed(Entry):
@@ -74,7 +76,10 @@ class _Rows:
             found = blocks.view(PLAIN[kind])
         else:
             gguf = library()
-            found = gguf.dequantize(blocks, gguf.GGMLQuantizationType(kind))
+            found = np.empty((len(blocks), tensor.shape[-1]), np.float32)
+            step = max(_AT_ONCE // tensor.shape[-1], 1)  # the library holds twice what it unpacks
+            for at in range(0, len(blocks), step):
+                found[at : at + step] = gguf.dequantize(blocks[at : at + step], gguf.GGMLQuantizationType(kind))
         return found if not tensor.offset else found - found.dtype.type(tensor.offset)
 
 

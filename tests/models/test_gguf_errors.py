@@ -35,6 +35,23 @@ def test_every_cut_is_noticed(whole):
         assert "copy it again" in refused(whole), size
 
 
+def test_wrong_bytes_are_refused_or_harmless(whole):
+    """Nothing but one line comes of a damaged header."""
+    data, random = whole.read_bytes(), np.random.default_rng(3)
+    refusals = 0
+    for _ in range(300):
+        damaged = np.frombuffer(data, np.uint8).copy()
+        damaged[random.integers(0, 3000, 2)] = random.choice([0, 1, 255, random.integers(256)])
+        whole.write_bytes(damaged.tobytes())
+        try:
+            checkpoint = open_checkpoint(whole)
+            _ = checkpoint.decoder, checkpoint.tensors, checkpoint.ends
+        except UserError as error:
+            assert "\n" not in str(error)
+            refusals += 1
+    assert refusals > 100
+
+
 @pytest.mark.parametrize(
     ("start", "message"),
     [

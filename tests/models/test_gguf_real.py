@@ -10,7 +10,14 @@ from stepjax.data.tokenizers import load_tokenizer
 from stepjax.models.checkpoint_folder import open_checkpoint
 from stepjax.models.pretrained import load_pretrained
 
-TURNS = [{"role": "user", "content": "Tom has 12 eggs and eats 5. How many are left?"}]
+PROMPT = "<|im_start|>user\nList three fruits with numbers.<|im_end|>\n<|im_start|>assistant\n"
+ANSWER = [33, 30, 12619, 12310, 198, 34, 30, 43448, 198, 35, 30, 4924, 3030, 2]
+
+SPLIT = {
+    "1. x\n\n2. y": ["1", ".", "Ġx", "ĊĊ", "2", ".", "Ġy"],
+    "tabs\t\t1 12": ["t", "abs", "ĉĉ", "1", "Ġ", "1", "2"],
+    "  1": ["ĠĠ", "1"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +41,22 @@ def test_every_tensor_is_transformers(file):
 
 
 @pytest.mark.slow
-def test_greedy_answer_and_ids(file):
-    """The model answers in whole sentences, and writes the split of digits that its file names."""
+def test_greedy_answer_is_llama_cpps(file):
+    """llama.cpp's greedy continuation of the same text by the same file, recorded: ids, and so the text."""
     tokenizer, model = load_tokenizer(file), load_pretrained(file)
-    ids = tokenizer.encode(tokenizer.apply_chat_template(TURNS, tokenize=False, add_generation_prompt=True))
-    start, width = len(ids), len(ids) + 24
-    while len(ids) < width and ids[-1] != tokenizer.eos_token_id:
+    ids = tokenizer.encode(PROMPT)
+    start, width = len(ids), len(ids) + len(ANSWER)
+    while len(ids) < width:
         row = np.zeros((1, width), np.int32)
         row[0, : len(ids)] = ids
         ids.append(int(np.argmax(np.asarray(model(row))[0, len(ids) - 1])))
-    assert "7" in tokenizer.decode(ids[start:]) or "eggs" in tokenizer.decode(ids[start:])
-    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("x\n\n12")) == ["x", "ĊĊ", "1", "2"]
+    assert ids[start:] == ANSWER
+    assert tokenizer.decode(ids[start:]) == "1. Bananas\n2. Apples\n3. Grapes<|im_end|>"
+
+
+@pytest.mark.slow
+def test_ids_are_llama_cpps(file):
+    """Recorded; transformers 5.24 splits the line ends before a digit, which the model was not trained with."""
+    tokenizer = load_tokenizer(file)
+    for text, tokens in SPLIT.items():
+        assert tokenizer.convert_ids_to_tokens(tokenizer.encode(text)) == tokens
