@@ -1,13 +1,17 @@
 """The `stepjax` command: one subcommand, one function."""
 
+import contextlib
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepjax import __version__
+from stepjax.console.pipes import flush_output, outlive_readers
+from stepjax.distributed.signals import INTERRUPTED, second_interrupt_ends
 from stepjax.errors import Stopped, UserError
 
 Command = Callable[[list[str]], None]
@@ -70,10 +74,11 @@ def label(argv: list[str]) -> None:
     """label steps automatically: completions, tree search, a prompted judge, consensus"""
     from stepjax.options import parse
 
+    accept, argv = _accepting(argv)
     config, workdir = parse(argv, "label")
     from stepjax.labels.command import run_label
 
-    run_label(config, workdir or Path("runs") / "quickstart")
+    run_label(config, workdir or Path("runs") / "quickstart", accept_changed=accept)
 
 
 def show(argv: list[str]) -> None:
@@ -101,12 +106,13 @@ def export(argv: list[str]) -> None:
     """write the trained policy as a Hugging Face folder (--config.out=DIR)"""
     from stepjax.options import parse
 
+    accept, argv = _accepting(argv)
     config, workdir = parse(argv, "export")
     if workdir is None:
         raise UserError("name the work directory: stepjax export --workdir=DIR --config.out=FOLDER")
     from stepjax.runs.export import export as exported
 
-    print(exported(config, workdir))
+    print(exported(config, workdir, accept_changed=accept))
 
 
 def bench(argv: list[str]) -> None:
@@ -139,8 +145,17 @@ def _stages(argv: list[str], stage: str = "") -> None:
     from stepjax.options import parse
     from stepjax.pipeline import run_stages
 
+    accept, argv = _accepting(argv)
     config, workdir = parse(argv, stage)
-    run_stages(config, workdir or Path("runs") / "quickstart", (stage,) if stage else None)
+    stages = (stage,) if stage else None
+    run_stages(config, workdir or Path("runs") / "quickstart", stages, accept_changed=accept)
+
+
+def _accepting(argv: list[str]) -> tuple[bool, list[str]]:
+    """Whether the user goes on with files that were changed, and the other arguments."""
+    from stepjax.workdir.fingerprints import ACCEPT
+
+    return ACCEPT in argv, [argument for argument in argv if argument != ACCEPT]
 
 
 COMMANDS: dict[str, Command] = {
@@ -162,30 +177,40 @@ COMMANDS: dict[str, Command] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns 0 on success, 2 after a mistake of the user's, which it says in one line."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        from stepjax.options.help import usage
+    outlive_readers()
+    with second_interrupt_ends():
+        status = _main(list(sys.argv[1:] if argv is None else argv))
+    if argv is None and status == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second Ctrl-C may come while the interpreter ends
+    if (error := flush_output()) is not None and not status:
+        return _failed(error)
+    return status
 
-        _show(usage(COMMANDS))
-        return 0 if argv else 2
-    if argv[0] in ("--version", "version"):
-        print(__version__)
-        return 0
-    name = argv[0]
+
+def _main(argv: list[str]) -> int:
     # Transformers is used only for its tokenizers: its advice about missing PyTorch does not matter.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
-        if name not in COMMANDS and name != "options":
-            from stepjax.errors import nearest
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            from stepjax.options.help import usage
 
-            raise UserError(f"no command {name!r}{nearest(name, COMMANDS)}")
-        _run(name, argv[1:])
+            print(usage(COMMANDS))
+            return 0 if argv else 2
+        if argv[0] in ("--version", "version"):
+            print(__version__)
+        else:
+            _run(*argv)
     except (Exception, KeyboardInterrupt) as error:
         return _failed(error)
     return 0
 
 
-def _run(name: str, argv: list[str]) -> None:
+def _run(name: str, *arguments: str) -> None:
+    argv = list(arguments)
+    if name not in COMMANDS and name != "options":
+        from stepjax.errors import nearest
+
+        raise UserError(f"no command {name!r}{nearest(name, COMMANDS)}")
     if name == "options" or "--help" in argv or "-h" in argv:
         from stepjax.options import no_more
         from stepjax.options.help import command_help, options
@@ -193,18 +218,9 @@ def _run(name: str, argv: list[str]) -> None:
         words = [a for a in argv if a not in ("--help", "-h")]
         if name == "options":
             no_more(words[1:], "`stepjax options` takes one word")
-        _show(options(*words) if name == "options" else command_help(name, COMMANDS[name]))
+        print(options(*words) if name == "options" else command_help(name, COMMANDS[name]))
     else:
         COMMANDS[name](argv)
-
-
-def _show(text: str) -> None:
-    """Prints a help text; a reader that ends early (`| head`) is no error."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Python flushes standard output once more at its exit, which must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(error: BaseException) -> int:
@@ -219,7 +235,8 @@ def _failed(error: BaseException) -> int:
             session.leave(1, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         raise error
     status, line = told
-    print(f"stepjax: {line}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it, or its disk is full: the status says it, too
+        print(f"stepjax: {line}", file=sys.stderr, flush=True)
     if session is not None:
         session.leave(status, line)
     return status
@@ -230,11 +247,14 @@ def _told(error: BaseException) -> tuple[int, str] | None:
     if isinstance(error, UserError):
         return 2, " ".join(str(error).split())
     if isinstance(error, Stopped):
-        return STOPPED, f"{error}; the same command continues"
+        return INTERRUPTED if error.interrupted else STOPPED, f"{error}; the same command continues"
     if isinstance(error, OSError) and error.errno in DISK:
-        return 2, f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+        return 2, f"{error.filename or 'a file or the output'} cannot be written: {error.strerror}"
     if isinstance(error, KeyboardInterrupt):
-        return 130, "stopped; the same command continues from the last checkpoint"
+        return (
+            INTERRUPTED,
+            "stopped by Ctrl-C; what was saved is whole, and the same command goes on from there",
+        )
     return None
 
 

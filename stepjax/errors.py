@@ -13,7 +13,11 @@ class NonFiniteError(UserError):
 
 
 class Stopped(Exception):
-    """The run received a signal to stop, and its progress is saved."""
+    """The run received a signal to stop, and its progress is saved; `interrupted`: by Ctrl-C."""
+
+    def __init__(self, message: str, *, interrupted: bool = False):
+        super().__init__(message)
+        self.interrupted = interrupted
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -18,9 +18,11 @@ from stepjax.hacks.battery import run_battery
 from stepjax.parallel import is_main_process
 from stepjax.report.page import write_report
 from stepjax.runs.first_prompt import tell_first_prompt
+from stepjax.runs.opening import open_run
+from stepjax.runs.origin_parts import READING, TRAINING
 from stepjax.runs.ppo import train_ppo
 from stepjax.runs.prm import train_prm
-from stepjax.runs.setup import Run, open_run
+from stepjax.runs.setup import Run
 from stepjax.runs.sft import train_sft
 from stepjax.runs.stages import check_stages
 
@@ -44,14 +46,21 @@ KINDS: dict[str, Callable[[Run], dict[str, Any]]] = {
 STAGES: dict[str, Callable[[Run], Any]] = {"sft": train_sft, "prm": train_prm, "ppo": train_ppo, "eval": measure}
 
 
-def run_stages(config: Config, workdir: Path, stages: Sequence[str] | None = None) -> None:
-    """Runs stages in a work directory; by default those of the config and the evaluation; then the report."""
+def run_stages(
+    config: Config, workdir: Path, stages: Sequence[str] | None = None, *, accept_changed: bool = False
+) -> None:
+    """Runs stages in a work directory; by default those of the config and the evaluation; then the report.
+
+    `accept_changed`: goes on where data, tokenizer, … are not those that the checkpoints were made of.
+    """
     chosen = [*config.stages, "eval"] if stages is None else list(stages)
     for stage in chosen:
         if stage not in STAGES:
             raise UserError(f"config.stages: no stage {stage!r}{nearest(stage, STAGES)}")
     start = time.perf_counter()
-    with session(config.distributed), open_run(config, workdir) as run:
+    kinds = READING if chosen == ["eval"] else TRAINING
+    opened = open_run(config, workdir, kinds=kinds, accept_changed=accept_changed)
+    with session(config.distributed), opened as run:
         check_stages(run, chosen)
         tell_first_prompt(run)
         for stage in chosen:

@@ -1,51 +1,15 @@
-"""Requests to stop: SIGTERM, and the notices of Google Cloud's metadata server."""
+"""Requests to stop: the notices of Google Cloud's metadata server."""
 
-import contextlib
 import os
-import signal
-import socket
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 QUIET = {"", "NONE", "FALSE"}
 """The metadata server's answer when no event is near."""
 
 Ask = Callable[[str], None]
-
-
-@contextlib.contextmanager
-def sigterm(ask: Ask) -> Iterator[None]:
-    """Inside, SIGTERM calls `ask` instead of ending the process.
-
-    The call comes from a thread that waits at Python's wake-up socket: the main thread may be deep in a computation,
-    where it would not see the signal before the end of it. Not in the main thread, nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    read, write = socket.socketpair()
-    write.setblocking(False)
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    old = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-
-    def wait() -> None:
-        while numbers := read.recv(64):
-            if signal.SIGTERM in numbers:
-                ask("SIGTERM")
-
-    thread = threading.Thread(target=wait, name="sigterm", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(old)
-        # None: it was not Python that handled it.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-        write.close()
-        thread.join(1.0)
-        read.close()
 
 
 def on_google_cloud() -> bool:

@@ -1,17 +1,20 @@
 """The lifetime of one process of a run: joining the others, heartbeats, requests to stop, leaving in order."""
 
+import itertools
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import jax
 
 from stepjax.config import DistributedOptions
 from stepjax.distributed import stop as stopping
-from stepjax.distributed.notices import sigterm, watch_notices
+from stepjax.distributed.notices import watch_notices
+from stepjax.distributed.signals import INTERRUPTED, heard
 from stepjax.distributed.start import find_place, join
 from stepjax.distributed.watch import COMMUNICATION, LOST, Watch, activity
 from stepjax.errors import Stopped
@@ -47,7 +50,8 @@ def session(options: DistributedOptions) -> Iterator[None]:
         _watch.start()
     threading.Thread(target=_keep_promise, args=(stop, options.grace, over), name="grace", daemon=True).start()
     try:
-        with sigterm(stop.request):
+        calls = {signal.SIGTERM: lambda: stop.request("SIGTERM"), signal.SIGINT: _keyboard(stop)}
+        with heard(calls):
             watch_notices(stop.request, over)
             try:
                 yield
@@ -59,8 +63,27 @@ def session(options: DistributedOptions) -> Iterator[None]:
         over.set()
 
 
+def _keyboard(stop: stopping.Stop) -> Callable[[], None]:
+    """What Ctrl-C does: the first one at this process asks to stop, the second one ends it at once."""
+    presses = itertools.count(1)
+
+    def interrupt() -> None:
+        name = stopping.INTERRUPT
+        if next(presses) > 1:
+            end(INTERRUPTED, f"{name} again: ended at once; the same command continues from the last checkpoint")
+        stop.request(name)
+        if stop.reason == name and stop.inside and (_watch is None or jax.process_index() == 0):
+            told = "the run ends when its step is done and saved, after a compilation if need be; again: at once"
+            print(f"stepjax: {name}: {told}", file=sys.stderr, flush=True)
+
+    return interrupt
+
+
 def _keep_promise(stop: stopping.Stop, grace: float, over: threading.Event) -> None:
-    """Ends a process that was asked to stop: at once where there is nothing to save, else after the time of grace."""
+    """Ends a process that was asked to stop: at once where there is nothing to save, else after the time of grace.
+
+    Nobody kills the process after Ctrl-C: it may take as long as its step takes.
+    """
     while not over.wait(0.2):
         if stop.reason is None:
             continue
@@ -68,8 +91,9 @@ def _keep_promise(stop: stopping.Stop, grace: float, over: threading.Event) -> N
             # A loop that has just begun or ended may be about to save, or to say so.
             time.sleep(0.5)
             if not stop.inside and not over.is_set():
-                end(LOST, f"{stop.reason}: stopped; the same command continues")
-        elif time.monotonic() - stop.asked > grace:
+                status = INTERRUPTED if stop.interrupted else LOST
+                end(status, f"{stop.reason}: stopped; the same command continues")
+        elif not stop.interrupted and time.monotonic() - stop.asked > grace:
             text = f"{stop.reason}: no step was done and saved within {grace:.0f} s"
             end(LOST, f"{text}; the same command continues from the last checkpoint")
 

@@ -1,8 +1,9 @@
 """Stopping a run on request: every process finishes the same step, saves it, and ends.
 
-A loop that can save itself opens a `region` and asks `at(step)` after each step. A request (SIGTERM, a notice of
-maintenance) reaches one process or several, at any moment. Once a process has received it, it publishes the step that
-it is in and goes no further until all have done so: the latest of these steps is the one that all of them can reach.
+A loop that can save itself opens a `region` and asks `at(step)` after each step. A request (SIGTERM, Ctrl-C, a notice
+of maintenance) reaches one process or several, at any moment. Once a process has received it, it publishes the step
+that it is in and goes no further until all have done so: the latest of these steps is the one that all of them can
+reach.
 """
 
 import threading
@@ -10,6 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
+
+INTERRUPT = "Ctrl-C"
+"""The reason of a request that a person made at the keyboard."""
 
 
 class Stop:
@@ -35,6 +39,11 @@ class Stop:
             if self.reason is None:
                 self.reason, self.asked = reason, time.monotonic()
                 self._changed.notify_all()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was a person who asked, at this process or at another one."""
+        return self.reason is not None and self.reason.endswith(INTERRUPT)
 
     @property
     def inside(self) -> bool:

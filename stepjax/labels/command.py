@@ -25,13 +25,18 @@ from stepjax.labels.sources import as_solution, named_records, sampled_records, 
 from stepjax.labels.tables import show_labels
 from stepjax.parallel import is_main_process
 from stepjax.runs.first_prompt import tell_first_prompt
-from stepjax.runs.setup import Run, open_run
+from stepjax.runs.opening import open_run
+from stepjax.runs.origin_parts import READING
+from stepjax.runs.setup import Run
 
 FROM_FILES = "name a JSONL file: labels of files have no default in a work directory"
 
 
-def run_label(config: Config, workdir: Path) -> None:
-    """Labels by the options `config.label`. A server's judge and a consensus open no work directory."""
+def run_label(config: Config, workdir: Path, *, accept_changed: bool = False) -> None:
+    """Labels by the options `config.label`. A server's judge and a consensus open no work directory.
+
+    `accept_changed`: goes on where data, tokenizer, … are not those that the checkpoints were made of.
+    """
     options = config.label
     if options.method == "consensus":
         if not options.out:
@@ -43,7 +48,8 @@ def run_label(config: Config, workdir: Path) -> None:
             raise UserError(f"config.label.out: {FROM_FILES}")
         judge_by_server(options, named_records(options.data), Path(options.out))
         return
-    with session(config.distributed), open_run(config, workdir) as run:
+    opened = open_run(config, workdir, kinds=READING, accept_changed=accept_changed)
+    with session(config.distributed), opened as run:
         tell_first_prompt(run)
         label(run)
 

@@ -16,6 +16,8 @@ CONFIG = "--config=FILE.py", "the config: a file, or the name of one that comes 
 CHANGE = "--config.ppo.epochs=2", "change one option; `stepjax options` lists all, `stepjax options WORD` some"
 WORKDIR = "--workdir=DIR", "the run's folder (default: runs/quickstart); the same command continues the run"
 
+ACCEPT = "--accept-changed", "go on where data, tokenizer, … were changed since the checkpoints were saved; recorded"
+
 NEEDED = "--workdir=DIR", "the run's folder"
 
 OWN: dict[str, tuple[tuple[str, str], ...]] = {
@@ -46,6 +48,9 @@ WITHOUT = {
 }
 """Common arguments that a command does not use."""
 
+FROM_CHECKPOINTS = ("quickstart", "sft", "prm", "ppo", "eval", "label", "export")
+"""Commands that may go on from checkpoints."""
+
 WIDTH = 100
 """Columns of the help where it is not printed to a terminal."""
 
@@ -73,6 +78,8 @@ def command_help(name: str, command: Callable) -> str:
     common = [x for x in (CONFIG, CHANGE, WORKDIR) if x not in WITHOUT.get(name, ())]
     if name in ("report", "export"):
         common[common.index(WORKDIR)] = NEEDED
+    if name in FROM_CHECKPOINTS:
+        common.append(ACCEPT)
     lines = [*_wrapped(f"stepjax {name}: {_meaning(command)}"), "", *_table((*OWN.get(name, ()), *common))]
     if name in COMMANDS:
         entries = [e for e in _entries() if e.name.startswith(f"{name}.")]

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +20,27 @@ from stepjax.models.peft_adapter import save_adapter
 from stepjax.models.pretrained import PretrainedModel, save_pretrained
 from stepjax.options import from_dict
 from stepjax.parallel import put, replicated
-from stepjax.runs.setup import Run, open_run
+from stepjax.runs.opening import open_run
+from stepjax.runs.origin_parts import EXPORTING
+from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, starts_loaded
 from stepjax.runs.start import recall
 from stepjax.workdir.folder import CONFIG
 
 
-def export(config: Config, workdir: Path) -> Path:
+def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Path:
     """Writes `config.export.out`, made from the stage `config.export.stage` of a work directory, and returns it.
 
     The model is that of the work directory's own options; of `config` only the sections export and mesh are used.
+    `accept_changed`: goes on where the tokenizer, … is not the one that the checkpoints were made of.
     """
     if not config.export.out:
         raise UserError("name the folder to write: --config.out=DIR")
     out = Path(config.export.out)
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
-    with open_run(_saved(config, workdir), workdir) as run:
+    opened = open_run(_saved(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
+    with opened as run, _whole(out) as folder:
         stage = config.export.stage
         if not has_stage(run, stage):
             raise no_stage(run, stage)
@@ -42,13 +49,27 @@ def export(config: Config, workdir: Path) -> Path:
         decoder = dataclasses.replace(seen.decoder, lora=None)
         lora = seen.policy_lora
         if config.export.adapter:
-            _write_adapter(run, out, params, lora, stage)
+            _write_adapter(run, folder, params, lora, stage)
             return out
         if lora is not None:
             params = merge(params, lora)
         model = _described(run, decoder, params)
-        save_pretrained(model, out, run.tokenizer, _generation(run))
+        save_pretrained(model, folder, run.tokenizer, _generation(run))
     return out
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """The folder to write to; it gets its name once it is whole: half of a model does not look like a whole one."""
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+        partial.rename(out)
+    except OSError as error:
+        raise UserError(f"config.export.out={out}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_adapter(run: Run, out: Path, params: Params, lora: LoRA | None, stage: str) -> None:

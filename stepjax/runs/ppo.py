@@ -27,6 +27,7 @@ from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
+from stepjax.runs.origins import StageOrigin
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import Waves, occupancy_of
 from stepjax.runs.profile import Profile
@@ -182,7 +183,8 @@ def prompt_order(run: Run, prompts: Prompts) -> Callable[[int], np.ndarray]:
 def train_ppo(run: Run) -> Params:
     """Trains (or continues, or finds finished) the policy; returns its parameters."""
     options = run.config.ppo
-    with Checkpoints(run.checkpoint_folder("ppo")) as checkpoints:
+    origin = StageOrigin(run, "ppo")
+    with Checkpoints(run.checkpoint_folder("ppo"), origin=origin.write) as checkpoints:
         public = load_public_prm(run) if run.config.prm.path else None
         ppo = PPO(run, stage_params(run, "sft", run.policy), None if public else _prm_params(run), public)
         done = 0
@@ -193,6 +195,7 @@ def train_ppo(run: Run) -> Params:
                 return ppo.whole(state, "policy")
         else:
             state = ppo.initial_state()
+        origin.begin()
         problems = run.task.problems("train")
         limit = min(len(problems), options.iterations * options.prompts)
         prompts = fitting_prompts(
@@ -240,7 +243,7 @@ def train_ppo(run: Run) -> Params:
                 checkpoints.raise_failed()
                 if ending:
                     checkpoints.wait()
-                    raise Stopped(f"{stop.reason}: PPO round {step} is saved")
+                    raise Stopped(f"{stop.reason}: PPO round {step} is saved", interrupted=stop.interrupted)
                 bar.advance(1, **_shown(line, options))
             checkpoints.wait()
         return ppo.whole(state, "policy")

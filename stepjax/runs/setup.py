@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from stepjax.config import Config, LoRAOptions, ModelOptions, default_option, resumable_options
+from stepjax.config import Config, LoRAOptions, ModelOptions
 from stepjax.data.framing import Framing
 from stepjax.data.tokenizers import load_tokenizer, train_bpe
-from stepjax.distributed.agree import agree
 from stepjax.errors import NonFiniteError, UserError
 from stepjax.learners.ppo import value_heads
 from stepjax.measures.step_classes import CLASSES, NEUTRAL
@@ -26,17 +24,16 @@ from stepjax.models.backends import choose_attention, suits_apart
 from stepjax.models.checkpoint_folder import CheckpointFolder
 from stepjax.models.lora import LoRA
 from stepjax.models.trainable import Trainable, adapters_and_heads, without_adapters
-from stepjax.parallel import fetch, is_main_process, key_on, make_mesh, put, replicated
+from stepjax.parallel import fetch, is_main_process, key_on, put, replicated
 from stepjax.programs import Program
-from stepjax.runs.base import SHAPE, check_base
-from stepjax.runs.check import check_options
-from stepjax.runs.start import SOURCE, ends_of, entries_of, open_start, remember
+from stepjax.runs.base import SHAPE
+from stepjax.runs.start import entries_of
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Task
 from stepjax.tasks.hooks import TokenizerTexts
 from stepjax.tasks.prompts import Prompt
-from stepjax.tasks.registry import make_task, task_entry
-from stepjax.workdir.folder import CONFIG, open_workdir
+from stepjax.tasks.registry import task_entry
+from stepjax.workdir.fingerprints import Print
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +46,7 @@ class Run:
       vocab: rows of the embedding: the tokenizer's entries (or the checkpoint's rows), rounded up so that a mesh can
         divide them.
       start: the checkpoint that the policy starts from, where it does not start from scratch.
+      prints: fingerprints that were taken in this command, by the names of the files.
     """
 
     config: Config
@@ -60,6 +58,7 @@ class Run:
     splitter: StepSplitter
     vocab: int
     start: CheckpointFolder | None = None
+    prints: dict[str, Print] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @functools.cached_property
     def prompt(self) -> Prompt:
@@ -200,47 +199,6 @@ def embedding_rows(config: Config, entries: int) -> int:
             f"config.model.vocab={asked}: the tokenizer or checkpoint has {entries} entries; it must be at least that"
         )
     return -(-max(asked, entries) // 8) * 8
-
-
-@contextmanager
-def open_run(config: Config, workdir: Path) -> Iterator[Run]:
-    """Opens (or continues) a work directory and builds what all stages share."""
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    check_options(config, mesh)
-    check_base(config)
-    task = make_task(config)
-    options = dataclasses.asdict(config)
-    fresh = not (workdir / CONFIG).exists()
-    with open_workdir(
-        workdir, options, resumable_options(), primary=is_main_process(), default=default_option
-    ) as opened:
-        try:
-            if not is_main_process():
-                agree(0)  # process 0 makes the tokenizer, the others read it
-            start = open_start(config)
-            tokenizer = make_tokenizer(config, task, opened, start)
-            if is_main_process():
-                agree(0)
-            vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
-            framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
-            splitter = StepSplitter(tokenizer, config.task.separator or task.separator, framing.ends)
-            run = Run(config, opened, mesh, task, tokenizer, framing, splitter, vocab, start)
-            _ = run.decoder  # what is wrong with it is said now
-            if start is not None and is_main_process():
-                remember(start, opened)
-            yield run
-        except UserError:
-            if fresh and is_main_process():
-                _release(opened)
-            raise
-
-
-def _release(workdir: Path) -> None:
-    """A mistake found before any training must not leave its options in the folder."""
-    if not (workdir / "metrics.jsonl").exists() and not (workdir / "checkpoints").exists():
-        shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
-        (workdir / SOURCE).unlink(missing_ok=True)
-        (workdir / CONFIG).unlink(missing_ok=True)
 
 
 def device_scalar(value: int, mesh: Mesh) -> jax.Array:

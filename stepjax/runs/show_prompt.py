@@ -8,7 +8,8 @@ from typing import Any
 from stepjax.config import Config
 from stepjax.data.framing import Framing
 from stepjax.runs.first_prompt import ends_of_responses
-from stepjax.runs.setup import Run, open_run
+from stepjax.runs.opening import open_run
+from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
 
 COUNT = 3
@@ -18,7 +19,7 @@ COUNT = 3
 def show_prompt(config: Config, workdir: Path | None) -> str:
     """The prompts of a config: with the tokenizer of a work directory, or the one that a new run would have."""
     if workdir is not None:
-        with open_run(config, workdir) as run:
+        with open_run(config, workdir, kinds=()) as run:
             return prompts_of(run)
     with tempfile.TemporaryDirectory() as folder, open_run(config, Path(folder) / "run") as run:
         return prompts_of(run)

@@ -15,6 +15,7 @@ from stepjax.learners.optimizers import State, init_state
 from stepjax.models.definition import Params
 from stepjax.models.trainable import join
 from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put
+from stepjax.runs.origins import StageOrigin
 from stepjax.runs.profile import Profile
 from stepjax.runs.setup import check_finite, check_state
 from stepjax.runs.stages import frozen_params
@@ -38,13 +39,15 @@ def train(
     """
     run, stage = programs.run, programs.stage
     frozen = frozen_params(run, stage, programs.definition)
-    with Checkpoints(run.checkpoint_folder(stage)) as checkpoints:
+    origin = StageOrigin(run, stage)
+    with Checkpoints(run.checkpoint_folder(stage), origin=origin.write) as checkpoints:
         done, position = 0, None
         if found := checkpoints.resume(programs.abstract_state):
             state, host = found
             done, position = host["step"], host["data"]  # of the checkpoint that was whole, not of the newest
             if done >= programs.options.updates:
                 return join(state["params"], frozen)
+        origin.begin()
         data = batches()
         if position is None:
             trained, _ = programs.trainable.split(initial())
@@ -110,7 +113,8 @@ class _Updates:
                 self.checkpoints.raise_failed()
                 if ending:
                     self.checkpoints.wait()
-                    raise Stopped(f"{stop.reason}: {self.label} update {step} is saved")
+                    told = f"{stop.reason}: {self.label} update {step} is saved"
+                    raise Stopped(told, interrupted=stop.interrupted)
             self.checkpoints.wait()
         return state
 

@@ -16,7 +16,8 @@ from stepjax.labels.policy import load_completer
 from stepjax.labels.sources import sampled_records, solutions
 from stepjax.options import parse
 from stepjax.runs.first_prompt import tell_first_prompt
-from stepjax.runs.setup import Run, open_run
+from stepjax.runs.opening import open_run
+from stepjax.runs.setup import Run
 from stepjax.studies.entry import run_main
 from stepjax.studies.label_study_chains import chain_study
 from stepjax.studies.label_study_figures import rate, study

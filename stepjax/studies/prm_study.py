@@ -21,8 +21,9 @@ from stepjax.labels.solution import Cost
 from stepjax.options import parse
 from stepjax.parallel import key_on
 from stepjax.runs.first_prompt import tell_first_prompt
+from stepjax.runs.opening import open_run
 from stepjax.runs.response_sampling import first_prompts, make_sampler, sample_each
-from stepjax.runs.setup import Run, open_run
+from stepjax.runs.setup import Run
 from stepjax.runs.stages import prm_start_params, stage_params
 from stepjax.runs.supervised import train
 from stepjax.runs.supervised_programs import prm_programs

@@ -146,6 +146,9 @@ class GSM8K(GradesFinalAnswers):
         """
         return [_rate(step) for step in steps]
 
+    def files(self) -> list[Path]:
+        return [self.path / "train.jsonl", self.path / "test.jsonl"]
+
     @cached_property
     def _train(self) -> list[Problem]:
         return _read(self.path / "train.jsonl", "train")

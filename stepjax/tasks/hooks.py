@@ -5,6 +5,7 @@ task has none.
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from stepjax.tasks.base import Problem
@@ -71,4 +72,13 @@ class BreaksSteps(Protocol):
 
     def break_and_fix(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
         """The steps with one made wrong and then corrected; None where that is not possible."""
+        ...
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """Reads its problems from files, whose fingerprints its checkpoints keep. Without it: problems come from code."""
+
+    def files(self) -> Sequence[Path]:
+        """The files, or folders all of whose files count, as the user named them."""
         ...

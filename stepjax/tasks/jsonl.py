@@ -92,6 +92,9 @@ class JsonlProblems(GradesFinalAnswers):
         """None: there is no verifier of single steps."""
         return None
 
+    def files(self) -> list[Path]:
+        return [path for path in (self.train, self.test) if path is not None]
+
     @cached_property
     def _splits(self) -> dict[str, list[Problem]]:
         """The training file, divided."""

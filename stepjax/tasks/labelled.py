@@ -40,6 +40,9 @@ class LabelledProblems(GradesFinalAnswers):
             record = records[i * len(records) // min(len(records), _MOST_TEXTS)]
             yield _prompt(record.problem) + self.separator.join(record.steps)
 
+    def files(self) -> list[Path]:
+        return [self._path]
+
     def problem(self, record: LabelledSolution, name: str) -> Problem:
         right = record.first_error in (None, NO_ERROR) and record.correct is not False
         known = record.first_error == NO_ERROR or record.correct

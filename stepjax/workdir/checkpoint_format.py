@@ -2,7 +2,8 @@
 
 Besides the arrays that orbax writes, a checkpoint holds `checkpoint.json`: its step, the host's state, the shape and
 type of every leaf, and the size of every file. It is written last, so a folder without it, or with a file of
-another size, is not whole. Comparing a checkpoint with a model needs this file only, not the arrays.
+another size, is not whole. Comparing a checkpoint with a model needs this file only, not the arrays. What the
+checkpoint was made of lies in `origin/` (`stepjax.workdir.origin`), which the manifest does not list.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any
 
 import jax
 
-MANIFEST = "checkpoint.json"
+MANIFEST, ORIGIN = "checkpoint.json", "origin"
 PARTIAL = ".partial"  # being written
 DELETED = ".deleted"  # being removed
 
@@ -180,6 +181,12 @@ def reason(error: BaseException, limit: int = 200) -> str:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file below `folder` but the manifest, by relative path."""
-    files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return {p.relative_to(folder).as_posix(): p.stat().st_size for p in sorted(files) if p != folder / MANIFEST}
+    """Bytes of every file of the arrays below `folder`, by relative path."""
+    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    found = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: path.stat().st_size for name, path in found.items() if not is_beside(name)}
+
+
+def is_beside(name: str) -> bool:
+    """True for the relative path of a file that belongs to a checkpoint, but not to its arrays."""
+    return name == MANIFEST or name.partition("/")[0].partition(".")[0] == ORIGIN

@@ -45,6 +45,7 @@ class Checkpoints:
         *,
         keep: int = 2,
         notify: Callable[[str], None] = _to_stderr,
+        origin: Callable[[Path], None] | None = None,
     ):
         """Opens the folder, if there is one, and removes the remains of a killed save.
 
@@ -52,13 +53,14 @@ class Checkpoints:
           directory: `workdir/checkpoints/<stage>`.
           keep: how many of the newest checkpoints stay, at least 1.
           notify: takes the notice that a damaged checkpoint was passed over.
+          origin: writes what a checkpoint is made of into its folder; called by process 0, before the manifest.
         """
         if keep < 1:
             raise UserError(f"checkpoints to keep: {keep} given, at least 1 is needed to resume a run")
         # Absolute: a later change of the current folder must not move the checkpoints.
         self.directory = Path(directory).absolute()
         self._keep = keep
-        self._notify = notify
+        self._notify, self._origin = notify, origin
         self._primary = jax.process_index() == 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -112,6 +114,8 @@ class Checkpoints:
         try:
             finish()
             if self._primary:
+                if self._origin is not None:
+                    self._origin(partial)
                 fmt.write_manifest(partial, step, host, leaves)
                 if final.exists():
                     fmt.remove(final)  # killed here, the next start finds `partial` whole and gives it its name

@@ -1,55 +1,11 @@
-"""What tells a run to stop: SIGTERM at any moment, and the metadata server's notices."""
+"""What tells a run to stop beside signals: the metadata server's notices."""
 
 import http.server
-import os
-import signal
 import threading
 
 import pytest
 
-from stepjax.distributed.notices import on_google_cloud, read_notice, sigterm, watch_notices
-
-
-def test_sigterm_is_heard_by_a_thread_and_the_old_handler_comes_back():
-    before = signal.getsignal(signal.SIGTERM)
-    asked, heard = [], threading.Event()
-    with sigterm(lambda reason: (asked.append(reason), heard.set())):
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert heard.wait(5)
-    assert asked == ["SIGTERM"]
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_other_signals_are_left_alone():
-    asked, caught, heard = [], [], threading.Event()
-
-    def ask(reason):
-        asked.append(reason)
-        heard.set()
-
-    old = signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))
-    try:
-        with sigterm(ask):
-            os.kill(os.getpid(), signal.SIGUSR1)
-            assert caught
-            os.kill(os.getpid(), signal.SIGTERM)  # what is heard comes in order
-            assert heard.wait(5)
-    finally:
-        signal.signal(signal.SIGUSR1, old)
-    assert len(caught) == 1 and asked == ["SIGTERM"]
-
-
-def test_in_another_thread_nothing_is_changed():
-    found = []
-
-    def work():
-        with sigterm(lambda _: None):
-            found.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [signal.getsignal(signal.SIGTERM)]
+from stepjax.distributed.notices import on_google_cloud, read_notice, watch_notices
 
 
 @pytest.fixture

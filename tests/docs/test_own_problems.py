@@ -7,7 +7,7 @@ import pytest
 from docs.pages import ROOT, blocks
 
 from stepjax.options import parse
-from stepjax.runs.setup import open_run
+from stepjax.runs.opening import open_run
 from stepjax.runs.stages import check_stages
 
 

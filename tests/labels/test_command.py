@@ -16,7 +16,7 @@ from stepjax.labels.policy import load_completer
 from stepjax.labels.solution import Request
 from stepjax.labels.sources import named_records, sampled_records, solutions
 from stepjax.options import parse
-from stepjax.runs.setup import open_run
+from stepjax.runs.opening import open_run
 
 SMALL = ("--config.problems=6", "--config.samples=2", "--config.completions=4", "--config.rows=16")
 

@@ -37,6 +37,10 @@ def another(field: dataclasses.Field, value: Any) -> Any:
     return next(x for x in candidates if type(x) is type(value) and x != value and refusal(field, x) is None)
 
 
+FIRST_WORD = {"bench": ("rollout",), "show": ("prompt",)}
+"""What a command's options follow."""
+
+
 def test_the_commands_with_a_section_are_known():
     assert set(COMMANDS) == {section.name for section in dataclasses.fields(Config)} & set(cli.COMMANDS)
 
@@ -113,7 +117,7 @@ def test_a_wrong_name_or_value_is_one_line(command, typed, told):
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_refuses_a_misspelled_option_with_status_2(capsys, command, monkeypatch):
     monkeypatch.setattr("stepjax.pipeline.run_stages", None)
-    program = ("rollout",) if command == "bench" else ()
+    program = FIRST_WORD.get(command, ())
     assert cli.main([command, *program, "--config.ppo.epcohs=3"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
@@ -123,6 +127,6 @@ def test_every_command_refuses_a_misspelled_option_with_status_2(capsys, command
 @pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c != "compare"])
 def test_what_is_not_an_option_is_refused_in_the_same_words(capsys, command, monkeypatch):
     monkeypatch.setattr("stepjax.pipeline.run_stages", None)
-    program = ("rollout",) if command == "bench" else ()
+    program = FIRST_WORD.get(command, ())
     assert cli.main([command, *program, "more"]) == 2
     assert capsys.readouterr().err == "stepjax: what is 'more'? Options are written --config.name=value\n"

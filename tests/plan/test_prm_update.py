@@ -13,7 +13,8 @@ from stepjax.options import parse
 from stepjax.parallel import make_mesh
 from stepjax.plan.surroundings import planned_programs, planned_run
 from stepjax.runs import prm, prm_data
-from stepjax.runs.setup import Run, open_run
+from stepjax.runs.opening import open_run
+from stepjax.runs.setup import Run
 
 SMALL = {
     "stages": "('prm',)",

@@ -24,9 +24,9 @@ GSM8K = Path(__file__).parent.parent / "data" / "gsm8k"
 HOOKS = {name: hook for name, hook in vars(hooks).items() if getattr(hook, "_is_runtime_protocol", False)}
 CAN = {
     "register_chain": {"GroupsAnswers", "WritesSolutions", "WritesNeutralSteps", "BreaksSteps"},
-    "gsm8k": {"GradesMany", "GroupsAnswers"},
-    "jsonl": {"Templated", "GradesMany", "GroupsAnswers"},
-    "labelled": {"GradesMany", "GroupsAnswers", "TokenizerTexts"},
+    "gsm8k": {"ReadsFiles", "GradesMany", "GroupsAnswers"},
+    "jsonl": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
+    "labelled": {"ReadsFiles", "GradesMany", "GroupsAnswers", "TokenizerTexts"},
 }
 
 

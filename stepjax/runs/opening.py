@@ -1,0 +1,80 @@
+"""Opening a run: its work directory, and what all stages share, checked against its checkpoints."""
+
+import dataclasses
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stepjax.config import Config, default_option, resumable_options
+from stepjax.data.framing import Framing
+from stepjax.distributed.agree import agree
+from stepjax.errors import UserError
+from stepjax.parallel import is_main_process, make_mesh
+from stepjax.runs.base import check_base
+from stepjax.runs.check import check_options
+from stepjax.runs.kept_tokenizer import ready_tokenizer
+from stepjax.runs.origin_parts import TRAINING
+from stepjax.runs.origins import check_origins
+from stepjax.runs.setup import Run, embedding_rows, make_tokenizer
+from stepjax.runs.start import SOURCE, ends_of, open_start, remember
+from stepjax.steps import StepSplitter
+from stepjax.tasks.registry import make_task
+from stepjax.workdir.folder import CONFIG, open_workdir
+
+
+@contextmanager
+def open_run(
+    config: Config, workdir: Path, *, kinds: Collection[str] = TRAINING, accept_changed: bool = False
+) -> Iterator[Run]:
+    """Opens (or continues) a work directory and builds what all stages share.
+
+    Args:
+      kinds: which parts the checkpoints that are there must have in common with this command
+        (`stepjax.runs.origin_parts`).
+      accept_changed: goes on where such a part was changed, and records that.
+
+    Raises:
+      UserError: something does not fit, or was changed since the checkpoints were saved.
+    """
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    check_options(config, mesh)
+    check_base(config)
+    task = make_task(config)
+    options = dataclasses.asdict(config)
+    fresh = not (workdir / CONFIG).exists()
+    with open_workdir(
+        workdir, options, resumable_options(), primary=is_main_process(), default=default_option
+    ) as opened:
+        try:
+            if is_main_process():
+                ready_tokenizer(opened, config.base, accept=accept_changed)
+            else:
+                agree(0)  # process 0 makes the tokenizer, the others read it
+            start = open_start(config)
+            tokenizer = make_tokenizer(config, task, opened, start)
+            if is_main_process():
+                agree(0)
+            vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
+            framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
+            splitter = StepSplitter(tokenizer, config.task.separator or task.separator, framing.ends)
+            run = Run(config, opened, mesh, task, tokenizer, framing, splitter, vocab, start)
+            _ = run.decoder  # what is wrong with it is said now
+            if is_main_process():
+                if start is not None:
+                    remember(start, opened)
+                check_origins(run, kinds, accept=accept_changed)
+            agree(0)  # where process 0 refuses, no other one goes on
+            yield run
+        except UserError:
+            if fresh and is_main_process():
+                _release(opened)
+            raise
+
+
+def _release(workdir: Path) -> None:
+    """A mistake found before any training must not leave its options in the folder."""
+    if not (workdir / "metrics.jsonl").exists() and not (workdir / "checkpoints").exists():
+        shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
+        (workdir / SOURCE).unlink(missing_ok=True)
+        (workdir / CONFIG).unlink(missing_ok=True)
