@@ -49,6 +49,11 @@ class CheckpointFolder:
         return str(self.path / "config.json")
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder, or the files, that it consists of; `path` first."""
+        return (self.path,)
+
+    @property
     def described(self) -> str:
         """What says of which shape the tensors must be."""
         return "config.json"
@@ -139,6 +144,10 @@ class GgufCheckpoint(CheckpointFolder):
     @property
     def where(self) -> str:
         return str(self.path)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys([self.path, *(stored.file for stored in self.model.file.tensors.values())]))
 
     @property
     def described(self) -> str:

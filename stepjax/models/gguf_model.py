@@ -39,9 +39,10 @@ END_FIELDS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", 
 END_TOKENS = frozenset(
     ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>")
 )
-"""Control tokens that end a text wherever a vocabulary has them; few files name all of theirs in `END_FIELDS`."""
+"""Tokens that end a text wherever a vocabulary has them as such; few files name all of theirs in `END_FIELDS`."""
 
-_CONTROL = 3
+_ADDED = (3, 4)
+"""Types of control and user-defined tokens: those that are no pieces of text."""
 _TABLE = "token_embd.weight"
 
 
@@ -122,9 +123,7 @@ def _ends(metadata: Mapping[str, Any]) -> list[int]:
     tokens, kinds = (metadata.get(f"tokenizer.ggml.{name}") or [] for name in ("tokens", "token_type"))
     named = [metadata[field] for field in END_FIELDS if field in metadata]
     known = [
-        i
-        for i, (token, kind) in enumerate(zip(tokens, kinds, strict=False))
-        if kind == _CONTROL and token in END_TOKENS
+        i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=False)) if kind in _ADDED and token in END_TOKENS
     ]
     return list(dict.fromkeys([*named, *known]))
 

@@ -139,7 +139,7 @@ def test_gemmas_windows_may_be_stated(pattern, tmp_path):
 def test_every_end_of_a_file_counts(tmp_path):
     names, kinds = [f"t{i}" for i in range(61)], [1] * 61
     for i, name in {2: "</s>", 5: "<|im_end|>", 9: "<|end|>", 11: "<|eot_id|>"}.items():
-        names[i], kinds[i] = name, 1 if i == 9 else 3  # <|end|> is plain text here
+        names[i], kinds[i] = name, {9: 1, 5: 4}.get(i, 3)  # <|end|> is plain text, <|im_end|> user-defined
     fields = {"tokenizer.ggml.tokens": names, "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.eot_token_id": 11}
     checkpoint = open_checkpoint(write_gguf(tmp_path / "model.gguf", CASES["qwen2"], metadata=fields))
     assert checkpoint.ends == (2, 11, 5)

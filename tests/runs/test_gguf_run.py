@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from data.test_gguf_tokenizer import metadata_of, trained
 from models.gguf_files import CASES, write_gguf
+from runs.origin_case import of_file, opened, problems, saved
 from runs.tiny_run import OPTIONS, stepjax, write_config
 
 from stepjax.cli import main
+from stepjax.config import ModelOptions
+from stepjax.errors import UserError
 from stepjax.models import load_pretrained
 
 VERIFIED = '{"process": stream(signal="verifier", horizon="step")}'
@@ -41,6 +44,20 @@ def test_a_file_that_is_cut_off_is_one_line(file, tmp_path, capsys):
     error = capsys.readouterr().err
     assert f"{cut}: truncated, " in error and error.count("\n") == 1
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_every_part_of_a_split_file_is_what_a_run_is_made_of(tmp_path):
+    metadata = metadata_of(trained("smollm"), "smollm")
+    case = {**CASES["llama-linear"], "vocab_size": len(metadata["tokenizer.ggml.tokens"])}
+    write_gguf(tmp_path / "model.gguf", case, metadata=metadata, parts=10)
+    first, second, *_ = sorted(tmp_path.glob("*.gguf"))
+    config = of_file(problems(tmp_path / "train.jsonl"), model=ModelOptions(path=str(first)))
+    work = saved(config, tmp_path / "run", "sft")
+    opened(config, work)
+    data = second.read_bytes()
+    second.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(UserError, match=f"changed since stage sft was saved: {second.name}"):
+        opened(config, work)
 
 
 @pytest.mark.slow
