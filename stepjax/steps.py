@@ -1,7 +1,8 @@
 """Where the steps of a response begin: the separator compiled to a byte automaton over the vocabulary.
 
-A boundary is a separator and the white space after it; the first other byte after it opens the next step. The automaton
-reads bytes and its states are, in this order,
+A boundary is a separator and the white space after it; the first other byte after it opens the next step. A line
+feed of the separator may be `\\r\\n` in the response (`stepjax.separators`). The automaton reads bytes and its states
+are, in this order,
 
   before the first step (0 is the start) │ inside of a step, k bytes of the separator matched │ pending (the last)
 
@@ -23,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from stepjax.errors import UserError
+from stepjax.separators import matcher, separator_bytes
 from stepjax.token_bytes import backend_of, special_contents, token_bytes
 
 _WHITE = np.array([bytes([byte]).isspace() for byte in range(256)])
@@ -63,30 +65,27 @@ class _Tables:
     opens_total: Int[Array | np.ndarray, "Q V"]  # steps that open anywhere in the token
 
 
-def _byte_automaton(separator: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """`(next_state int32[Q, 256], opens bool[Q, 256])`: Knuth-Morris-Pratt, with the states listed above."""
-    size = len(separator)
-    match = np.zeros((size, 256), np.int32)  # match[k, byte]: bytes matched after the byte, k before it
-    match[0, separator[0]] = 1
-    border = 0
-    for k in range(1, size):
-        match[k] = match[border]
-        match[k, separator[k]] = k + 1
-        border = match[border, separator[k]]
+def _byte_automaton(separator: bytes) -> tuple[np.ndarray, np.ndarray, int]:
+    """`(next_state int32[Q, 256], opens bool[Q, 256], inside)`: the states listed above, and the first one inside."""
+    match, matched = matcher(separator)
     # White space before the first step can begin a separator such as "\n\nStep", but never be a whole boundary.
-    lead = 0 if separator.isspace() else size - len(separator.lstrip())
-    inside, pending = lead + 1, lead + 1 + size
-    before = np.where(_WHITE, np.minimum(match[: lead + 1], lead), inside + match[: lead + 1])
+    lead = 0 if separator.isspace() else len(separator) - len(separator.lstrip())
+    kept = [0] if separator.isspace() else [state for state, k in enumerate(matched) if k <= lead]
+    place = np.zeros(len(matched) + 1, np.int32)  # of a matcher's state among those before the first step
+    place[kept] = np.arange(len(kept))
+    inside, pending = len(kept), len(kept) + len(matched)
+    before = np.where(_WHITE, place[match[kept]], inside + match[kept])
     after = np.where(_WHITE, pending, inside + match[:1])
     next_state = np.concatenate([before, inside + match, after]).astype(np.int32)
     opens = np.zeros(next_state.shape, bool)
     opens[:inside] = opens[pending] = ~_WHITE
-    return next_state, opens
+    return next_state, opens, inside
 
 
-def _token_tables(contents: Sequence[bytes], separator: bytes) -> tuple[_Tables, bool]:
-    """The automaton run over every token from every state, and whether any sequence of tokens completes a separator."""
-    byte_next, byte_opens = _byte_automaton(separator)
+def _token_tables(contents: Sequence[bytes], separator: bytes) -> tuple[_Tables, int, bool]:
+    """The automaton run over every token from every state, its first state inside of a step, and whether any sequence
+    of tokens completes a separator."""
+    byte_next, byte_opens, inside = _byte_automaton(separator)
     states, pending = len(byte_next), len(byte_next) - 1
     lengths = np.array([len(content) for content in contents], np.int64)
     order = np.argsort(-lengths, kind="stable")  # longest first: the tokens that have a byte p are the first `alive`
@@ -112,7 +111,7 @@ def _token_tables(contents: Sequence[bytes], separator: bytes) -> tuple[_Tables,
     total = total.astype(np.min_scalar_type(total.max(initial=0)))
     state = state.astype(np.min_scalar_type(pending))
     tables = _Tables(next_state=state[:, inverse], opens_first=first[:, inverse], opens_total=total[:, inverse])
-    return tables, bool(completes[reached].any())
+    return tables, inside, bool(completes[reached].any())
 
 
 def _compose(first: Int[Array, "Q ..."], second: Int[Array, "Q ..."]) -> Int[Array, "Q ..."]:
@@ -161,8 +160,9 @@ class StepSplitter:
 
     White space is the six ASCII white-space bytes. A token belongs to the step of its first non-white-space byte; one
     without any (white space, end of text) to the step of the last such byte before it, step 0 at the start. A separator
-    may hold other bytes (`";"`, `"</step>"`); they belong to the step that they end. A special token whose content is
-    in the separator counts as text; the others have no bytes, and neither have added tokens that end a response.
+    may hold other bytes (`";"`, `"</step>"`); they belong to the step that they end. Each of its line feeds may be
+    `\\r\\n` in the response, unless the separator spells a carriage return itself. A special token whose content is in
+    the separator counts as text; the others have no bytes, and neither have added tokens that end a response.
 
     The tables live on the default device. A splitter is captured by a jitted function like any other constant.
     """
@@ -190,7 +190,7 @@ class StepSplitter:
 
     def _compile(self, contents: list[bytes], separator: str) -> None:
         self.separator, self.token_bytes = separator, contents
-        tables, spelled = _token_tables(self.token_bytes, separator.encode())
+        tables, self._inside, spelled = _token_tables(self.token_bytes, separator.encode())
         if not spelled:
             raise UserError(
                 f"step separator {separator!r}: no sequence of the tokenizer's tokens spells it; "
@@ -232,8 +232,7 @@ class StepSplitter:
         The separator's last byte may be followed by others of the same token, the next step's even.
         """
         live, tokens = _live(self._tables, tokens, jnp.ones(tokens.shape, bool))
-        begun = state >= len(self._tables.next_state) - 1 - len(self.separator.encode())
-        opened = self._tables.opens_total[state, tokens] > jnp.where(begun, 0, 1)
+        opened = self._tables.opens_total[state, tokens] > jnp.where(state >= self._inside, 0, 1)
         return live & (opened | self.pending(self._tables.next_state[state, tokens]))
 
     def split_host(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -273,13 +272,14 @@ def _first_non_white(content: bytes) -> int | None:
 def split_bytes(data: bytes, separator: bytes) -> list[tuple[int, int]]:
     """Byte offsets `(start, stop)` of the steps: from the first byte of one to the first byte of the next."""
     spans: list[tuple[int, int]] = []
+    pattern = separator_bytes(separator)
     first = _NOT_WHITE.search(data)
     # A separator of white space is no boundary before the first step; one such as "\n\nStep" may begin there.
     origin = first.start() if first and separator.isspace() else 0
     while first:
-        found = data.find(separator, origin)
+        found = pattern.search(data, origin)
         start = first.start()
-        first = _NOT_WHITE.search(data, found + len(separator)) if found >= 0 else None
+        first = _NOT_WHITE.search(data, found.end()) if found else None
         origin = first.start() if first else len(data)
         spans.append((start, origin))
     return spans

@@ -23,7 +23,7 @@ def labels(data: bytes, separator: bytes) -> tuple[list[int], list[bool]]:
             pending = False
         if not pending:
             window += bytes([byte])
-            if window.endswith(separator):
+            if (window if b"\r" in separator else window.replace(b"\r\n", b"\n")).endswith(separator):
                 pending, window = step >= 0, b""
         number.append(step)
         waits.append(pending)
@@ -53,11 +53,14 @@ def byte_level() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     corpus = ["sum.\n\n", "\n\nThe", "a;b;c", " ки", "\n\nStep", "\n\n\n", "🙂;", "</step>"] * 9
+    corpus += [".\r\n\r\n", "\n\r\nThe"] * 9
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, special_tokens=["<|end|>", "<|sep|>"])
     tokenizer.train_from_iterator(corpus, trainer)
     vocabulary = tokenizer.get_vocab()
-    assert {"ĊĊ", ".ĊĊ", "ĊĊThe", "a;b;c"} <= set(vocabulary), sorted(vocabulary, key=vocabulary.get)[258:]
+    assert {"ĊĊ", ".ĊĊ", "ĊĊThe", "a;b;c", "čĊ", ".čĊčĊ", "ĊčĊThe"} <= set(vocabulary), sorted(
+        vocabulary, key=vocabulary.get
+    )[258:]
     return tokenizer
 
 
@@ -72,6 +75,10 @@ def sentencepiece() -> Tokenizer:
         "\n\n",
         ".\n\n",
         "\n\nThe",
+        "\r\n",
+        "\n\r",
+        "\n\r\n",
+        ".\r\n\r\nThe",
         "▁ки",
         "к",
         "и",

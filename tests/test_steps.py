@@ -12,6 +12,7 @@ from step_cases import MAKERS, compiled, labels, reference, segment, words
 from tokenizers import Tokenizer
 
 from stepjax.errors import UserError
+from stepjax.separators import separator_pattern
 from stepjax.steps import Steps, StepSplitter, split_bytes
 
 LENGTH, ROWS = 24, 3  # one shape, so that each splitter compiles once
@@ -33,11 +34,12 @@ FRAGMENTS = [
     "</",
     "Step",
     "\n\nStep",
+    "\r\n",
+    "\r\n\r\n",
+    "\r",
 ]
-CASES = [("byte-level", s) for s in ["\n\n", "\n", ";", " ки", "</step>", "\n\nStep", "a;a"]]
-
-
-CASES += [("sentencepiece", s) for s in ["\n\n", ".\n", " ки", ";;"]]
+CASES = [("byte-level", s) for s in ["\n\n", "\n", ";", " ки", "</step>", "\n\nStep", "a;a", "\r\n\r\n"]]
+CASES += [("sentencepiece", s) for s in ["\n\n", ".\n", " ки", ";;", "\n;\n\n"]]
 
 
 @pytest.mark.parametrize(("kind", "separator"), CASES)
@@ -75,7 +77,7 @@ def test_split_follows_the_definition(kind: str, separator: str, data: st.DataOb
         assert index.tolist() == steps.index[row][live].tolist() and end.tolist() == steps.end[row][live].tolist()
 
 
-@pytest.mark.parametrize("separator", ["\n\n", " ", ";", " ки", "\n\nStep", "a;a", "\n \n"])
+@pytest.mark.parametrize("separator", ["\n\n", " ", ";", " ки", "\n\nStep", "a;a", "\n \n", "\n\n\n", "\r\n", "\n\r"])
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join))
 def test_split_bytes_follows_the_definition(separator: str, text: str):
@@ -109,10 +111,36 @@ EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize(("separator", "pieces", "index"), EXAMPLES)
+RETURNS = [
+    ("\n\n", ["A", "\n\r", "\n", "B"], [0, 0, 0, 1]),
+    ("\n\n", ["A", "\r\n", "\n", "B"], [0, 0, 0, 1]),
+    ("\n\n", ["A", "\r", "\n", "\r", "\nB"], [0, 0, 0, 0, 1]),  # the second line end lies inside of a merged token
+    ("\n\n", ["A\r\n\r\nB", "C", "\n\r\n", "D"], [0, 1, 1, 2]),
+    ("\n\n", ["A", "\r\n", "B", "\r\n"], [0, 0, 0, 0]),
+    ("\n\n", ["A", "\n", "\r", "\r\n", "B"], [0, 0, 0, 0, 0]),  # a carriage return of its own between: no separator
+    ("\n\n", ["A", "\r", "\r", "B"], [0, 0, 0, 0]),
+    ("\n\n", ["A", "\n", "\r", "B", "\n"], [0, 0, 0, 0, 0]),  # the return is no line end
+    ("\r\n", ["A", "\n", "\n", "B"], [0, 0, 0, 0]),  # a separator with a carriage return is taken as it stands
+    ("\r\n", ["A", "\r", "\n", "B"], [0, 0, 0, 1]),
+]
+"""Line ends of several systems, as `EXAMPLES`."""
+
+
+def with_returns(text: str) -> str:
+    return text.replace("\n", "\r\n")
+
+
+ALL = [
+    *EXAMPLES,
+    *((separator, [with_returns(p) for p in pieces], i) for separator, pieces, i in EXAMPLES if "\n" in separator),
+    *RETURNS,
+]
+
+
+@pytest.mark.parametrize(("separator", "pieces", "index"), ALL)
 def test_worked_examples(separator: str, pieces: list[str], index: list[int]):
-    contents = list(dict.fromkeys(piece for _, example, _ in EXAMPLES for piece in example))
-    splitter = StepSplitter(words(*contents, *"\n киStep;a</>b"), separator)
+    contents = list(dict.fromkeys(piece for _, example, _ in ALL for piece in example))
+    splitter = StepSplitter(words(*contents, *"\n\r киStep;a</>b"), separator)
     row = [contents.index(piece) for piece in pieces] + [0] * (5 - len(pieces))
     steps = splitter.split(jnp.array([row]), jnp.arange(5)[None] < len(pieces))
     assert steps.index[0].tolist() == index + [-1] * (5 - len(pieces))
@@ -121,6 +149,29 @@ def test_worked_examples(separator: str, pieces: list[str], index: list[int]):
     on_host = splitter.split_host(row[: len(pieces)])
     assert [x.tolist() for x in on_host] == [index, last]
     assert [x.dtype for x in on_host] == [np.int32, bool]
+    text = "".join(pieces)
+    assert "".join(splitter.texts(row[: len(pieces)])) == text[len(text) - len(text.lstrip()) :]
+
+
+@pytest.mark.parametrize("text", ["A.\n\nB\n\n\nC", "\n\nA\n\n", "A\nB", ""])
+def test_both_line_ends_give_the_same_steps_as_text_and_as_bytes(text: str):
+    other = with_returns(text)
+    pieces = [split_bytes(t.encode(), b"\n\n") for t in (text, other)]
+    one, two = ([t[a:b].strip() for a, b in spans] for t, spans in zip((text, other), pieces, strict=True))
+    assert [step.replace("\r", "") for step in two] == one
+    assert [s.strip() for s in separator_pattern("\n\n").split(other) if s.strip()] == two
+    assert separator_pattern("\r\n").split("a\nb\r\nc") == ["a\nb", "c"]  # taken as it stands
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_separators_end_is_found_as_tokens_come_one_by_one(kind: str):
+    splitter, _, ids = compiled(kind, "\n\n")
+    tokens = [ids[bytes([b])][0] for b in b"\r\n\r\na\r\n\r\n"]
+    state, ends = splitter.initial(1), []
+    for token in tokens:
+        ends.append(bool(splitter.ends_step(state, jnp.array([token]))[0]))
+        state, _ = splitter.advance(state, jnp.array([token]), jnp.ones(1, bool))
+    assert ends == [False] * 8 + [True]
 
 
 def test_character_split_over_tokens():
@@ -222,6 +273,8 @@ def test_calls_compile_once_and_stay_on_the_device():
     [
         (words("a", "b"), ";", "spells it"),
         (words("a", "\n"), "\n\t", "spells it"),
+        (words("a", "\r"), "\n\n", "spells it"),
+        (words("a", "\r\n"), "\n\n", ""),  # no other line end in the vocabulary
         (words("\n"), "\n\n", "spells it"),  # white space alone never ends a step
         (words("a", "x\n\n"), "\n\n\n", None),  # "x\n\n" then nothing more: unreachable
         (words("ab"), "ba", ""),  # over two tokens

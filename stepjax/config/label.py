@@ -54,7 +54,15 @@ class JudgeOptions:
     )
     temperature: float = option(0.0, "sampling temperature of the judge", least=0, resumable=True)
     prompt_tokens: int = option(2048, "the run's policy as judge: longest prompt, tokens", least=1, resumable=True)
-    answer_tokens: int = option(512, "longest reply, tokens", least=1, resumable=True)
+    answer_tokens: int = option(
+        512, "longest reply, tokens; a judge that thinks before it answers needs more", least=1, resumable=True
+    )
+    extra_body: str = option(
+        "",
+        "JSON object that is merged into every request to the server, such as "
+        '{"chat_template_kwargs": {"enable_thinking": false}}; a null takes a field of the request away',
+        resumable=True,
+    )
     price_in: float = option(0.0, "price per million input tokens, in any currency", least=0, resumable=True)
     price_out: float = option(0.0, "price per million output tokens", least=0, resumable=True)
 

@@ -79,8 +79,12 @@ class StreamOptions:
     )
     function: str = option(
         "",
-        "function: `package.module:name` of a function (prompts, responses, steps) -> rewards; it takes lists of texts "
-        "and returns one number per response, or one list per response (one number per step)",
+        "function: `package.module:name` of a function (or coroutine) that returns one number per response, or one "
+        "list per response (one number per step); it gets by name what its signature asks for: prompts, responses, "
+        "steps, problems, answers, solutions, finished, correct, tokens, or a column of the problems' rows",
+    )
+    timeout: float = option(
+        600.0, "function, format: seconds that rating a round's responses may take; 0: as long as it likes", least=0
     )
 
 

@@ -45,7 +45,9 @@ class TaskOptions:
         "regular expression; the first group of its last match is a response's final answer; empty: `####`, "
         '`\\boxed{}`, `<answer>` or a last line "Answer: …"',
     )
-    separator: str = option("", "text between two steps; empty: the task's default")
+    separator: str = option(
+        "", "text between two steps, whose line ends may be \\n or \\r\\n in a response; empty: the task's default"
+    )
     register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")
     gsm8k: str = option("data/gsm8k", "folder with GSM8K's train.jsonl and test.jsonl")
     jsonl: JsonlOptions = section(JsonlOptions, "options of jsonl")

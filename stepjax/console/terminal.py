@@ -33,6 +33,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def one_line(text: str, most: int) -> str:
+    """Untrusted text in one line of at most `most` characters that a terminal only shows: no control characters, no
+    marks that turn the text around."""
+    # A replaced character becomes a space, and joined white space can only be shorter: 8 characters in for one out.
+    shown = " ".join("".join(c if c.isprintable() else " " for c in text[: 8 * most]).split())
+    return shown if len(shown) <= most and len(text) <= 8 * most else f"{shown[: most - 1]}…"
+
+
 def speaks() -> bool:
     """True on the one process of a run that prints."""
     # Without a distributed run there is one process: that needs neither JAX's backend nor its import.

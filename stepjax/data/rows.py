@@ -91,15 +91,30 @@ def _array(path: Path, bad: Bad | None) -> Iterator[Row]:
                 if len(text) - at < _LARGEST_ROW and more():
                     continue
                 raise UserError(f"{where}: not JSON ({error}); a row of the array must be one JSON object") from None
-            if isinstance(value, dict):
+            fault = _fault(value, text[at:stop])
+            if fault is None:
                 yield Row(where, value)
+            elif bad is None:
+                raise UserError(f"{where}: {fault}")
             else:
-                wrong = UserError(f"{where}: each element must be a JSON object, this one is {type(value).__name__}")
-                if bad is None:
-                    raise wrong
-                bad(wrong, text[at:stop])
+                bad(UserError(f"{where}: {fault}"), text[at:stop])
             line += text.count("\n", at, stop)
             at = stop
+
+
+def _fault(value: Any, written: str) -> str | None:
+    """Why an element of an array is no row; None where it is one. In lines, `parse_line` finds the same."""
+    if not isinstance(value, dict):
+        return f"each element must be a JSON object, this one is {type(value).__name__}"
+    if not any(mark in written for mark in ("\\u", "NaN", "Infinity")):
+        return None
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return "an escape \\uD800 to \\uDFFF has no other half"
+    except ValueError:
+        return "NaN and Infinity are no JSON numbers"
+    return None
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -157,7 +157,7 @@ class LabelledSolution:
             if name not in _FIELDS:
                 raise SchemaError(f"no field {name!r}; a record may have {', '.join(_FIELDS)}")
         for name in ("problem", "steps"):
-            if name not in row:
+            if row.get(name) is None:
                 raise SchemaError(f"no field {name!r}; the row has {', '.join(map(repr, row)) or 'no fields'}")
         given = {name: value for name, value in row.items() if value is not None}
         for name in ("steps", *_PER_STEP):

@@ -1,6 +1,5 @@
 """Labelled solutions to tokens: each label on the last token of its step, and a count of every label that is lost."""
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from stepjax.data.packing import PROMPT, Example
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.data.tokenizers import encode
 from stepjax.measures.step_classes import BAD, GOOD, NEUTRAL
+from stepjax.separators import separator_pattern
 from stepjax.steps import StepSplitter
 
 _KINDS = {"step": ("step",), "prefix": ("step", "prefix"), "value": ("value",), "outcome": ("step", "prefix", "value")}
@@ -69,7 +69,7 @@ class SolutionEncoder:
     ):
         """`prompt` gives the ids that a model reads of a problem's text, `response` those of a whole response."""
         self._splitter, self._tokenizer, self._prompt, self._response = splitter, tokenizer, prompt, response
-        self._inside = re.compile(re.escape(splitter.separator))
+        self._inside = separator_pattern(splitter.separator)
 
     def __call__(self, record: LabelledSolution, lost: Counter[str]) -> EncodedSolution | None:
         """The record's tokens; what cannot be encoded is counted in `lost`, by reason."""
@@ -78,8 +78,8 @@ class SolutionEncoder:
         for i, step in enumerate(record.steps):
             text, inside = self._inside.subn(" ", step.strip())
             # What is left may spell the separator anew ("\n" + " " + "\n" does not, ";" + ";" would not either).
-            while separator in text:
-                text = text.replace(separator, " ")
+            while self._inside.search(text):
+                text = self._inside.sub(" ", text)
             lost["separators inside of a step, written as spaces"] += inside
             if text := text.strip():
                 written.append((i, text))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from stepjax.separators import separator_pattern
 from stepjax.tasks.base import Problem, Task
 from stepjax.tasks.hooks import BreaksSteps, WritesNeutralSteps
 
@@ -38,7 +39,7 @@ class Solution:
 
 def take_apart(task: Task, problem: Problem, text: str, separator: str, joiner: str = " ") -> Solution:
     """The solution of a text; white space around its steps is left out, and so are empty ones."""
-    steps = tuple(step.strip() for step in text.split(separator) if step.strip())
+    steps = tuple(step.strip() for step in separator_pattern(separator).split(text) if step.strip())
     return Solution(task, problem, steps, separator, joiner)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from stepjax.labels.judge import Reply
+from stepjax.labels.protocol import cut_off
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
@@ -37,7 +38,8 @@ class PolicyChat:
         ids = [self._encode(question) for question in questions]
         fits = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= self.width]
         self.cut += len(ids) - len(fits)
-        found = [Reply("", refused=f"the question is longer than {self.width} tokens")] * len(ids)
+        long = f"the question is longer than {self.width} tokens (config.label.judge.prompt_tokens)"
+        found = [Reply("", refused=long)] * len(ids)
         for first in range(0, len(fits), self.rows):
             chosen = fits[first : first + self.rows]
             for i, reply in zip(chosen, self._batch([ids[i] for i in chosen]), strict=True):
@@ -56,8 +58,13 @@ class PolicyChat:
         self._asked += self.rows
         with only_asked_transfers():
             trajectory = self._sampler(self.params, prompts, range(len(ids)), self._key, numbers)
-            tokens, lengths = fetch((trajectory.tokens, trajectory.response_length))
+            fields = (trajectory.tokens, trajectory.response_length, trajectory.finished)
+            tokens, lengths, finished = fetch(fields)
         width = trajectory.prompt_width
         written = [tokens[i, width : width + lengths[i]].tolist() for i in range(len(ids))]
         texts = [self.run.framing.text(row) for row in written]
-        return [Reply(t, len(p), len(w)) for t, p, w in zip(texts, ids, written, strict=True)]
+        fault = cut_off(self.run.config.label.judge.answer_tokens)
+        return [
+            Reply(t, len(p), len(w)) if ended else Reply(t, len(p), len(w), fault=fault, cut=True)
+            for t, p, w, ended in zip(texts, ids, written, finished[: len(ids)], strict=True)
+        ]

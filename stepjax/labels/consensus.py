@@ -125,3 +125,8 @@ def write_consensus(options: LabelOptions, out: Path) -> None:
     }
     write_json(out.with_suffix(".agreement.json"), plain(figures))
     show_agreement(plain(figures), out)
+    if not figures["kept"]:
+        raise UserError(
+            f"{options.first} and {options.second} agree on no label: of {figures['steps']} steps both label "
+            f"{figures['both_labelled']}; {out} holds the solutions without labels"
+        )

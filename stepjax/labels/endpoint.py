@@ -7,7 +7,6 @@ size, redirects are not followed (the key would go with them), and no message sh
 import contextlib
 import email.utils
 import http.client
-import json
 import os
 import random
 import socket
@@ -18,8 +17,19 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from stepjax.console.terminal import one_line
 from stepjax.errors import UserError
 from stepjax.labels.judge import Reply
+from stepjax.labels.protocol import (
+    LIMITS,
+    NoCompletion,
+    ServerFault,
+    read_extra,
+    read_reply,
+    request,
+    said,
+    wants_other_limit,
+)
 
 MOST_BYTES = 2 * 1024 * 1024
 """Bytes of a reply; a larger one is not read further."""
@@ -31,6 +41,7 @@ LONGEST_RETRY_AFTER = 600.0
 """Longest wait that a server may ask for, in seconds."""
 
 _BUSY = {408, 409, 425, 429}
+_REFUSED = {400, 422}
 _HOPELESS = {401: "the key is refused", 403: "access is refused", 404: "nothing found at this address"}
 
 
@@ -54,6 +65,7 @@ class Endpoint:
       timeout: seconds of one attempt.
       retries: attempts after the first.
       backoff: seconds before the second attempt; each later wait is twice as long, with up to a quarter more by chance.
+      extra_body: a JSON object that is merged into every request, as text.
     """
 
     url: str
@@ -64,13 +76,14 @@ class Endpoint:
     timeout: float = 120.0
     retries: int = 6
     backoff: float = 1.0
+    extra_body: str = ""
 
 
 class ChatClient:
     """Client of one endpoint; `ask` may be called from many threads."""
 
     def __init__(self, endpoint: Endpoint):
-        """UserError where the address or the model is missing or malformed."""
+        """UserError where the address or the model is missing or malformed, or the extra body is not an object."""
         self.endpoint = endpoint
         self._address = _address(endpoint.url)
         if not endpoint.model:
@@ -78,6 +91,8 @@ class ChatClient:
         self._key = os.environ.get(endpoint.key, "") if endpoint.key else ""
         if not self._key.isascii() or not self._key.isprintable():
             raise UserError(f"environment variable {endpoint.key}: it holds characters that are not allowed in a key")
+        self._extra = read_extra(endpoint.extra_body, "config.label.judge.extra_body")
+        self._limit = LIMITS[0]
         self._context = ssl.create_default_context() if self._address.scheme == "https" else None
         self._stopped = threading.Event()
         self._open: set[socket.socket] = set()
@@ -95,16 +110,9 @@ class ChatClient:
           Unanswered: every attempt failed.
           UserError: no question can succeed (a wrong key or address).
         """
-        body = {
-            "model": self.endpoint.model,
-            "messages": [{"role": "user", "content": question}],
-            "temperature": self.endpoint.temperature,
-            "max_tokens": self.endpoint.answer_tokens,
-        }
-        data = json.dumps(body).encode()
         for attempt in range(self.endpoint.retries + 1):
             try:
-                return self._once(data)
+                return self._once(question)
             except _TryAgain as failure:
                 why = str(failure)
                 if attempt == self.endpoint.retries:
@@ -114,21 +122,44 @@ class ChatClient:
                     break
         raise Unanswered(why)
 
-    def _once(self, data: bytes) -> Reply:
-        status, headers, found = self._post(data)
+    def _once(self, question: str) -> Reply:
+        limit = self._limit
+        status, headers, found = self._post(self._body(question, limit))
         if status == 200:
-            return _reply(found)
-        said = self._said(found)
+            try:
+                return read_reply(found, self.endpoint.answer_tokens)
+            except ServerFault as fault:
+                status = fault.status
+            except NoCompletion as fault:
+                raise _TryAgain(str(fault)) from None
+        if status in _REFUSED and limit == LIMITS[0] and limit not in self._extra and wants_other_limit(found):
+            self._limit = LIMITS[1]
+            return self._once(question)
+        text = self.shown(said(found), 160)
+        why = f"status {status}" + (f": {text}" if text else "")
         if status in _BUSY or status >= 500:
-            raise _TryAgain(f"status {status}{said}", _retry_after(headers))
+            raise _TryAgain(why, _retry_after(headers))
         if 300 <= status < 400:
             raise UserError(
                 f"{self.endpoint.url}: the server redirects (status {status}); give the address it redirects to"
             )
         if status in _HOPELESS:
             hint = f"; the key is read from {self.endpoint.key}" if status != 404 else ""
-            raise UserError(f"{self.endpoint.url}: {_HOPELESS[status]} (status {status}{said}){hint}")
-        return Reply("", refused=f"status {status}{said}")
+            raise UserError(f"{self.endpoint.url}: {_HOPELESS[status]} ({why}){hint}")
+        return Reply("", refused=why)
+
+    def _body(self, question: str, limit: str) -> bytes:
+        fields = {
+            "model": self.endpoint.model,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": self.endpoint.temperature,
+            limit: self.endpoint.answer_tokens,
+        }
+        return request(fields, self._extra)
+
+    def shown(self, text: str, most: int) -> str:
+        """A server's text in one line for a terminal, without the key."""
+        return one_line(text.replace(self._key, "…") if self._key else text, most)
 
     def _post(self, data: bytes) -> tuple[int, Any, bytes]:
         address, limit = self._address, self.endpoint.timeout
@@ -175,17 +206,6 @@ class ChatClient:
             raise _TryAgain(f"the reply is larger than {MOST_BYTES} bytes")
         return response.status, response.headers, found
 
-    def _said(self, found: bytes) -> str:
-        """The server's error message, made safe for a terminal."""
-        try:
-            text = json.loads(found[:65536])["error"]["message"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return ""
-        text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-        if self._key:
-            text = text.replace(self._key, "…")
-        return f": {text[:160]}" if text else ""
-
 
 def _address(url: str) -> SplitResult:
     try:
@@ -217,17 +237,3 @@ def _retry_after(headers: Any) -> float:
         except (ValueError, TypeError, OverflowError):
             return 0.0
     return seconds if 0.0 < seconds < float("inf") else 0.0
-
-
-def _reply(found: bytes) -> Reply:
-    """The first choice's text; _TryAgain where the body does not follow the protocol."""
-    try:
-        body = json.loads(found)
-        text = body["choices"][0]["message"]["content"]
-        usage = body.get("usage")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        raise _TryAgain("the reply is truncated or not a chat completion") from None
-    usage = usage if isinstance(usage, dict) else {}
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    read, written = (n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 10**9 else 0 for n in counts)
-    return Reply(text if isinstance(text, str) else "", read, written)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ class LabelFile:
     Attributes:
       done: the records' names.
       cost, money: of all records that are there.
-      unlabelled: how many of them have no label.
+      causes: how many of them have no label, by the reason that they state.
     """
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], *, primary: bool = True):
@@ -36,7 +37,7 @@ class LabelFile:
         """
         self.path = path
         self.done: set[str] = set()
-        self.cost, self.money, self.unlabelled = Cost(), 0.0, 0
+        self.cost, self.money, self.causes = Cost(), 0.0, Counter[str]()
         self._primary, self._lock = primary, -1
         self._lines = JsonLines(path)
         try:
@@ -82,7 +83,14 @@ class LabelFile:
         self.cost += Cost.from_json(found := record.extra.get("cost"))
         money = found.get("money") if isinstance(found, dict) else None
         self.money += money if isinstance(money, int | float) else 0.0
-        self.unlabelled += not record.labelled
+        if not record.labelled:
+            label = record.extra.get("label")
+            self.causes[str(label.get("unlabelled", "") if isinstance(label, dict) else "") or "not stated"] += 1
+
+    @property
+    def unlabelled(self) -> int:
+        """Number of the records without a label."""
+        return self.causes.total()
 
     def _check_options(self, wanted: dict[str, Any]) -> None:
         beside = self.path.with_suffix(".options.json")

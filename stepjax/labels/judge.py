@@ -4,7 +4,7 @@
 tests.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,24 +22,37 @@ class Reply:
       text: the judge's words.
       read, written: tokens of question and reply; 0 where the server does not report them.
       refused: why the question can never be answered (too long for the model, say); empty where there is a text.
+      fault: why the text may hold no verdicts, where the server says so: it was cut off, the judge refuses.
+      cut: it ended at its limit.
     """
 
     text: str
     read: int = 0
     written: int = 0
     refused: str = ""
+    fault: str = ""
+    cut: bool = False
 
 
 Judging = Generator[list[str], list[Reply], LabelledSolution]
 
 
-def judge(record: LabelledSolution, rubric: Rubric, *, asks: int, model: str, tell_answer: bool = True) -> Judging:
+def judge(
+    record: LabelledSolution,
+    rubric: Rubric,
+    *,
+    asks: int,
+    model: str,
+    tell_answer: bool = True,
+    on_malformed: Callable[[Reply], None] = lambda reply: None,
+) -> Judging:
     """The record with one rating per step, or without ratings and with the reason in `extra["label"]["unlabelled"]`.
 
     Args:
       asks: most attempts in total, while the reply is malformed; each repetition states what was wrong.
       model: named in the record.
       tell_answer: whether the judge sees the record's right answer.
+      on_malformed: is given each reply without verdicts.
     """
     cost, reasons = Cost(), []
     question = rubric(record.problem, record.steps, record.answer if tell_answer else "")
@@ -52,11 +65,12 @@ def judge(record: LabelledSolution, rubric: Rubric, *, asks: int, model: str, te
             reasons.append(reply.refused)
             break
         try:
-            ratings = read_verdicts(reply.text, len(record.steps))
+            ratings = read_verdicts(reply.text, len(record.steps), cut=reply.cut)
             break
         except Malformed as error:
-            reasons.append(str(error))
-            asked = f"{question}\n\nAn earlier reply could not be used: {error}. Keep to the form that is asked for."
+            reasons.append(why := reply.fault or str(error))
+            on_malformed(reply)
+            asked = f"{question}\n\nAn earlier reply could not be used: {why}. Keep to the form that is asked for."
     label: dict[str, Any] = {"model": model, "rubric": rubric.name, "template": rubric.digest}
     if reasons:
         label["malformed"] = len(reasons)

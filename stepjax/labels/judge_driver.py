@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from stepjax.labels.chat import PolicyChat
 from stepjax.labels.drive import drive
 from stepjax.labels.endpoint import ChatClient, Endpoint, Unanswered
 from stepjax.labels.file import LabelFile
-from stepjax.labels.judge import judge
+from stepjax.labels.judge import Reply, judge
 from stepjax.labels.policy import load_policy
 from stepjax.labels.rubric import Rubric
-from stepjax.labels.tables import show_labels
+from stepjax.labels.tables import check_labelled, show_labels
 from stepjax.parallel import is_main_process
 from stepjax.runs.setup import Run
 
@@ -31,17 +31,18 @@ def judge_by_server(options: LabelOptions, records: Sequence[LabelledSolution], 
     asks again.
 
     Raises:
-      UserError: some solutions were not answered, or the server answers none.
+      UserError: some solutions were not answered, the server answers none, or no solution of the file has a label.
     """
     wanted, start = options.judge, time.perf_counter()
     rubric, client = Rubric(wanted.rubric), ChatClient(_endpoint(wanted))
     failures: list[str] = []
+    malformed = _Malformed()
     with LabelFile(out, _made_with(options, rubric, model=wanted.model)) as file:
         waiting = [record for record in records if record.id not in file.done]
         answered, in_a_row = bool(file.done), 0
         held: list[LabelledSolution] = []  # refused before any question was answered
         with progress("Judge", len(records), "solutions", start=len(records) - len(waiting)) as bar:
-            for record, why in _asked(client, rubric, wanted, waiting):
+            for record, why in _asked(client, rubric, wanted, waiting, malformed):
                 if record is None:
                     failures.append(why)
                     in_a_row += 1
@@ -63,6 +64,7 @@ def judge_by_server(options: LabelOptions, records: Sequence[LabelledSolution], 
             raise UserError(f"{wanted.url}: no question was accepted: {held[0].extra['label']['unlabelled']}")
         if not failures:
             show_labels(file, options, seconds=time.perf_counter() - start)
+            check_labelled(file, client.shown(malformed.example, 1000))
     if failures:
         raise UserError(
             f"{wanted.url}: {len(failures)} solutions were not answered (the last one: {failures[-1]}); "
@@ -71,12 +73,23 @@ def judge_by_server(options: LabelOptions, records: Sequence[LabelledSolution], 
 
 
 def _asked(
-    client: ChatClient, rubric: Rubric, options: JudgeOptions, records: Sequence[LabelledSolution]
+    client: ChatClient,
+    rubric: Rubric,
+    options: JudgeOptions,
+    records: Sequence[LabelledSolution],
+    malformed: Callable[[Reply], None],
 ) -> Iterator[tuple[LabelledSolution | None, str]]:
     """Each record with its ratings, in the order of the answers; `(None, why)` for one without an answer."""
 
     def one(record: LabelledSolution) -> LabelledSolution:
-        course = judge(record, rubric, asks=options.asks, model=options.model, tell_answer=options.tell_answer)
+        course = judge(
+            record,
+            rubric,
+            asks=options.asks,
+            model=options.model,
+            tell_answer=options.tell_answer,
+            on_malformed=malformed,
+        )
         try:
             questions = next(course)
             while True:
@@ -128,7 +141,9 @@ def _priced(record: LabelledSolution, options: JudgeOptions) -> LabelledSolution
 
 def judge_by_policy(run: Run, records: Sequence[LabelledSolution], out: Path) -> None:
     """Labels by the policy of `label.stage`, prompted with the rubric, through the run's own rollout."""
-    options, start = run.config.label, time.perf_counter()
+    options, start, malformed = run.config.label, time.perf_counter(), _Malformed()
+    if options.judge.extra_body.strip():
+        raise UserError("config.label.judge.extra_body: only a server reads it; name one by config.label.judge.url")
     rubric = Rubric(options.judge.rubric)
     params, named = load_policy(run)
     chat = PolicyChat(run, params)
@@ -136,13 +151,24 @@ def judge_by_policy(run: Run, records: Sequence[LabelledSolution], out: Path) ->
     with LabelFile(out, _made_with(options, rubric, model=named), primary=is_main_process()) as file:
         waiting = [record for record in records if record.id not in file.done]
         asks, told = options.judge.asks, options.judge.tell_answer
-        courses = (judge(r, rubric, asks=asks, model=model, tell_answer=told) for r in waiting)
+        courses = (judge(r, rubric, asks=asks, model=model, tell_answer=told, on_malformed=malformed) for r in waiting)
         with progress("Judge", len(records), "solutions", start=len(records) - len(waiting)) as bar:
             for record in drive(courses, chat, enough=chat.rows):
                 _write(file, record, options, bar)
         if chat.cut:
             say(f"{chat.cut} questions were longer than config.label.judge.prompt_tokens and were not asked")
         show_labels(file, options, seconds=time.perf_counter() - start)
+        check_labelled(file, malformed.example)
+
+
+class _Malformed:
+    """Keeps one reply without verdicts, to be shown: the first that has a text."""
+
+    def __init__(self) -> None:
+        self.example = ""
+
+    def __call__(self, reply: Reply) -> None:
+        self.example = self.example or reply.text
 
 
 def _endpoint(options: JudgeOptions) -> Endpoint:
@@ -153,5 +179,5 @@ def _made_with(options: LabelOptions, rubric: Rubric, *, model: Any) -> dict[str
     wanted = options.judge
     names = ("asks", "temperature", "answer_tokens", "tell_answer")
     return {"method": "judge", "model": model, "rubric": rubric.name, "template": rubric.digest} | {
-        name: getattr(wanted, name) for name in names
+        name: getattr(wanted, name) for name in (*names, *(["extra_body"] if wanted.extra_body.strip() else []))
     }

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from stepjax.config import StreamOptions
 from stepjax.credit.divergence import kl_estimate
-from stepjax.rewards.hosted import function_reward, pattern_reward
+from stepjax.rewards.hosted import FunctionReward, pattern_reward
 from stepjax.rewards.length import check_band, length_rewards
 from stepjax.rewards.places import (
     EVERY_TOKEN,
@@ -101,15 +101,15 @@ SIGNALS: dict[str, Signal] = {
         text_reward,
         RATED_STEPS,
         RATED_RESPONSE,
-        options=("per", "pattern"),
+        options=("per", "pattern", "timeout"),
         needs={"pattern": "a regular expression that each text must match"},
         text_reward=pattern_reward,
     ),
     "function": Signal(
         text_reward,
         RATED_STEPS,
-        options=("function",),
+        options=("function", "timeout"),
         needs={"function": "package.module:function"},
-        text_reward=function_reward,
+        text_reward=FunctionReward,
     ),
 }

@@ -1,25 +1,54 @@
 """Rewards that the host computes for a round's responses, as arrays for the credit program."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from stepjax.config import StreamOptions
 from stepjax.rewards.by_token import by_token
+from stepjax.rewards.hosted import FunctionReward
 from stepjax.rewards.reward_streams import host_figures, make_text_reward
 from stepjax.rewards.signal import CORRECT, RATING
+from stepjax.rewards.user_function import arguments
 from stepjax.runs.responses import Response, exact_ratings, limit_kept
+from stepjax.tasks.base import Problem
 
 FIGURES: dict[str, Callable[[Response], float]] = {"limit_kept": limit_kept}
 """Figures of a response that some signals read (`Signal.host`), by name."""
 
 
+KNOWN: dict[str, Callable[[Response], Any]] = {
+    "prompts": lambda r: r.problem.prompt,
+    "responses": lambda r: r.text,
+    "steps": lambda r: list(r.steps),
+    "problems": lambda r: r.problem.text,
+    "answers": lambda r: r.problem.answer,
+    "solutions": lambda r: r.problem.solution,
+    "finished": lambda r: r.finished,
+    "correct": lambda r: r.correct,
+    "tokens": lambda r: list(r.tokens),
+}
+"""What a text reward may ask for by name, besides the columns of the problems' rows: a response's prompt, its text, the
+texts of its steps; the problem alone, its right answer and its reference solution (None: it has none); whether it ended
+by itself, whether its answer is right; its token ids."""
+
+LOOKED_THROUGH = 1000
+"""Problems whose columns are known before the first round."""
+
+
 class HostRewards:
     """The text rewards of a list of streams, made once: patterns compiled, functions imported."""
 
-    def __init__(self, streams: Mapping[str, StreamOptions]):
+    def __init__(self, streams: Mapping[str, StreamOptions], problems: Sequence[Problem] = ()):
+        """UserError where a user's function asks for what is neither known of a response nor a column of `problems`."""
         made = {name: make_text_reward(name, options) for name, options in streams.items()}
         self.text_rewards = {name: reward for name, reward in made.items() if reward is not None}
+        if problems:
+            columns = columns_of([problems[i] for i in range(min(len(problems), LOOKED_THROUGH))])
+            for reward in self.text_rewards.values():
+                if isinstance(reward, FunctionReward):
+                    reward.check([*columns, *KNOWN])
         self.figures = {name: FIGURES[name] for name in host_figures(streams)}
 
     def __call__(self, responses: Sequence[Response], index: np.ndarray, end: np.ndarray) -> dict[str, np.ndarray]:
@@ -38,9 +67,22 @@ class HostRewards:
         }
         for name, figure in self.figures.items():
             found[name] = np.array([figure(r) for r in responses], np.float32)
-        prompts, texts = [r.problem.prompt for r in responses], [r.text for r in responses]
         for name, reward in self.text_rewards.items():
-            # A process without a row calls nothing: a user's function need not handle empty lists.
-            rewards = reward(prompts, texts, [r.steps for r in responses]) if responses else []
+            rewards = []
+            if responses:  # a process without a row calls nothing: a user's function need not handle empty lists
+                args, named = arguments(reward, _known(responses), f"config.ppo.streams.{name}")
+                rewards = reward(*args, **named)
             found[f"stream/{name}"] = by_token(rewards, index, end)
         return found
+
+
+def columns_of(problems: Sequence[Problem]) -> list[str]:
+    """Names of the columns that any of the problems has."""
+    return list(dict.fromkeys(name for problem in problems for name in problem.columns))
+
+
+def _known(responses: Sequence[Response]) -> dict[str, list[Any]]:
+    """Everything that a text reward may ask for, fresh lists; a column that a row lacks is None there."""
+    columns = columns_of([r.problem for r in responses])
+    found: dict[str, list[Any]] = {name: [r.problem.columns.get(name) for r in responses] for name in columns}
+    return found | {name: [of(r) for r in responses] for name, of in KNOWN.items()}

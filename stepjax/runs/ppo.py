@@ -32,7 +32,7 @@ from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import Waves, occupancy_of
 from stepjax.runs.profile import Profile
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
-from stepjax.runs.response_figures import measure
+from stepjax.runs.response_figures import SeparatorWatch, measure
 from stepjax.runs.responses import Response, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state
@@ -53,8 +53,9 @@ class PPO(PPOPrograms):
         self.reference, self.prm, self.public = reference, prm, public
         self.ahead: dict[int, Waves] = {}  # rollouts that were started a round before their own
         self.told = False  # of responses that the public model could not read
+        self.separated = SeparatorWatch(run.splitter.separator)
         self.hosts = HostRows(run.mesh, self.rows)
-        self.host_rewards = HostRewards(self.options.streams)
+        self.host_rewards = HostRewards(self.options.streams, run.task.problems("train"))
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
@@ -150,6 +151,7 @@ class PPO(PPOPrograms):
             figures = fetch({**described, **updated}) | occupancy_of(waves)
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread
+        line["true/separated"] = self.separated(responses, f"PPO round {iteration}: ")
         watched = monitors(responses, notes=self.notes)
         if (neutral := line.get("true/neutral", line.get("prm/neutral"))) is not None:
             watched["neutral"] = neutral

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from stepjax.console.progress import say
 from stepjax.runs.responses import Response, limit_kept
+from stepjax.separators import separator_pattern
 from stepjax.tasks.gsm8k import trivial_calculations
 
 
@@ -39,6 +41,29 @@ def measure(responses: Sequence[Response]) -> dict[str, float]:
     figures["truncated"] = sum(not r.finished for r in responses) / n
     figures["repeated"] = sum(_repeats(r.steps) for r in responses) / max(sum(len(r.steps) for r in responses), 1)
     return figures
+
+
+class SeparatorWatch:
+    """Measures how many responses hold the step separator, and says once where none of a round's does.
+
+    Without it every response is a single step, and step-level credit is credit of whole responses.
+    """
+
+    def __init__(self, separator: str):
+        self._separator, self._told = separator, False
+
+    def __call__(self, responses: Sequence[Response], where: str = "") -> float:
+        """Share of the responses in which the separator occurs after the first step has begun; `where` begins the line
+        that is printed."""
+        pattern = separator_pattern(self._separator)
+        share = sum(pattern.search("".join(r.steps)) is not None for r in responses) / max(len(responses), 1)
+        if not share and not self._told and any(r.steps for r in responses):
+            self._told = True
+            say(
+                f"{where}none of the {len(responses)} responses holds the step separator {self._separator!r}, so each "
+                "is one step; if they have several, set config.task.separator to what ends a step in them"
+            )
+        return share
 
 
 def _repeats(steps: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from stepjax.rollout.generate import RolloutShape, on_device, rollout_program
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
+from stepjax.runs.response_figures import SeparatorWatch
 from stepjax.runs.responses import Response, read_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params
@@ -45,6 +46,7 @@ class ResponseSampler:
             gather=run.config.mesh.gather_to_decode,
         )
         self.occupancy: Occupancy | None = None
+        self._separated = SeparatorWatch(run.splitter.separator)
 
     @classmethod
     def of_many(cls, run: Run, total: int, sampler: Sampler, *, at_once: int = 0) -> "ResponseSampler":
@@ -76,7 +78,10 @@ class ResponseSampler:
     def many(
         self, params: Any, prompts: Prompts, rows: Sequence[int], key: jax.Array, bar: Any = None
     ) -> list[Response]:
-        """A rated response to each of any number of prompts, in batches; row i uses random key i."""
+        """A rated response to each of any number of prompts, in batches; row i uses random key i.
+
+        The first call whose responses nowhere hold the step separator says so.
+        """
         found: list[Response] = []
         size = self.shape.rows
         for first in range(0, len(rows), size):
@@ -86,6 +91,7 @@ class ResponseSampler:
             found += read_responses(self.run, problems, trajectory)[: len(chosen)]
             if bar is not None:
                 bar.advance(len(chosen))
+        self._separated(found)
         return found
 
 

@@ -162,6 +162,23 @@ def test_math_shepherd():
 
 
 @pytest.mark.parametrize(
+    "problem, first",
+    [
+        ("Follow the rule. Step 1: add 3. Step 2: double it. What is the result?", "Step 1: 4 + 3 = 7"),
+        ("Step 1: add 3.\nStep 2: double it.\nFrom 4, what is the result", "Step 1: 4 + 3 = 7"),
+        ("From 4, what is $2(x+3)$", "Step 1: In Step 1: of the rule we add, 4 + 3 = 7"),
+        ("What does Step 1: of the rule give", "Step 1: 4 + 3 = 7"),
+        ("Что такое какики и ки?", "Step 1: ки = 7"),  # the placeholder's letters
+    ],
+)
+def test_math_shepherd_a_problem_with_steps_of_its_own(problem, first, tmp_path):
+    rest = "Step 2: 7 * 2 = 14. The answer is: 14"
+    row = {"input": f"{problem} {first} ки\n{rest} ки", "label": f"{problem} {first} +\n{rest} -"}
+    ((record,), _) = read("math_shepherd", write(tmp_path, row))
+    assert (record.problem, record.steps, record.ratings) == (problem, (first, rest), (1, -1))
+
+
+@pytest.mark.parametrize(
     "row, message",
     [
         ({"input": "q Step 1: a"}, "no field 'label'"),

@@ -1,5 +1,6 @@
 """Labels stand on the last token of their step, whatever the text holds, and none is lost without a count."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -17,16 +18,16 @@ from stepjax.steps import StepSplitter
 
 TOKENIZER = train_bpe(["So 3 + 4 = 7.\n\nThen\n\n", "a;b; c\n", "\n\n\n"] * 20, 320)
 SPLITTERS = {separator: StepSplitter(TOKENIZER, separator) for separator in ("\n\n", "\n", ";")}
+FRAMING = Framing.of(TOKENIZER)
 
 
-def encoder(separator="\n\n"):
-    framing = Framing.of(TOKENIZER)
+def encoder(separator="\n\n", framing=FRAMING):
     return SolutionEncoder(
         SPLITTERS[separator], TOKENIZER, lambda problem: framing.prompt(problem + "\n"), framing.response
     )
 
 
-TEXT = st.text(st.sampled_from("a7+ .\n;é"), max_size=8)
+TEXT = st.text(st.sampled_from("a7+ .\n\r;é"), max_size=8)
 
 
 @given(st.lists(TEXT, min_size=1, max_size=6), st.sampled_from(sorted(SPLITTERS)), st.booleans())
@@ -35,7 +36,7 @@ def test_every_label_is_on_its_steps_last_token_or_counted(steps, separator, unf
     lost = Counter()
     record = LabelledSolution("p", tuple(steps), ratings=(1,) * len(steps), extra={"unfinished": unfinished})
     encoded = encoder(separator)(record, lost)
-    written = [step for step in (s.strip().replace(separator, " ") for s in steps) if step.strip()]
+    written = [step for step in (re.sub(spelled(separator), " ", s.strip()) for s in steps) if step.strip()]
     assert lost["empty steps"] == len(steps) - len(written)
     if encoded is None:
         assert not written and lost["solutions without text"]
@@ -50,31 +51,36 @@ def test_every_label_is_on_its_steps_last_token_or_counted(steps, separator, unf
     for end, step in zip(encoded.ends, range(len(steps)), strict=True):
         if end >= 0:
             assert encoded.step[end] == step
-    assert [t.strip(" \n;") for t in texts] == [w.strip(" \n;") for w in map(flat(separator), written)]
+    assert [t.strip(" \n\r;") for t in texts] == [w.strip(" \n\r;") for w in map(flat(separator), written)]
     assert (response[-1] == TOKENIZER.eos_token_id) != unfinished
 
 
 def test_a_prompt_begins_and_a_solution_ends_as_in_sampling():
     framing = Framing(TOKENIZER, (1,), (2, 0))
-    encode = SolutionEncoder(framing, SPLITTERS["\n\n"], lambda problem: problem + "\n")
+    encode = encoder(framing=framing)
     found = encode(LabelledSolution("So 3", ("Then 7",), ratings=(1,)), Counter())
     assert found.tokens[: found.prompt].tolist() == framing.prompt("So 3\n") and found.tokens[0] == 1
     assert found.tokens[found.prompt :].tolist() == framing.response("Then 7") and found.tokens[-1] == 2
     assert found.step[0] == -1 and found.ends.tolist() == [len(found) - 1]
 
 
+def spelled(separator):
+    return separator.replace("\n", "\r?\n")
+
+
 def flat(separator):
     def without(text):
-        while separator in text:
-            text = text.replace(separator, " ")
+        while re.search(spelled(separator), text):
+            text = re.sub(spelled(separator), " ", text)
         return text
 
     return without
 
 
-def test_a_separator_inside_of_a_step_is_no_boundary():
+@pytest.mark.parametrize("blank", ["\n\n", "\r\n\r\n", "\n\r\n"])
+def test_a_separator_inside_of_a_step_is_no_boundary(blank):
     lost = Counter()
-    record = LabelledSolution("p", ("So 3.\n\n# Answer\n\n7", "Then"), ratings=(1, -1))
+    record = LabelledSolution("p", (f"So 3.{blank}# Answer{blank}7", "Then"), ratings=(1, -1))
     encoded = encoder()(record, lost)
     assert lost["separators inside of a step, written as spaces"] == 2 and (encoded.ends >= 0).all()
     example = labelled(encoded, step_targets(record, PRMOptions(), lost), every_token=False, soft=False)

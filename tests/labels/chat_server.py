@@ -94,10 +94,11 @@ def chat_server(behaviour: Behaviour) -> Iterator[ChatServer]:
         server.close()
 
 
-def chat(text: Any, read: int = 100, written: int = 10) -> dict[str, Any]:
-    """A whole answer of the protocol."""
+def chat(text: Any, read: int = 100, written: int = 10, *, finish: str = "stop", **more: Any) -> dict[str, Any]:
+    """A whole answer of the protocol; `more`: further fields of its message."""
     usage = {"prompt_tokens": read, "completion_tokens": written}
-    return {"body": {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage}}
+    message = {"role": "assistant", "content": text, **more}
+    return {"body": {"choices": [{"message": message, "finish_reason": finish}], "usage": usage}}
 
 
 def steps_in(question: str) -> int:

@@ -187,7 +187,7 @@ def test_the_policy_as_judge_says_nothing_useful_and_that_is_recorded(tiny, run_
     rubric.write_text("{{ problem }}{% for step in steps %}{{ step }};{% endfor %}")
     judge = ("--config.method=judge", f"--config.judge.rubric={rubric}", "--config.judge.prompt_tokens=128")
     more = ("--config.judge.answer_tokens=8", "--config.judge.asks=2", "--config.judge.temperature=1")
-    assert stepjax("label", tiny.config, run_folder, *SMALL, *judge, *more) == 0
+    assert stepjax("label", tiny.config, run_folder, *SMALL, *judge, *more) == 2
     found = read(run_folder / "labels" / "judge.jsonl")
     assert {r.id for r in found} == {r.id for r in read(labelled)}
     for record in found:
@@ -195,10 +195,15 @@ def test_the_policy_as_judge_says_nothing_useful_and_that_is_recorded(tiny, run_
         assert record.labelled == 0 and label["malformed"] in (1, 2) and label["model"] == "sft@150"
         assert "the reply" in label["unlabelled"] or "longer than 128" in label["unlabelled"]
         assert 0 <= cost["tokens"] <= 16 and cost["completions"] == label["malformed"]
-    assert "not labelled" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "not labelled" in told.out and f"none of the {len(found)} solutions was labelled: the " in told.err
+    causes = {record.extra["label"]["unlabelled"] for record in found}
+    assert "the reply was cut off (finish_reason=length, config.label.judge.answer_tokens=8)" in causes
+    assert all(cause in told.err for cause in causes) and len(causes) <= 3
     out = tmp_path / "coarse.jsonl"
     coarse = ("--config.method=judge", "--config.judge.rubric=coarse", "--config.judge.prompt_tokens=64")
-    assert stepjax("label", tiny.config, run_folder, *SMALL, *coarse, f"--config.out={out}") == 0
+    assert stepjax("label", tiny.config, run_folder, *SMALL, *coarse, f"--config.out={out}") == 2
+    assert "config.label.judge.prompt_tokens" in capsys.readouterr().err
     assert all("longer than 64 tokens" in r.extra["label"]["unlabelled"] for r in read(out))
 
 

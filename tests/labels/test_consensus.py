@@ -53,3 +53,12 @@ def test_files_that_do_not_match_are_named_by_their_options(tmp_path):
     options = LabelOptions(method="consensus", first=str(first), second=str(second))
     with pytest.raises(UserError, match=r"^config\.label\.first: id 'x' has 4 steps, in config\.label\.second 2$"):
         write_consensus(options, tmp_path / "out.jsonl")
+
+
+def test_no_label_that_both_give_is_an_error(tmp_path):
+    first, second, out = (tmp_path / f"{name}.jsonl" for name in ("first", "second", "out"))
+    first.write_text(line(ONE))
+    second.write_text(line(labelled(())))
+    options = LabelOptions(method="consensus", first=str(first), second=str(second))
+    with pytest.raises(UserError, match=r"agree on no label: of 4 steps both label 0; .*out\.jsonl holds"):
+        write_consensus(options, out)

@@ -114,6 +114,96 @@ def test_a_reply_without_text_is_empty():
         assert client(server).ask("?").text == ""
 
 
+NEWER = {
+    "message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
+    "instead.",
+    "type": "invalid_request_error",
+    "param": "max_tokens",
+    "code": "unsupported_parameter",
+}
+
+
+def test_a_server_that_calls_the_limit_otherwise():
+    def newer(number, question):
+        return {"status": 400, "body": {"error": NEWER}} if "max_tokens" in server.requests[number] else chat("yes")
+
+    with chat_server(newer) as server:
+        one = client(server, answer_tokens=77, retries=0)
+        assert one.ask("a").text == one.ask("b").text == "yes"
+    fields = [{name: value for name, value in body.items() if "tokens" in name} for body in server.requests]
+    assert fields == [{"max_tokens": 77}, {"max_completion_tokens": 77}, {"max_completion_tokens": 77}]
+    with chat_server(lambda n, q: {"status": 400, "body": {"error": NEWER}}) as server:
+        assert "Use 'max_completion_tokens'" in client(server).ask("?").refused and len(server.requests) == 2
+        # A user who names the field decides.
+        assert "Unsupported" in client(server, extra_body='{"max_tokens": 9}').ask("?").refused
+        assert len(server.requests) == 3 and server.requests[2]["max_tokens"] == 9
+
+
+def test_an_extra_body_is_merged_into_the_request():
+    extra = '{"chat_template_kwargs": {"enable_thinking": false}, "temperature": null, "max_tokens": 9, "stream": 0}'
+    with chat_server(lambda n, q: chat("yes")) as server:
+        assert client(server, extra_body=extra).ask("?").text == "yes"
+    assert server.requests == [
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "?"}],
+            "max_tokens": 9,
+            "chat_template_kwargs": {"enable_thinking": False},
+            "stream": 0,
+        }
+    ]
+    for text, why in (
+        ("enable_thinking=false", "not JSON"),
+        ('{"a": NaN}', "not JSON"),
+        ("[1]", "not a JSON object"),
+        ('"text"', "not a JSON object"),
+        ('{"messages": []}', "may not hold 'messages'"),
+        ('{"model": "x"}', r"config\.label\.judge\.model"),
+        ('{"stream": true}', "may not hold 'stream'"),
+    ):
+        with pytest.raises(UserError, match=why) as error:
+            ChatClient(Endpoint("http://host/v1", "m", extra_body=text))
+        assert str(error.value).startswith("config.label.judge.extra_body") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "body, wanted",
+    [
+        ({"error": {"message": "slow down", "code": 429}}, "status 429: slow down"),
+        ({"error": {"message": "no GPU", "code": "internal_error"}}, "status 500: no GPU"),
+        ({"object": "error", "message": "engine died", "code": 503}, "status 503: engine died"),
+        ({"error": "model is loading"}, "status 500: model is loading"),
+        ({"choices": [{"message": {}, "error": {"code": 502, "message": "provider"}}]}, "status 502"),
+    ],
+)
+def test_an_error_with_status_200_is_an_error(body, wanted):
+    with chat_server(lambda n, q: {"body": body} if n < 2 else chat("yes")) as server:
+        assert client(server).ask("?").text == "yes" and len(server.requests) == 3
+    with chat_server(lambda n, q: {"body": body}) as server, pytest.raises(Unanswered, match=wanted):
+        client(server, retries=0).ask("?")
+
+
+def test_errors_with_status_200_are_taken_by_the_status_that_they_state():
+    for code, status in ((401, "the key is refused"), (404, "nothing found")):
+        body = {"error": {"message": "no", "code": code}}
+        with chat_server(lambda n, q, b=body: {"body": b}) as server, pytest.raises(UserError, match=status):
+            client(server).ask("?")
+    with chat_server(lambda n, q: {"body": {"error": {"message": "too long", "code": "400"}}}) as server:
+        assert client(server).ask("?").refused == "status 400: too long"
+
+
+@pytest.mark.parametrize("body", [{"message": "bad field"}, {"detail": "bad field"}, {"error": "bad field"}])
+def test_error_messages_of_several_servers_are_shown(body):
+    with chat_server(lambda n, q: {"status": 400, "body": body}) as server:
+        assert client(server).ask("?").refused == "status 400: bad field"
+
+
+def test_a_server_that_streams_is_told_apart():
+    stream = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: [DONE]\n\n'
+    with chat_server(lambda n, q: {"body": stream}) as server, pytest.raises(Unanswered, match=r'{"stream": false}'):
+        client(server, retries=0).ask("?")
+
+
 def test_no_server_at_all():
     with chat_server(lambda n, q: chat("yes")) as server:
         url = server.url

@@ -99,14 +99,71 @@ def test_malicious_replies_alone_leave_it_unlabelled_with_the_reason(tmp_path, c
     out = tmp_path / "labels.jsonl"
     with chat_server(lambda n, q: chat(EVIL[n % len(EVIL)])) as server:
         argv = arguments(server, write(tmp_path / "data.jsonl", records(8)), out, asks=2, concurrency=1)
-        assert main(argv) == 0
+        assert main(argv) == 2
         assert len(server.requests) == 16
-        assert main(argv) == 0 and len(server.requests) == 16  # what could not be read is not asked for ever
+        assert main(argv) == 2 and len(server.requests) == 16  # what could not be read is not asked for ever
     for record in read(out):
         assert record.labelled == 0 and record.first_error is None
         assert record.extra["label"]["malformed"] == 2 and record.extra["cost"]["completions"] == 2
         assert "script" not in out.read_text() and len(record.extra["label"]["unlabelled"]) < 100
-    assert re.search(r"not labelled +8", capsys.readouterr().out)
+    told = capsys.readouterr()
+    assert re.search(r"not labelled +8", told.out) and re.search(r"the reply is no JSON object +4", told.out)
+    assert "none of the 8 solutions was labelled: the reply is no JSON object (4), " in told.err
+    assert "a reply: 'no verdicts at all'" in told.err and told.err.count("\n") == 2
+
+
+CUT = "cut off (finish_reason=length, config.label.judge.answer_tokens=512) (4)"
+NOTHING = {
+    "cut": (chat("Step 1: ", finish="length"), CUT),
+    "thoughts": (chat(None, reasoning_content="x"), "the reply is thoughts without an answer (4)"),
+    "words": (chat('{"verdicts": ["good", "fine", "bad"]}'), "a verdict is none of good, neutral, bad (4)"),
+    "numbers": (chat('{"verdicts": ["good"]}'), "the reply has another number of verdicts than steps (4)"),
+    "terminal": (chat("\x1b]0;owned\x07sk-secret\u202e says\n" + "long " * 99), "a reply: ']0;owned … says long"),
+}
+
+
+@pytest.mark.parametrize("why", NOTHING)
+def test_a_run_that_labels_nothing_says_why_and_fails(why, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    body, told = NOTHING[why]
+    with chat_server(lambda n, q: body) as server:
+        argv = arguments(server, write(tmp_path / "data.jsonl", records(4)), tmp_path / "labels.jsonl", asks=1)
+        assert main(argv) == 2
+    said = capsys.readouterr()
+    (line_,) = [one for one in said.err.splitlines() if one.startswith("stepjax: ")]
+    assert "none of the 4 solutions was labelled" in line_ and told in line_ and len(line_) < 600
+    assert "sk-secret" not in said.out + said.err and "\x1b" not in said.err and "\u202e" not in said.err
+    assert re.search(r"not labelled +4", said.out)
+
+
+def test_one_label_is_a_label_and_the_other_causes_are_shown(tmp_path, capsys):
+    replies = [honest, lambda n, q: chat("no"), lambda n, q: chat('{"verdicts": []}'), lambda n, q: chat("never")]
+    with chat_server(lambda n, q: replies[n](n, q)) as server:
+        data = write(tmp_path / "data.jsonl", records(4))
+        assert main(arguments(server, data, tmp_path / "labels.jsonl", asks=1, concurrency=1)) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"the reply is no JSON object +2", text) and re.search(r"another number of verdicts.* 1", text)
+
+
+def test_an_extra_body_reaches_the_server_and_belongs_to_the_labels(tmp_path, capsys):
+    data, out = write(tmp_path / "data.jsonl", records(2)), tmp_path / "labels.jsonl"
+    extra = '{"chat_template_kwargs": {"enable_thinking": false}}'
+    with chat_server(honest) as server:
+        assert main(arguments(server, data, out, extra_body=extra)) == 0
+        assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in server.requests)
+        assert main(arguments(server, data, out)) == 2 and "was made with extra_body=" in capsys.readouterr().err
+        assert main(arguments(server, data, tmp_path / "other.jsonl", extra_body="[")) == 2
+        assert "config.label.judge.extra_body='[': not JSON" in capsys.readouterr().err
+
+
+def test_there_is_nothing_to_label(tmp_path, capsys):
+    empty, bare = tmp_path / "empty.jsonl", write(tmp_path / "bare.jsonl", [LabelledSolution("p", (), id="x")])
+    empty.write_text("")
+    with chat_server(honest) as server:
+        assert main(arguments(server, empty, tmp_path / "a.jsonl")) == 2
+        assert "no solutions there" in capsys.readouterr().err
+        assert main(arguments(server, bare, tmp_path / "b.jsonl")) == 2
+        assert "the solution has no steps (1)" in capsys.readouterr().err and not server.requests
 
 
 def test_a_server_that_stays_away_leaves_the_rest_for_the_next_time(tmp_path, capsys):

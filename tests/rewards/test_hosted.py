@@ -52,6 +52,15 @@ def test_a_pattern_must_match_all_of_the_stripped_text():
     assert listed(both(PROMPTS, RESPONSES, STEPS)) == [1.0, 1.0, -1.0]
 
 
+def test_a_pattern_that_never_ends_is_ended():
+    each = text_reward(signal="format", pattern="(a|a)*b", timeout=0.2)
+    with pytest.raises(
+        UserError, match=r"^config\.ppo\.streams\.mine\.pattern: '\(a\|a\)\*b' took longer than 0\.2 s for 1"
+    ):
+        each(["p"], ["a" * 60], [["a" * 60]])
+    assert listed(each(PROMPTS, RESPONSES, STEPS)) == [[-1.0, -1.0], [], [-1.0]]
+
+
 def test_a_function_gives_a_number_a_step_or_a_response():
     found = text_reward(signal="function", function=f"{__name__}:words")(PROMPTS, RESPONSES, STEPS)
     assert listed(found) == [[4.0, 5.0], [], [3.0]] and all(r.dtype == np.float32 for r in found)

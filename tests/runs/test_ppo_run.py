@@ -40,6 +40,7 @@ def test_three_iterations_agree_between_meshes(by_mesh: dict[str, Path], mesh: s
         for name in ours.keys() - {"stage"}:
             near = ABSOLUTE.get(name.partition("/")[0], 1e-8)
             assert theirs[name] == pytest.approx(ours[name], rel=1e-3, abs=near), (ours["step"], name)
+    assert all(0 < line["true/separated"] <= 1 for line in alone)
     # It moved at all, and the responses that it learned from were the same.
     assert alone[2]["kl/reference"] > 1e-3 and len({line["true/accuracy"] for line in alone}) > 1
     assert texts(by_mesh["one"]) == texts(by_mesh[mesh])

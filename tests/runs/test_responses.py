@@ -14,7 +14,7 @@ from stepjax.parallel import make_mesh
 from stepjax.rewards.by_token import by_token
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler
-from stepjax.runs.response_figures import measure
+from stepjax.runs.response_figures import SeparatorWatch, measure
 from stepjax.runs.response_sampling import ResponseSampler
 from stepjax.runs.responses import Response, exact_ratings, limit_kept, read_response, read_responses
 from stepjax.tasks.base import Problem, StepRating
@@ -127,7 +127,7 @@ RUN = SimpleNamespace(
     tokenizer=Letters(),
     task=Task(),
     splitter=SimpleNamespace(
-        texts=lambda ids: [Letters().decode(ids, True)[i : i + 2] for i in range(0, len(ids) - 1, 2)]
+        separator="mn", texts=lambda ids: [Letters().decode(ids, True)[i : i + 2] for i in range(0, len(ids) - 1, 2)]
     ),
     policy=policy(),
     mesh=make_mesh(1, 1, 1),
@@ -161,7 +161,7 @@ def test_a_trajectory_is_read_row_by_row():
 
 
 @pytest.mark.parametrize("count", [1, 4, 6, 8])
-def test_any_number_of_prompts_in_batches_of_one_size(count):
+def test_any_number_of_prompts_in_batches_of_one_size(count, capsys):
     """Every prompt has one response, under its own key, however the last batch is filled up."""
     problems = [dataclasses.replace(PROBLEM, id=f"test/{i}") for i in range(8)]
     prompts = Prompts(problems, [[20 + i] for i in range(8)], 0)
@@ -186,3 +186,18 @@ def test_any_number_of_prompts_in_batches_of_one_size(count):
     assert [r.tokens for r in found] == [[20 + i, 2] for i in chosen]
     assert calls == [list(range(first, min(first + 4, count))) for first in range(0, count, 4)]
     assert bar.done == count
+    assert capsys.readouterr().out.count("holds the step separator 'mn'") == 1
+    sampler.many("params", prompts, chosen, jax.random.key(0))
+    assert not capsys.readouterr().out
+
+
+def test_a_separator_that_no_response_holds_is_said_once(capsys):
+    watch = SeparatorWatch("\n\n")
+    blank, single = response(["a\r\n\r\n", "b"], None), response(["a\nb\n"], None)
+    nothing = response([], None)
+    assert watch([nothing, nothing]) == watch([]) == 0.0, "no text, no steps to miss"
+    assert watch([blank, single, single, nothing]) == 0.25 and not capsys.readouterr().out
+    assert watch([single, nothing], "PPO round 3: ") == 0.0
+    told = "PPO round 3: none of the 2 responses holds the step separator '\\n\\n', so each is one step"
+    assert capsys.readouterr().out.startswith(told)
+    assert watch([single]) == 0.0 and not capsys.readouterr().out

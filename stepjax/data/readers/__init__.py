@@ -17,6 +17,10 @@ from stepjax.errors import UserError, nearest
 
 def records(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
     """stepjax's own JSONL; a row that does not say where it comes from gets this file and line."""
+    try:
+        json.dumps(row.get("extra"), allow_nan=False)
+    except (TypeError, ValueError):  # Parquet has more types than JSON
+        raise RowError("field 'extra' must hold JSON values alone") from None
     found = LabelledSolution.from_json(row)
     yield Found(found if found.place else replace(found, place=context.place))
 
@@ -66,7 +70,7 @@ def read_records(options: DataOptions, tally: Tally) -> Iterator[LabelledSolutio
                     if bad is None:
                         raise wrong from None
                     tally.rows -= 1  # `bad` counts it
-                    bad(wrong, json.dumps(row, ensure_ascii=False))
+                    bad(wrong, json.dumps(row, ensure_ascii=False, default=str))
                     continue
                 for record, shared in found:
                     if not record.steps:
@@ -103,7 +107,7 @@ def _set_aside(options: DataOptions, tally: Tally, stack: ExitStack) -> Bad:
         try:
             if not write:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write.append(stack.enter_context(path.open("w", encoding="utf-8")).write)
+                write.append(stack.enter_context(path.open("w", encoding="utf-8", errors="backslashreplace")).write)
             write[0](json.dumps({"place": place, "error": why, "row": row}, ensure_ascii=False) + "\n")
         except OSError as failed:
             raise UserError(f"config.data.skip_bad={path}: cannot be written: {failed.strerror}") from None

@@ -30,6 +30,8 @@ def read(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
     values = {prefix: sum(found) / len(found) for prefix, found in estimates.items()}
     root = values.pop(problem, None)
     answer = row.get("final_answer")
+    if not isinstance(answer, str | int | float | None):
+        raise RowError(f"field 'final_answer' must be text or a number, not {type(answer).__name__}")
     answer = "" if answer is None else str(answer)
     name = str(row.get("question_id", ""))
     labelled: set[str] = set()

@@ -52,7 +52,10 @@ def read(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
         if reason in context.options.leave_out:
             context.tally.dropped[f"rows left out: {reason}"] += 1
             return
-    answer = question.get("ground_truth_answer") or ""
+    answer = question.get("ground_truth_answer")
+    if not isinstance(answer, str | None):
+        raise RowError(f"field 'ground_truth_answer' must be text or null, not {type(answer).__name__}")
+    answer = answer or ""
     row_id = f"{row.get('labeler', '')}/{row.get('timestamp', '')}"
     generation = row.get("generation")
     common = {"finish_reason": finished, "phase": 1 if given is None else 2} | {k: True for k, v in flags.items() if v}
@@ -115,7 +118,7 @@ def _rated(completion: Any, i: int, *, human: bool = False) -> _Step:
     if not isinstance(completion, Mapping):
         raise RowError(f"step {i}: a completion must be an object with 'text' and 'rating'")
     rating = completion.get("rating")
-    if rating is not None and (isinstance(rating, bool) or rating not in (-1, 0, 1)):
+    if rating is not None and (not isinstance(rating, int) or isinstance(rating, bool) or not -1 <= rating <= 1):
         raise RowError(f"step {i}: 'rating' must be -1, 0, 1 or null, not {rating!r:.40}")
     return _Step(text(completion, "text"), rating, human, bool(completion.get("flagged")))
 

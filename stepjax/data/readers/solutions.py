@@ -6,6 +6,7 @@ from typing import Any
 from stepjax.answers.grading import final_answer
 from stepjax.data.readers.base import Context, Found, RowError, text
 from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.separators import separator_pattern
 
 
 def gsm8k(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
@@ -21,7 +22,7 @@ def gsm8k(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
 def math(row: Mapping[str, Any], context: Context) -> Iterator[Found]:
     r"""A paragraph of `solution` is a step; the answer is the field `answer`, or the content of the last `\boxed`."""
     solution = text(row, "solution")
-    steps = [part.strip() for part in solution.split("\n\n") if part.strip()]
+    steps = [part.strip() for part in separator_pattern("\n\n").split(solution) if part.strip()]
     if not steps:
         raise RowError("field 'solution' is empty")
     final = row.get("answer")
