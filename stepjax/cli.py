@@ -81,6 +81,17 @@ def label(argv: list[str]) -> None:
     run_label(config, workdir or Path("runs") / "quickstart", accept_changed=accept)
 
 
+def sample(argv: list[str]) -> None:
+    """responses of a policy to a file: text, steps, grade, log-probability, PRM scores"""
+    from stepjax.options import parse
+
+    accept, argv = _accepting(argv)
+    config, workdir = parse(argv, "sample")
+    from stepjax.sample.command import run_sample
+
+    print(run_sample(config, workdir or Path("runs") / "quickstart", accept_changed=accept))
+
+
 def show(argv: list[str]) -> None:
     """what a model reads and learns, token by token: show prompt"""
     from stepjax.options import no_more, parse
@@ -171,6 +182,7 @@ COMMANDS: dict[str, Command] = {
     "bench": bench,
     "data": data,
     "label": label,
+    "sample": sample,
     "show": show,
 }
 
