@@ -54,10 +54,10 @@ def heard(
         yield
     finally:
         signal.set_wakeup_fd(old)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in outermost:
-            del _before[number]
+        for n, handler in before.items():
+            signal.signal(n, handler)
+        for n in outermost:
+            _before.pop(n, None)  # a fork that comes here has forgotten it
         write.close()
         thread.join(1.0)
         read.close()
