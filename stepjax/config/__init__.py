@@ -17,6 +17,7 @@ from stepjax.config.ppo import PPOOptions
 from stepjax.config.prm import PRMOptions
 from stepjax.config.prompt import PromptOptions
 from stepjax.config.register_chain import RegisterChainConfig
+from stepjax.config.sample import SampleOptions
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
 from stepjax.config.task import TASK_NAMES, JsonlOptions, TaskOptions, TokenizerOptions
@@ -43,6 +44,7 @@ __all__ = [
     "PromptOptions",
     "RegisterChainConfig",
     "SFTOptions",
+    "SampleOptions",
     "StreamOptions",
     "TaskOptions",
     "TokenizerOptions",

@@ -59,7 +59,8 @@ def _begins_with_bracket(path: Path) -> bool:
 def _array(path: Path, bad: Bad | None) -> Iterator[Row]:
     """Elements of a JSON array, decoded as the file is read. Everything after an element that is not JSON is lost."""
     decoder = json.JSONDecoder()
-    with path.open(encoding="utf-8-sig") as file:
+    # Bytes that are not UTF-8 are read as half surrogate pairs, so that the element that holds them can be named.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         text, line, ended = file.read(_PIECE), 1, False
         at = text.index("[") + 1
         line += text.count("\n", 0, at)
@@ -91,27 +92,27 @@ def _array(path: Path, bad: Bad | None) -> Iterator[Row]:
                 if len(text) - at < _LARGEST_ROW and more():
                     continue
                 raise UserError(f"{where}: not JSON ({error}); a row of the array must be one JSON object") from None
-            fault = _fault(value, text[at:stop])
-            if fault is None:
-                yield Row(where, value)
-            elif bad is None:
-                raise UserError(f"{where}: {fault}")
+            if why := _fault(value, raw := text[at:stop]):
+                wrong = UserError(f"{where}: {why}")
+                if bad is None:
+                    raise wrong
+                bad(wrong, raw.encode("utf-8", "replace").decode())
             else:
-                bad(UserError(f"{where}: {fault}"), text[at:stop])
+                yield Row(where, value)
             line += text.count("\n", at, stop)
             at = stop
 
 
-def _fault(value: Any, written: str) -> str | None:
-    """Why an element of an array is no row; None where it is one. In lines, `parse_line` finds the same."""
+def _fault(value: Any, raw: str) -> str | None:
+    """What is wrong with a decoded element; None where it is an object of what JSON and UTF-8 can hold."""
     if not isinstance(value, dict):
         return f"each element must be a JSON object, this one is {type(value).__name__}"
-    if not any(mark in written for mark in ("\\u", "NaN", "Infinity")):
+    if raw.isascii() and not any(mark in raw for mark in ("\\u", "NaN", "Infinity")):
         return None
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        return "an escape \\uD800 to \\uDFFF has no other half"
+        return "not UTF-8 text, or an escape \\uD800 to \\uDFFF has no other half"
     except ValueError:
         return "NaN and Infinity are no JSON numbers"
     return None
@@ -128,5 +129,6 @@ def _parquet(path: Path) -> Iterator[Row]:
                 for value in batch.to_pylist():
                     number += 1
                     yield Row(f"{path}:{number}", value)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    except (OSError, pyarrow.ArrowException, ValueError) as error:  # a ValueError: names and texts that are not UTF-8
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a readable Parquet file: {first}") from None

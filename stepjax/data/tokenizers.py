@@ -49,7 +49,10 @@ def load_tokenizer(path: str | Path, where: str = "config.tokenizer.path") -> An
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
-    except Exception as error:  # a damaged file may raise any error of the libraries
+        encode(tokenizer, "a b")  # a setting of a wrong type is found only now
+    except BaseException as error:  # a damaged file may raise any error of the libraries, whose Rust part panics, too
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{where}={path}: no tokenizer can be loaded from there ({first})") from None
     if tokenizer.eos_token_id is None:

@@ -1,11 +1,12 @@
 """A Hugging Face checkpoint before its weights are read: its folder, config.json, and the file of each tensor."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ class CheckpointFolder:
 
     @functools.cached_property
     def family(self) -> Family:
-        return family_of(self.where, self.config)
+        with self._read():
+            return family_of(self.where, self.config)
 
     @functools.cached_property
     def decoder(self) -> DecoderConfig:
@@ -69,7 +71,16 @@ class CheckpointFolder:
 
     @functools.cached_property
     def _told(self) -> DecoderConfig:
-        return self.family.decoder(self.where, self.config)
+        with self._read():
+            return self.family.decoder(self.where, self.config)
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[None]:
+        """UserError in the place of what a value of a type or size that no model has may raise where it is read."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+            raise UserError(f"{self.where}: a field has a value that no model has ({error!r:.200})") from error
 
     @functools.cached_property
     def named(self) -> dict[str, Entry]:

@@ -91,8 +91,10 @@ def _saved(config: Config, workdir: Path) -> Config:
         saved = from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); name a work directory with --workdir") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error})") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}; name a work directory of this version of stepjax") from None
     return dataclasses.replace(saved, export=config.export, mesh=config.mesh)
 
 

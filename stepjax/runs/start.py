@@ -70,6 +70,9 @@ def recall(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: not JSON; copy it from a backup, or start again in another --workdir") from None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and isinstance(found.get("config"), dict):
+            return found
+    except (ValueError, RecursionError):
+        pass
+    raise UserError(f"{path}: not what stepjax writes; copy it from a backup, or start again in another --workdir")

@@ -70,6 +70,8 @@ class JsonlProblems(GradesFinalAnswers):
             raise UserError("jsonl: the separator must not be empty")
         if not test and not 0 < held_out < 1:
             raise UserError(f"jsonl: held_out must lie between 0 and 1, not {held_out}; or name a test file")
+        if problem == answer:
+            raise UserError(f"jsonl: {problem!r} cannot be the field of both the problem and the answer; name two")
         if not str(train or ""):
             raise UserError("jsonl: no training file is named")
         self.train, self.test, self.held_out = Path(train), Path(test) if test else None, held_out

@@ -170,3 +170,45 @@ def test_every_option_says_what_it_means():
         assert field.metadata.get("doc"), name
     assert "mesh.fsdp" in resumable_options() and "seed" not in resumable_options()
     assert dataclasses.asdict(Config())["ppo"]["streams"]["process"]["signal"] == "prm"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 10**400}, "config.seed: must be a whole number between -2147483647 and 2147483647"),
+        ({"label": {"out": "a\0b"}}, r"config.label.out: no file can hold the text 'a\x00b'"),
+        ({"stages": ("sft", "\ud800")}, r"config.stages: no file can hold the text '\ud800'"),
+        (
+            {"ppo": {"streams": {"x": {"weight": 10**400}}}},
+            "config.ppo.streams.x.weight: must be a finite number, not inf",
+        ),
+    ],
+)
+def test_values_that_no_option_can_have(change, said):
+    with pytest.raises(UserError) as error:
+        from_dict(change)
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("config.seed = open('nowhere')", "FileNotFoundError: .*nowhere"),
+        ("config.ppo = 3", "ppo: must be a section of options, not 3"),
+        ("config.ppo.kl = config.ppo", "kl: must be a number, not a section of options"),
+        ("config.ppo.kl = object()", "kl: must be a number, not a value of type object"),
+        ("config.ppo.kl = ''", "kl: must be a number, not ''"),
+    ],
+)
+def test_a_mistake_in_a_config_file_has_its_line(tmp_path, line, said):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"from stepjax.options import recipe\ndef get_config():\n  config = recipe()\n  {line}\n  return config\n"
+    )
+    with pytest.raises(UserError, match=rf"^{file}:4: {said}"):
+        config_of(f"--config={file}")
+
+
+def test_an_override_of_white_space_names_its_option():
+    with pytest.raises(UserError, match=r"^--config\.distributed\.grace=\r: must be a number"):
+        config_of("--config.distributed.grace=\r")

@@ -45,6 +45,13 @@ def test_what_cannot_be_exported_is_one_line(tmp_path, capsys):
     assert "name the folder to write" in capsys.readouterr().err
     assert main(["export", f"--workdir={tmp_path}", f"--config.export.out={tmp_path / 'x'}"]) == 2
     assert "config.json cannot be read" in capsys.readouterr().err
+    for content, said in (
+        ("[" * 100_000, "config.json cannot be read"),
+        ('{"sed": 1}', "config.json: config.sed: no such"),
+    ):
+        (tmp_path / "config.json").write_text(content)
+        assert main(["export", f"--workdir={tmp_path}", f"--config.export.out={tmp_path / 'x'}"]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_the_current_folder_may_be_written(tmp_path, monkeypatch):
@@ -53,4 +60,4 @@ def test_the_current_folder_may_be_written(tmp_path, monkeypatch):
     with whole_folder(Path(".")) as folder:
         folder.mkdir()
         (folder / "config.json").write_text("{}")
-    assert [path.name for path in tmp_path.rglob("*")] == ["here", "config.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "here"]
