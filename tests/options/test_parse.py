@@ -176,7 +176,7 @@ def test_a_broken_config_file_is_one_line(tmp_path):
 def test_every_option_says_what_it_means():
     for name, field in options_of(Config):
         assert field.metadata.get("doc"), name
-    assert "mesh.fsdp" in resumable_options() and "seed" not in resumable_options()
+    assert {"mesh.fsdp", "task.grader_processes"} <= resumable_options() and "seed" not in resumable_options()
     assert dataclasses.asdict(Config())["ppo"]["streams"]["process"]["signal"] == "prm"
 
 
