@@ -57,5 +57,7 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class TokenizerOptions:
-    path: str = option("", "Hugging Face tokenizer (folder or hub name); empty: the task's own, or one trained on it")
+    path: str = option(
+        "", "Hugging Face tokenizer (folder, hub name or .gguf file); empty: the task's own, or one trained on it"
+    )
     vocab: int = option(1024, "entries of the byte-level BPE tokenizer that is trained where the task has none")

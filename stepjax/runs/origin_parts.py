@@ -84,7 +84,8 @@ def _model(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
     """The pretrained checkpoint, and the adapter, that the policy starts from."""
     files: dict[str, Path] = {}
     if run.start is not None:
-        files |= files_of(run.start.name, run.start.path, WANTED)
+        for path in run.start.paths:
+            files |= files_of(run.start.name if path == run.start.path else path.name, path, WANTED)
     if run.config.lora.path:
         files |= files_of(run.config.lora.path, Path(run.config.lora.path), WANTED)
     return _read(run, files, known, weights=True)
