@@ -72,7 +72,9 @@ class TaskOptions:
         "in a process of its own; empty: the library's",
     )
     grader_seconds: float = option(10.0, "longest call of that grader; a longer one counts as wrong", above=0)
-    grader_processes: int = option(1, "processes that call it at a time for a batch of responses", least=1)
+    grader_processes: int = option(
+        1, "processes that call it at a time for a batch of responses", least=1, resumable=True
+    )
     answer_pattern: str = option(
         "",
         "regular expression; the first group of its last match is a response's final answer; empty: `####`, "

@@ -71,7 +71,8 @@ def check_names(
         raise UserError(
             f"{folder}: tensor {missing[0]} is missing{_others(missing, 'so are')}{_why(missing[0], found)}"
         )
-    left = [n for n in found if n not in set(wanted) and not n.endswith(HARMLESS) and not n.startswith(unread or "\0")]
+    rest = set(found).difference(wanted)
+    left = [n for n in found if n in rest and not n.endswith(HARMLESS) and not n.startswith(unread)]
     if left:
         raise UserError(
             f"{folder}: tensor {left[0][:100]} has no place in the model that {described} describes"

@@ -83,10 +83,10 @@ def _on_the_line(argv: Sequence[str], section: str, error: BaseException) -> str
         if not is_option(name):
             return f"--config.{name}: no such option{closest(name, section)}"
     text = " ".join(str(error).split())
-    for name, equals, value in typed:
+    for name, _, value in typed:
         if name.startswith(STREAMS) and isinstance(error, KeyError) and name.split(".")[2] in text:
             match = re.search(r'Did you mean "([^"]+)"', text)
             return f"--config.{name}: no such reward stream" + (f" (did you mean {match[1]!r}?)" if match else "")
-        if f"--config.{name}={value}" in str(error) or (equals and value and value in text):
+        if f"--config.{name}={value}: " in str(error):  # other options' values may occur in it, too
             return f"--config.{name}={value[:100]}: must be {kind_in_words(type_of(name))}, not {value[:100]!r}"
     return None

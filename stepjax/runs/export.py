@@ -40,7 +40,7 @@ def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Pa
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
     opened = open_run(_saved(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
-    with opened as run, _whole(out) as folder:
+    with opened as run, whole_folder(out) as folder:
         stage = config.export.stage
         if not has_stage(run, stage):
             raise no_stage(run, stage)
@@ -66,13 +66,14 @@ def write_policy(run: Run, out: Path, params: Params) -> None:
 
 
 @contextmanager
-def _whole(out: Path) -> Iterator[Path]:
+def whole_folder(out: Path) -> Iterator[Path]:
     """The folder to write to; it gets its name once it is whole: half of a model does not look like a whole one."""
-    partial = out.with_name(f"{out.name}.partial")
+    whole = out.absolute()  # "." has no name
+    partial = whole.with_name(f"{whole.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         yield partial
-        partial.rename(out)
+        partial.rename(whole)
     except OSError as error:
         raise UserError(f"config.export.out={out}: cannot be written ({error.strerror or error})") from error
     finally:

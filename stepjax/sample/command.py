@@ -97,6 +97,7 @@ def sample(run: Run) -> Path:
     out = Path(options.out) if options.out else run.workdir / "samples" / f"{sampling.stage}-{options.split}.jsonl"
     made_with = {name: getattr(options, name) for name in MADE_WITH} | {
         "policy": f"{sampling.stage} {policy_step(run, sampling.stage) or run.config.model.path}",
+        "workdir": str(run.workdir.absolute()),
         "max_new_tokens": sampling.sampler.shape.new_tokens,
         "prompt": dataclasses.asdict(run.config.prompt),
     }

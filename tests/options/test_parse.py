@@ -130,6 +130,14 @@ def test_mistakes_in_a_config_file_are_named_in_one_line(tmp_path, line, told):
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("other", ["--config.ppo.epochs=1", "--config.seed=1", "--config.prompt.system=a"])
+def test_the_mistaken_option_is_named_and_no_other(other):
+    """The flag library's message quotes numbers and words that the others' values occur in."""
+    for arguments in ((other, "--config.seed=abc"), ("--config.seed=abc", other)):
+        with pytest.raises(UserError, match=r"^--config\.seed=abc: must be a whole number, not 'abc'$"):
+            config_of(*arguments)
+
+
 def test_a_config_file_that_changes_within_a_second_is_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     file = tmp_path / "mine.py"
@@ -168,7 +176,7 @@ def test_a_broken_config_file_is_one_line(tmp_path):
 def test_every_option_says_what_it_means():
     for name, field in options_of(Config):
         assert field.metadata.get("doc"), name
-    assert "mesh.fsdp" in resumable_options() and "seed" not in resumable_options()
+    assert {"mesh.fsdp", "task.grader_processes"} <= resumable_options() and "seed" not in resumable_options()
     assert dataclasses.asdict(Config())["ppo"]["streams"]["process"]["signal"] == "prm"
 
 

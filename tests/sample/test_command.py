@@ -110,3 +110,12 @@ def test_mistakes_take_one_line(
     assert stepjax("sample", tiny.config, folder, *SMALL, *given) == 2
     error = capfd.readouterr().err
     assert said in error and "Traceback" not in error
+
+
+def test_another_run_does_not_continue_the_file(
+    tiny: TinyRun, sampled: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """Its responses have the same names, and would count as sampled already."""
+    other, before = tiny.copy(tmp_path / "other"), sampled.read_bytes()
+    assert stepjax("sample", tiny.config, other, *SMALL, "--config.prm=True", f"--config.out={sampled}") == 2
+    assert "was made with workdir=" in capfd.readouterr().err and sampled.read_bytes() == before
