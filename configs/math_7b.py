@@ -13,10 +13,10 @@ from stepjax.options import recipe, stream
 
 def get_config(start=""):
     config = recipe()
-    config.task.name = "jsonl"
+    config.task.name = "math"
     config.task.separator = "\n\n"
-    config.task.jsonl.train = "data/math/train.jsonl"
-    config.task.jsonl.test = "data/math/test.jsonl"
+    config.task.math.train = "data/math/train.jsonl"
+    config.task.math.test = "data/math/test.jsonl"
     config.stages = ("sft", "prm", "ppo")
 
     if start:

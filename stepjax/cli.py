@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -12,7 +13,7 @@ from pathlib import Path
 from stepjax import __version__
 from stepjax.console.pipes import flush_output, outlive_readers
 from stepjax.distributed.signals import INTERRUPTED, second_interrupt_ends
-from stepjax.errors import Stopped, UserError
+from stepjax.errors import Stopped, UserError, as_line
 
 Command = Callable[[list[str]], None]
 
@@ -79,6 +80,17 @@ def label(argv: list[str]) -> None:
     from stepjax.labels.command import run_label
 
     run_label(config, workdir or Path("runs") / "quickstart", accept_changed=accept)
+
+
+def sample(argv: list[str]) -> None:
+    """responses of a policy to a file: text, steps, grade, log-probability, PRM scores"""
+    from stepjax.options import parse
+
+    accept, argv = _accepting(argv)
+    config, workdir = parse(argv, "sample")
+    from stepjax.sample.command import run_sample
+
+    print(run_sample(config, workdir or Path("runs") / "quickstart", accept_changed=accept))
 
 
 def show(argv: list[str]) -> None:
@@ -171,6 +183,7 @@ COMMANDS: dict[str, Command] = {
     "bench": bench,
     "data": data,
     "label": label,
+    "sample": sample,
     "show": show,
 }
 
@@ -245,17 +258,30 @@ def _failed(error: BaseException) -> int:
 def _told(error: BaseException) -> tuple[int, str] | None:
     """Exit status and line of an error that is not a bug of the program."""
     if isinstance(error, UserError):
-        return 2, " ".join(str(error).split())
+        return 2, as_line(str(error))
     if isinstance(error, Stopped):
         return INTERRUPTED if error.interrupted else STOPPED, f"{error}; the same command continues"
     if isinstance(error, OSError) and error.errno in DISK:
-        return 2, f"{error.filename or 'a file or the output'} cannot be written: {error.strerror}"
+        return 2, as_line(f"{error.filename or 'a file or the output'} cannot be written: {error.strerror}")
+    if lacking := _out_of_memory(error):
+        return 2, as_line(
+            f"out of memory ({lacking}): take fewer or shorter rows, a smaller model or more devices; `stepjax plan` "
+            "says what a run needs"
+        )
     if isinstance(error, KeyboardInterrupt):
         return (
             INTERRUPTED,
             "stopped by Ctrl-C; what was saved is whole, and the same command goes on from there",
         )
     return None
+
+
+def _out_of_memory(error: BaseException) -> str | None:
+    """The sentence that says which allocation failed; None where none did."""
+    if isinstance(error, MemoryError):
+        return str(error) or "of the host"
+    found = re.search("[^:]*(RESOURCE_EXHAUSTED|[Oo]ut of memory)[^.\n]*", str(error))
+    return found[0].strip() if found and type(error).__name__ == "JaxRuntimeError" else None
 
 
 if __name__ == "__main__":

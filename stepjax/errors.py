@@ -8,6 +8,10 @@ class UserError(Exception):
     """Invalid input (an option, a file, a checkpoint): the message says what, where and what to do, in one line."""
 
 
+LONGEST_LINE = 1000
+"""Characters of an error's line; of a longer one the middle is left out."""
+
+
 class NonFiniteError(UserError):
     """A loss or a gradient became NaN or infinite: the run stops before anything non-finite is saved."""
 
@@ -18,6 +22,14 @@ class Stopped(Exception):
     def __init__(self, message: str, *, interrupted: bool = False):
         super().__init__(message)
         self.interrupted = interrupted
+
+
+def as_line(text: str) -> str:
+    """A message as a terminal can show it: in one line, not endless, without control characters that a file or an
+    argument brought along (they would colour, clear or reverse the screen)."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

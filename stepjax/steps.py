@@ -27,6 +27,9 @@ from stepjax.errors import UserError
 from stepjax.separators import matcher, separator_bytes
 from stepjax.token_bytes import backend_of, special_contents, token_bytes
 
+LONGEST_SEPARATOR = 512
+"""Bytes; the tables have a row for each of them and a column for each token."""
+
 _WHITE = np.array([bytes([byte]).isspace() for byte in range(256)])
 _NOT_WHITE = re.compile(rb"[^ \t\n\r\v\f]")
 
@@ -189,6 +192,8 @@ class StepSplitter:
         return splitter
 
     def _compile(self, contents: list[bytes], separator: str) -> None:
+        if len(separator.encode()) > LONGEST_SEPARATOR:
+            raise UserError(f"step separator {separator[:40]!r}…: it may have at most {LONGEST_SEPARATOR} bytes")
         self.separator, self.token_bytes = separator, contents
         tables, self._inside, spelled = _token_tables(self.token_bytes, separator.encode())
         if not spelled:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import stepjax
@@ -125,3 +128,37 @@ def test_the_arguments_are_the_process_s_own_by_default(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["stepjax", "--version"])
     assert cli.main() == 0
     assert capsys.readouterr().out == f"{stepjax.__version__}\n"
+
+
+def test_an_error_cannot_colour_or_flood_the_terminal(monkeypatch, capsys):
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(UserError("red \x1b[31m\x00\u202e é 日" + "x" * 5000 + "end")))
+    status, _, err = said(capsys, "sft")
+    assert status == 2 and err.startswith(r"stepjax: red \x1b[31m\x00\u202e é 日xxx") and err.endswith("xxxend\n")
+    assert len(err) < 1100 and " … " in err
+    assert main_line(capsys, "compare", "no\x1b[2J") == r"no\x1b[2J/config.json cannot be read"
+
+
+def main_line(capsys, *argv):
+    status, _, err = said(capsys, *argv)
+    assert status == 2
+    return err.removeprefix("stepjax: ").partition(" (")[0]
+
+
+def test_an_allocation_that_fails_is_one_line(monkeypatch, capsys):
+    def on_device():
+        return jax.jit(lambda: jnp.zeros((2**20, 2**20, 2**10), jnp.float32))()
+
+    def on_host():
+        return np.ones((2**20, 2**20, 2**10))
+
+    for allocate in (on_device, on_host):
+        monkeypatch.setitem(cli.COMMANDS, "sft", lambda argv, allocate=allocate: allocate())
+        status, _, err = said(capsys, "sft")
+        assert status == 2 and err.count("\n") == 1, err
+        assert err.startswith("stepjax: out of memory (") and "llocat" in err and "`stepjax plan`" in err
+
+
+def test_another_error_of_the_device_is_not_hidden(monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(jax.errors.JaxRuntimeError("INTERNAL: a bug")))
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        cli.main(["sft"])

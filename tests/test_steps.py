@@ -280,6 +280,7 @@ def test_calls_compile_once_and_stay_on_the_device():
         (words("ab"), "ba", ""),  # over two tokens
         (words("a", "x;y"), ";", ""),  # in the middle of a token
         (words("a"), "", "empty"),
+        (words("a"), "a" * 513, "at most 512 bytes"),
     ],
 )
 def test_separator_that_the_tokenizer_cannot_write(tokenizer: Tokenizer, separator: str, message: str | None):

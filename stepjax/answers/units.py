@@ -14,6 +14,7 @@ pound-mass lb; ounce oz; litre l liter; millilitre ml milliliter; degree deg; ra
 euro eur; kmh kph; mph; per; newton n; joule j; watt w; volt v; hertz hz; percent; unit; square sq
 """.replace("\n", " ")
 _NAMES = {word: group.split()[0] for group in _SAME.split(";") for word in group.split()}
+_MEASURES = {*_NAMES.values(), "cubic", "light", "nautical"} - {"unit"}
 SHORT = {"m", "g", "s", "h", "L", "l"}
 """One letter that a plain text may hold for a unit; in mathematics it is a variable."""
 ABBREVIATIONS = {word for word in _NAMES if 2 <= len(word) <= 3 and word not in ("in", "day", "min")} | {"min"}
@@ -85,9 +86,12 @@ def _name(word: str, alone: bool) -> str:
 
 
 def compatible(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether two units may be the same: one is not written, or says less of the same (`apples`, `red apples`)."""
+    """Whether two units may be the same: one is not written, or says less of the same (`apples`, `red apples`).
+
+    `kg m` is no `kg`: what one of them leaves out must be no measure itself.
+    """
     if not one or not other:
         return True
-    if {"square", "cubic", "per"} & set(one) ^ {"square", "cubic", "per"} & set(other):
+    if (set(one) ^ set(other)) & _MEASURES:
         return False
     return set(one) <= set(other) or set(other) <= set(one)

@@ -17,9 +17,10 @@ from stepjax.config.ppo import PPOOptions
 from stepjax.config.prm import PRMOptions
 from stepjax.config.prompt import PromptOptions
 from stepjax.config.register_chain import RegisterChainConfig
+from stepjax.config.sample import SampleOptions
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
-from stepjax.config.task import TASK_NAMES, JsonlOptions, TaskOptions, TokenizerOptions
+from stepjax.config.task import TASK_NAMES, FilesOptions, JsonlOptions, MathOptions, TaskOptions, TokenizerOptions
 from stepjax.config.whole import Config, default_option, options_of, resumable_options
 
 __all__ = [
@@ -30,10 +31,12 @@ __all__ = [
     "DistributedOptions",
     "EvalOptions",
     "ExportOptions",
+    "FilesOptions",
     "JsonlOptions",
     "JudgeOptions",
     "LabelOptions",
     "LoRAOptions",
+    "MathOptions",
     "MeshOptions",
     "ModelOptions",
     "OmegaOptions",
@@ -43,6 +46,7 @@ __all__ = [
     "PromptOptions",
     "RegisterChainConfig",
     "SFTOptions",
+    "SampleOptions",
     "StreamOptions",
     "TaskOptions",
     "TokenizerOptions",

@@ -16,7 +16,7 @@ class DataOptions:
         resumable=True,
     )
     path: str = option(
-        "", "a file, or a folder whose .jsonl, .jsonl.gz, .json and .parquet files are read", resumable=True
+        "", "a file, or a folder whose .jsonl, .json (also .gz) and .parquet files are read", resumable=True
     )
     out: str = option(
         "", "the TFDS folder to write, or a file ending in .jsonl; empty: only print statistics", resumable=True

@@ -13,8 +13,8 @@ class ModelOptions:
 
     path: str = option(
         "",
-        "Hugging Face checkpoint that the policy starts from (folder or hub name); it sets shape and tokenizer, and "
-        "stage sft may then be left out",
+        "checkpoint that the policy starts from (Hugging Face folder or hub name, or a .gguf file); it sets shape and "
+        "tokenizer, and stage sft may then be left out",
     )
     vocab: int = option(
         0,

@@ -34,11 +34,31 @@ def section(cls: type, doc: str, *, resumable: bool = False, **changes: Any) -> 
     return field(default_factory=lambda: cls(**changes), metadata={"doc": doc, "resumable": resumable})
 
 
+def _unusable(value: Any) -> str | None:
+    """Why no option can have this value, whatever its bounds."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"must be a finite number, not {value}"
+    if isinstance(value, int) and abs(value) >= 2**31:  # devices count in 32 bits
+        return f"must be a whole number between {1 - 2**31} and {2**31 - 1}"
+    if isinstance(value, str) and ("\0" in value or not _encodable(value)):
+        return f"no file can hold the text {value[:60]!a}"
+    return None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def refusal(option: Field, value: Any) -> str | None:
     """What is wrong with a value of the right type: "must be at least 1, not 0". None if nothing is."""
     known = option.metadata
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"must be a finite number, not {value}"
+    for part in value if isinstance(value, tuple) else (value,):
+        if why := _unusable(part):
+            return why
     for bound, words, holds in (
         (known.get("least"), "at least", lambda x, b: x >= b),
         (known.get("above"), "above", lambda x, b: x > b),

@@ -153,3 +153,11 @@ class PPOOptions:
     log_samples: int = option(8, "responses per entry in samples.jsonl", least=0, resumable=True)
     samples_every: int = option(5, "iterations between two entries in samples.jsonl", least=1, resumable=True)
     checkpoint_every: int = option(10, "iterations between two checkpoints", least=1, resumable=True)
+    export_every: int = option(
+        0,
+        "iterations between two exports of the policy to WORKDIR/exported/ITERATION, which transformers and inference "
+        "servers load (adapters merged; the folder appears when it is whole); 0: none",
+        least=0,
+        resumable=True,
+    )
+    export_keep: int = option(2, "newest exports that stay; 0: all", least=0, resumable=True)

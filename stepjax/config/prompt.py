@@ -22,7 +22,9 @@ class PromptOptions:
         "and solution; empty: the problem as the task writes it",
     )
     shots: int = option(0, "solved problems shown before it: the first of shots_file, or of split train", least=0)
-    shots_file: str = option("", "JSONL file with the fields `problem` and `solution` for these; empty: split train")
+    shots_file: str = option(
+        "", "file with the fields `problem` and `solution` for these, as task.files.train names it; empty: split train"
+    )
     prefill: str = option(
         "", "the beginning of every answer, written for the policy: part of the prompt, neither credited nor graded"
     )

@@ -8,12 +8,12 @@ from stepjax.config.register_chain import RegisterChainConfig
 
 @dataclass(frozen=True)
 class JsonlOptions:
-    """Problems of the user's own: one JSON object per line."""
+    """Problems of the user's own, by the first name of task `files`."""
 
-    train: str = option("", "JSONL file of training problems")
-    test: str = option("", "JSONL file of test problems; empty: a fraction of the training problems is held out")
+    train: str = option("", "training problems, from anywhere that task.files.train names")
+    test: str = option("", "test problems, likewise; empty: a fraction of the training problems is held out")
     held_out: float = option(0.1, "that fraction, chosen by a hash of the problem, where `test` is empty")
-    problem: str = option("problem", "field with the problem's text")
+    problem: str = option("problem", "field with the problem's text; `a.b` is field b of the object a")
     answer: str = option("answer", "field with the right final answer")
     solution: str = option("solution", "optional field with a worked solution, its steps separated by the separator")
     prompt: str = option("{problem}\n", "template of the policy's prompt")
@@ -22,7 +22,40 @@ class JsonlOptions:
     )
 
 
-TASK_NAMES = ("register_chain", "gsm8k", "jsonl", "labelled")
+@dataclass(frozen=True)
+class FilesOptions(JsonlOptions):
+    """Problems of the user's own, from where they are."""
+
+    train: str = option(
+        "",
+        "training problems: a JSONL, .json or .parquet file (JSON also as .gz), a glob, a TFDS folder, a folder laid "
+        "out as on the hub, hub:owner/name (@revision and :subset may follow), or several of these, by commas",
+    )
+    train_split: str = option(
+        "", "split of a folder or hub data set, or key of the list in a JSON object; empty: train"
+    )
+    test_split: str = option("", "the same for `test`; empty: test")
+    solution_pattern: str = option(
+        "",
+        "regular expression that finds the answer in the solution, by its last match (its first group, if it has one), "
+        "in place of the field `answer`",
+    )
+
+
+@dataclass(frozen=True)
+class MathOptions:
+    """MATH and its like: solutions that end in a box, answers in LaTeX."""
+
+    train: str = option("data/math/train.jsonl", "training problems, from anywhere that task.files.train names")
+    test: str = option(
+        "data/math/test.jsonl", "test problems, likewise: those of MATH, MATH-500 or AIME; empty: a tenth is held out"
+    )
+    train_split: str = option("", "split of a folder or hub data set; empty: train")
+    test_split: str = option("", "the same for `test`; empty: test")
+    prompt: str = option("{problem}\n", "template of the policy's prompt")
+
+
+TASK_NAMES = ("register_chain", "gsm8k", "math", "files", "jsonl", "labelled")
 """The modules of `stepjax.tasks` that have a `TASK`."""
 
 
@@ -30,8 +63,8 @@ TASK_NAMES = ("register_chain", "gsm8k", "jsonl", "labelled")
 class TaskOptions:
     name: str = option(
         "register_chain",
-        "problem source: register_chain, gsm8k, jsonl or labelled (the problems of `prm.data`, its right solutions as "
-        "demonstrations)",
+        "problem source: register_chain, gsm8k, math, files (problems of your own), jsonl (its first name) or labelled "
+        "(the problems of `prm.data`, its right solutions as demonstrations)",
     )
     grader: str = option(
         "",
@@ -39,7 +72,9 @@ class TaskOptions:
         "in a process of its own; empty: the library's",
     )
     grader_seconds: float = option(10.0, "longest call of that grader; a longer one counts as wrong", above=0)
-    grader_processes: int = option(1, "processes that call it at a time for a batch of responses", least=1)
+    grader_processes: int = option(
+        1, "processes that call it at a time for a batch of responses", least=1, resumable=True
+    )
     answer_pattern: str = option(
         "",
         "regular expression; the first group of its last match is a response's final answer; empty: `####`, "
@@ -50,10 +85,14 @@ class TaskOptions:
     )
     register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")
     gsm8k: str = option("data/gsm8k", "folder with GSM8K's train.jsonl and test.jsonl")
+    math: MathOptions = section(MathOptions, "options of math")
+    files: FilesOptions = section(FilesOptions, "options of files")
     jsonl: JsonlOptions = section(JsonlOptions, "options of jsonl")
 
 
 @dataclass(frozen=True)
 class TokenizerOptions:
-    path: str = option("", "Hugging Face tokenizer (folder or hub name); empty: the task's own, or one trained on it")
+    path: str = option(
+        "", "Hugging Face tokenizer (folder, hub name or .gguf file); empty: the task's own, or one trained on it"
+    )
     vocab: int = option(1024, "entries of the byte-level BPE tokenizer that is trained where the task has none")

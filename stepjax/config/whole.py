@@ -15,6 +15,7 @@ from stepjax.config.option import option, section
 from stepjax.config.ppo import PPOOptions
 from stepjax.config.prm import PRMOptions
 from stepjax.config.prompt import PromptOptions
+from stepjax.config.sample import SampleOptions
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
 from stepjax.config.task import TaskOptions, TokenizerOptions
@@ -47,6 +48,7 @@ class Config:
     ppo: PPOOptions = section(PPOOptions, "step-level PPO")
     export: ExportOptions = section(ExportOptions, "writing a policy for other software (stepjax export)")
     eval: EvalOptions = section(EvalOptions, "measuring before and after")
+    sample: SampleOptions = section(SampleOptions, "responses to a file (stepjax sample)")
     data: DataOptions = section(DataOptions, "reading step-labelled files (stepjax data)")
     label: LabelOptions = section(LabelOptions, "automatic step labels (stepjax label)")
     bench: BenchOptions = section(BenchOptions, "timing the programs of a run (stepjax bench)")

@@ -61,10 +61,11 @@ def splits(path: str | Path) -> list[str]:
     """Names of a dataset's splits; a JSONL file has only train."""
     if not Path(path).is_dir():
         return ["train"]
-    return list(_builder(Path(path)).info.splits)
+    return list(tfds_builder(Path(path)).info.splits)
 
 
-def _builder(folder: Path) -> Any:
+def tfds_builder(folder: Path) -> Any:
+    """The builder of a TFDS folder; UserError where it is none, or a damaged one."""
     import tensorflow_datasets as tfds
 
     if not (folder / INFO).is_file():
@@ -79,7 +80,7 @@ def _source(folder: Path, split: str) -> Any:
     """Serialised examples of a split by random access."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-    builder = _builder(folder)
+    builder = tfds_builder(folder)
     if split not in builder.info.splits:
         raise UserError(f"{folder}: no split {split!r}; it has {', '.join(builder.info.splits) or 'none'}")
     missing = set(features()) - set(builder.info.features)

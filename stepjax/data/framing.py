@@ -21,7 +21,7 @@ class Framing:
     Attributes:
       tokenizer: Hugging Face tokenizer of the model.
       begin: ids that the tokenizer puts in front of a text (begin-of-text of Llama 3 and Gemma); (): none.
-      ends: ids that end a response, each once. A response that is written, and not sampled, ends in the first.
+      ends: ids that end a response, each once. A plain one that is written, and not sampled, ends in the first.
     """
 
     tokenizer: Any

@@ -6,21 +6,11 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
+from stepjax.data.fields import FieldType, check_fields, kind_of
 from stepjax.errors import UserError
 
-FieldType = type | UnionType
-
-_WORDS = {
-    str: "text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    list: "a list",
-    dict: "an object",
-}
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -33,9 +23,8 @@ def read_jsonl(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number from 1, row) for each row of a UTF-8 file, reading no more than a line at a time.
 
-    Blank lines are skipped, a byte order mark is allowed; a file named `….gz` is unpacked on the way. A type is a
-    Python one or a union of them (`str | int`); `float` admits whole numbers, no number type admits true and false. An
-    optional field may be absent or null. A row that is not such an object goes to `bad`, with its error and its bytes,
+    Blank lines are skipped, a byte order mark is allowed; a file named `….gz` is unpacked on the way. An optional field
+    may be absent or null. A row that is not such an object goes to `bad`, with its error and its bytes,
     where `bad` is given.
 
     Raises:
@@ -51,7 +40,7 @@ def read_jsonl(
                     continue
                 try:
                     row = parse_line(raw, where := f"{path}:{number}")
-                    _check(row, required or {}, optional or {}, where)
+                    check_fields(row, required or {}, optional or {}, where)
                 except UserError as error:
                     if bad is None:
                         raise
@@ -59,7 +48,7 @@ def read_jsonl(
                     continue
                 yield number, row
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file{_near(path)}") from None
+        raise UserError(f"{path}: no such file{near(path)}") from None
     except (OSError, EOFError, zlib.error) as error:  # the last two: a gzip file that is cut off or damaged
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -85,35 +74,8 @@ def parse_line(raw: bytes, where: str) -> dict[str, Any]:
             raise UserError(f"{where}: the last row is cut off in the middle, or not JSON: {_short(error)}") from None
         raise UserError(f"{where}: not JSON: {_short(error)}; each line must hold one JSON object") from None
     if not isinstance(row, dict):
-        raise UserError(f"{where}: each line must hold one JSON object, this one holds {_kind(row)}")
+        raise UserError(f"{where}: each line must hold one JSON object, this one holds {kind_of(row)}")
     return row
-
-
-def _check(
-    row: dict[str, Any], required: Mapping[str, FieldType], optional: Mapping[str, FieldType], where: str
-) -> None:
-    for name, wanted in (*required.items(), *optional.items()):
-        if name not in row:
-            if name in required:
-                raise UserError(f"{where}: no field {name!r}; the row has {', '.join(map(repr, row)) or 'no fields'}")
-        elif not _is(row[name], wanted) and (name in required or row[name] is not None):
-            raise UserError(f"{where}: field {name!r} must be {_name(wanted)}, not {_kind(row[name])}")
-
-
-def _is(value: Any, wanted: FieldType) -> bool:
-    kinds = wanted.__args__ if isinstance(wanted, UnionType) else (wanted,)
-    if isinstance(value, bool):
-        return bool in kinds
-    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
-
-
-def _name(wanted: FieldType) -> str:
-    kinds = wanted.__args__ if isinstance(wanted, UnionType) else (wanted,)
-    return " or ".join(_WORDS.get(kind, "null" if kind is type(None) else str(kind)) for kind in kinds)
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else _WORDS[type(value)]
 
 
 def _no_constant(name: str) -> None:
@@ -128,7 +90,7 @@ def _short(error: ValueError) -> str:
     )
 
 
-def _near(path: Path) -> str:
+def near(path: Path) -> str:
     """A hint at the file that may have been meant."""
     if not path.parent.is_dir():
         return f" (there is no folder {path.parent})"

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stepjax.data.gguf_tokenizer import gguf_tokenizer
 from stepjax.errors import UserError
+from stepjax.gguf_file import is_gguf
 
 
 def train_bpe(texts: Iterable[str], vocab: int) -> Any:
@@ -44,12 +46,20 @@ def train_bpe(texts: Iterable[str], vocab: int) -> Any:
 
 
 def load_tokenizer(path: str | Path, where: str = "config.tokenizer.path") -> Any:
-    """A Hugging Face tokenizer that has an end-of-text token; `where` names the option in errors."""
+    """A Hugging Face tokenizer, or that of a GGUF file, that has an end-of-text token.
+
+    `where` names the option in errors.
+    """
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
-    except Exception as error:  # a damaged file may raise any error of the libraries
+        tokenizer = gguf_tokenizer(path) if is_gguf(path) else AutoTokenizer.from_pretrained(str(path))
+        encode(tokenizer, "a b")  # a setting of a wrong type is found only now
+    except UserError:
+        raise
+    except BaseException as error:  # a damaged file may raise any error of the libraries, whose Rust part panics, too
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{where}={path}: no tokenizer can be loaded from there ({first})") from None
     if tokenizer.eos_token_id is None:

@@ -6,9 +6,14 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 + the signal's number, as shells have it."""
+
+_before: dict[int, Any] = {}
+"""What signals did outside of every `heard`: what they do in a fork."""
+_masks = threading.local()
 
 
 @contextlib.contextmanager
@@ -18,7 +23,8 @@ def heard(
     """Inside, a signal of these numbers calls its function, in a thread, instead of what it did before.
 
     The call comes from a thread that waits at Python's wake-up socket: the main thread may be in a computation or a
-    compilation, where it would not see the signal before the end of it. Not in the main thread, nothing is changed.
+    compilation, where it would not see the signal before the end of it. Not in the main thread, nothing is changed. In
+    a fork the signals do what they did outside.
 
     Args:
       handlers: what the main thread does, besides, once it sees a signal; nothing by default.
@@ -28,7 +34,12 @@ def heard(
         return
     read, write = socket.socketpair()
     write.setblocking(False)
-    before = {n: signal.signal(n, (handlers or {}).get(n, lambda *_: None)) for n in calls}
+    before: dict[int, Any] = {}
+    for number in calls:
+        handler = signal.signal(number, (handlers or {}).get(number, lambda *_: None))
+        before[number] = signal.SIG_DFL if handler is None else handler  # None: it was not Python that handled it
+    outermost = {n: handler for n, handler in before.items() if n not in _before}
+    _before.update(outermost)
     old = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
 
     def wait() -> None:
@@ -43,9 +54,10 @@ def heard(
         yield
     finally:
         signal.set_wakeup_fd(old)
-        for number, handler in before.items():
-            # None: it was not Python that handled it.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for n, handler in before.items():
+            signal.signal(n, handler)
+        for n in outermost:
+            _before.pop(n, None)  # a fork that comes here has forgotten it
         write.close()
         thread.join(1.0)
         read.close()
@@ -66,10 +78,23 @@ def second_interrupt_ends() -> Iterator[None]:
         yield
 
 
-def _deaf_child() -> None:
-    # A fork shares the socket: its own Ctrl-C, which a terminal sends to both, would count as a second one here.
+def _hold() -> None:
+    # A signal that meets the child before `_forget` would be heard by the parent: the fork shares the socket.
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _before)
+
+
+def _let_go() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _forget() -> None:
+    # A terminal sends Ctrl-C to both, and would count twice here; SIGTERM is how multiprocessing ends its workers.
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
+        for number, handler in _before.items():
+            signal.signal(number, handler)
+    _before.clear()
+    _let_go()
 
 
-os.register_at_fork(after_in_child=_deaf_child)
+os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_forget)

@@ -1,85 +1,29 @@
 """The file that labels are appended to: a later call continues it, and loses, repeats or mixes no label."""
 
-import fcntl
-import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from stepjax.data.jsonl import parse_line
-from stepjax.data.schema import LabelledSolution, SchemaError
-from stepjax.errors import UserError
+from stepjax.data.schema import LabelledSolution
 from stepjax.labels.solution import Cost
-from stepjax.workdir.json_file import plain, read_json, write_json
-from stepjax.workdir.metrics import JsonLines
+from stepjax.workdir.record_file import RecordFile
 
 
-class LabelFile:
-    """Records, one per line, each with an `id`; the options that the labels depend on are in `NAME.options.json`.
-
-    Opening an existing file cuts off a last line that a killed process left unfinished, and reads which records are
-    there. `append` hands a whole line to the system, so that a killed process loses only its unfinished work.
+class LabelFile(RecordFile):
+    """Labelled records, and what they cost.
 
     Attributes:
-      done: the records' names.
       cost, money: of all records that are there.
       causes: how many of them have no label, by the reason that they state.
     """
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], *, primary: bool = True):
-        """`made_with`: the options that the labels depend on. Of several processes only the `primary` one writes.
-
-        Raises:
-          UserError: the file is in use, was made with other options or by something else, or cannot be read.
-        """
-        self.path = path
-        self.done: set[str] = set()
         self.cost, self.money, self.causes = Cost(), 0.0, Counter[str]()
-        self._primary, self._lock = primary, -1
-        self._lines = JsonLines(path)
-        try:
-            if primary:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._lock = _locked(path)
-            self._check_options(json.loads(json.dumps(plain(dict(made_with)))))
-            self._read()
-        except OSError as error:
-            self.close()
-            raise UserError(
-                f"{error.filename or path} cannot be used: {error.strerror}; name another config.label.out"
-            ) from None
-        except UserError:
-            self.close()
-            raise
-
-    def append(self, records: Iterable[LabelledSolution]) -> None:
-        """Adds the records that are not there yet."""
-        new = [record for record in records if record.id not in self.done]
-        for record in new:
-            assert record.id
-            self._count(record)
-        if self._primary and new:
-            self._lines.append([record.to_json() for record in new])
-
-    def close(self) -> None:
-        self._lines.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__(path, made_with, primary=primary)
 
     def _count(self, record: LabelledSolution) -> None:
-        self.done.add(record.id)
+        super()._count(record)
         self.cost += Cost.from_json(found := record.extra.get("cost"))
         money = found.get("money") if isinstance(found, dict) else None
         self.money += money if isinstance(money, int | float) else 0.0
@@ -91,56 +35,3 @@ class LabelFile:
     def unlabelled(self) -> int:
         """Number of the records without a label."""
         return self.causes.total()
-
-    def _check_options(self, wanted: dict[str, Any]) -> None:
-        beside = self.path.with_suffix(".options.json")
-        there = self.path.exists() and self.path.stat().st_size > 0
-        if not there:
-            if self._primary:
-                write_json(beside, wanted)
-            return
-        found = read_json(beside)
-        if not found:
-            raise UserError(f"{self.path}: `stepjax label` did not make this file; name another config.label.out")
-        changed = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-        if changed:
-            name = changed[0]
-            raise UserError(
-                f"{self.path} was made with {name}={found.get(name)!r}, not {wanted.get(name)!r}; name another "
-                "config.label.out, or give the same options"
-            )
-
-    def _read(self) -> None:
-        if not self.path.exists():
-            return
-        whole = 0
-        with open(self.path, "rb") as file:
-            for number, raw in enumerate(file, 1):
-                if not raw.endswith(b"\n"):
-                    break
-                where = f"{self.path}:{number}"
-                try:
-                    record = LabelledSolution.from_json(parse_line(raw, where))
-                except SchemaError as error:
-                    raise UserError(f"{where}: {error}") from None
-                if not record.id or record.id in self.done:
-                    raise UserError(
-                        f"{where}: {'its id occurs twice' if record.id else 'it has no id'}; repair the file"
-                    )
-                self._count(record)
-                whole += len(raw)
-        if self._primary and whole < self.path.stat().st_size:
-            os.truncate(self.path, whole)
-
-
-def _locked(path: Path) -> int:
-    """A lock on the file for the life of this process; UserError where another one has it."""
-    file = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        raise UserError(f"{path} is in use by another process; wait for it, or name another config.label.out") from None
-    except OSError:
-        pass  # a network file system without locks: run without the guard
-    return file

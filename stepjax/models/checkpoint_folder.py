@@ -1,19 +1,22 @@
 """A Hugging Face checkpoint before its weights are read: its folder, config.json, and the file of each tensor."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stepjax.console.progress import say
 from stepjax.errors import UserError
+from stepjax.gguf_file import is_gguf
 from stepjax.models.config import DecoderConfig
 from stepjax.models.families import Family, family_of
+from stepjax.models.gguf_model import GgufModel, open_gguf
 from stepjax.models.safetensors_file import Entry
 from stepjax.models.shards import INDEX, stored_tensors
 from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING, check_names, differ, family_names
@@ -46,9 +49,20 @@ class CheckpointFolder:
     def where(self) -> str:
         return str(self.path / "config.json")
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder, or the files, that it consists of; `path` first."""
+        return (self.path,)
+
+    @property
+    def described(self) -> str:
+        """What says of which shape the tensors must be."""
+        return "config.json"
+
     @functools.cached_property
     def family(self) -> Family:
-        return family_of(self.where, self.config)
+        with self._read():
+            return family_of(self.where, self.config)
 
     @functools.cached_property
     def decoder(self) -> DecoderConfig:
@@ -69,7 +83,16 @@ class CheckpointFolder:
 
     @functools.cached_property
     def _told(self) -> DecoderConfig:
-        return self.family.decoder(self.where, self.config)
+        with self._read():
+            return self.family.decoder(self.where, self.config)
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[None]:
+        """UserError in the place of what a value of a type or size that no model has may raise where it is read."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+            raise UserError(f"{self.where}: a field has a value that no model has ({error!r:.200})") from error
 
     @functools.cached_property
     def named(self) -> dict[str, Entry]:
@@ -116,19 +139,61 @@ class CheckpointFolder:
         The output embedding of tied ones may be stored as well.
         """
         found = [n for n in self.named if n != UNEMBEDDING or n in wanted or not self.decoder.tied]
-        check_names(self.path, found, wanted, unread)
+        check_names(self.path, found, wanted, unread, self.described)
+
+
+@dataclass(frozen=True)
+class GgufCheckpoint(CheckpointFolder):
+    """A checkpoint whose `path` is a GGUF file, or the first of several.
+
+    Attributes:
+      model: the file's.
+    """
+
+    model: GgufModel = dataclasses.field(kw_only=True)
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys([self.path, *(stored.file for stored in self.model.file.tensors.values())]))
+
+    @property
+    def described(self) -> str:
+        return "the metadata"
+
+    @functools.cached_property
+    def generation_config(self) -> Mapping[str, Any] | None:
+        """The ids at which its texts begin and end."""
+        return self.model.generation_config
+
+    @functools.cached_property
+    def tensors(self) -> dict[str, Entry]:
+        return self.model.tensors
 
 
 def open_checkpoint(name: str | Path) -> CheckpointFolder:
-    """A checkpoint by folder or hub name (`owner/name`, `owner/name@revision`); UserError where there is none."""
+    """A checkpoint by folder, GGUF file or hub name (`owner/name`, `owner/name@revision`).
+
+    UserError where there is none.
+    """
     path = Path(name).expanduser()
+    if is_gguf(path) and not path.is_dir():
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        model = open_gguf(path)
+        return GgufCheckpoint(str(name), path, model.config, model=model)
     if path.is_file():
-        raise UserError(f"{path}: is a file; name the folder with its config.json")
+        raise UserError(f"{path}: is a file; name the folder with its config.json, or a .gguf file")
     if not path.is_dir():
         if str(name).startswith((".", "/", "~")) or not HUB_NAME.fullmatch(str(name)):
             raise UserError(f"{path}: no such folder")
         path = _download(str(name))
     if not (path / "config.json").is_file():
+        if files := sorted(file.name for file in path.iterdir() if is_gguf(file)):
+            raise UserError(f"{path}: holds no config.json, but {files[0]}; name that file")
         raise UserError(f"{path}: holds no config.json, so it is not a Hugging Face checkpoint")
     if (path / ADAPTER).is_file():
         raise UserError(

@@ -5,6 +5,9 @@ from typing import Any
 
 from stepjax.errors import UserError
 
+BOUND = 2**31
+"""Above every whole number that describes a decoder."""
+
 
 class Fields:
     """A config.json, read field by field; UserError names the field that is missing or not supported."""
@@ -18,6 +21,8 @@ class Fields:
             raise UserError(f"{self.where}: field {name} is missing")
         if value is None and default is None:
             return None
+        if type(value) is int and value >= BOUND:
+            raise UserError(f"{self.where}: {name} is a number of {value.bit_length()} bits, more than any model has")
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:

@@ -109,7 +109,7 @@ def _rows(checkpoint: CheckpointFolder, name: str, chosen: Sequence[int]) -> np.
     entry, config = checkpoint.named[name], checkpoint.decoder
     if entry.shape != (config.vocab, config.width):
         raise UserError(
-            f"{checkpoint.path}: tensor {name} has shape {list(entry.shape)}, config.json says "
+            f"{checkpoint.path}: tensor {name} has shape {list(entry.shape)}, {checkpoint.described} says "
             f"{[config.vocab, config.width]}"
         )
     found: list[np.ndarray] = []

@@ -72,15 +72,18 @@ class Rope:
     theta: float = 10_000.0
     scaling: RopeScaling | None = None
 
+    def frequencies(self, head_dim: int) -> Float[np.ndarray, " h"]:
+        """The frequencies before scaling, float32, computed in float32."""
+        exponent = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+        return (1.0 / np.float32(self.theta) ** exponent).astype(np.float32)
+
     def angles(self, positions: Int[Array, "B T"], head_dim: int) -> Angles:
         """Cosines and sines of all positions, float32; once for all layers."""
         half = head_dim // 2
         if self.scaling is None:
             frequency = self.theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
         else:
-            exponent = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-            plain = (1.0 / np.float32(self.theta) ** exponent).astype(np.float32)
-            frequency = jnp.asarray(self.scaling.stretched(plain, self.theta))
+            frequency = jnp.asarray(self.scaling.stretched(self.frequencies(head_dim), self.theta))
         angle = positions[:, None, :, None].astype(jnp.float32) * frequency
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         if self.scaling is not None and self.scaling.magnitude != 1.0:

@@ -94,7 +94,7 @@ def _entry(path: Path, name: str, value: Any, base: int) -> Entry:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: the header's entry of {name[:100]!r} is malformed") from None
-    if code not in DTYPES:
+    if not isinstance(code, str) or code not in DTYPES:
         raise UserError(f"{path}: tensor {name[:100]} has dtype {str(code)[:20]}, which is not supported")
     entry = Entry(path, np.dtype(DTYPES[code]), shape, base + start)
     if entry.bytes != end - start:

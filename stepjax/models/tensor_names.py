@@ -53,22 +53,30 @@ def _family_name(name: str) -> str:
     return PREFIX + name if name.startswith(_TRUNK) else name
 
 
-def check_names(folder: Path, found: Collection[str], wanted: Collection[str], unread: tuple[str, ...] = ()) -> None:
+def check_names(
+    folder: Path,
+    found: Collection[str],
+    wanted: Collection[str],
+    unread: tuple[str, ...] = (),
+    described: str = "config.json",
+) -> None:
     """UserError where a wanted tensor is missing, or where one is left over.
 
     Args:
       found: the names in the checkpoint; wanted: those that the model has.
       unread: beginnings of names that may be left over: heads that this model does not read.
+      described: what describes the model.
     """
     if missing := sorted(name for name in wanted if name not in found):
         raise UserError(
             f"{folder}: tensor {missing[0]} is missing{_others(missing, 'so are')}{_why(missing[0], found)}"
         )
-    left = [n for n in found if n not in set(wanted) and not n.endswith(HARMLESS) and not n.startswith(unread or "\0")]
+    rest = set(found).difference(wanted)
+    left = [n for n in found if n in rest and not n.endswith(HARMLESS) and not n.startswith(unread)]
     if left:
         raise UserError(
-            f"{folder}: tensor {left[0][:100]} has no place in the model that config.json describes"
-            f"{_others(left, 'neither have')}; correct config.json, or write the folder again without it"
+            f"{folder}: tensor {left[0][:100]} has no place in the model that {described} describes"
+            f"{_others(left, 'neither have')}; correct {described}, or write the checkpoint again without it"
         )
 
 

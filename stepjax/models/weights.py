@@ -154,7 +154,8 @@ def _check(checkpoint: CheckpointFolder, place: Place, leaf: Any, rows: int) -> 
         entry = checkpoint.named[name]
         if entry.shape != wanted:
             raise UserError(
-                f"{checkpoint.path}: tensor {name} has shape {list(entry.shape)}, config.json says {list(wanted)}"
+                f"{checkpoint.path}: tensor {name} has shape {list(entry.shape)}, {checkpoint.described} says "
+                f"{list(wanted)}"
             )
         if not jnp.issubdtype(entry.dtype, jnp.floating):
             raise UserError(

@@ -52,12 +52,16 @@ def _in_words(cause: BaseException) -> str:
     if isinstance(cause, UserError):
         return " ".join(str(cause).split())
     text = " ".join(str(cause).split())
-    pattern = r"Could not override field '(\w+)' \(reference\)\. (.*) is of original type <class '(\w+)'> .* '(\w+)'>$"
+    kind = r"<class '(?:[\w.]*\.)?(\w+)'>"
+    pattern = rf"Could not override field '(\w+)' \(reference\)\.(.*) is of original type {kind} .* {kind}$"
     if match := re.match(pattern, text):
         kinds = {kind.__name__: kind for kind in (int, float, bool, str, tuple)}
-        expected = kind_in_words(kinds[match[4]]) if match[4] in kinds else match[4]
-        given = repr(match[2]) if match[3] == "str" else match[2]
-        return f"{match[1]}: must be {expected}, not {given}"
+        words = {"ConfigDict": "a section of options"}
+        expected = kind_in_words(kinds[match[4]]) if match[4] in kinds else words.get(match[4], match[4])
+        given = repr(match[2].strip()) if match[3] == "str" else match[2].strip()
+        if match[3] not in (*kinds, "list", "dict", "NoneType"):  # what it prints says nothing
+            given = words.get(match[3], f"a value of type {match[3]}")
+        return f"{match[1]}: must be {expected}, not {given[:100]}"
     if isinstance(cause, SystemExit):
         return "it ends the program; get_config() must return a config"
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
@@ -79,10 +83,10 @@ def _on_the_line(argv: Sequence[str], section: str, error: BaseException) -> str
         if not is_option(name):
             return f"--config.{name}: no such option{closest(name, section)}"
     text = " ".join(str(error).split())
-    for name, equals, value in typed:
+    for name, _, value in typed:
         if name.startswith(STREAMS) and isinstance(error, KeyError) and name.split(".")[2] in text:
             match = re.search(r'Did you mean "([^"]+)"', text)
             return f"--config.{name}: no such reward stream" + (f" (did you mean {match[1]!r}?)" if match else "")
-        if f"--config.{name}={value}" in text or (equals and value and value in text):
+        if f"--config.{name}={value}: " in str(error):  # other options' values may occur in it, too
             return f"--config.{name}={value[:100]}: must be {kind_in_words(type_of(name))}, not {value[:100]!r}"
     return None

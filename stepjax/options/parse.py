@@ -64,6 +64,8 @@ def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart"
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _read_afresh():
             rest = values(["stepjax", *full])[1:]
             config = values.config
+            if not isinstance(config, ConfigDict | types.FunctionType):
+                getattr(config, "lock", None)  # the flag library keeps an OSError of the file until it is looked at
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a config file may raise anything, and may end the program

@@ -1,6 +1,7 @@
 """Options between dataclasses and the `ConfigDict` that a config file changes."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -74,7 +75,7 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
             raise UserError(f"{where}: must have {len(kinds)} entries, not {len(value)}")
         return tuple(_convert(v, k, where) for v, k in zip(value, kinds, strict=True))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < 2**1023 else math.inf
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UserError(f"{where}: must be {kind_in_words(kind)}, not {_shown(value)}")
     return value

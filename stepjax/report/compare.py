@@ -8,6 +8,7 @@ from typing import Any
 
 from stepjax.errors import UserError
 from stepjax.measures.policy import POLICY_MEASURES
+from stepjax.report.text import number
 from stepjax.workdir.folder import CONFIG
 
 APART = ("seed", "base")
@@ -34,13 +35,23 @@ def read_run(workdir: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]]
     found = []
     for name, remedy in ((CONFIG, "name a work directory"), ("eval.json", "run `stepjax eval` in it first")):
         try:
-            content = json.loads((workdir / name).read_text())
-            found.append(content if name == CONFIG else content["rows"])
+            content = json.loads((workdir / name).read_text(encoding="utf-8"))
+            found.append(content if name == CONFIG else _figures(content["rows"]))
+            if not isinstance(content, dict):
+                raise TypeError("not an object")
         except OSError as error:
             raise UserError(f"{workdir / name} cannot be read ({error.strerror}); {remedy}") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError(f"{workdir / name} is not what stepjax writes; {remedy}") from None
     return found[0], found[1]
+
+
+def _figures(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The numbers of each stage. KeyError where no stage was evaluated."""
+    stages = {s: {k: x for k, v in row.items() if (x := number(v)) is not None} for s, row in rows.items()}
+    if not stages:
+        raise KeyError("rows")
+    return stages
 
 
 def compare(workdirs: Sequence[Path]) -> list[dict[str, Any]]:

@@ -72,13 +72,16 @@ class Layout:
             raise self._misfit(f"merges the mark {convention.marker!r} of a step's end with its neighbours")
 
     def __call__(self, problems: Sequence[str], solutions: Sequence[Sequence[str]]) -> list[Reading | None]:
-        """The reading of each solution; None where a step's mark is not a token of its own.
+        """The reading of each solution; None where it has no step, or a step's mark is not a token of its own.
 
         Args:
           problems: the text of each problem.
           solutions: the texts of each one's steps; white space around a text, as between steps, is not read.
         """
         pairs = [(self._text(p), [self._text(s) for s in steps]) for p, steps in zip(problems, solutions, strict=True)]
+        if not all(steps for _, steps in pairs):  # no chat template writes a conversation without turns
+            rest = iter(self([p for p, s in pairs if s], [s for _, s in pairs if s]))
+            return [next(rest) if steps else None for _, steps in pairs]
         write: dict[str, Callable[[str, list[str]], _Written]] = {
             MARKED_CHAT: self._marked_chat,
             MARKED_TEXT: self._marked_text,

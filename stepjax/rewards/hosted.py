@@ -116,16 +116,20 @@ def read_rewards(found: Any, steps: Sequence[int], where: str) -> Rewards:
       steps: how many steps each response has.
       where: begins the one line of every error.
     """
-    if isinstance(found, str | Mapping) or not hasattr(found, "__iter__"):
+    try:
+        rows = None if isinstance(found, str | Mapping) else list(found)
+    except Exception:  # what can be iterated may yet refuse: an array without dimensions, a generator that raises
+        rows = None
+    if rows is None:
         raise UserError(f"{where} returned {type(found).__name__}, not a list with the rewards of each response")
-    rows = list(found)
     if len(rows) != len(steps):
         raise UserError(f"{where} returned rewards of {len(rows)} responses for {len(steps)}")
     rewards: Rewards = []
     for i, (row, count) in enumerate(zip(rows, steps, strict=True)):
         try:
-            reward = np.asarray(row, np.float32)
-        except (TypeError, ValueError):
+            with np.errstate(over="ignore"):  # an infinite reward is refused below
+                reward = np.asarray(row, np.float32)
+        except (TypeError, ValueError, OverflowError):
             raise UserError(
                 f"{where} returned {_short(row)} for response {i}: neither a number nor a list of numbers"
             ) from None

@@ -53,15 +53,19 @@ def _interrupted(run: Callable[[], R], seconds: float) -> R:
 
     before = signal.signal(_SIGNAL, late)
     watcher = threading.Thread(target=watch, name="time limit", daemon=True)
-    watcher.start()
-    # The watcher cannot run while code written in C, such as a regular expression, computes on: the system's clock can.
-    signal.setitimer(signal.ITIMER_VIRTUAL, min(seconds, AGAIN), AGAIN)
     try:
-        return run()
+        try:
+            watcher.start()
+            # The watcher cannot run while code written in C, such as a regular expression, computes: a clock can.
+            signal.setitimer(signal.ITIMER_VIRTUAL, min(seconds, AGAIN), AGAIN)
+            return run()
+        finally:
+            done.set()
     finally:
-        done.set()
+        done.set()  # the signal may have come just before: then it was not set
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
-        watcher.join()
+        if watcher.ident is not None:
+            watcher.join()
         signal.signal(_SIGNAL, before if before is not None else signal.SIG_DFL)
 
 

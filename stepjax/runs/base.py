@@ -23,7 +23,7 @@ def check_base(config: Config) -> None:
         theirs["model.path"] = found["model"].get("path", "")  # a run of an earlier version started from scratch
         theirs["prm.reader_layers"] = found["prm"]["reader_layers"]
         theirs["prm.classes"] = found["prm"].get("classes", 3)  # a run of an earlier version has three
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not a config that stepjax wrote"
         raise UserError(
             f"config.base={base}: {path} cannot be read ({reason}); name a finished work directory"

@@ -40,32 +40,40 @@ def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Pa
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
     opened = open_run(_saved(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
-    with opened as run, _whole(out) as folder:
+    with opened as run, whole_folder(out) as folder:
         stage = config.export.stage
         if not has_stage(run, stage):
             raise no_stage(run, stage)
         seen = run.of_stage(stage)
         params = policy_params(seen, stage)
-        decoder = dataclasses.replace(seen.decoder, lora=None)
-        lora = seen.policy_lora
         if config.export.adapter:
-            _write_adapter(run, folder, params, lora, stage)
-            return out
-        if lora is not None:
-            params = merge(params, lora)
-        model = _described(run, decoder, params)
-        save_pretrained(model, folder, run.tokenizer, _generation(run))
+            _write_adapter(run, folder, params, seen.policy_lora, stage)
+        else:
+            write_policy(seen, folder, params)
     return out
 
 
+def write_policy(run: Run, out: Path, params: Params) -> None:
+    """Writes a policy, its adapters merged into the weights, with tokenizer, chat template and generation config.
+
+    `run` is as the policy's stage sees it (`Run.of_stage`). Every process of a multi-host run takes part; the main one
+    writes.
+    """
+    if run.policy_lora is not None:
+        params = merge(params, run.policy_lora)
+    model = _described(run, dataclasses.replace(run.decoder, lora=None), params)
+    save_pretrained(model, out, run.tokenizer, _generation(run))
+
+
 @contextmanager
-def _whole(out: Path) -> Iterator[Path]:
+def whole_folder(out: Path) -> Iterator[Path]:
     """The folder to write to; it gets its name once it is whole: half of a model does not look like a whole one."""
-    partial = out.with_name(f"{out.name}.partial")
+    whole = out.absolute()  # "." has no name
+    partial = whole.with_name(f"{whole.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         yield partial
-        partial.rename(out)
+        partial.rename(whole)
     except OSError as error:
         raise UserError(f"config.export.out={out}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -90,8 +98,10 @@ def _saved(config: Config, workdir: Path) -> Config:
         saved = from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); name a work directory with --workdir") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error})") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}; name a work directory of this version of stepjax") from None
     return dataclasses.replace(saved, export=config.export, mesh=config.mesh)
 
 

@@ -44,11 +44,11 @@ class HostRewards:
         """UserError where a user's function asks for what is neither known of a response nor a column of `problems`."""
         made = {name: make_text_reward(name, options) for name, options in streams.items()}
         self.text_rewards = {name: reward for name, reward in made.items() if reward is not None}
-        if problems:
+        functions = [reward for reward in self.text_rewards.values() if isinstance(reward, FunctionReward)]
+        if problems and functions:  # a task may make each problem anew
             columns = columns_of([problems[i] for i in range(min(len(problems), LOOKED_THROUGH))])
-            for reward in self.text_rewards.values():
-                if isinstance(reward, FunctionReward):
-                    reward.check([*columns, *KNOWN])
+            for function in functions:
+                function.check([*columns, *KNOWN])
         self.figures = {name: FIGURES[name] for name in host_figures(streams)}
 
     def __call__(self, responses: Sequence[Response], index: np.ndarray, end: np.ndarray) -> dict[str, np.ndarray]:

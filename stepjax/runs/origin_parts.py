@@ -7,11 +7,15 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import jax
+
+from stepjax.data.sources import source_files
 from stepjax.models.checkpoint_folder import WANTED, open_checkpoint
 from stepjax.runs.setup import Run
 from stepjax.tasks.hooks import ReadsFiles
 from stepjax.workdir import checkpoint_format as fmt
 from stepjax.workdir import origin
+from stepjax.workdir.array_store import is_readable
 from stepjax.workdir.code_version import code_version, release
 from stepjax.workdir.fingerprints import Parts, Print, files_of, folder_print, prints_of
 
@@ -21,6 +25,8 @@ READING = (*EXPORTING, "data")
 """What measuring and labelling depend on: any version of stepjax may do it."""
 TRAINING = ("release", *READING, "rater")
 """What training depends on."""
+TRIED = 2**30
+"""Bytes of a checkpoint that is read to see whether it is damaged."""
 RECORDED = ("code", *TRAINING)
 """What a checkpoint keeps: `code` is the source within a release, of which a change is said and no more."""
 
@@ -51,9 +57,9 @@ def _tokenizer(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print
 
 def _data(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
     """The files of problems and labels, and the modules of the user's functions, by the names that the user gave."""
-    paths = {str(path): path for path in (run.task.files() if isinstance(run.task, ReadsFiles) else ())}
+    paths = dict(run.task.files()) if isinstance(run.task, ReadsFiles) else {}
     if shots := run.config.prompt.shots_file:
-        paths[shots] = Path(shots)
+        paths |= source_files(shots)
     if stage == "prm" and run.config.prm.data:
         paths[run.config.prm.data] = Path(run.config.prm.data)
     functions = [run.config.task.grader]
@@ -84,7 +90,8 @@ def _model(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
     """The pretrained checkpoint, and the adapter, that the policy starts from."""
     files: dict[str, Path] = {}
     if run.start is not None:
-        files |= files_of(run.start.name, run.start.path, WANTED)
+        for path in run.start.paths:
+            files |= files_of(run.start.name if path == run.start.path else path.name, path, WANTED)
     if run.config.lora.path:
         files |= files_of(run.config.lora.path, Path(run.config.lora.path), WANTED)
     return _read(run, files, known, weights=True)
@@ -99,7 +106,11 @@ def _rater(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
 
 
 def _stages(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
-    """The checkpoints of the stages before it, here or in the base, that it starts from."""
+    """The checkpoints of the stages before it, here or in the base, that it starts from.
+
+    One that is damaged, or that its stage goes on to from an earlier one, counts as it was: what reads it has words for
+    that.
+    """
     prm = run.config.prm
     needs: dict[str, list[str]] = {
         "sft": [],
@@ -113,8 +124,19 @@ def _stages(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
             newest = origin.newest(Path(run.config.base) / "checkpoints" / need)
         if newest is not None:
             step, folder = newest
-            found[f"stage {need}"] = {"step": step, **folder_print(folder, without=fmt.is_beside)}
+            name = f"stage {need}"
+            before, now = known.get(name), {"step": step, **folder_print(folder, without=fmt.is_beside)}
+            unfinished = before is not None and step < before["step"]
+            found[name] = before if before is not None and (unfinished or _damaged(folder, before, now)) else now
+        elif f"stage {need}" in known and fmt.steps(run.checkpoint_folder(need)):  # damaged ones
+            found[f"stage {need}"] = known[f"stage {need}"]
     return found
+
+
+def _damaged(folder: Path, before: Print, now: Print) -> bool:
+    """Whether a checkpoint differs because it cannot be read; a large one is not tried, nor on several processes."""
+    changed = (before["size"], before["sha256"]) != (now["size"], now["sha256"])
+    return changed and now["size"] < TRIED and jax.process_count() == 1 and not is_readable(folder)
 
 
 def _read(run: Run, files: dict[str, Path], known: dict[str, Print], *, weights: bool) -> dict[str, Print]:

@@ -31,12 +31,13 @@ def check_origins(run: Run, kinds: Collection[str], *, accept: bool) -> None:
     """Compares what every checkpoint of the work directory was made of with what is there now; on process 0.
 
     Checkpoints of an earlier version, without a record, get one. What changed and is accepted is recorded with them.
+    Without `kinds` nothing is compared, and nothing written.
 
     Raises:
       UserError: something changed, and the user did not say `accept`.
     """
     changed, unknown = [], []
-    for stage in STAGES:
+    for stage in STAGES if kinds else ():
         if (newest := origin.newest(run.checkpoint_folder(stage))) is None:
             continue
         step, folder = newest

@@ -28,6 +28,7 @@ from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.origins import StageOrigin
+from stepjax.runs.policy_exports import PolicyExports
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import Waves, occupancy_of
 from stepjax.runs.profile import Profile
@@ -216,6 +217,7 @@ def train_ppo(run: Run) -> Params:
             metrics.resume(done)
             rates = PPORates(ppo, prm=ppo.prm is not None)
             alarms = Alarms(options.alarm, options.alarm_rounds)
+            exports = PolicyExports(run)
             for logged in metrics.logged():
                 alarms.observe(logged)
             for step in range(done + 1, options.iterations + 1):
@@ -238,6 +240,10 @@ def train_ppo(run: Run) -> Params:
                 ending = not last and stop.at(step)
                 if last or step == 1 or step % options.samples_every == 0:
                     metrics.append_samples(step, sample_rows(options.streams, rows, responses, options.log_samples))
+                # Before the checkpoint: a run that is continued there does not come back to this round.
+                if exports.due(step):
+                    check_state(ppo.finite, state, "PPO", step)
+                    exports.write(step, ppo.whole(state, "policy"))
                 if last or ending or step % options.checkpoint_every == 0:
                     check_state(ppo.finite, state, "PPO", step)
                     metrics.sync()

@@ -1,6 +1,5 @@
 """Stage prm on step-labelled data: training on records instead of a task verifier's ratings."""
 
-import json
 from typing import Any
 
 from stepjax.console.progress import say, table
@@ -14,7 +13,7 @@ from stepjax.runs.stages import prm_start_params
 from stepjax.runs.supervised import train
 from stepjax.runs.supervised_programs import prm_programs
 from stepjax.tasks.encoding import solution_encoder
-from stepjax.workdir.json_file import plain, write_json
+from stepjax.workdir.json_file import plain, read_json, write_json
 
 FIGURES = "prm.json"
 
@@ -69,7 +68,10 @@ def show_figures(run: Run) -> None:
     path = run.workdir / FIGURES
     if not path.exists():
         return
-    found = json.loads(path.read_text())
+    found = read_json(path)
+    if not {"model", "chance", "majority", "calibration"} <= set(found):
+        say(f"{path.name} is not what stepjax writes: its table is left out")
+        return
     names = [name for name in found["model"] if found["model"][name] is not None]
     rows = [
         [name.replace("_", " "), *(found[who].get(name) for who in ("model", "chance", "majority"))] for name in names

@@ -11,14 +11,18 @@ from stepjax.runs.first_prompt import ends_of_responses
 from stepjax.runs.opening import open_run
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
+from stepjax.workdir.folder import CONFIG
 
 COUNT = 3
 """Problems that are shown."""
 
 
 def show_prompt(config: Config, workdir: Path | None) -> str:
-    """The prompts of a config: with the tokenizer of a work directory, or the one that a new run would have."""
-    if workdir is not None:
+    """The prompts of a config: with the tokenizer of a work directory, or the one that a new run would have.
+
+    A work directory that is not there yet is not made: its options would bind the run.
+    """
+    if workdir is not None and (workdir / CONFIG).exists():
         with open_run(config, workdir, kinds=()) as run:
             return prompts_of(run)
     with tempfile.TemporaryDirectory() as folder, open_run(config, Path(folder) / "run") as run:

@@ -77,6 +77,11 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
         return join(checkpoints.restore_part((*keys, "params"), like), frozen_params(run, stage, definition))
 
 
+def policy_step(run: Run, stage: str) -> int | None:
+    """The step of the checkpoint that `policy_params` reads; None where it is the checkpoint of `config.model.path`."""
+    return _latest(stage_folder(run, stage))
+
+
 def policy_params(run: Run, stage: str) -> Params:
     """The policy's parameters after stage sft or ppo; the state of ppo holds those of other roles, too."""
     return stage_params(run, stage, run.policy, *(("policy",) if stage == "ppo" else ()))

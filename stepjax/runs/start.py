@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.config import Config, ModelOptions
+from stepjax.console.progress import say
 from stepjax.errors import UserError
 from stepjax.models.checkpoint_folder import CheckpointFolder, open_checkpoint
 from stepjax.runs.base import SHAPE
@@ -16,17 +17,14 @@ SOURCE = "start.json"
 
 
 def open_start(config: Config) -> CheckpointFolder | None:
-    """The checkpoint of `config.model.path`; UserError where it cannot be loaded, or where options contradict it."""
+    """The checkpoint of `config.model.path`, which decides the shape; UserError where it cannot be loaded."""
     if not config.model.path:
         return None
-    plain = ModelOptions()
-    for name in SHAPE:
-        if name != "path" and getattr(config.model, name) != getattr(plain, name):
-            raise UserError(
-                f"config.model.{name}={getattr(config.model, name)}: the checkpoint of config.model.path has its own "
-                "shape; leave this option out"
-            )
     start = open_checkpoint(config.model.path)
+    plain = ModelOptions()
+    changed = [name for name in SHAPE if name != "path" and getattr(config.model, name) != getattr(plain, name)]
+    if changed:  # a config for training from scratch, with a checkpoint named on the command line
+        say(f"the checkpoint of config.model.path decides the shape; config.model.{', '.join(changed)} give way to it")
     _ = start.decoder, start.tensors, start.ends  # what is wrong with them is said now
     return start
 
@@ -70,6 +68,9 @@ def recall(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: not JSON; copy it from a backup, or start again in another --workdir") from None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and isinstance(found.get("config"), dict):
+            return found
+    except (ValueError, RecursionError):
+        pass
+    raise UserError(f"{path}: not what stepjax writes; copy it from a backup, or start again in another --workdir")

@@ -145,14 +145,17 @@ class OwnGrader:
         return response
 
 
-def make_grader(options: TaskOptions, prefix: str | None = None) -> AnswerGrader:
-    """The grader that the options name; UserError where they name two, or one that does not work."""
+def make_grader(options: TaskOptions, prefix: str | None = None, section: str = "jsonl") -> AnswerGrader:
+    """The grader that the options name; UserError where they name two, or one that does not work.
+
+    `section` is that of the task, which `prefix` comes from.
+    """
     if options.grader and options.answer_pattern:
         raise UserError("config.task.answer_pattern: config.task.grader reads responses by itself; leave one empty")
     if options.grader:
         return OwnGrader(options.grader, options.grader_seconds, options.grader_processes)
     if options.answer_pattern and prefix:
-        raise UserError("config.task.answer_pattern: config.task.jsonl.answer_prefix is set, too; leave one empty")
+        raise UserError(f"config.task.answer_pattern: config.task.{section}.answer_prefix is set, too; leave one empty")
     return PatternGrader(options.answer_pattern) if options.answer_pattern else MarkedGrader(prefix)
 
 

@@ -146,8 +146,8 @@ class GSM8K(GradesFinalAnswers):
         """
         return [_rate(step) for step in steps]
 
-    def files(self) -> list[Path]:
-        return [self.path / "train.jsonl", self.path / "test.jsonl"]
+    def files(self) -> dict[str, Path]:
+        return {str(path): path for path in (self.path / "train.jsonl", self.path / "test.jsonl")}
 
     @cached_property
     def _train(self) -> list[Problem]:

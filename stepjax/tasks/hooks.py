@@ -4,7 +4,7 @@ A task has a hook by having its method; it need not name the class. Each docstri
 task has none.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -79,6 +79,6 @@ class BreaksSteps(Protocol):
 class ReadsFiles(Protocol):
     """Reads its problems from files, whose fingerprints its checkpoints keep. Without it: problems come from code."""
 
-    def files(self) -> Sequence[Path]:
-        """The files, or folders all of whose files count, as the user named them."""
+    def files(self) -> Mapping[str, Path]:
+        """The files, or folders all of whose files count, by the user's names for them."""
         ...

@@ -40,8 +40,8 @@ class LabelledProblems(GradesFinalAnswers):
             record = records[i * len(records) // min(len(records), _MOST_TEXTS)]
             yield _prompt(record.problem) + self.separator.join(record.steps)
 
-    def files(self) -> list[Path]:
-        return [self._path]
+    def files(self) -> dict[str, Path]:
+        return {str(self._path): self._path}
 
     def problem(self, record: LabelledSolution, name: str) -> Problem:
         right = record.first_error in (None, NO_ERROR) and record.correct is not False

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stepjax.config import PromptOptions
-from stepjax.data.jsonl import read_jsonl
+from stepjax.data.fields import field
+from stepjax.data.sources import source_rows
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, Task
 
@@ -22,8 +23,9 @@ def shots_of(options: PromptOptions, task: Task, problem_of: Callable[[str], Pro
     """
     found: list[Shot] = []
     if options.shots_file:
-        for _, row in read_jsonl(options.shots_file, required={"problem": str, "solution": str}):
-            found.append(Shot(problem_of(row["problem"]), row["solution"]))
+        for place, row in source_rows(options.shots_file):
+            problem, solution = (field(row, name, str, place) for name in ("problem", "solution"))
+            found.append(Shot(problem_of(problem), solution))
             if len(found) > options.shots:
                 break
         where = options.shots_file

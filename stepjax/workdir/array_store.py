@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from stepjax.workdir.checkpoint_format import DamagedError, LeafName, nested, reason
+from stepjax.workdir.checkpoint_format import DamagedError, LeafName, nested, read_manifest, reason
 
 BARRIER_SECONDS = 600
 """How long the processes of a run wait for one another when a checkpoint is written or read. A lost process ends the
@@ -99,6 +99,21 @@ def read_arrays(folder: Path, wanted: Mapping[LeafName, jax.ShapeDtypeStruct]) -
         shape, dtype, sharding = placed[name].shape, placed[name].dtype, placed[name].sharding
         arrays[name] = jax.jit(jnp.zeros, static_argnums=(0, 1), out_shardings=sharding)(shape, dtype)
     return {name: arrays[name] for name in wanted}
+
+
+def is_readable(folder: Path) -> bool:
+    """Whether all arrays of a checkpoint's folder can be decoded; reads them all, on one process."""
+    try:
+        leaves = read_manifest(folder)["leaves"].items()
+        wanted = {}
+        for name, text in leaves:  # as `checkpoint_format.describe` writes them
+            dtype, _, sizes = text.removesuffix("]").partition("[")
+            shape = tuple(int(size) for size in sizes.split(",") if size)
+            wanted[tuple(name.split("/"))] = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
+        read_arrays(folder, wanted)
+    except DamagedError:
+        return False
+    return True
 
 
 def _out_of_memory(error: BaseException | None) -> bool:

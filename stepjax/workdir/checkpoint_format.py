@@ -95,7 +95,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest["step"], manifest["host"], manifest["leaves"]  # a manifest without them is no manifest
     except FileNotFoundError:
         raise DamagedError(f"it has no {MANIFEST}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"its {MANIFEST} cannot be read: {reason(error)}") from None
     found = _sizes(folder)
     for name, size in expected.items():

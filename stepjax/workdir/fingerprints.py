@@ -13,6 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stepjax.errors import UserError
+
 WHOLE = 64 << 20
 """Bytes; files of weights above this are read in blocks."""
 BLOCK, BLOCKS = 64 << 10, 128
@@ -50,7 +52,17 @@ def file_print(path: Path, *, weights: bool = False, known: Print | None = None)
     Args:
       weights: large files are read in blocks.
       known: what it was before; taken over where the file is large and has the same size and time.
+
+    Raises:
+      UserError: the file cannot be read.
     """
+    try:
+        return _read(path, weights, known)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _read(path: Path, weights: bool, known: Print | None) -> Print:
     with open(path, "rb") as file:
         about = os.fstat(file.fileno())
         size = about.st_size
@@ -83,16 +95,19 @@ def prints_of(
         return {name: job.result() for name, job in jobs.items()}
 
 
-def files_of(name: str, path: Path, patterns: Collection[str] = ("*",)) -> dict[str, Path]:
-    """A file by its name, or the files below a folder by the folder's name and theirs; {} where there is nothing."""
+def files_of(name: str, path: Path, patterns: Collection[str] = ()) -> dict[str, Path]:
+    """A file by its name, or the files of a folder by the folder's name and theirs; {} where there is nothing.
+
+    With `patterns` only those that fit one and lie in the folder itself: of a model's folder nothing below is read, and
+    its trainer's checkpoints, or the runs that start from it, may lie there.
+    """
     if path.is_file():
         return {name: path}
-    found = sorted(
-        Path(root, file)
-        for root, _, files in os.walk(path)
-        for file in files
-        if any(fnmatch(file, pattern) for pattern in patterns)
-    )
+    if patterns:
+        files = path.iterdir() if path.is_dir() else ()
+        found = sorted(file for file in files if any(fnmatch(file.name, pattern) for pattern in patterns))
+    else:
+        found = sorted(Path(root, file) for root, _, names in os.walk(path) for file in names)
     return {f"{name}/{file.relative_to(path).as_posix()}": file for file in found if file.is_file()}
 
 

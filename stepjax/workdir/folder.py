@@ -129,7 +129,7 @@ def _compare_and_write(
             before = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(before, dict):
                 raise ValueError("not a JSON object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}); repair it, or use another --workdir") from error
         if before == config:
             return

@@ -83,15 +83,19 @@ class JsonLines:
 
 
 def _stays(line: bytes, stage: str, step: int) -> bool:
-    if not line.endswith(b"\n"):
-        return False
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return False
-    if not isinstance(record, dict) or record.get("stage") != stage:
-        return isinstance(record, dict)
+    record = _record(line)
+    if record is None or record.get("stage") != stage:
+        return record is not None
     return isinstance(record.get("step"), int) and record["step"] <= step
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The object of a line; None where the line is not whole."""
+    try:
+        record = json.loads(line.decode("utf-8")) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class Metrics:
@@ -120,10 +124,10 @@ class Metrics:
         """
         if not self._active or not self._lines.path.exists():
             return
-        with open(self._lines.path, encoding="utf-8") as lines:
+        with open(self._lines.path, "rb") as lines:
             for line in lines:
-                record = json.loads(line) if line.endswith("\n") else None
-                if isinstance(record, dict) and record.get("stage") == self._stage:
+                record = _record(line)
+                if record is not None and record.get("stage") == self._stage:
                     yield record
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:

@@ -136,10 +136,14 @@ def test_equal_in_another_spelling(box, answer):
         *(("ab+2a+5b+10", "(a+5)(b+2)"), (r"1-\sqrt5, 1+\sqrt5", r"1 \pm \sqrt{5}"), (r"\sqrt{4}", "2")),
         (r"\begin{bmatrix} 0.5 \\ 2 \end{bmatrix}", r"\begin{pmatrix} 1/2 \\ 2 \end{pmatrix}"),
         (r"(12,102) \cup (2,12)", r"(2,12) \cup (12,102)"),
+        *((r"5\text{ light years}", "5"), (r"5\text{ red apples}", r"5\text{ apples}"), (r"5\text{ inches}", "5")),
     ],
 )
 def test_equal_as_mathematics(box, answer):
     assert grade(rf"Hence $\boxed{{{box}}}$.", answer)
+
+
+LONGER_UNITS = (("light years", "years"), ("nautical miles", "miles"), ("kg m", "kg"), ("square inches", "inches"))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,8 @@ def test_equal_as_mathematics(box, answer):
         *((r"\text{The answer is 5}", "5"), (r"5 \text{ or } 6", "5"), (r"1-\sqrt{5}", r"1 \pm \sqrt{5}"), ("5x", "5")),
         *((r"5\text{ apples and }6\text{ pears}", "5"), ("", "5"), ("x=", "x"), ("a", "b"), ("6-5i", "6+5i")),
         *(("k=1,m=2", "2,1"), ("2,1", "k=1,m=2"), ("x+1=x+2", "x+1=x+3"), ("x-x=1", "2x-2x=2"), ("0x>1", "0x>2")),
+        *((rf"5\text{{ {more}}}", rf"5\text{{ {less}}}") for more, less in LONGER_UNITS),
+        *((rf"5\text{{ {less}}}", rf"5\text{{ {more}}}") for more, less in LONGER_UNITS),
         *(("(2,102)", r"(2,12) \cup (12,102)"), (r"\frac{1}{0}", "1"), (r"\frac{14}{5}", r"\frac{14}{3}")),
     ],
 )

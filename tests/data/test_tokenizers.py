@@ -1,6 +1,7 @@
 """The byte-level BPE that a run trains for itself: any text comes back, digits stand alone, files are portable."""
 
 import functools
+import json
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -101,4 +102,18 @@ def test_a_tokenizer_without_end_of_text_is_a_user_error(tmp_path):
 
     PreTrainedTokenizerFast(tokenizer_object=trained().backend_tokenizer).save_pretrained(str(tmp_path))
     with pytest.raises(UserError, match="no end-of-text token"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["a prefix longer than an entry", "a length that is no number"])
+def test_a_fault_that_the_libraries_do_not_expect_is_a_user_error(tmp_path, fault):
+    trained().save_pretrained(tmp_path)
+    path = tmp_path / ("tokenizer.json" if "prefix" in fault else "tokenizer_config.json")
+    found = json.loads(path.read_text())
+    if "prefix" in fault:
+        found["model"]["continuing_subword_prefix"] = "#" * 50  # the Rust library panics
+    else:
+        found["model_max_length"] = [1]
+    path.write_text(json.dumps(found))
+    with pytest.raises(UserError, match=r"config\.tokenizer\.path=.*no tokenizer can be loaded"):
         load_tokenizer(tmp_path)

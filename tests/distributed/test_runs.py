@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from runs.tiny_run import OPTIONS, TinyRun, environment, lines, stepjax, write_config
+from runs.tiny_run import OPTIONS, TinyRun, arrays, environment, lines, stepjax, write_config
 
 from stepjax.distributed import stop as stopping
+from stepjax.models import load_pretrained
 from stepjax.runs.ppo import PPO
 
 pytestmark = pytest.mark.slow
@@ -108,12 +110,15 @@ def assert_same_figures(ours: Path, theirs: Path, rounds: int = ROUNDS) -> None:
 
 def test_two_processes_have_the_figures_of_one(whole: TinyRun, launch, tmp_path: Path) -> None:
     workdir = before_ppo(whole, tmp_path / "run")
-    launcher = launch(workdir)
+    launcher = launch(workdir, "--config.ppo.export_every=3", "--config.ppo.export_keep=1")
     out, error = launcher.communicate(timeout=300)
     assert launcher.returncode == 0, error
     assert_same_figures(workdir, whole.workdir, 5)
     assert len(re.findall("report.html", out)) == 1, "one process speaks"
     assert json.loads((workdir / "config.json").read_text())["ppo"]["iterations"] == ROUNDS
+    assert [path.name for path in (workdir / "exported").iterdir()] == [str(ROUNDS)], "one process writes and removes"
+    exported = load_pretrained(workdir / "exported" / str(ROUNDS)).params["trunk"]["layers"]["query"]
+    np.testing.assert_array_equal(exported, arrays(workdir, "ppo")["policy/params/trunk/layers/query"])
 
 
 def test_ctrl_c_at_the_launcher_saves_once(whole: TinyRun, launch, tmp_path: Path) -> None:

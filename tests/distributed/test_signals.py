@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 
+import pytest
+
 from stepjax.distributed.signals import INTERRUPTED, heard
 
 
@@ -71,16 +73,25 @@ def test_an_inner_listener_hears_alone_and_the_outer_one_again_after_it():
     assert asked == ["inner", "outer"]
 
 
-def test_the_signal_of_a_fork_is_not_heard_by_its_parent():
-    """A terminal's Ctrl-C goes to a run and its forks: the run must not count it twice."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_fork_ends_it_and_is_not_heard_by_its_parent(number: signal.Signals) -> None:
+    """A terminal's Ctrl-C goes to a run and its forks, and counts once; a pool ends its workers by SIGTERM."""
     asked, event = [], threading.Event()
-    with heard({signal.SIGTERM: asking("SIGTERM", asked, event)}):
-        child = os.fork()
-        if child == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os._exit(0)
-        os.waitpid(child, 0)
-        assert not event.wait(0.3) and not asked
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with heard({number: asking("outer", asked, event)}), heard({number: asking("inner", asked, event)}):
+            for _ in range(20):
+                child = os.fork()
+                if child == 0:
+                    time.sleep(5)
+                    os._exit(0)
+                os.kill(child, number)  # before the child has run a line of Python, as a rule
+                assert os.WTERMSIG(os.waitpid(child, 0)[1]) == number
+            assert not event.wait(0.3) and not asked
+            os.kill(os.getpid(), number)
+            assert event.wait(5) and asked == ["inner"]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 BUSY = """

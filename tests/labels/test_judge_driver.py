@@ -109,7 +109,7 @@ def test_malicious_replies_alone_leave_it_unlabelled_with_the_reason(tmp_path, c
     told = capsys.readouterr()
     assert re.search(r"not labelled +8", told.out) and re.search(r"the reply is no JSON object +4", told.out)
     assert "none of the 8 solutions was labelled: the reply is no JSON object (4), " in told.err
-    assert "a reply: 'no verdicts at all'" in told.err and told.err.count("\n") == 2
+    assert "a reply: 'no verdicts at all'" in told.err and told.err.count("stepjax: ") == 2
 
 
 CUT = "cut off (finish_reason=length, config.label.judge.answer_tokens=512) (4)"

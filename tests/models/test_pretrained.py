@@ -133,6 +133,8 @@ CONFIGS = {
     "an activation": ({"hidden_act": "relu2"}, "hidden_act=relu2 is not supported"),
     "a text for a number": ({"hidden_size": "48"}, "hidden_size must be int, not '48'"),
     "a negative number": ({"intermediate_size": -1}, "intermediate_size must not be negative"),
+    "more digits than fit": ({"hidden_size": 10**400}, "hidden_size is a number of 1329 bits, more than any model has"),
+    "a float of that size": ({"rms_norm_eps": 10**400}, "rms_norm_eps is a number of 1329 bits"),
     "no size": ({"num_hidden_layers": None}, "num_hidden_layers must be int"),
     "odd heads": ({"num_key_value_heads": 4}, "6 heads over 4 key heads"),
     "other layers": ({"layer_types": ["linear_attention"] * 2}, "layer_types must name sliding_attention or full_att"),

@@ -130,6 +130,14 @@ def test_mistakes_in_a_config_file_are_named_in_one_line(tmp_path, line, told):
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("other", ["--config.ppo.epochs=1", "--config.seed=1", "--config.prompt.system=a"])
+def test_the_mistaken_option_is_named_and_no_other(other):
+    """The flag library's message quotes numbers and words that the others' values occur in."""
+    for arguments in ((other, "--config.seed=abc"), ("--config.seed=abc", other)):
+        with pytest.raises(UserError, match=r"^--config\.seed=abc: must be a whole number, not 'abc'$"):
+            config_of(*arguments)
+
+
 def test_a_config_file_that_changes_within_a_second_is_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     file = tmp_path / "mine.py"
@@ -168,5 +176,47 @@ def test_a_broken_config_file_is_one_line(tmp_path):
 def test_every_option_says_what_it_means():
     for name, field in options_of(Config):
         assert field.metadata.get("doc"), name
-    assert "mesh.fsdp" in resumable_options() and "seed" not in resumable_options()
+    assert {"mesh.fsdp", "task.grader_processes"} <= resumable_options() and "seed" not in resumable_options()
     assert dataclasses.asdict(Config())["ppo"]["streams"]["process"]["signal"] == "prm"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 10**400}, "config.seed: must be a whole number between -2147483647 and 2147483647"),
+        ({"label": {"out": "a\0b"}}, r"config.label.out: no file can hold the text 'a\x00b'"),
+        ({"stages": ("sft", "\ud800")}, r"config.stages: no file can hold the text '\ud800'"),
+        (
+            {"ppo": {"streams": {"x": {"weight": 10**400}}}},
+            "config.ppo.streams.x.weight: must be a finite number, not inf",
+        ),
+    ],
+)
+def test_values_that_no_option_can_have(change, said):
+    with pytest.raises(UserError) as error:
+        from_dict(change)
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("config.seed = open('nowhere')", "FileNotFoundError: .*nowhere"),
+        ("config.ppo = 3", "ppo: must be a section of options, not 3"),
+        ("config.ppo.kl = config.ppo", "kl: must be a number, not a section of options"),
+        ("config.ppo.kl = object()", "kl: must be a number, not a value of type object"),
+        ("config.ppo.kl = ''", "kl: must be a number, not ''"),
+    ],
+)
+def test_a_mistake_in_a_config_file_has_its_line(tmp_path, line, said):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"from stepjax.options import recipe\ndef get_config():\n  config = recipe()\n  {line}\n  return config\n"
+    )
+    with pytest.raises(UserError, match=rf"^{file}:4: {said}"):
+        config_of(f"--config={file}")
+
+
+def test_an_override_of_white_space_names_its_option():
+    with pytest.raises(UserError, match=r"^--config\.distributed\.grace=\r: must be a number"):
+        config_of("--config.distributed.grace=\r")

@@ -61,6 +61,15 @@ def test_markdown_from_the_command(runs, capsys):
         ),
         (lambda run: (run / "eval.json").write_text("{"), "eval.json is not what stepjax writes"),
         (lambda run: (run / "config.json").unlink(), "name a work directory"),
+        *(
+            (lambda run, name=name, odd=odd: (run / name).write_text(odd), f"{name} is not what stepjax writes")
+            for name in ("config.json", "eval.json")
+            for odd in ("null", "[]", "[" * 100_000)
+        ),
+        *(
+            (lambda run, odd=odd: (run / "eval.json").write_text(odd), "eval.json is not what stepjax writes")
+            for odd in ('{"rows": {}}', '{"rows": []}', '{"rows": {"ppo": "high"}}')
+        ),
     ],
 )
 def test_what_is_no_finished_run_takes_one_line(runs, capsys, break_it, said):
@@ -73,3 +82,8 @@ def test_what_is_no_finished_run_takes_one_line(runs, capsys, break_it, said):
 def test_without_runs_or_with_an_unknown_option(capsys):
     assert main(["compare"]) == 2 and "name the work directories" in capsys.readouterr().err
     assert main(["compare", "--csv"]) == 2 and "--csv" in capsys.readouterr().err
+
+
+def test_a_figure_that_is_no_number_is_left_out(runs):
+    (runs[2] / "eval.json").write_text('{"rows": {"ppo": {"accuracy": "high", "steps": 3, "bad": NaN}}}')
+    assert compare(runs)[1]["figures"]["accuracy"] == (0.9, None)

@@ -188,6 +188,14 @@ def test_the_model_reads_the_problem_without_the_policys_template(tmp_path):
     assert Problem("", "plain\n", "").text == "plain"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_response_without_steps_has_no_reading(name):
+    layout = Layout(CONVENTIONS[name], tokenizer_of(name))
+    none, some = layout(["p", "q"], [[], ["s", "t"]])
+    assert none is None and len(some.places) == 2
+    assert layout(["p"], [[]]) == [None]
+
+
 def test_a_text_begins_once_whoever_writes_the_beginning():
     marked = copy.deepcopy(byte_level("llama"))
     marked.add_special_tokens({"additional_special_tokens": ["<extra_0>"]})

@@ -132,3 +132,17 @@ def test_a_function_is_found_in_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [p for p in __import__("sys").path if p])
     assert find_function("my_own_rewards:count", "here")([], [], [[], []]) == [0.0, 0.0]
+
+
+def test_results_that_only_look_like_lists_are_named():
+    def generator():
+        yield 1.0
+        raise ValueError
+
+    for found, kind in ((np.array(None), "ndarray"), (generator(), "generator")):
+        with pytest.raises(UserError, match=f"^here returned {kind}, not a list with the rewards"):
+            read_rewards(found, [1], "here")
+    with pytest.raises(UserError, match=r"^here returned 1000.*for response 0: neither a number nor"):
+        read_rewards([10**400], [1], "here")
+    with pytest.raises(UserError, match=r"^here returned inf for response 0"):
+        read_rewards([1e300], [1], "here")

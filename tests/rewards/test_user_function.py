@@ -5,14 +5,17 @@ import functools
 import itertools
 import math
 import re
+import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stepjax.config import StreamOptions
 from stepjax.errors import UserError
+from stepjax.rewards import time_limit
 from stepjax.rewards.hosted import FunctionReward, find_function
 from stepjax.rewards.time_limit import TimeIsUp, limited
 from stepjax.rewards.user_function import arguments, call
@@ -190,6 +193,28 @@ def test_a_limit_holds_in_another_thread_too():
     assert found[0] == 7 and any(name == str(HERE) for name, _ in found[1])
     with pytest.raises(KeyError):
         limited(lambda: {}["x"], 10.0)
+
+
+def test_a_limit_that_is_reached_as_the_call_returns_leaves_nothing_behind(monkeypatch):
+    """No later signal may raise in code that has nothing to do with the call."""
+
+    class Interrupted(threading.Event):
+        first = True
+
+        def set(self):
+            if self.first:
+                self.first = False
+                time.sleep(0.05)
+                signal.raise_signal(signal.SIGVTALRM)
+            super().set()
+
+    known = ("Thread", "current_thread", "main_thread", "get_ident")
+    double = SimpleNamespace(Event=Interrupted, **{name: getattr(threading, name) for name in known})
+    before, threads = signal.getsignal(signal.SIGVTALRM), threading.active_count()
+    monkeypatch.setattr(time_limit, "threading", double)
+    with pytest.raises(TimeIsUp):
+        limited(lambda: 7, 0.05)
+    assert signal.getsignal(signal.SIGVTALRM) == before and threading.active_count() == threads
 
 
 def test_a_column_may_have_any_name(tmp_path, monkeypatch):

@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 from runs.tiny_run import OPTIONS, TinyRun, arrays, lines, stepjax, write_config
 
+from stepjax.config import Config
+from stepjax.errors import UserError
+from stepjax.runs.base import check_base
+from stepjax.runs.start import recall
+
 
 def test_ppo_builds_on_another_runs_sft_and_prm(tiny: TinyRun, tmp_path: Path) -> None:
     built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(tiny.workdir), "ppo.iterations": 12})
@@ -53,3 +58,17 @@ def test_a_base_whose_stage_is_not_finished_is_named(
     assert stepjax("ppo", built, tmp_path / "run") == 2
     updates = OPTIONS["sft.updates"]
     assert f"{base}: stage sft is at update {updates} of {updates + 50}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"model": [1]}', '{"model": {}, "prm": 3}', "\\"])
+def test_a_base_whose_config_is_damaged_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json cannot be read \(not a config that stepjax wrote\)"):
+        check_base(Config(base=str(tmp_path)))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{}", '{"config": 3}'])
+def test_a_damaged_record_of_the_start_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "start.json").write_text(content)
+    with pytest.raises(UserError, match=r"start\.json: not what stepjax writes"):
+        recall(tmp_path)

@@ -1,11 +1,14 @@
 """A policy that was trained from scratch, as a Hugging Face folder."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from runs.tiny_run import OPTIONS, arrays, stepjax, write_config
 
 from stepjax.cli import main
 from stepjax.models import load_pretrained
+from stepjax.runs.export import whole_folder
 
 
 def test_a_policy_from_scratch_is_exported_in_the_plainest_family(tmp_path, compiled_once):
@@ -42,3 +45,19 @@ def test_what_cannot_be_exported_is_one_line(tmp_path, capsys):
     assert "name the folder to write" in capsys.readouterr().err
     assert main(["export", f"--workdir={tmp_path}", f"--config.export.out={tmp_path / 'x'}"]) == 2
     assert "config.json cannot be read" in capsys.readouterr().err
+    for content, said in (
+        ("[" * 100_000, "config.json cannot be read"),
+        ('{"sed": 1}', "config.json: config.sed: no such"),
+    ):
+        (tmp_path / "config.json").write_text(content)
+        assert main(["export", f"--workdir={tmp_path}", f"--config.export.out={tmp_path / 'x'}"]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_the_current_folder_may_be_written(tmp_path, monkeypatch):
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    with whole_folder(Path(".")) as folder:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "here"]

@@ -10,6 +10,7 @@ from stepjax.config import StreamOptions
 from stepjax.errors import UserError
 from stepjax.rewards.reward_streams import abstract_host_signals, host_figures
 from stepjax.rewards.signals import SIGNALS
+from stepjax.runs import host_signals
 from stepjax.runs.host_signals import FIGURES, HostRewards, columns_of
 from stepjax.runs.responses import Response
 from stepjax.tasks.base import Problem, StepRating
@@ -42,6 +43,11 @@ def test_figures_and_texts_are_rated_where_a_stream_asks():
     found = rated(a={"signal": "limit"}, b={"signal": "format", "pattern": "a", "good": 2.0}, c={"signal": "limit"})
     assert found["limit_kept"].tolist() == [-1, 1]
     assert found["stream/b"].tolist() == [[0, 0, 2, -1], [0, 2, 0, 0]]
+
+
+def test_problems_are_looked_through_for_functions_alone(monkeypatch):
+    monkeypatch.setattr(host_signals, "columns_of", None)
+    HostRewards({"a": StreamOptions(signal="format", pattern="a")}, [LIMITED])
 
 
 def test_every_figure_that_a_signal_names_is_rated():

@@ -84,6 +84,20 @@ def test_data_that_is_not_on_this_machine_is_no_change(data: Path, tmp_path: Pat
         opened(config, workdir, kinds=READING)
 
 
+def test_a_grader_that_is_not_on_this_machine_does_not_matter_to_an_export(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "graders_elsewhere.py").write_text("def grade(response, answer):\n    return True\n")
+    config, workdir = of_file(data), tmp_path / "run"
+    config = dataclasses.replace(config, task=dataclasses.replace(config.task, grader="graders_elsewhere:grade"))
+    saved(config, workdir, "sft")
+    (tmp_path / "graders_elsewhere.py").unlink()
+    opened(config, workdir, kinds=EXPORTING)
+    with pytest.raises(UserError, match=r"config\.task\.grader: graders_elsewhere cannot be imported"):
+        opened(config, workdir, kinds=READING)
+
+
 def test_an_earlier_stage_that_was_trained_again_is_named(data: Path, tmp_path: Path) -> None:
     config, workdir = of_file(data), tmp_path / "run"
     saved(config, workdir, "sft", "prm", "ppo")

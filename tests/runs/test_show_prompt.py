@@ -1,5 +1,7 @@
 """`stepjax show prompt`: the tokens that a policy reads and learns, as a person sees them."""
 
+from pathlib import Path
+
 import pytest
 from tasks.chat_templates import tokenizer_of
 
@@ -17,6 +19,11 @@ def test_three_problems_with_borders_and_loss(capsys: pytest.CaptureFixture) -> 
     assert first[0] == "problem train/0" and first[2].endswith("│↵│") and first[-1].endswith("│</s>│")
     assert main(["show", "prompt", "--config.sft.prompt_loss=True"]) == 0
     assert capsys.readouterr().out.count("(loss on these tokens):") == 6
+
+
+def test_no_work_directory_is_made(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["show", "prompt", f"--workdir={tmp_path / 'new'}"]) == 0
+    assert "problem train/0" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Runs that start from an open checkpoint, and the policy that they export."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 from models.family_cases import CASES, write_checkpoint
 from runs.tiny_run import OPTIONS, stepjax, write_config
 
+from stepjax.config import Config, ModelOptions
 from stepjax.models import load_pretrained
 from stepjax.models.checkpoint_folder import open_checkpoint
+from stepjax.runs.start import open_start
 from stepjax.tasks.register_chain import build_tokenizer
 
 ROWS = 61
@@ -82,7 +85,6 @@ def test_sft_starts_from_a_checkpoint(checkpoint, tmp_path, compiled_once):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"model.width": 32}, "config.model.width=32: the checkpoint of config.model.path has its own shape"),
         ({"model.path": "nowhere/"}, "nowhere: no such folder"),
         ({"model.attention": "splash"}, "config.model.attention=splash: it runs on TPU, not on cpu"),
         ({"model.attention": "cudnn"}, "config.model.attention=cudnn: it runs on NVIDIA GPUs, not on cpu"),
@@ -94,6 +96,13 @@ def test_what_does_not_fit_is_one_line(options, message, checkpoint, tmp_path, c
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_checkpoint_decides_the_shape_and_says_so(checkpoint, capsys):
+    options = dataclasses.replace(Config(), model=ModelOptions(path=str(checkpoint), layers=7, width=32))
+    assert open_start(options).decoder == open_checkpoint(checkpoint).decoder
+    said = capsys.readouterr()
+    assert "config.model.layers, width give way to it" in said.out + said.err
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path, capsys):

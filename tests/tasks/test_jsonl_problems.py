@@ -158,6 +158,11 @@ def test_mistakes_are_named(write, tmp_path):
             JsonlProblems(write([row], "bad")).problems("train")
 
 
+def test_a_field_cannot_hold_both_problem_and_answer(write):
+    with pytest.raises(UserError, match="'text' cannot be the field of both the problem and the answer"):
+        JsonlProblems(write([{"text": "1"}]), problem="text", answer="text")
+
+
 def test_batches_and_votes_read_answers_as_grading_does(write):
     task = JsonlProblems(write(_rows(30)), answer_prefix="Answer:")
     problem = Problem("train/0", "p\n", "4")

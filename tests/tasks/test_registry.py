@@ -25,6 +25,8 @@ HOOKS = {name: hook for name, hook in vars(hooks).items() if getattr(hook, "_is_
 CAN = {
     "register_chain": {"GroupsAnswers", "WritesSolutions", "WritesNeutralSteps", "BreaksSteps"},
     "gsm8k": {"ReadsFiles", "GradesMany", "GroupsAnswers"},
+    "math": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
+    "files": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
     "jsonl": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
     "labelled": {"ReadsFiles", "GradesMany", "GroupsAnswers", "TokenizerTexts"},
 }
@@ -54,11 +56,12 @@ def config(request, tmp_path) -> Config:
     """A config with the data that the task `request.param` reads."""
     name = request.param
     config = Config(task=TaskOptions(name=name, gsm8k=str(GSM8K)))
-    if name == "jsonl":
-        rows = [f'{{"problem": "{n}+1?", "answer": "{n + 1}"}}\n' for n in range(20)]
+    if name in ("files", "jsonl", "math"):
+        rows = [f'{{"problem": "{n}+1?", "answer": "{n + 1}"}}\n' for n in range(40)]
         (tmp_path / "train.jsonl").write_text("".join(rows))
-        jsonl = dataclasses.replace(config.task.jsonl, train=str(tmp_path / "train.jsonl"), held_out=0.3)
-        config = dataclasses.replace(config, task=dataclasses.replace(config.task, jsonl=jsonl, separator="; "))
+        held = {} if name == "math" else {"held_out": 0.3}
+        own = dataclasses.replace(getattr(config.task, name), train=str(tmp_path / "train.jsonl"), test="", **held)
+        config = dataclasses.replace(config, task=dataclasses.replace(config.task, **{name: own}, separator="; "))
     if name == "labelled":
         record = LabelledSolution("1+1?", ("2",), answer="2", correct=True)
         (tmp_path / "records.jsonl").write_text(line(record))
@@ -76,7 +79,7 @@ def test_tasks_are_what_their_names_say(config):
     methods = [name for name, value in vars(Task).items() if callable(value) and not name.startswith("_")]
     assert methods and all(callable(getattr(task, name)) for name in methods)
     assert {name for name, hook in HOOKS.items() if isinstance(task, hook)} == CAN[task.name]
-    if task.name == "jsonl":
+    if config.task.separator:
         assert task.separator == "; ", "config.task.separator reaches the task"
 
 

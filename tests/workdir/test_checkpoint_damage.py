@@ -39,7 +39,11 @@ def no_json(folder: Path) -> None:
     (folder / fmt.MANIFEST).write_text('{"step": 2, "ho')
 
 
-@pytest.mark.parametrize("damage", [truncate, scramble, unfinished, no_json])
+def deep_json(folder: Path) -> None:
+    (folder / fmt.MANIFEST).write_text("[" * 100_000)
+
+
+@pytest.mark.parametrize("damage", [truncate, scramble, unfinished, no_json, deep_json])
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage) -> None:
     notices: list[str] = []
     one, two = make_state(mesh(8), 1.0), make_state(mesh(8), 2.0)

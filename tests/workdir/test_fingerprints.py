@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stepjax.errors import UserError
 from stepjax.workdir import fingerprints as fp
 from stepjax.workdir.code_version import code_version, shown
 
@@ -59,8 +60,14 @@ def test_names_of_files_are_the_users(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     assert list(fp.files_of("one", tmp_path / "one.jsonl")) == ["one"]
     assert list(fp.files_of("x", tmp_path / "set")) == ["x/deep/more.json", "x/info.json", "x/train-0.array_record"]
-    assert list(fp.files_of("x", tmp_path / "set", ("*.json",))) == ["x/deep/more.json", "x/info.json"]
-    assert fp.files_of("x", tmp_path / "nothing") == {}
+    assert list(fp.files_of("x", tmp_path / "set", ("*.json",))) == ["x/info.json"], "a model's own files alone"
+    for patterns in ((), ("*",)):
+        assert fp.files_of("x", tmp_path / "nothing", patterns) == {}
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone: cannot be read \(No such file"):
+        fp.prints_of({"data": tmp_path / "gone"})
 
 
 def test_one_fingerprint_of_a_folder(tmp_path: Path) -> None:

@@ -194,3 +194,10 @@ def test_defaults_by_name():
     for name in ("ppo.nothing", "ppo.streams.any.nothing", "seed.more"):
         with pytest.raises(KeyError):
             default_option(name)
+
+
+def test_a_config_that_is_nested_too_deeply_is_said_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"config\.json cannot be read"), open_workdir(tmp_path, CONFIG):
+        pass
+    assert (tmp_path / "config.json").read_text() == "[" * 100_000

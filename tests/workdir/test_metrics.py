@@ -170,3 +170,13 @@ def test_a_full_disk_ends_a_run_and_does_not_hang_it(tmp_path: Path) -> None:
             raise KeyError
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("odd", [b"[" * 100_000, b'{"step": 1, "stage": "ppo", "a": "\xff"}', "{}".encode("utf-16")])
+def test_a_line_that_cannot_be_read_is_dropped(tmp_path: Path, odd: bytes) -> None:
+    whole = b'{"step": 1, "stage": "ppo"}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(whole + odd + b"\n" + whole)
+    with Metrics(tmp_path, "ppo", tensorboard=False) as metrics:
+        metrics.resume(1)
+        assert list(metrics.logged()) == [{"step": 1, "stage": "ppo"}] * 2
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole * 2
