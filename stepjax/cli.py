@@ -1,6 +1,7 @@
 """The `stepjax` command: one subcommand, one function."""
 
 import contextlib
+import difflib
 import errno
 import os
 import re
@@ -167,6 +168,12 @@ def _accepting(argv: list[str]) -> tuple[bool, list[str]]:
     """Whether the user goes on with files that were changed, and the other arguments."""
     from stepjax.workdir.fingerprints import ACCEPT
 
+    for argument in argv:
+        name = argument.partition("=")[0]
+        if name != argument and name == ACCEPT:
+            raise UserError(f"{argument}: it takes no value; write {ACCEPT}")
+        if name != ACCEPT and difflib.get_close_matches(name, [ACCEPT], cutoff=0.8):
+            raise UserError(f"{argument}: no such option (did you mean '{ACCEPT}'?)")
     return ACCEPT in argv, [argument for argument in argv if argument != ACCEPT]
 
 

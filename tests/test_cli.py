@@ -64,6 +64,8 @@ def test_a_mistyped_command_is_answered_with_the_nearest(capsys):
         (("sft", "--config.sft.updatse=3"), "did you mean '--config.sft.updates'"),
         (("sft", "more"), "what is 'more'?"),
         (("ppo", "--config=nowhere.py"), "nowhere.py: no such file"),
+        (("sft", "--accept-changed=1"), "--accept-changed=1: it takes no value"),
+        (("ppo", "--acept-changed"), "--acept-changed: no such option (did you mean '--accept-changed'?)"),
         (("report",), "name the work directory"),
         (("report", "--workdir=/", "more"), "what is 'more'?"),
     ],
