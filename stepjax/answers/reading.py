@@ -34,6 +34,9 @@ from stepjax.answers.values import (
 )
 
 MOST_ITEMS = 40
+_WORDS = {"and", "or"}
+_LOGIC = {r"\land", r"\lor", r"\wedge", r"\vee"}  # between equations and inequalities words, else operations
+_EITHER = {"or", r"\lor", r"\vee"}
 _MATRIX = re.compile(r"\\begin\s*\{([bp]?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
 _EMPTY = (r"\emptyset", r"\varnothing")
 _PARTS_OF_DAY = ("am", "pm")
@@ -85,7 +88,7 @@ class _Reader:
         choice = self.choice(tokens)
         if choice is not None:
             return choice
-        parts, signs = split(tokens, {",", ";", "and", "or", r"\land", r"\lor", r"\wedge", r"\vee"})
+        parts, signs = split(tokens, {",", ";", *_WORDS, *_LOGIC})
         kept = [i for i, part in enumerate(parts) if part]
         if len(parts) > MOST_ITEMS or not kept or kept[0] or kept[-1] != len(parts) - 1:
             raise Unreadable("an empty item")
@@ -99,12 +102,15 @@ class _Reader:
         items = [part for item in items for part in both_signs(item)]
         sets = [item for item in items if isinstance(item, Ranges)]
         if len(sets) == len(items) and "," not in signs and ";" not in signs:
-            either = {"or", r"\lor", r"\vee"}
-            if set(signs) <= either:
+            if set(signs) <= _EITHER:
                 return union(sets)
-            if not set(signs) & either:
+            if not set(signs) & _EITHER:
                 return intersection(sets)
         first = items[0]
+        if set(signs) & _LOGIC and not all(isinstance(item, (Named, Relation, Chain, Ranges)) for item in items):
+            raise Unreadable("a formula of logic, not several answers")
+        if set(signs) & _EITHER and len({item.name.partition("_")[0] for item in items if isinstance(item, Named)}) > 1:
+            raise Unreadable("one of several unknowns")
         if any(isinstance(item, (Opaque, Several)) for item in items):
             raise Unreadable("an item is not understood")
         if isinstance(first, Named) and not any(

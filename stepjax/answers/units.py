@@ -28,9 +28,9 @@ _CHANGES = """
     be equal of from off out into short shy away ago before after until up down in with without only both either
     neither maybe perhaps probably modulo mod base ish odd decade one two three four five six seven eight nine ten
     eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty
-    seventy eighty ninety zero grand lakh crore milliard quadrillion eleventh twelfth sixteenth doubled tripled
-    quadrupled halved inverse inverted reciprocal remainder choose binary octal hex hexadecimal wrong incorrect false
-    unknown
+    seventy eighty ninety zero grand thou mil bil lakh crore milliard quadrillion eleventh twelfth sixteenth doubled
+    tripled quadrupled halved inverse inverted reciprocal remainder choose binary octal hex hexadecimal wrong incorrect
+    false unknown
 """
 _NO_UNIT = set(_CHANGES.split())
 _ARTICLES = {"a", "an", "the"}
