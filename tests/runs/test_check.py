@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import jax
 import pytest
 
 from stepjax.config import Config, PPOOptions, StreamOptions
 from stepjax.errors import UserError
+from stepjax.options import parse
 from stepjax.parallel import make_mesh
 from stepjax.runs.check import check_options
 
@@ -33,3 +35,10 @@ def test_what_contradicts_is_refused(changes, said):
 def test_what_fits_is_not():
     ppo = PPOOptions(kl=0.1, kl_target=0.01, critic_warmup=3, ratio_guard=10.0, mean_ratio_guard=1.5, kl_stop=0.1)
     check_options(dataclasses.replace(Config(), ppo=ppo), make_mesh(1, 1, 1))
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_config_over_all_devices_fits_one_and_many(devices):
+    config, _ = parse(["--config=gsm8k_qwen05b"])
+    mesh = config.mesh
+    check_options(config, make_mesh(mesh.data, mesh.fsdp, mesh.tensor, jax.devices()[:devices]))
