@@ -26,7 +26,7 @@ def read(path: Path, source: str = "trl", **options: str) -> list:
         (GOOD.replace(b'"p"', b'"\xff"'), "not UTF-8 text"),
         (GOOD.replace(b'"p"', b'"\\ud800"'), "an escape"),
         (GOOD.replace(b"true", b"NaN"), "NaN and Infinity are no JSON numbers"),
-        (b"[1]", "this one is list"),
+        (b"[1]", "this one is a list"),
     ],
 )
 def test_an_element_of_an_array_is_held_to_what_a_line_is(tmp_path: Path, element: bytes, said: str) -> None:

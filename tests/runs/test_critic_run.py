@@ -19,6 +19,7 @@ STREAMS = """{
 CHANGES = {"ppo.iterations": 4, "ppo.critic_refit": 2, "ppo.checkpoint_every": 1}
 
 
+@pytest.mark.slow
 def test_critics_of_their_own_are_refitted_and_resume(tiny: TinyRun, tmp_path: Path) -> None:
     config = write_config(tmp_path / "changed.py", {**OPTIONS, **CHANGES}, streams=STREAMS)
 

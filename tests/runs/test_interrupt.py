@@ -43,6 +43,7 @@ def press(process: subprocess.Popen, moment: Callable[[], bool]) -> None:
     process.send_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_the_first_one_saves_the_round(tiny: TinyRun, tmp_path: Path) -> None:
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
     # No checkpoint would be due by then.

@@ -55,6 +55,7 @@ def test_every_round_a_folder_that_is_the_export_of_its_checkpoint(
     assert names(workdir) == ["2", "3"] and (workdir / FOLDER / "3").stat().st_ino == before
 
 
+@pytest.mark.slow
 def test_adapters_are_merged(tiny: TinyRun, tmp_path: Path) -> None:
     changes = {"lora.rank": 2, "lora.modules": ("query", "down"), "ppo.policy.lr": 1e-2, "ppo.iterations": 1}
     config = tiny.with_options(tmp_path, **changes, **{"ppo.export_every": 1, "ppo.export_keep": 0})

@@ -112,6 +112,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path, capsys):
     assert "the embedding only 20 rows" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_of_a_checkpoint_whose_tables_differ_trains_and_exports_both(tmp_path, compiled_once, capsys):
     source = write_checkpoint(tmp_path / "in", {**CASES["qwen2-linear"], "tie_word_embeddings": False})
     described = json.loads((source / "config.json").read_text()) | {"tie_word_embeddings": True}

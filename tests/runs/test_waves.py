@@ -15,7 +15,15 @@ from stepjax.options import parse
     "options",
     [
         ("--config.ppo.waves=2", "--config.ppo.slots=4", "--config.ppo.prefill_rows=4", "--config.mesh.data=4"),
-        ("--config.ppo.slots=8", "--config.mesh.data=8", "--config.ppo.micro_tokens=1", "--config.ppo.row_tokens=200"),
+        pytest.param(
+            (
+                "--config.ppo.slots=8",
+                "--config.mesh.data=8",
+                "--config.ppo.micro_tokens=1",
+                "--config.ppo.row_tokens=200",
+            ),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_waves_slots_and_packing_change_no_number(tiny, three_rounds, tmp_path, options):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from labels.chains import Script, text_of
 
-from stepjax.config import Config, PRMOptions
+from stepjax.config import Config, PRMOptions, PromptOptions
 from stepjax.data.framing import Framing
 from stepjax.runs.responses import read_response
 from stepjax.steps import StepSplitter
@@ -17,6 +17,7 @@ from stepjax.studies.prm_study import FILE, main, of_soft_labels
 from stepjax.studies.prm_study_labels import COMPLETIONS, KINDS, encoded, example, label_figures, with_values
 from stepjax.studies.prm_study_measures import WORLDS
 from stepjax.tasks.base import Problem
+from stepjax.tasks.prompts import Prompt
 from stepjax.tasks.register_chain import RegisterChain, build_tokenizer
 
 TASK, TOKENIZER = RegisterChain(), build_tokenizer()
@@ -25,6 +26,7 @@ RUN = SimpleNamespace(
     tokenizer=TOKENIZER,
     splitter=StepSplitter(TOKENIZER, TASK.separator),
     framing=Framing.of(TOKENIZER),
+    prompt=Prompt(PromptOptions(), Framing.of(TOKENIZER), TASK),
     config=Config(),
 )
 SOFT = PRMOptions(target="value", objective="bce", classes=2)
