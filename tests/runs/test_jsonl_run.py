@@ -37,6 +37,7 @@ def options(train: Path) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_jsonl_problems_go_through_quickstart(
     tmp_path: Path, compiled_once: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:

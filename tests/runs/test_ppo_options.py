@@ -56,6 +56,7 @@ def prepared(tiny: TinyRun, folder: Path, streams: str = STREAMS) -> tuple[Path,
     return config, workdir
 
 
+@pytest.mark.slow
 def test_a_run_with_all_of_it_resumes_with_the_same_bits(tiny: TinyRun, tmp_path: Path, monkeypatch) -> None:
     config, at_once = prepared(tiny, tmp_path / "a")
     assert stepjax("ppo", config, at_once) == 0

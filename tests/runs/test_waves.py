@@ -45,6 +45,7 @@ def stale(tiny: TinyRun, folder: Path) -> tuple[Path, Path]:
     return config, workdir
 
 
+@pytest.mark.slow
 def test_stale_rollouts_are_weighted_and_a_continued_run_is_the_whole_one(tiny, tmp_path):
     config, whole = stale(tiny, tmp_path / "stale")
     assert stepjax("ppo", config, whole) == 0
