@@ -30,6 +30,7 @@ from stepjax.answers.values import (
     Relation,
     Several,
     Value,
+    Words,
     several,
 )
 
@@ -111,6 +112,8 @@ class _Reader:
             raise Unreadable("a formula of logic, not several answers")
         if set(signs) & _EITHER and len({item.name.partition("_")[0] for item in items if isinstance(item, Named)}) > 1:
             raise Unreadable("one of several unknowns")
+        if set(signs) & _EITHER and any(_is_name(item) for item in items):
+            raise Unreadable("one of several names, and not all of them")
         if any(isinstance(item, (Opaque, Several)) for item in items):
             raise Unreadable("an item is not understood")
         if isinstance(first, Named) and not any(
@@ -248,3 +251,8 @@ def _tree(value: Value) -> Tree:
     if not isinstance(value, Quantity) or value.unit:
         raise Unreadable("no plain number")
     return value.tree
+
+
+def _is_name(value: Value) -> bool:
+    """Whether a value is a word or a letter, and not a number: of these, one or the other is not both."""
+    return isinstance(value, Words) or (isinstance(value, Quantity) and value.tree[0] == "sym")

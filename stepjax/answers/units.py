@@ -64,6 +64,8 @@ def read_unit(tokens: Tokens) -> tuple[str, ...]:
     powers = {"^2": "square", "^3": "cubic", "/": "per", "%": "percent"}
     lengths = len([word for word in words if word.isalpha()])
     names = [powers[w] if w in powers else _name(w, lengths == 1) for w in words if w.lower() not in _ARTICLES]
+    if {"dollar", "cent"} <= set(names):
+        raise Unreadable("dollars or cents?")
     return tuple(sorted(set(names)))
 
 
