@@ -26,6 +26,10 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 """Errors of a disk that is full, read-only or broken, none of which is a bug of the program."""
 
 
+NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
+"""Errors of a text that cannot be a file's path."""
+
+
 def sft(argv: list[str]) -> None:
     """supervised training of the policy on the task's demonstrations"""
     _stages(argv, "sft")
@@ -270,6 +274,8 @@ def _told(error: BaseException) -> tuple[int, str] | None:
         return INTERRUPTED if error.interrupted else STOPPED, f"{error}; the same command continues"
     if isinstance(error, OSError) and error.errno in DISK:
         return 2, as_line(f"{error.filename or 'a file or the output'} cannot be written: {error.strerror}")
+    if isinstance(error, OSError) and error.errno in NO_PATH:
+        return 2, as_line(f"{str(error.filename)[:200]}: {error.strerror}; name another file")
     if lacking := _out_of_memory(error):
         return 2, as_line(
             f"out of memory ({lacking}): take fewer or shorter rows, a smaller model or more devices; `stepjax plan` "
@@ -287,8 +293,11 @@ def _out_of_memory(error: BaseException) -> str | None:
     """The sentence that says which allocation failed; None where none did."""
     if isinstance(error, MemoryError):
         return str(error) or "of the host"
-    found = re.search("[^:]*(RESOURCE_EXHAUSTED|[Oo]ut of memory)[^.\n]*", str(error))
-    return found[0].strip() if found and type(error).__name__ == "JaxRuntimeError" else None
+    if type(error).__name__ != "JaxRuntimeError":
+        return None
+    text = str(error)
+    found = re.search("RESOURCE_EXHAUSTED|[Oo]ut of memory", text)
+    return None if found is None else re.split("[.\n]", text[text.rfind(":", 0, found.start()) + 1 :])[0].strip()
 
 
 if __name__ == "__main__":

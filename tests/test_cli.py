@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fuzz.fuzzing import bounded
 
 import stepjax
 from stepjax import cli
@@ -164,3 +165,19 @@ def test_another_error_of_the_device_is_not_hidden(monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(jax.errors.JaxRuntimeError("INTERNAL: a bug")))
     with pytest.raises(jax.errors.JaxRuntimeError):
         cli.main(["sft"])
+
+
+def test_an_error_of_a_million_characters_is_said_at_once(capsys, monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(UserError("x" * 10**6)))
+    with bounded(cpu=5, wall=60):
+        status, _, err = said(capsys, "sft")
+    assert status == 2 and err.startswith("stepjax: xxx")
+
+
+JUDGE = ("--config.method=judge", "--config.judge.url=http://localhost:1")
+
+
+def test_a_path_that_no_file_can_have_is_one_line(capsys):
+    assert cli.main(["label", f"--config.data={'x' * 5000}", "--config.out=labels.jsonl", *JUDGE]) == 2
+    error = capsys.readouterr().err
+    assert "File name too long" in error and error.count("\n") == 1 and len(error) < 1000

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
@@ -118,10 +119,13 @@ class Property:
             settings(max_examples=BATCH, phases=[Phase.generate], **_QUIET)(seed(number)(batch))()
             number += 1
         print(f"{name}: {count} examples, seeds {first} to {number - 1}, {len(found)} failures", flush=True)
-        for each in found.values():
-            each.error.add_note(f"example: {each.example[:4000]}")
         if found:
-            raise BaseExceptionGroup(f"{name}: {len(found)} failures", [each.error for each in found.values()])
+            # In words alone: after an error deep in a recursion pytest cannot parse the sources that it would show.
+            told = [
+                f"{''.join(traceback.format_exception(each.error)[-12:])}example: {each.example[:4000]}"
+                for each in found.values()
+            ]
+            pytest.fail("\n\n".join([f"{name}: {len(found)} failures", *told]), pytrace=False)
 
 
 def _place(error: BaseException) -> str:

@@ -135,6 +135,7 @@ CONFIGS = {
     "a negative number": ({"intermediate_size": -1}, "intermediate_size must not be negative"),
     "more digits than fit": ({"hidden_size": 10**400}, "hidden_size is a number of 1329 bits, more than any model has"),
     "a float of that size": ({"rms_norm_eps": 10**400}, "rms_norm_eps is a number of 1329 bits"),
+    "nothing inside": ({"intermediate_size": 0}, "intermediate_size must be positive"),
     "no size": ({"num_hidden_layers": None}, "num_hidden_layers must be int"),
     "odd heads": ({"num_key_value_heads": 4}, "6 heads over 4 key heads"),
     "other layers": ({"layer_types": ["linear_attention"] * 2}, "layer_types must name sliding_attention or full_att"),
