@@ -94,9 +94,9 @@ class Family:
         whole, local = read_ropes(read)
         if local is not None and not any(special.get("windows", ())):
             local = None
-        for field in ("vocab_size", "intermediate_size"):
-            if read(field, int) < 1:
-                raise UserError(f"{where}: {field} must be positive")
+        for size in ("vocab_size", "intermediate_size"):
+            if read(size, int) < 1:
+                raise UserError(f"{where}: {size} must be positive")
         found = DecoderConfig(
             vocab=read("vocab_size", int),
             layers=layers,
