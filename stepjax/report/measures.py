@@ -39,7 +39,7 @@ def measures(found: Any) -> list[Measure]:
             try:
                 tables = [t for t in TABLES[kind](of_kind) if t[2]]
                 charts = [draw(chart) for chart in _charts(kind, of_kind)]
-            except (AttributeError, IndexError, KeyError, TypeError):
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError):
                 continue  # a file of another program
             data = of_kind.get("data")
             told.append(Measure(title, f"Measured on {data}." if isinstance(data, str) else "", tables, charts))

@@ -92,7 +92,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         expected = dict(manifest["files"])
-        manifest["step"], manifest["host"], manifest["leaves"]  # a manifest without them is no manifest
+        manifest["step"], manifest["host"]  # a manifest without them is no manifest
+        if not all(isinstance(text, str) and "[" in text for text in dict(manifest["leaves"]).values()):
+            raise ValueError("its leaves are not described")
     except FileNotFoundError:
         raise DamagedError(f"it has no {MANIFEST}") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

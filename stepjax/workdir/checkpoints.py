@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import jax
 
 from stepjax.distributed.agree import agree, all_agree
-from stepjax.errors import UserError
+from stepjax.errors import UserError, as_line
 from stepjax.workdir import checkpoint_format as fmt
 from stepjax.workdir.array_store import read_arrays, start_writing
 
@@ -26,7 +26,7 @@ def _named(steps: list[int]) -> str:
 
 
 def _to_stderr(notice: str) -> None:
-    print(notice, file=sys.stderr, flush=True)
+    print(as_line(notice), file=sys.stderr, flush=True)
 
 
 class Checkpoints:

@@ -1,6 +1,7 @@
 """Checkpoints that are damaged, cannot be written, or whose process is killed."""
 
 import errno
+import json
 import os
 import random
 import resource
@@ -43,7 +44,12 @@ def deep_json(folder: Path) -> None:
     (folder / fmt.MANIFEST).write_text("[" * 100_000)
 
 
-@pytest.mark.parametrize("damage", [truncate, scramble, unfinished, no_json, deep_json])
+def no_leaves(folder: Path) -> None:
+    manifest = json.loads((folder / fmt.MANIFEST).read_text())
+    (folder / fmt.MANIFEST).write_text(json.dumps(manifest | {"leaves": 1e308}))
+
+
+@pytest.mark.parametrize("damage", [truncate, scramble, unfinished, no_json, deep_json, no_leaves])
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage) -> None:
     notices: list[str] = []
     one, two = make_state(mesh(8), 1.0), make_state(mesh(8), 2.0)
@@ -211,3 +217,16 @@ def test_sigkill_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
     finally:
         parent.kill()
         parent.communicate()
+
+
+def test_a_notice_shows_no_control_characters(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    state = make_state(mesh(8), 1.0)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, state, {"step": step})
+        checkpoints.wait()
+        manifest = json.loads((tmp_path / "2" / fmt.MANIFEST).read_text())
+        (tmp_path / "2" / fmt.MANIFEST).write_text(json.dumps(manifest | {"files": {"\x1b[2J": 3}}))
+        checkpoints.restore(None, abstract(state))
+    said = capsys.readouterr().err
+    assert "is damaged (file \\x1b[2J is missing)" in said and "\x1b" not in said
