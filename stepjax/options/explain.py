@@ -84,7 +84,7 @@ def _on_the_line(argv: Sequence[str], section: str, error: BaseException) -> str
             return f"--config.{name}: no such option{closest(name, section)}"
     text = " ".join(str(error).split())
     for name, _, value in typed:
-        if name.startswith(STREAMS) and isinstance(error, KeyError) and name.split(".")[2] in text:
+        if name.startswith(STREAMS) and isinstance(error, KeyError) and name.split(".")[2].strip() in text:
             match = re.search(r'Did you mean "([^"]+)"', text)
             return f"--config.{name}: no such reward stream" + (f" (did you mean {match[1]!r}?)" if match else "")
         if f"--config.{name}={value}: " in str(error):  # other options' values may occur in it, too

@@ -72,6 +72,7 @@ def test_workdir_and_default_config():
         ("--workdir=", "--workdir=: name a folder"),
         ("--flagfile=options.txt", "--flagfile=options.txt: no such option"),
         ("--config.ppo.streams.proces.horizon=.5", "no such reward stream (did you mean 'process'?)"),
+        ("--config.ppo.streams. rocess.least=1", "--config.ppo.streams. rocess.least: no such reward stream"),
         ("--config.ppo.streams={'a': 1}", "config.ppo.streams.a: must be a section with options, as stream(signal="),
         ("--config.ppo.streams=x", "--config.ppo.streams=x: must be a dictionary, not 'x'"),
         ("--config.ppo.streams=", "--config.ppo.streams=: must be a dictionary, not ''"),
