@@ -1,6 +1,5 @@
 """The `stepjax` command: one subcommand, one function."""
 
-import contextlib
 import difflib
 import errno
 import os
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepjax import __version__
-from stepjax.console.pipes import flush_output, outlive_readers
+from stepjax.console.pipes import flush_output, outlive_readers, to_nowhere
 from stepjax.distributed.signals import INTERRUPTED, second_interrupt_ends
 from stepjax.errors import Stopped, UserError, as_line
 
@@ -259,8 +258,10 @@ def _failed(error: BaseException) -> int:
             session.leave(1, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         raise error
     status, line = told
-    with contextlib.suppress(OSError):  # nobody reads it, or its disk is full: the status says it, too
+    try:
         print(f"stepjax: {line}", file=sys.stderr, flush=True)
+    except OSError:  # nobody reads it, or its disk is full: the status says it, too
+        to_nowhere(sys.stderr.fileno())
     if session is not None:
         session.leave(status, line)
     return status

@@ -30,6 +30,10 @@ def outlive_readers() -> None:
 def flush_output() -> OSError | None:
     """Writes what standard output still holds; the error where it cannot be written. It is not tried again at exit."""
     try:
+        sys.stderr.flush()
+    except OSError:
+        to_nowhere(sys.stderr.fileno())
+    try:
         sys.stdout.flush()
     except OSError as error:
         to_nowhere(sys.stdout.fileno())

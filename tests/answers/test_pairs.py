@@ -9,7 +9,7 @@ from answers.graded import DATA, MATH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepjax.answers.grading import grade, grade_many
+from stepjax.answers.grading import grade, grade_many, same_answer
 
 REFUSED = {(r"\boxed{2x}", r"\frac{d}{dx}x^2"), (r"\boxed{10\choose 3}", "120"), (r"\boxed{x*y}", "xy")}
 """Boxes and answers that are right and yet refused: a derivative to be worked out, plain TeX, a name or a product."""
@@ -75,5 +75,5 @@ def test_an_answer_with_something_put_in_is_not_accepted_unless_it_means_the_sam
     i = data.draw(st.integers(0, len(answer)))
     changed = answer[:i] + inserted + answer[i:]
     assert grade(rf"\boxed{{{changed}}}", answer) in (True, False)
-    if grading.same_answer(changed, answer, boxed=True) and "{" not in inserted and "}" not in inserted:
-        assert grading.same_answer(answer, changed, boxed=True)
+    if same_answer(changed, answer, boxed=True) and "{" not in inserted and "}" not in inserted:
+        assert same_answer(answer, changed, boxed=True)

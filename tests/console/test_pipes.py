@@ -23,7 +23,9 @@ sys.exit(cli.main())
 
 
 def run(code: str, *argv: str, **streams) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", code, *argv], **streams)
+    # As users have it: with buffers, of which the interpreter writes the rest when it ends.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen([sys.executable, "-c", code, *argv], env=env, **streams)
 
 
 @pytest.mark.parametrize("argv", [("options",), ("--help",), ("ppo", "--help"), ("--version",)])
