@@ -58,10 +58,10 @@ class Framing:
         text = self.tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True)
         return encode(self.tokenizer, text)
 
-    def response(self, text: str) -> list[int]:
-        """Ids of a whole response, ended once, also where the text spells an end."""
+    def response(self, text: str, end: int | None = None) -> list[int]:
+        """Ids of a whole response, ended once (by `end`, or `self.end`), also where the text spells an end."""
         ids = encode(self.tokenizer, text)
-        return ids if self.finished(ids) else [*ids, self.end]
+        return ids if self.finished(ids) else [*ids, self.end if end is None else end]
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of a response, without special tokens and without its end, which need not be a special token."""

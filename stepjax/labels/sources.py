@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,8 +19,9 @@ from stepjax.errors import UserError
 from stepjax.labels.solution import Completion, Prefix, Solution
 from stepjax.parallel import is_main_process, key_on
 from stepjax.rollout.sampling import Sampler
+from stepjax.runs.response_records import record_of
 from stepjax.runs.response_sampling import first_prompts, sample_each
-from stepjax.runs.responses import Response, grade_responses
+from stepjax.runs.responses import grade_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import policy_params
 from stepjax.tasks.encoding import solution_encoder
@@ -91,23 +91,6 @@ def _write(path: Path, records: Sequence[LabelledSolution]) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def record_of(run: Run, response: Response, name: str) -> LabelledSolution:
-    """A sampled response as a record without labels."""
-    extra: dict[str, Any] = {"prompt_tokens": list(response.prompt), "tokens": list(response.tokens)}
-    if not response.finished:
-        extra["unfinished"] = True
-    return LabelledSolution(
-        problem=response.problem.text,
-        steps=tuple(step.strip() for step in response.steps),
-        answer=response.problem.answer,
-        correct=response.correct,
-        source=run.task.name,
-        id=name,
-        group=response.problem.text,
-        extra=extra,
-    )
 
 
 def solutions(run: Run, records: Sequence[LabelledSolution]) -> list[Solution]:

@@ -25,7 +25,7 @@ from stepjax.runs.response_sampling import ResponseSampler
 from stepjax.runs.responses import read_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step
-from stepjax.sample.records import Sampled, record_of
+from stepjax.sample.records import Sampled, sampled_record
 from stepjax.tasks.encoding import Prompts, fitting_prompts
 from stepjax.workdir.record_file import RecordFile
 
@@ -107,7 +107,9 @@ def sample(run: Run) -> Path:
         with progress("Responses", total, "responses", start=start) as bar, only_asked_transfers():
             for numbers in sampling.batches(file.done):
                 found = sampling.sample(numbers)
-                file.append(record_of(run, s, scores) for s, scores in zip(found, _scored(scorer, found), strict=True))
+                file.append(
+                    sampled_record(run, s, scores) for s, scores in zip(found, _scored(scorer, found), strict=True)
+                )
                 right += sum(s.response.correct for s in found)
                 cut += sum(not s.response.finished for s in found)
                 bar.advance(len(found))

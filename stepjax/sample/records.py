@@ -7,6 +7,7 @@ import numpy as np
 
 from stepjax.data.schema import LabelledSolution
 from stepjax.evaluation.scorer import p_right
+from stepjax.runs.response_records import record_of
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 
@@ -20,7 +21,7 @@ class Sampled:
     logprobs: list[float]
 
 
-def record_of(run: Run, sampled: Sampled, scores: np.ndarray | None = None) -> LabelledSolution:
+def sampled_record(run: Run, sampled: Sampled, scores: np.ndarray | None = None) -> LabelledSolution:
     """The record of a response.
 
     Its `extra` holds the text, the tokens, which token ended it (None: it was cut off), the sum of its tokens'
@@ -33,22 +34,9 @@ def record_of(run: Run, sampled: Sampled, scores: np.ndarray | None = None) -> L
         "end": str(run.tokenizer.convert_ids_to_tokens(int(response.tokens[-1]))) if response.finished else None,
         "logprob": round(sum(sampled.logprobs), 6),
         "token_logprobs": [round(x, 6) for x in sampled.logprobs],
-        "prompt_tokens": list(response.prompt),
-        "tokens": list(response.tokens),
     }
-    if not response.finished:
-        extra["unfinished"] = True
     if response.step_ratings is not None:
         extra["step_ratings"] = [rated.rating for rated in response.step_ratings]
     if scores is not None:
         extra["prm"] = [round(float(p), 6) for p in p_right(scores)]
-    return LabelledSolution(
-        problem=response.problem.text,
-        steps=tuple(step.strip() for step in response.steps),
-        answer=response.problem.answer,
-        correct=response.correct,
-        source=run.task.name,
-        id=sampled.name,
-        group=response.problem.text,
-        extra=extra,
-    )
+    return record_of(run, response, sampled.name, **extra)

@@ -15,7 +15,8 @@ from stepjax.evaluation.prm import known_ratings
 from stepjax.labels.drive import drive
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.solution import Complete, Solution
-from stepjax.labels.sources import record_of, solutions
+from stepjax.labels.sources import solutions
+from stepjax.runs.response_records import record_of
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 

@@ -79,9 +79,8 @@ class Prompt:
         return Problem(name, template.replace("{problem}", text), answer, question=text)
 
     def response(self, text: str) -> list[int]:
-        """Ids of a whole response, ended once, also where the text spells an end."""
-        ids = encode(self.framing.tokenizer, text)
-        return ids if self.framing.finished(ids) else [*ids, self.end]
+        """`Framing.response`, ended as the style ends responses."""
+        return self.framing.response(text, self.end)
 
     def demonstration(self, problem: Problem) -> tuple[list[int], list[int]]:
         """Ids of a solved problem's prompt and of the response that the policy learns to write after it.
