@@ -85,6 +85,9 @@ class TaskOptions:
     )
     register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")
     gsm8k: str = option("data/gsm8k", "folder with GSM8K's train.jsonl and test.jsonl")
+    gsm8k_steps: int = option(
+        0, "gsm8k: most steps of a problem's published solution; 0: problems of any number of steps", least=0
+    )
     math: MathOptions = section(MathOptions, "options of math")
     files: FilesOptions = section(FilesOptions, "options of files")
     jsonl: JsonlOptions = section(JsonlOptions, "options of jsonl")

@@ -118,7 +118,7 @@ def _stages(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
         "ppo": ["sft"] if prm.path else ["sft", "prm"],
     }
     found = {}
-    for need in needs[stage]:
+    for need in needs[stage.partition("_")[0]]:  # a study's own models, as `prm_hard`, start as their stage does
         newest = origin.newest(run.checkpoint_folder(need))
         if newest is None and run.config.base:
             newest = origin.newest(Path(run.config.base) / "checkpoints" / need)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stepjax.answers.arithmetic import NUMBER, ExpressionError, changes_nothing, evaluate
 from stepjax.answers.grading import final_answer
+from stepjax.config import Config
 from stepjax.data.jsonl import read_jsonl
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
@@ -103,12 +104,16 @@ class GSM8K(GradesFinalAnswers):
     name = "gsm8k"
     separator = "\n"
 
-    def __init__(self, path: str | Path, *, valid_problems: int = 512, grader: AnswerGrader | None = None):
+    def __init__(
+        self, path: str | Path, *, valid_problems: int = 512, most_steps: int = 0, grader: AnswerGrader | None = None
+    ):
         """Takes a folder with train.jsonl and test.jsonl.
 
         Args:
           path: the folder. A file is read when one of its splits is first asked for.
           valid_problems: length of the split "valid", the training file's last problems; at most an eighth of them.
+          most_steps: problems whose published solution has more steps, not counting the answer's line, are left out of
+            all splits; 0: none are.
           grader: decides whether a final answer is right; None: the library.
 
         Raises:
@@ -117,6 +122,7 @@ class GSM8K(GradesFinalAnswers):
         self.path = Path(path)
         self.grader = grader or MarkedGrader()
         self.valid_problems = valid_problems
+        self.most_steps = most_steps
         if valid_problems < 0:
             raise UserError(f"gsm8k: valid_problems must be 0 or more, not {valid_problems}")
         for name in ("train.jsonl", "test.jsonl"):
@@ -151,14 +157,27 @@ class GSM8K(GradesFinalAnswers):
 
     @cached_property
     def _train(self) -> list[Problem]:
-        return _read(self.path / "train.jsonl", "train")
+        return self._short(self.path / "train.jsonl", "train")
 
     @cached_property
     def _test(self) -> list[Problem]:
-        return _read(self.path / "test.jsonl", "test")
+        return self._short(self.path / "test.jsonl", "test")
+
+    def _short(self, path: Path, split: str) -> list[Problem]:
+        """The problems of a file of at most `most_steps` steps, with the numbers that they have in it."""
+        problems = _read(path, split)
+        short = [p for p in problems if p.solution and p.solution.count("\n") <= self.most_steps]
+        if self.most_steps and not short:
+            raise UserError(f"config.task.gsm8k_steps={self.most_steps}: {path} has no solution as short as that")
+        return short if self.most_steps else problems
 
 
-TASK = TaskEntry(lambda config: GSM8K(config.task.gsm8k, grader=make_grader(config.task)), final_answers=True)
+def _task(config: Config) -> GSM8K:
+    options = config.task
+    return GSM8K(options.gsm8k, most_steps=options.gsm8k_steps, grader=make_grader(options))
+
+
+TASK = TaskEntry(_task, final_answers=True)
 
 
 def _rate(step: str) -> StepRating:
