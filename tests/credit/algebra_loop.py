@@ -74,10 +74,11 @@ def batches(draw):
 class Loop:
     """One stream of a batch, token by token."""
 
-    def __init__(self, stream, batch):
-        self.stream, self.batch, self.rule = stream, batch, stream.rule
-        self.rewards = batch["rewards"][0].astype(np.float64)
-        self.scored = batch["scored"][0] & batch["mask"]
+    def __init__(self, stream, batch, i, group):
+        """`i`: the stream's place in the batch; `group`: G."""
+        self.stream, self.batch, self.rule, self.i, self.group = stream, batch, stream.rule, i, group
+        self.rewards = batch["rewards"][i].astype(np.float64)
+        self.scored = batch["scored"][i] & batch["mask"]
         self.tokens = [np.flatnonzero(row) for row in batch["mask"]]
         self.units = [self._units(b) for b in range(B)]
         self.gated = [self.judged(stream.gate, b) for b in range(B)]
@@ -130,7 +131,7 @@ class Loop:
         """`entries`: (row, key, weight, x); `results`: (row, token, key, x)."""
         out = np.zeros((B, T))
         for b, t, key, x in results:
-            peers = [e for e in entries if e[0] // G == b // G and e[1] == key]
+            peers = [e for e in entries if e[0] // self.group == b // self.group and e[1] == key]
             meaned = [e for e in peers if self.rule.baseline == "mean" or e[0] != b]
             count = sum(e[2] for e in meaned)
             mean = sum(e[2] * e[3] for e in meaned) / count if count else 0.0
@@ -162,18 +163,20 @@ class Loop:
     def progress(self, scores, kept):
         out = np.zeros((B, T))
         for b in range(B):
-            others = [o for o in range(B) if o // G == b // G and o != b and self.batch["finished"][o]]
-            value = np.mean([self.batch["outcome"][0, o] for o in others]) if others else 0.0
+            others = [
+                o for o in range(B) if o // self.group == b // self.group and o != b and self.batch["finished"][o]
+            ]
+            value = np.mean([self.batch["outcome"][self.i, o] for o in others]) if others else 0.0
             places = np.flatnonzero(kept[b])
             for t in places:
                 replaced = t == places[-1] and self.batch["finished"][b] and self.stream.last == "outcome"
-                score = float(self.batch["outcome"][0, b]) if replaced else scores[b, t]
+                score = float(self.batch["outcome"][self.i, b]) if replaced else scores[b, t]
                 out[b, t], value = score - value, score
         return out
 
     def walk(self, earned):
         s, out = self.stream, np.zeros((B, T))
-        values = self.batch["values"][0].astype(np.float64) * s.critic
+        values = self.batch["values"][self.i].astype(np.float64) * s.critic
         if s.hold:
             moved = np.zeros((B, T))
             for b in range(B):
@@ -189,7 +192,7 @@ class Loop:
                     c, gamma, _ = self.factor(b, t)
                     passed = c * gamma
                 continue
-            value, advantage, followed = float(self.batch["bootstrap"][0, b]) * s.critic, 0.0, False
+            value, advantage, followed = float(self.batch["bootstrap"][self.i, b]) * s.critic, 0.0, False
             for t in self.tokens[b][::-1]:
                 c, gamma, lam = self.factor(b, t)
                 c = gamma * (c if followed else 1.0)
@@ -233,12 +236,13 @@ class Loop:
         return self.compare(entries, results)
 
 
-def credit(batch):
-    """Advantages of `STREAMS`, float64[N, B, T]."""
-    loops = [Loop(stream, batch) for stream in STREAMS]
+def credit(batch, streams=STREAMS, group=G):
+    """Advantages of the streams before they are whitened, float64[N, B, T]."""
+    names = [stream.name for stream in streams]
+    loops = [Loop(stream, batch, i, group) for i, stream in enumerate(streams)]
     for loop in loops:
         if loop.stream.join:
-            target = loops[NAMES.index(loop.stream.join)]
+            target = loops[names.index(loop.stream.join)]
             target.rewards += loop.stream.weight * np.where(batch["mask"], loop.rewards, 0.0)
             target.scored |= loop.scored
     for loop in loops:
@@ -253,7 +257,7 @@ def credit(batch):
     paid = []
     for i, loop in enumerate(loops):
         s = loop.stream
-        x = found[i] * found[NAMES.index(s.times)] if s.times else found[i].copy()
+        x = found[i] * found[names.index(s.times)] if s.times else found[i].copy()
         for b in range(B):
             if s.pay in ("right", "wrong") and not loop.judged(s.pay, b):
                 x[b] = 0.0
