@@ -128,8 +128,8 @@ def example_rows(streams: int) -> Trajectory:
     score = {1: (0.05, 0.1, 0.85), 0: (0.1, 0.8, 0.1), -1: (0.8, 0.15, 0.05)}
     prm = np.zeros((b, width, 3), np.float32)
     for i, example in enumerate(EXAMPLES):
-        for t in np.flatnonzero(end[i]):
-            prm[i, at] = score[example.ratings[index[i, at]]]
+        for last in np.flatnonzero(end[i]):
+            prm[i, last] = score[example.ratings[index[i, last]]]
     return Trajectory(
         tokens=jnp.asarray(tokens),
         prompt_length=jnp.full(b, start, jnp.int32),

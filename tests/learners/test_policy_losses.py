@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import runpy
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from stepjax.learners.packing import PackedRows
 from stepjax.learners.policy_losses import LOSSES, check_loss, policy_losses, ratio_starts
 from stepjax.learners.ppo import make_streams
 from stepjax.learners.reduce import loss_weights
+from stepjax.options import from_dict
 
 R, L = 2, 8
 quick = settings(max_examples=25, deadline=None, derandomize=True)
@@ -70,6 +73,27 @@ def test_figures_of_the_papers():
     np.testing.assert_allclose(one("dppo", "token")[0], [-1.25 * np.log(0.5), -1.5 * np.log(0.3)], rtol=1e-6)
     np.testing.assert_allclose(one("ppo", "sequence")[0], [-1.25] * 2, rtol=1e-6)
     np.testing.assert_allclose(one("ppo", "sequence", -1.0)[0], [1.875**0.5] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("rule", "expected"), [
+    ("gspo", [-1.0004, -1.0004]),
+    ("cispo", [-1.25 * np.log(0.5), -1.5 * np.log(0.3)]),
+    ("sapo", [-2.2487, -2.4898]),
+    ("dppo", [-1.25 * np.log(0.5), -1.5 * np.log(0.3)]),
+    ("turn_ppo", [-1.2, -1.2]),
+    ("dapo", [-1.25, -1.28]),
+])  # fmt: skip
+def test_the_losses_of_published_rules(rule, expected):
+    """As their configs have them: the ratio, the bounds, the kind of loss."""
+    file = Path(__file__).parents[2] / "configs" / "rules" / f"{rule}.py"
+    options = from_dict(runpy.run_path(str(file))["get_config"]()).ppo
+    check_loss(options)
+    mask, start = np.array([[True, True]]), np.array([[True, False]])
+    old, new = (np.log([p]).astype(np.float32) for p in ((0.4, 0.2), (0.5, 0.3)))
+    batch = micro_batch(old, np.ones((1, 2)), mask, start)
+    if options.ratio == "token":
+        del batch.columns["ratio_start"]
+    np.testing.assert_allclose(policy_losses(options, jnp.asarray(new), batch)[0][0], expected, atol=1e-4)
 
 
 def test_dppo_leaves_out_probabilities_that_moved_far():
