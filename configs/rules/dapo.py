@@ -2,7 +2,8 @@
 
     r = outcome + min(0, −(L − L_max + buffer)/buffer),  A = (r − mean) / std,  ε = 0.2 below and 0.28 above
 
-Differs: groups of equal outcomes leave the loss, but are not replaced by fresh ones.
+Differs: groups of equal outcomes leave the loss, but are not replaced by fresh ones; a truncated response has the
+penalty alone, as one whose outcome is 0.
 """
 
 from stepjax.options import recipe, stream

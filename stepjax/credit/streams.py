@@ -67,8 +67,7 @@ def combine(
       step_end: True on each step's last token, `[B, T]`; a row's last masked token ends a step in any case.
       bootstrap: each head's value after the last masked token, `[N, B]` (0 if not given).
       turn_end: True on the last masked token of each turn; None: a response is one turn.
-      scored: True on the tokens that carry a score of the stream, one of 0 included; None: on every step's end. Read
-        where scores are compared (by the baselines `others` and `mean`) or shown on their steps ("value", "progress").
+      scored: True on the tokens that carry a score of the stream, one of 0 included; None: on every step's end.
       first: for "progress": V(0) of each row; None: 0.
       outcome: for "progress": the value that replaces a finished response's last one; None: no replacement.
       finished: whether each response ended by itself; None: all did.
@@ -80,8 +79,7 @@ def combine(
       weight: weights, by name, of streams, in place of their own `weight`.
 
     Raises:
-      ValueError: a comparison in a group of one; `times` or `join` of a stream that is not there; an input that a
-        stream needs is missing.
+      ValueError: a comparison in a group of one, `times` or `join` of no stream, a missing input that a stream needs.
     """
     chex.assert_rank(mask, 2)
     shape = (len(streams), *mask.shape)
@@ -104,11 +102,7 @@ def combine(
     placed, bases = [], []
     for i, stream in enumerate(streams):
         worth = None if outcome is None else outcome[i]
-        start = first_of_others(worth, rows) if stream.prompt_value == "others" else first[i]
-        replaced = worth if stream.last == "outcome" else None
-        earned = stream.rule.place(Scores(joined[i], scores[i], ends, start, replaced, finished, group))
-        if stream.rule.compares and stream.rule.when == "score":
-            earned = minus_scores(stream, earned, scores[i], units[i], rows)
+        earned = _placed(stream, joined[i], scores[i], units[i], rows, first[i], worth)
         base = values[i]
         if stream.hold:
             earned, base = held(jnp.where(mask, earned, 0.0), base, mask, units[i])
@@ -123,6 +117,24 @@ def combine(
     ]
     advantages = jnp.stack(_paid(streams, compared, rows, mask if trained is None else mask & trained))
     return Credit(advantages=advantages, returns=returns, weight=_weighted(streams, advantages, weight or {}))
+
+
+def _placed(
+    stream: Stream,
+    rewards: Float[Array, "B T"],
+    scored: Bool[Array, "B T"],
+    units: Bool[Array, "B T"],
+    rows: Rows,
+    first: Float[Array, " B"],
+    outcome: Float[Array, " B"] | None,
+) -> Float[Array, "B T"]:
+    """What the walk finds of a stream on each token, less the means that are subtracted from scores."""
+    start = first_of_others(outcome, rows) if stream.prompt_value == "others" else first
+    replaced = outcome if stream.last == "outcome" else None
+    earned = stream.rule.place(Scores(rewards, scored, rows.ends, start, replaced, rows.finished, rows.group))
+    if stream.rule.compares and stream.rule.when == "score":
+        return minus_scores(stream, earned, scored, units, rows)
+    return earned
 
 
 def _joined(
