@@ -76,12 +76,14 @@ def _dppo(options: PPOOptions, x: Tokens) -> Losses:
     return dppo(x.logprobs, x.old, x.weight, clip_low=options.clip_low, clip_high=options.clip_high, mask=x.mask)
 
 
+CLIP = ("clip_low", "clip_high")
+
 LOSSES: dict[str, Loss] = {
-    "ppo": Loss(_clipped, options=("dual_clip",)),
-    "reinforce": Loss(_reinforce, ratios=("token",), options=("dual_clip",)),
-    "cispo": Loss(_cispo),
+    "ppo": Loss(_clipped, options=(*CLIP, "dual_clip")),
+    "reinforce": Loss(_reinforce, ratios=("token",), options=(*CLIP, "dual_clip")),
+    "cispo": Loss(_cispo, options=CLIP),
     "sapo": Loss(_sapo, options=("sapo_rise", "sapo_fall")),
-    "dppo": Loss(_dppo, ratios=("token",)),
+    "dppo": Loss(_dppo, ratios=("token",), options=CLIP),
 }
 
 

@@ -19,7 +19,9 @@ from stepjax.credit.whiten import whiten
 from stepjax.learners.ppo import make_streams
 from stepjax.learners.train_on import parse_train_on
 from stepjax.options import from_dict
+from stepjax.parallel import make_mesh
 from stepjax.rewards.shaping_chain import shape_rewards
+from stepjax.runs.check import check_options
 
 FOLDER = Path(__file__).parents[2] / "configs" / "rules"
 RULES = sorted(file.stem for file in FOLDER.glob("*.py"))
@@ -145,12 +147,11 @@ def test_every_rule_has_a_case():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_is_ten_lines_and_says_where_it_comes_from(rule):
+def test_a_rule_is_ten_lines_says_where_it_comes_from_and_can_be_run(rule):
     text = (FOLDER / f"{rule}.py").read_text(encoding="utf-8")
     docstring, *rest = ast.parse(text).body
     code = [line for line in text.splitlines()[docstring.end_lineno :] if line.strip()]
     assert len(code) <= 10
     said = ast.get_docstring(ast.parse(text))
     assert "\n\nDiffers: " in said and ("=" in said or "≤" in said or "←" in said) and rest
-    config = runpy.run_path(str(FOLDER / f"{rule}.py"))["get_config"]()
-    from_dict(config)
+    check_options(from_dict(runpy.run_path(str(FOLDER / f"{rule}.py"))["get_config"]()), make_mesh(8))

@@ -24,7 +24,7 @@ from stepjax.learners.reduce import loss_weights
 from stepjax.options import from_dict
 
 R, L = 2, 8
-quick = settings(max_examples=25, deadline=None, derandomize=True)
+quick = settings(max_examples=10, deadline=None, derandomize=True)
 CASES = [(loss, ratio) for loss, row in LOSSES.items() for ratio in row.ratios]
 
 
@@ -221,6 +221,7 @@ def test_tokens_that_do_not_train_leave_the_mean():
     ({"loss": "dppo", "ratio": "sequence"}, "ratio=sequence: loss=dppo bounds each token by itself"),
     ({"loss": "reinforce", "ratio": "turn"}, "ratio=turn: loss=reinforce bounds each token by itself"),
     ({"loss": "cispo", "dual_clip": 3.0}, "dual_clip: only loss ppo or reinforce reads it, not cispo"),
+    ({"loss": "sapo", "clip_high": 0.3}, "clip_high: only loss ppo or reinforce or cispo or dppo reads it, not sapo"),
     ({"sapo_rise": 2.0}, "sapo_rise: only loss sapo reads it, not ppo"),
 ])  # fmt: skip
 def test_losses_that_contradict_themselves_are_refused(options, said):

@@ -1,7 +1,9 @@
 """What the credit program makes of a stream's options: states of its tokens, verdicts, probabilities, factors."""
 
 import dataclasses
+import functools
 
+import jax
 import numpy as np
 import pytest
 from learners.ppo_case import HOST, OPTIONS, P, T, credit, scored
@@ -25,14 +27,21 @@ STREAMS = {
 }  # fmt: skip
 
 
-def test_a_program_credits_as_its_options_say():
+@functools.cache
+def credited():
+    """Rows of which two pairs begin alike, and their credit."""
     rows = scored()
     tokens = rows.tokens.copy()
     tokens[:, :P] = 3  # one problem, all of the prompt's columns used
     tokens[1, P : P + 2], tokens[3, P : P + 4] = tokens[0, P : P + 2], tokens[2, P : P + 4]
     rows = dataclasses.replace(rows, tokens=tokens, prompt_length=np.full(8, P, np.int32))
     rows = dataclasses.replace(rows, values=rows.values.repeat(2, 1), bootstrap=rows.bootstrap.repeat(2, 1))
-    found = credit(dataclasses.replace(OPTIONS, samples=2, streams=STREAMS), rows)
+    return rows, credit(dataclasses.replace(OPTIONS, samples=2, streams=STREAMS), rows)
+
+
+def test_a_program_credits_as_its_options_say():
+    rows, found = credited()
+    tokens = rows.tokens
     mask, end = np.asarray(rows.mask), rows.steps.end
     # Two tokens of a group have the same state if all tokens before them are the same.
     numbers: dict[tuple, int] = {}
@@ -45,10 +54,11 @@ def test_a_program_credits_as_its_options_say():
     ends = mask & (np.arange(T) == last[:, None])
     places = {"tree": rated, "right": ends & rows.finished[:, None], "cut": mask, "more": rated, "added": ends}
     streams = make_streams(STREAMS)
-    wanted = combine(
-        streams, found.rewards.swapaxes(0, 1), found.values.swapaxes(0, 1), mask, end,
+    run = jax.jit(functools.partial(combine, streams, group=2))
+    wanted = run(
+        found.rewards.swapaxes(0, 1), found.values.swapaxes(0, 1), mask, end,
         bootstrap=found.bootstrap.swapaxes(0, 1), scored=np.stack([places.get(name, rated) for name in STREAMS]),
-        finished=rows.finished, correct=HOST["correct"], logprobs=rows.old_logprobs, state=state, group=2,
+        finished=rows.finished, correct=HOST["correct"], logprobs=rows.old_logprobs, state=state,
     )  # fmt: skip
     advantages = dict(zip(STREAMS, found.advantages.swapaxes(0, 1), strict=True))
     for name, expected in zip(STREAMS, wanted.advantages, strict=True):
@@ -64,8 +74,8 @@ def test_a_program_credits_as_its_options_say():
 
 
 def test_shares_of_a_response_follow_the_sizes_of_its_steps():
-    rows = dataclasses.replace(scored(), values=None, bootstrap=None)
-    found = credit(dataclasses.replace(OPTIONS, streams={"shared": STREAMS["shared"]}), rows).advantages[:, 0]
+    rows, found = credited()
+    found = found.advantages[:, list(STREAMS).index("shared")]
     for b in np.flatnonzero(rows.finished):
         np.testing.assert_allclose(found[b, rows.mask[b]].mean(), 1.0, rtol=1e-5)
 
