@@ -26,7 +26,7 @@ class Peers:
     Attributes:
       group: G; rows i·G … i·G + G − 1 belong together.
       key: `[B, T]`, from 0 to size − 1 on tokens that have one; None: all entries of the group are peers.
-      size: number of keys, static.
+      size: number of keys, static; each sum by key is a table of B · size numbers.
       absent: `[B, size]`, True where a response that has no entry with this key counts as an entry of 0.
     """
 
