@@ -107,6 +107,13 @@ class PPOOptions:
         "tokens that train the policy, and that whitening runs over: empty: all; below:P: only those with a "
         "probability of at most P; informative: only those of problems that some responses solve and others do not",
     )
+    refill: int = option(
+        0,
+        "dynamic sampling: problems that all or none of their responses solve leave the round, and others are sampled "
+        "for them until the round is full, with at most this many further rollouts of a round's size; what is then "
+        "left of them stays. 0: none leave",
+        least=0,
+    )
     loss: str = option(
         "ppo",
         "ppo (clipped ratio), reinforce (−A log π), cispo (reinforce times the clipped ratio, as a constant), sapo (a "

@@ -83,6 +83,8 @@ def check_groups(options: PPOOptions) -> None:
                 f"config.ppo.samples: must be 2 or more, not {options.samples}: the {what} of the "
                 f"stream {stream.name!r} compares the responses to a problem with each other"
             )
+    if options.refill:
+        raise UserError("config.ppo.refill: ppo.samples must be 2 or more responses to a problem, not 1")
     if "informative" in options.train_on:
         raise UserError("config.ppo.train_on=informative: ppo.samples must be 2 or more responses to a problem, not 1")
 
