@@ -48,6 +48,9 @@ def test_options_are_found_by_a_part_of_their_name(capsys):
     assert list(entries(printed(capsys, "options", "epochs"))) == ["ppo.epochs"]
     assert cli.main(("options", "xyz")) == 2
     assert "'xyz'" in capsys.readouterr().err
+    for word, name in (("itertions", "ppo.iterations"), ("leraning_rate", "ppo.policy.lr")):
+        lines = printed(capsys, "options", word)
+        assert word in lines[0] and name in entries(lines), "near matches"
     assert cli.main(("options", "ppo", "sft")) == 2
     assert "what is 'sft'?" in capsys.readouterr().err
 
