@@ -66,7 +66,7 @@ class DecodeLoop:
         self.form = decoding.kept_form(model.trunk.config.vocab)
         columns = self.width + decoding.rings()[0]
         slots = _empty_slots(model, decoding.slots, columns, devices, idle=self.idle)
-        queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
+        queue_at = Queue(0, 0, 0, 0)  # type: ignore[arg-type]
         self._slots_at, pool_at = row_axes(slots, 0), row_axes(pool, 1)
         self._fill = on_each_device(refill, mesh, (self._slots_at, pool_at, queue_at, 0), self._slots_at)
         self._waiting = on_each_device(lambda s, q: s.next < wanted(q), mesh, (self._slots_at, queue_at), 0)

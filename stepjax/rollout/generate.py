@@ -1,6 +1,7 @@
 """The rollout program: the slot engine, compiled for given sizes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,7 @@ class RolloutShape:
       prefill_rows: prompts that are prefilled at once; 0: all of them.
       halvings: how often the slots are halved once no row waits.
       growths: how often the cache is doubled until it fits the longest response.
+      branched: rows may begin within their prompts (`Queue.cut`).
     """
 
     rows: int
@@ -44,6 +46,7 @@ class RolloutShape:
     prefill_rows: int = 0
     halvings: int = 1
     growths: int = 0
+    branched: bool = False
 
     @classmethod
     def of_many(cls, total: int, at_once: int, prompt_width: int, new_tokens: int, devices: int) -> "RolloutShape":
@@ -128,6 +131,7 @@ def rollout_program(
             decoding,
             prompt_of=queue.prompt,
             limits=queue.limit,
+            cuts=queue.cut,
             mesh=mesh,
         )
 
@@ -136,12 +140,14 @@ def rollout_program(
     def ints(*dims: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(dims, jnp.int32, sharding=rows)
 
+    each_row: Any = ints(shape.rows)
+    queue = Queue(each_row, each_row, each_row, each_row if shape.branched else None)
     inputs = (
         abstract(definition.shapes, definition.shardings(mesh)),
         ints(each.prompts * devices, shape.prompt_width),
         ints(each.prompts * devices),
         abstract(jax.eval_shape(lambda: jax.random.key(0)), replicated(mesh)),
-        Queue(ints(shape.rows), ints(shape.rows), ints(shape.rows)),  # type: ignore[arg-type]
+        queue,
     )
     turns = max(decoding.steps(shape.rows), 1)
     out = (rows, replicated(mesh))

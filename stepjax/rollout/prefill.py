@@ -31,11 +31,13 @@ def prefill(
     devices: int,
     chunk: int,
     widths: Sequence[int] | None = None,
+    branched: bool = False,
 ) -> Pool:
     """Prefills prompts that are padded on the left, `chunk` at a time; each device keeps its own.
 
     A chunk takes the narrowest of `widths` (`bucket_widths` unless given) that its longest prompt fits, and no time at
-    all where all of its prompts have length 0: put prompts of similar lengths next to each other.
+    all where all of its prompts have length 0: put prompts of similar lengths next to each other. `branched`: rows may
+    begin within their prompts, so the state behind every column is kept.
     """
     count, width = prompts.shape
     widths = sorted(widths or bucket_widths(width))
@@ -48,9 +50,9 @@ def prefill(
     def one(given: tuple[Array, Array]) -> Pool:
         tokens, length = given
         if len(widths) == 1 and chunks == 1:
-            return _pass(model, tokens, length, width)
+            return _pass(model, tokens, length, width, branched)
         fits = jnp.searchsorted(jnp.asarray(widths), jnp.max(length))
-        branches = [lambda t, n, w=w: _pass(model, t, n, w) for w in widths]
+        branches = [lambda t, n, w=w: _pass(model, t, n, w, branched) for w in widths]
         nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(branches[0], tokens, length))
         return jax.lax.switch(
             jnp.where(jnp.max(length) > 0, fits + 1, 0), [lambda t, n: nothing, *branches], tokens, length
@@ -62,7 +64,9 @@ def prefill(
     return jax.lax.map(one, given)
 
 
-def _pass(model: LanguageModel, prompts: Int[Array, "c P"], length: Int[Array, " c"], width: int) -> Pool:
+def _pass(
+    model: LanguageModel, prompts: Int[Array, "c P"], length: Int[Array, " c"], width: int, branched: bool
+) -> Pool:
     """The prompts' last `width` columns, which hold all of them, in a pool of the full width."""
     count, full = prompts.shape
     columns = jnp.arange(full, dtype=jnp.int32)[None] - (full - length[:, None])
@@ -70,4 +74,5 @@ def _pass(model: LanguageModel, prompts: Int[Array, "c P"], length: Int[Array, "
     start = full - width
     cache = dataclasses.replace(model.trunk.empty_cache(count, full), index=jnp.asarray(start, jnp.int32))
     hidden, cache = model.trunk.extend(prompts[:, start:], positions[:, start:], segments[:, start:], cache, fresh=True)
-    return Pool(hidden[:, -1], cache.layers, positions, segments)
+    kept = jnp.pad(hidden, ((0, 0), (start, 0), (0, 0))) if branched else hidden[:, -1]
+    return Pool(kept, cache.layers, positions, segments)

@@ -19,7 +19,8 @@ class Pool:
     """Prefilled prompts: n chunks of c prompts of width P.
 
     Attributes:
-      hidden: [n, c, D], the state that predicts each prompt's first response token.
+      hidden: [n, c, D], the state that predicts each prompt's first response token; where rows begin within their
+        prompts, [n, c, P, D], the state behind each column.
       layers: keys and values as in `Cache`, a chunk first.
       positions, segments: int32[n, c, P], as in `Cache`.
     """
@@ -39,11 +40,14 @@ class Queue:
       prompt: int32[N], the place of the row's prompt in the pool.
       id: int32[N], the number that names the row's random key.
       limit: int32[N], tokens that it has at most.
+      cut: int32[N], tokens at its prompt's end that it does without, fewer than the prompt has; None: all rows begin
+        behind their prompts.
     """
 
     prompt: Array
     id: Array
     limit: Array
+    cut: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -91,6 +95,7 @@ def refill(slots: Slots, pool: Pool, queue: Queue, ended: Bool[Array, " S"]) -> 
     order = jnp.argsort(jnp.where(takes, rank, ended.shape[0]))  # slots that take a row go first
     known = jnp.minimum(row, rows - 1)
     prompt = queue.prompt[known]
+    last = None if queue.cut is None else width - 1 - queue.cut[known]  # the column that each row begins behind
     axis = slots.cache.row_axis
 
     def take(carry: Any) -> Any:
@@ -106,13 +111,22 @@ def refill(slots: Slots, pool: Pool, queue: Queue, ended: Bool[Array, " S"]) -> 
             return jax.lax.dynamic_update_slice(into, piece, [slot if a == axis else 0 for a in range(into.ndim)])
 
         nothing = jnp.zeros((1, cache.segments.shape[1] - width), jnp.int32)
+        segments = put(cache.segments, pool.segments)
+        if last is None:
+            state = put(hidden, pool.hidden)
+        else:
+            own = jax.lax.dynamic_slice(segments, (slot, 0), (1, width))
+            own = jnp.where(jnp.arange(width) <= last[slot], own, 0)
+            segments = jax.lax.dynamic_update_slice(segments, own, (slot, 0))
+            state = jax.lax.dynamic_slice(pool.hidden, (chunk, place, last[slot], 0), (1, 1, 1, hidden.shape[1]))
+            state = jax.lax.dynamic_update_slice(hidden, state[0, 0], (slot, 0))
         cache = dataclasses.replace(
             cache,
             layers=jax.tree.map(lambda into, given: put(into, given, axis), cache.layers, pool.layers),
             positions=put(cache.positions, pool.positions),
-            segments=jax.lax.dynamic_update_slice(put(cache.segments, pool.segments), nothing, (slot, width)),
+            segments=jax.lax.dynamic_update_slice(segments, nothing, (slot, width)),
         )
-        return i + 1, put(hidden, pool.hidden), cache
+        return i + 1, state, cache
 
     count = jnp.sum(takes)
     start = (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
@@ -127,7 +141,7 @@ def refill(slots: Slots, pool: Pool, queue: Queue, ended: Bool[Array, " S"]) -> 
         id=queue.id[known],
         limit=queue.limit[known],
         time=jnp.where(ended, 0, slots.time),
-        prompt_length=pool.positions[prompt // size, prompt % size, -1] + 1,
+        prompt_length=pool.positions[prompt // size, prompt % size, -1 if last is None else last] + 1,
         stop=jnp.where(ended, 0, slots.stop),
         next=slots.next + jnp.sum(takes, dtype=jnp.int32),
         hidden=hidden,

@@ -25,6 +25,7 @@ from stepjax.rewards.public_prm import PublicPRM
 from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
+from stepjax.runs.branches import Branches, reads_branches
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.origins import StageOrigin
@@ -68,6 +69,7 @@ class PPO(PPOPrograms):
             run.task.problems("train"),
             lambda: StepJudge(self.options.judge, run.workdir / "judge", **processes),
         )
+        self.branches = Branches(run, self.options.mc) if reads_branches(self.options) else None
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
@@ -155,9 +157,15 @@ class PPO(PPOPrograms):
             assert scored.steps is not None
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
         with clock("rate"):
-            host = self.host_rewards(own, index, end)
             responses = share_responses(self.hosts, problems, own)
         unread: dict[str, float] = {}
+        values: list[np.ndarray] | None = None
+        if self.branches is not None:
+            with clock("mc"):
+                whole, unread = self.branches(policy, responses, iteration)
+                values = [whole[row] for row in self.hosts.mine.tolist()]
+        with clock("rate"):
+            host = self.host_rewards(own, index, end, values)
         if self.public is not None:
             with clock("prm"):
                 scores = score_responses(self.public, responses)
