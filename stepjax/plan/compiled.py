@@ -97,7 +97,7 @@ def plan_program(planned: Planned, topology: Topology) -> ProgramPlan:
     if not text:
         return plan
     module = parse(text)
-    cost = module_cost(module, unknown_trips=planned.turns, in_turn=planned.in_turn)
+    cost = module_cost(module, unknown_trips=planned.trips, in_turn=planned.in_turn)
     times = seconds_of(cost.times(each), topology)
     bound = max(times, key=lambda k: times[k])
     return replace(

@@ -1,5 +1,6 @@
 """The rollout program: the slot engine, compiled for given sizes."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -8,12 +9,14 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from stepjax.models import Definition, LanguageModel
+from stepjax.models.blocks import PAIRS
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.engine import generate_in_slots
 from stepjax.rollout.environment import HostTool
+from stepjax.rollout.memory import CacheLayout
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
@@ -33,7 +36,8 @@ class RolloutShape:
       slots: responses that decode at once; 0: all of them.
       prefill_rows: prompts that are prefilled at once; 0: all of them.
       halvings: how often the slots are halved once no row waits.
-      growths: how often the cache is doubled until it fits the longest response.
+      block: tokens of a block of the cache; 0: what suits the devices.
+      cache_tokens: tokens that a device's blocks hold, at most; 0: what suits the lengths.
     """
 
     rows: int
@@ -43,7 +47,8 @@ class RolloutShape:
     slots: int = 0
     prefill_rows: int = 0
     halvings: int = 1
-    growths: int = 0
+    block: int = 0
+    cache_tokens: int = 0
 
     @classmethod
     def of_many(cls, total: int, at_once: int, prompt_width: int, new_tokens: int, devices: int) -> "RolloutShape":
@@ -94,6 +99,15 @@ def rollout_program(
     """
     devices = batch_devices(mesh)
     each = on_device(shape, devices)
+    layout = CacheLayout.choose(
+        mesh.devices.flat[0].platform,
+        prompt_width=shape.prompt_width,
+        new_tokens=shape.new_tokens,
+        prompts=each.prompts,
+        slots=each.slots,
+        block=shape.block,
+        tokens=shape.cache_tokens,
+    )
     decoding = Decoding(
         new_tokens=shape.new_tokens,
         slots=each.slots * devices,
@@ -103,7 +117,9 @@ def rollout_program(
         stops=stops,
         prefill_rows=each.chunk * devices,
         halvings=shape.halvings,
-        growths=shape.growths,
+        page=layout.page,
+        blocks=layout.blocks,
+        ample=layout.ample,
     )
 
     def rollout(
@@ -141,5 +157,16 @@ def rollout_program(
         Queue(ints(shape.rows), ints(shape.rows), ints(shape.rows)),  # type: ignore[arg-type]
     )
     turns = max(decoding.steps(shape.rows), 1)
+    nested = nested_turns(decoding, shape, each.slots)
     out = (rows, replicated(mesh))
-    return Program("rollout", rollout, mesh=mesh, inputs=inputs, out_shardings=out, turns=turns)
+    return Program("rollout", rollout, mesh=mesh, inputs=inputs, out_shardings=out, turns=turns, nested=nested)
+
+
+def nested_turns(decoding: Decoding, shape: RolloutShape, slots: int) -> tuple[int, ...]:
+    """Turns of the decode loop, steps of each, and how often a layer takes pairs of rows and blocks in a step, where
+    every response has the most tokens."""
+    steps = max(decoding.steps(shape.rows), 1)
+    turn = decoding.turn(shape.rows)
+    shared = (shape.prompt_width - 1) // decoding.page if decoding.page else 0
+    pairs = slots * (shared + decoding.own_blocks / 2)
+    return -(-steps // turn), turn, math.ceil(pairs / PAIRS)

@@ -43,7 +43,8 @@ class PPOPrograms:
             slots=options.slots,
             prefill_rows=options.prefill_rows,
             halvings=options.halvings,
-            growths=options.growths,
+            block=options.block,
+            cache_tokens=options.cache_tokens,
         )
         self.sampler = ResponseSampler(run, shape, make_sampler(options))
         self.round = RoundSampler(run, self.sampler, options.waves)

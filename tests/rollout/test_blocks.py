@@ -1,0 +1,62 @@
+"""A cache of blocks: the same responses whatever the blocks, the slots, the mesh, and where blocks run out."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from models.tiny import CONFIG, policy_params
+from rollout.test_engine import IDS, in_lockstep, same
+from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS
+
+from stepjax.models import Definition, LanguageModel
+from stepjax.parallel import batch_sharding, make_mesh, put, replicated
+from stepjax.rollout.decoding import Decoding
+from stepjax.rollout.engine import generate_in_slots
+from stepjax.rollout.sampling import Sampler
+
+
+@functools.cache
+def in_blocks(page, blocks=0, slots=5, shape=None, apart=True):
+    """`blocks`: 0 for as many as any rows need."""
+    mesh = None if shape is None else make_mesh(*shape, devices=jax.devices()[: int(np.prod(shape))])
+    ample = not blocks
+    config = dataclasses.replace(CONFIG, decode_apart=apart)
+    definition = Definition(lambda rngs: LanguageModel(config, rngs))
+    how = Decoding(NEW, slots, (EOS,), Sampler(1.0), halvings=2, fewest=1, page=page, blocks=blocks, ample=ample)
+    if ample:
+        how = dataclasses.replace(how, blocks=slots * how.own_blocks + 8 * ((PROMPTS.shape[1] - 1) // page))
+
+    @jax.jit
+    def run(params, prompts, lengths, key, ids):
+        return generate_in_slots(definition.bind(params), prompts, lengths, key, ids, how, mesh=mesh)
+
+    given = policy_params(), PROMPTS, LENGTHS, jax.random.key(7), IDS
+    if mesh is None:
+        return jax.device_get(run(*given))
+    params = jax.device_put(given[0], definition.shardings(mesh))
+    prompts, lengths, ids = put((PROMPTS, LENGTHS, IDS), batch_sharding(mesh))
+    with jax.set_mesh(mesh):
+        return jax.device_get(run(params, prompts, lengths, jax.device_put(given[3], replicated(mesh)), ids))
+
+
+@pytest.mark.parametrize("page", [1, 2, 4, 8])
+@pytest.mark.parametrize("apart", [False, True])
+def test_blocks_of_any_size_give_the_same(page, apart):
+    found, used = in_blocks(page, apart=apart)
+    same(found, in_lockstep())
+    assert used.blocks > 0 and used.restarted == 0
+
+
+@pytest.mark.parametrize("slots, shape", [(24, None), (8, (8, 1, 1)), (8, (1, 4, 2))])
+def test_neither_slots_nor_mesh_matter(slots, shape):
+    found, _ = in_blocks(2, slots=slots, shape=shape)
+    same(found, in_lockstep())
+
+
+@pytest.mark.parametrize("page, blocks", [(2, 24), (1, 44), (2, 27), (4, 12)])
+def test_rows_that_are_put_back_draw_the_same_again(page, blocks):
+    found, used = in_blocks(page, blocks, slots=8)
+    same(found, in_lockstep())
+    assert used.restarted > 0 and used.blocks <= blocks
