@@ -133,14 +133,15 @@ def _attend(blocks: LayerBlocks, q: Array, sums: Partial, position: Array, windo
             seen &= position[known][:, None] - (start[:, None] + slots) < window
         seen = seen[:, None, None]
         scores = jnp.where(seen, scores * LOG2E, -1e30)
-        higher = power.at[row].max(whole_power(scores), mode="drop", indices_are_sorted=True)
-        change = _two_to(power - higher)
-        floor = jnp.floor(scores)
-        weights = jnp.where(seen, jnp.exp2(scores - floor) * _two_to(floor - higher[known][..., None]), 0.0)
+        # Each pair's sums are divided by a power of its own, so that they are the same in any company.
+        own = whole_power(scores)
+        weights = jnp.exp2(scores - own[..., None])
         mixed = weights if value_scales is None else weights * value_scales[:, :, None]
         added = jnp.einsum(
             "ckgs,cksd->ckgd", mixed.astype(dtype), values.astype(dtype), preferred_element_type=jnp.float32
         )
+        higher = power.at[row].max(own, mode="drop", indices_are_sorted=True)
+        change, less = _two_to(power - higher), _two_to(own - higher[known])
 
         def plus(sums: Array, more: Array) -> Array:
             return sums.at[row].add(more, mode="drop", indices_are_sorted=True)
@@ -148,8 +149,8 @@ def _attend(blocks: LayerBlocks, q: Array, sums: Partial, position: Array, windo
         return (
             at + PAIRS,
             higher,
-            plus(total * change, jnp.sum(weights, axis=-1)),
-            plus(out * change[..., None], added),
+            plus(total * change, jnp.sum(weights, axis=-1) * less),
+            plus(out * change[..., None], added * less[..., None]),
         )
 
     return jax.lax.while_loop(lambda carry: carry[0] < work.count[0], some, (jnp.int32(0), *sums))[1:]

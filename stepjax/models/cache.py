@@ -148,6 +148,23 @@ def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int
     )
 
 
+def grown(cache: Cache, slots: int) -> Cache:
+    """The cache with empty slots behind the others, `slots` in all."""
+    more = slots - cache.segments.shape[1]
+    if not more:
+        return cache
+
+    def wider(x: Array | None, axis: int) -> Any:
+        return None if x is None else jnp.pad(x, [(0, more if a - x.ndim == axis else 0) for a in range(x.ndim)])
+
+    def each(of: KeyValues) -> KeyValues:
+        return KeyValues(wider(of.keys, -1), wider(of.values, -2), wider(of.key_scales, -1), wider(of.value_scales, -1))
+
+    layers = each(cache.layers) if isinstance(cache.layers, KeyValues) else tuple(each(x) for x in cache.layers)
+    positions, segments = wider(cache.positions, -1), wider(cache.segments, -1)
+    return dataclasses.replace(cache, layers=layers, positions=positions, segments=segments)
+
+
 def attend_to_cache(
     queries: Float[Array, "B H T D"],
     stored: KeyValues,

@@ -6,6 +6,7 @@ record and, where there are blocks, the ring to these. A stage, of full or of ha
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray
 
 from stepjax.models import LanguageModel
-from stepjax.models.cache import Blocks
+from stepjax.models.cache import Blocks, grown
 from stepjax.parallel import constrain, on_each_device
 from stepjax.rollout.axes import layer_axes, prompt_axes, slot_axes
 from stepjax.rollout.blocks import Layers, Usage, turn_ring
@@ -115,8 +116,10 @@ class DecodeLoop:
             if number:
                 now = self._halved(now, size)
             unfinished = functools.partial(self._unfinished, least=least)
-            turn = functools.partial(self._turn, least=least)
-            now = jax.lax.while_loop(unfinished, turn, now)
+            for columns in self.decoding.rings() if number == 0 else [self.ring]:
+                cache = grown(now.slots.cache, self.width + columns)
+                now = now._replace(slots=dataclasses.replace(now.slots, cache=cache))
+                now = jax.lax.while_loop(unfinished, functools.partial(self._turn, unfinished=unfinished), now)
         return now.record, now.occupancy
 
     def _begin(self) -> Progress:
@@ -137,16 +140,18 @@ class DecodeLoop:
         return now._replace(slots=slots, reply=reply)
 
     def _unfinished(self, now: Progress | Steps, least: int) -> Array:
-        """Whether on any device more than `least` rows decode, or any waits."""
+        """Whether on any device more than `least` rows decode, or any waits; and the ring has room for a step."""
         live = jnp.sum((now.slots.row < self.idle).reshape(self.devices, -1), axis=1)
-        return jnp.any(live > least // self.devices) | jnp.any(now.slots.waiting)
+        goes_on = jnp.any(live > least // self.devices) | jnp.any(now.slots.waiting)
+        columns = now.slots.cache.segments.shape[1] - self.width
+        return goes_on if columns == self.ring else goes_on & (now.t < columns)
 
-    def _turn(self, now: Progress, least: int) -> Progress:
-        """Steps until the ring is full, or no more than `least` rows decode."""
+    def _turn(self, now: Progress, unfinished: Callable[[Progress | Steps], Array]) -> Progress:
+        """Steps until the ring is full, or the stage finished."""
         first = now.t // self.turn * self.turn
         log = Log.empty(self.turn, now.slots.row.shape[0], self.nowhere, tool=now.reply is not None)
         steps = jax.lax.while_loop(
-            lambda steps: (steps.t < first + self.turn) & self._unfinished(steps, least),
+            lambda steps: (steps.t < first + self.turn) & unfinished(steps),
             lambda steps: self._step(steps, now.layers, first),
             Steps(now.t, now.slots, log, now.reply, now.occupancy),
         )
@@ -217,6 +222,6 @@ class DecodeLoop:
             stop=nothing,
             waiting=self.queue.limit > 0,
             hidden=jnp.zeros((d.slots, config.width), config.dtype),
-            cache=self.model.trunk.empty_cache(d.slots, self.width + self.ring),
+            cache=self.model.trunk.empty_cache(d.slots, self.width + d.rings()[0]),
             held=held,
         )

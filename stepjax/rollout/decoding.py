@@ -28,6 +28,8 @@ class Decoding:
         longest response.
       blocks: on each device.
       ample: that many suffice for whatever rows decode together.
+      growths: without blocks, how often the ring is doubled until it holds the longest response, so that earlier steps
+        read a smaller one. Each makes compiling take longer.
     """
 
     new_tokens: int
@@ -42,6 +44,7 @@ class Decoding:
     page: int = 0
     blocks: int = 0
     ample: bool = True
+    growths: int = 0
 
     def sizes(self, devices: int) -> list[int]:
         """The number of slots, and the numbers that it is halved to."""
@@ -55,6 +58,11 @@ class Decoding:
     def ring(self) -> int:
         """Columns behind the prompts, which go round."""
         return self.page or max(self.new_tokens - 1, 1)
+
+    def rings(self) -> list[int]:
+        """Numbers of columns of the ring: the first one, and those that it is doubled to."""
+        growths = 0 if self.page else self.growths
+        return sorted({-(-self.ring >> i) for i in range(growths + 1)})
 
     @property
     def own_blocks(self) -> int:

@@ -120,6 +120,7 @@ def rollout_program(
         page=layout.page,
         blocks=layout.blocks,
         ample=layout.ample,
+        growths=layout.growths,
     )
 
     def rollout(

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 from stepjax.errors import UserError
 
-SHORT = 512
+SHORT = 640
 """Tokens of prompt and response up to which a CPU reads a whole ring faster than blocks."""
+
+GROWN = 160
+"""Tokens of a response above which a ring begins with half of its length."""
 
 PAGES = {"cpu": 128}
 """Tokens of a block, by platform."""
@@ -25,11 +28,13 @@ class CacheLayout:
       page: tokens of a block, which is the ring's length, too; 0: no blocks, and a ring for the longest response.
       blocks: how many.
       ample: they suffice for whatever rows decode together.
+      growths: how often a ring is doubled until it is whole.
     """
 
     page: int = 0
     blocks: int = 0
     ample: bool = True
+    growths: int = 0
 
     @classmethod
     def choose(
@@ -54,7 +59,7 @@ class CacheLayout:
         """
         page = block or PAGES.get(platform, PAGE)
         if page >= new_tokens - 1 or (not block and not tokens and prompt_width + new_tokens <= SHORT):
-            return cls()
+            return cls(growths=int(platform in PAGES and new_tokens > GROWN))
         of_prompts = prompts * ((prompt_width - 1) // page)
         own = -(-(new_tokens - 1) // page)
         most = of_prompts + slots * own

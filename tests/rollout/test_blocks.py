@@ -4,14 +4,18 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from models.tiny import CONFIG, policy_params
 from rollout.test_engine import IDS, in_lockstep, same
-from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS
+from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, learner_logprobs
 
+import stepjax.rollout.decode_loop as decode_loop
 from stepjax.models import Definition, LanguageModel
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
+from stepjax.plan.hlo_text import parse
+from stepjax.rollout.blocks import references, turn_ring
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.engine import generate_in_slots
 from stepjax.rollout.sampling import Sampler
@@ -55,8 +59,55 @@ def test_neither_slots_nor_mesh_matter(slots, shape):
     same(found, in_lockstep())
 
 
-@pytest.mark.parametrize("page, blocks", [(2, 24), (1, 44), (2, 27), (4, 12)])
+@pytest.mark.parametrize("page, blocks", [(2, 24), (1, 44), (2, 27), (4, 11)])
 def test_rows_that_are_put_back_draw_the_same_again(page, blocks):
     found, used = in_blocks(page, blocks, slots=8)
     same(found, in_lockstep())
     assert used.restarted > 0 and used.blocks <= blocks
+
+
+def test_logprobs_are_those_of_the_learner():
+    found, _ = in_blocks(2, 24, slots=8)
+    wanted = learner_logprobs(policy_params(), found.tokens, found.positions, found.segments)
+    mask = np.asarray(found.mask)[:, 1:]
+    np.testing.assert_allclose(found.logprobs[:, 1:][mask], wanted[mask], atol=1e-4)
+
+
+def test_nothing_of_a_free_block_is_read(monkeypatch):
+    """Blocks that no row reads, or will, are filled with NaN at each turn of the ring."""
+
+    def poisoned(slots, layers, prompts, queue, full, *, ample):
+        slots, layers, usage = turn_ring(slots, layers, prompts, queue, full, ample=ample)
+        blocks = len(layers[0].keys)
+        read = references(blocks, slots.held, slots.live, prompts, queue, slots.waiting) > 0
+        fill = functools.partial(jnp.where, read[:, None, None, None])
+        return slots, jax.tree.map(lambda x: fill(x, jnp.nan), layers), usage
+
+    monkeypatch.setattr(decode_loop, "turn_ring", poisoned)
+    found, used = in_blocks.__wrapped__(2, 24, slots=8)
+    same(found, in_lockstep())
+    assert used.restarted > 0
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_no_loop_copies_the_cache(apart):
+    """Neither the blocks nor what lies before them: a step writes one column, a turn of the ring its own blocks."""
+    definition = Definition(lambda rngs: LanguageModel(dataclasses.replace(CONFIG, decode_apart=apart), rngs))
+    how = Decoding(64, 5, (EOS,), Sampler(1.0), halvings=0, page=8, blocks=77)
+
+    def run(params, prompts, lengths, key, ids):
+        return generate_in_slots(definition.bind(params), prompts, lengths, key, ids, how)
+
+    given = definition.shapes, PROMPTS, LENGTHS, jax.random.key(7), IDS
+    module = parse(jax.jit(run).lower(*given).compile().as_text())
+    layers = 1 if apart else CONFIG.layers
+    cache = {(77, 2, 8, 8), (5, 2, 8, 14), (5, 2, 14, 8)}
+    whole = cache | {(layers, *dims) for dims in cache}
+    copies = [
+        (computation.name, i.name)
+        for computation in module.computations.values()
+        if computation.name != module.entry
+        for i in computation.instructions.values()
+        if i.opcode in ("copy", "transpose") and any(tuple(a.dims) in whole for a in i.arrays)
+    ]
+    assert not copies
