@@ -161,7 +161,7 @@ class DecodeLoop:
         if layers is not None:
             full = steps.t % self.ring == 0
             slots, layers, usage = self._turn_ring(slots, layers, self.prompts, self.queue, full)
-            occupancy = occupancy.using(usage.blocks, usage.tokens, usage.restarted)
+            occupancy = occupancy.using(usage.blocks * self.ring, usage.tokens, usage.restarted)
         return Progress(steps.t, slots, layers, record, steps.reply, occupancy)
 
     def _step(self, now: Steps, layers: Layers | None, first: Array) -> Steps:

@@ -38,6 +38,8 @@ class RolloutShape:
       halvings: how often the slots are halved once no row waits.
       block: tokens of a block of the cache; 0: what suits the devices.
       cache_tokens: tokens that a device's blocks hold, at most; 0: what suits the lengths.
+      held: tokens that a response and its prompt are expected to have, for `slots` 0 with `cache_tokens`: as many
+        responses decode at once as then fit. 0: the most that they can have.
     """
 
     rows: int
@@ -49,6 +51,7 @@ class RolloutShape:
     halvings: int = 1
     block: int = 0
     cache_tokens: int = 0
+    held: int = 0
 
     @classmethod
     def of_many(cls, total: int, at_once: int, prompt_width: int, new_tokens: int, devices: int) -> "RolloutShape":
@@ -76,8 +79,25 @@ def on_device(shape: RolloutShape, devices: int) -> DeviceSizes:
     # Rows that share a prompt may be divided at a device's first and last row.
     prompts = rows // shape.samples if rows % shape.samples == 0 else min(rows, rows // shape.samples + 2)
     chunk = min(-(-shape.prefill_rows // devices) or prompts, prompts)
-    slots = min(-(-shape.slots // devices) or rows, rows)
+    slots = -(-shape.slots // devices) or rows
+    if shape.cache_tokens and not shape.slots:
+        slots = max(shape.cache_tokens // (shape.held or shape.prompt_width + shape.new_tokens), 1)
+    slots = min(slots, rows)
     return DeviceSizes(rows, -(-prompts // chunk) * chunk, chunk, slots)
+
+
+def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
+    """The cache of each device. UserError where it is too small for the prompts and one response."""
+    each = on_device(shape, batch_devices(mesh))
+    return CacheLayout.choose(
+        mesh.devices.flat[0].platform,
+        prompt_width=shape.prompt_width,
+        new_tokens=shape.new_tokens,
+        prompts=each.prompts,
+        slots=each.slots,
+        block=shape.block,
+        tokens=shape.cache_tokens,
+    )
 
 
 def rollout_program(
@@ -99,15 +119,7 @@ def rollout_program(
     """
     devices = batch_devices(mesh)
     each = on_device(shape, devices)
-    layout = CacheLayout.choose(
-        mesh.devices.flat[0].platform,
-        prompt_width=shape.prompt_width,
-        new_tokens=shape.new_tokens,
-        prompts=each.prompts,
-        slots=each.slots,
-        block=shape.block,
-        tokens=shape.cache_tokens,
-    )
+    layout = cache_layout(shape, mesh)
     decoding = Decoding(
         new_tokens=shape.new_tokens,
         slots=each.slots * devices,
@@ -160,7 +172,16 @@ def rollout_program(
     turns = max(decoding.steps(shape.rows), 1)
     nested = nested_turns(decoding, shape, each.slots)
     out = (rows, replicated(mesh))
-    return Program("rollout", rollout, mesh=mesh, inputs=inputs, out_shardings=out, turns=turns, nested=nested)
+    return Program(
+        "rollout",
+        rollout,
+        mesh=mesh,
+        inputs=inputs,
+        out_shardings=out,
+        turns=turns,
+        nested=nested,
+        note=f"{each.slots} slots a device, {layout.told}",
+    )
 
 
 def nested_turns(decoding: Decoding, shape: RolloutShape, slots: int) -> tuple[int, ...]:

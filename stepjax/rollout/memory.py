@@ -36,6 +36,14 @@ class CacheLayout:
     ample: bool = True
     growths: int = 0
 
+    @property
+    def told(self) -> str:
+        """In words."""
+        if not self.page:
+            return "each with a cache for the longest response"
+        fit = "enough for any lengths" if self.ample else "responses that find no room are drawn again"
+        return f"{self.blocks:,} blocks of {self.page} tokens for them ({fit})"
+
     @classmethod
     def choose(
         cls,

@@ -121,7 +121,7 @@ class Occupancy:
       busy, offered: with a row in them, and all of them, as long as rows waited.
       steps: all steps of the loop.
       total: all slots in all steps.
-      blocks: the most blocks that were in use at once; 0 without blocks.
+      cache: tokens of the most blocks that were in use at once; 0 without blocks.
       tokens: the most tokens that the rows which decoded together had, prompts included, where blocks were counted.
       restarted: tokens of rows that were put back, and drawn again.
     """
@@ -130,7 +130,7 @@ class Occupancy:
     offered: Array
     steps: Array
     total: Array
-    blocks: Array
+    cache: Array
     tokens: Array
     restarted: Array
 
@@ -149,11 +149,11 @@ class Occupancy:
             total=self.total + slots,
         )
 
-    def using(self, blocks: Array, tokens: Array, restarted: Array) -> "Occupancy":
+    def using(self, cache: Array, tokens: Array, restarted: Array) -> "Occupancy":
         """After one more turn of the ring; int32[devices] each."""
         return dataclasses.replace(
             self,
-            blocks=jnp.maximum(self.blocks, jnp.sum(blocks, dtype=jnp.int32)),
+            cache=jnp.maximum(self.cache, jnp.sum(cache, dtype=jnp.int32)),
             tokens=jnp.maximum(self.tokens, jnp.sum(tokens, dtype=jnp.int32)),
             restarted=self.restarted + jnp.sum(restarted, dtype=jnp.int32),
         )

@@ -228,6 +228,7 @@ def train_ppo(run: Run) -> Params:
                     state, line, rows, responses = ppo.iterate(
                         state, prompts, order(step - 1), step, clock, order(step) if runs_ahead(options, step) else None
                     )
+                ppo.observe_lengths(float(np.mean([len(r.prompt) + len(r.tokens) for r in responses])))
                 line |= rates.of_round(responses, time.perf_counter() - began)
                 check_finite(line, "PPO", step)
                 alarm = alarms.observe(line)

@@ -1,5 +1,6 @@
 """Sampling responses: the rollout program of one compiled size, for any number of problems."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,8 +35,9 @@ class ResponseSampler:
     """
 
     def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler):
+        ppo = run.config.ppo
         self.run = run
-        self.shape = shape
+        self.shape = shape = dataclasses.replace(shape, block=ppo.block, cache_tokens=ppo.cache_tokens)
         self.program: Program = rollout_program(
             run.policy,
             run.mesh,
