@@ -98,13 +98,18 @@ def sample(argv: list[str]) -> None:
 
 
 def show(argv: list[str]) -> None:
-    """what a model reads and learns, token by token: show prompt"""
+    """token by token, what a model reads and learns (show prompt) and how rewards are credited (show credit)"""
     from stepjax.options import no_more, parse
 
-    known = "`stepjax show` takes: prompt"
-    if not argv or argv[0] != "prompt":
+    known = "`stepjax show` takes: prompt, credit"
+    if not argv or argv[0] not in ("prompt", "credit"):
         no_more(argv[:1], known)
         raise UserError(known)
+    if argv[0] == "credit":
+        from stepjax.runs.show_credit import show_credit
+
+        print(show_credit(parse(argv[1:], "ppo").config.ppo))
+        return
     config, workdir = parse(argv[1:], "prompt")
     from stepjax.runs.show_prompt import show_prompt
 

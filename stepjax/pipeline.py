@@ -15,6 +15,7 @@ from stepjax.evaluation.labels import measure_labels
 from stepjax.evaluation.policies import evaluate
 from stepjax.evaluation.prm import measure_prm, measure_prmbench, measure_processbench
 from stepjax.hacks.battery import run_battery
+from stepjax.labels.command import label
 from stepjax.parallel import is_main_process
 from stepjax.report.page import write_report
 from stepjax.runs.first_prompt import tell_first_prompt
@@ -43,7 +44,13 @@ KINDS: dict[str, Callable[[Run], dict[str, Any]]] = {
 }
 
 
-STAGES: dict[str, Callable[[Run], Any]] = {"sft": train_sft, "prm": train_prm, "ppo": train_ppo, "eval": measure}
+STAGES: dict[str, Callable[[Run], Any]] = {
+    "sft": train_sft,
+    "label": label,
+    "prm": train_prm,
+    "ppo": train_ppo,
+    "eval": measure,
+}
 
 
 def run_stages(

@@ -39,6 +39,7 @@ class Trajectory:
       prm: float32[B, T, 3], P(bad), P(neutral), P(good) of the step that ends here, read at token t itself.
       rewards, advantages, returns: float32[B, N, T].
       policy_weight: float32[B, T], a token's policy weight: Σ over streams of weight × advantage.
+      trained: bool[B, T], the response tokens that train the policy; None: all that it chose.
     """
 
     tokens: Int[Array, "B T"]
@@ -59,6 +60,7 @@ class Trajectory:
     advantages: Float[Array, "B N T"] | None = None
     returns: Float[Array, "B N T"] | None = None
     policy_weight: Float[Array, "B T"] | None = None
+    trained: Bool[Array, "B T"] | None = None
 
     @property
     def columns(self) -> Int[Array, "1 T"]:

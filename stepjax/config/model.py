@@ -13,8 +13,8 @@ class ModelOptions:
 
     path: str = option(
         "",
-        "checkpoint that the policy starts from (Hugging Face folder or hub name, or a .gguf file); it sets shape and "
-        "tokenizer, and stage sft may then be left out",
+        "checkpoint that the policy starts from (Hugging Face folder or hub name, a .gguf file, or package:NAME for "
+        "that of an installed Python package); it sets shape and tokenizer, and stage sft may then be left out",
     )
     vocab: int = option(
         0,

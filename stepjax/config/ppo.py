@@ -99,15 +99,40 @@ class PPOOptions:
         least=0,
         resumable=True,
     )
-    loss: str = option("ppo", "ppo (clipped ratio) or reinforce (−A log π)", choices=("ppo", "reinforce"))
+    whiten: bool = option(
+        False,
+        "normalise the weighted sum of the streams' advantages to mean 0 and standard deviation 1 over all tokens that "
+        "train (a stream's own `whiten` normalises it before it is weighted)",
+    )
+    train_on: tuple[str, ...] = option(
+        (),
+        "tokens that train the policy, and that whitening runs over: empty: all; below:P: only those with a "
+        "probability of at most P; informative: only those of problems that some responses solve and others do not",
+    )
+    loss: str = option(
+        "ppo",
+        "ppo (clipped ratio), reinforce (−A log π), cispo (reinforce times the clipped ratio, as a constant), sapo (a "
+        "sigmoid of the ratio in place of its clip) or dppo (reinforce times the ratio, without the tokens whose "
+        "probability has moved by more than clip_low or clip_high)",
+        choices=("ppo", "reinforce", "cispo", "sapo", "dppo"),
+    )
+    ratio: str = option(
+        "token",
+        "ratio of the new to the old policy, of each token, of each turn (the product over its tokens) or of each "
+        "sequence (the geometric mean over its tokens: GSPO)",
+        choices=("token", "turn", "sequence"),
+    )
+    sapo_rise: float = option(1.0, "sapo: τ for advantages above 0", above=0)
+    sapo_fall: float = option(1.05, "sapo: τ for other advantages", above=0)
     reduce: str = option(
         "token",
-        "mean of the policy's loss over: token (all tokens), step (all steps, each with the mean of its tokens) or "
-        "sequence (all responses, each with the mean of its tokens)",
-        choices=("token", "step", "sequence"),
+        "mean of the policy's loss over: token (all tokens), step (all steps, each with the mean of its tokens), "
+        "sequence (all responses, each with the mean of its tokens) or fixed (responses × max_new_tokens, whatever "
+        "their lengths)",
+        choices=("token", "step", "sequence", "fixed"),
     )
-    clip_low: float = option(0.2, "ε below 1 of the clipped ratio", least=0)
-    clip_high: float = option(0.2, "ε above 1 of the clipped ratio", least=0)
+    clip_low: float = option(0.2, "ε below 1 of the clipped ratio (dppo: most that a probability may fall)", least=0)
+    clip_high: float = option(0.2, "ε above 1 of the clipped ratio (dppo: most that a probability may rise)", least=0)
     dual_clip: float = option(0.0, "bound c of the dual clip for negative advantages; 0: no dual clip", least=0)
     kl_stop: float = option(
         0.0,

@@ -15,8 +15,9 @@ class PRMOptions:
     row_tokens: int = option(128, "tokens per packed row; longer examples are left out and counted", least=1)
     data: str = option(
         "",
-        "dataset of step-labelled solutions to train on (a folder or JSONL file that `stepjax data` wrote), instead of "
-        "the task's demonstrations and samples",
+        "dataset of step-labelled solutions to train on (a folder or JSONL file that `stepjax data` or `stepjax label` "
+        "wrote), instead of the task's demonstrations and samples; {workdir} stands for the work directory, as in "
+        "{workdir}/labels/monte_carlo.jsonl",
     )
     held_out: float = option(
         0.1,

@@ -27,15 +27,84 @@ class StreamOptions:
     )
     estimator: str = option(
         "gae",
-        "gae (generalised advantage estimation with a critic), return (discounted rewards-to-go), value (a step's "
+        "a name for what is credited and compared with what: gae (generalised advantage estimation with a critic), "
+        "return (discounted rewards-to-go), value (a step's "
         "score at all of its tokens), progress (its score minus that of the step before; the outcome, `good` or `bad`, "
         "takes the place of the last step's score), group (GRPO: each score normalised over the responses to the "
         "problem, then summed) or rloo (rewards-to-go minus the mean of the problem's other responses)",
         choices=("gae", "return", "value", "progress", "group", "rloo"),
     )
     first: float = option(0.0, "progress: the value of a prompt, before any step")
-    gamma: float = option(1.0, "discount per token")
-    lam: float = option(0.95, "GAE's λ; other estimators do not use it")
+    prompt_value: str = option(
+        "first",
+        "progress: the value of a prompt: the number in `first`, or the mean outcome of the problem's other responses "
+        "(others)",
+        choices=("first", "others"),
+    )
+    last: str = option(
+        "outcome",
+        "progress: the score of the last step is replaced by the outcome, or stays (score)",
+        choices=("outcome", "score"),
+    )
+    baseline: str = option(
+        "",
+        "what is subtracted, in place of the estimator's: none, critic (learned values), others (the mean of the "
+        "problem's other responses) or mean (that of all of them); empty: the estimator's (gae: critic; group: mean; "
+        "rloo: others; the others: none)",
+        choices=("", "none", "critic", "others", "mean"),
+    )
+    scale: str = option(
+        "",
+        "what a baseline of others or mean divides by: none, std (of what it compares) or sample_std (over n − 1); "
+        "empty: the estimator's (group: std)",
+        choices=("", "none", "std", "sample_std"),
+    )
+    among: str = option(
+        "problem",
+        "what a baseline of others or mean compares: everything of the problem's responses, only units at the same "
+        "state (the same tokens before them) or only those of the same index. A mean subtracted from each score "
+        "favours longer or shorter responses, since the response's own end sets how many means are subtracted; "
+        "baseline=others with among=index and when=return is free of this bias",
+        choices=("problem", "state", "index"),
+    )
+    when: str = option(
+        "",
+        "whether that baseline is subtracted from each score, before they are summed, or from each return; empty: the "
+        "estimator's (rloo: return; the others: score)",
+        choices=("", "score", "return"),
+    )
+    sum: str = option(
+        "ahead", "a token is credited with the rewards ahead of it, or with those so_far", choices=("ahead", "so_far")
+    )
+    gate: str = option(
+        "all",
+        "responses whose scores are read, before any statistics: all, or only right or wrong ones (a truncated one is "
+        "neither)",
+        choices=("all", "right", "wrong"),
+    )
+    pay: str = option(
+        "all",
+        "what is credited after the statistics: all, only right or wrong responses, or only advantages that are "
+        "positive or negative",
+        choices=("all", "right", "wrong", "positive", "negative"),
+    )
+    times: str = option("", "name of a stream whose advantages (before its pay and whiten) multiply this one's")
+    join: str = option(
+        "",
+        "name of a stream to whose rewards this one's, times its weight, are added before its statistics; this one "
+        "then has no credit of its own",
+    )
+    unit: str = option(
+        "token",
+        "where γ and λ act: at every token, or at the ends of each step, turn or segment (cut:P:N: a token with a "
+        "probability below P opens one, and each N-th such token after it)",
+    )
+    hold: bool = option(
+        False, "a unit is one action: the value of its first token holds for all, its rewards are earned at its end"
+    )
+    gamma: float = option(1.0, "discount per unit")
+    lam: float = option(0.95, "λ of GAE per unit; read with a critic")
+    boundary_lam: float = option(1.0, "factor of λ at a step's end, apart from the discount of the horizon")
     weight: float = option(1.0, "weight of this stream's advantages in a token's policy weight")
     whiten: bool = option(True, "normalise the advantages to mean 0 and standard deviation 1 over all tokens")
     critic: bool = option(True, "gae: learn a value head for this stream; False: the baseline is 0")
@@ -56,8 +125,8 @@ class StreamOptions:
     )
     shaping: tuple[str, ...] = option(
         (),
-        "transformations of the scores of a response's steps, applied in order: clip:ETA, delta, min_form:TEMPERATURE "
-        "or bound:LOW:HIGH (units of the score)",
+        "transformations of the scores of a response's steps, applied in order: clip:ETA, delta, min_form:TEMPERATURE, "
+        "bound:LOW:HIGH (units of the score), best_of:K, early or share",
     )
     kl_kind: str = option("k1", "kl: estimator of the divergence, k1, k2 or k3", choices=("k1", "k2", "k3"))
     kl_target: float = option(

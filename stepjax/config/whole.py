@@ -30,7 +30,9 @@ class Config:
 
     seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
     stages: tuple[str, ...] = option(
-        ("sft", "prm", "ppo"), "stages of quickstart, in order", choices=("sft", "prm", "ppo", "eval")
+        ("sft", "prm", "ppo"),
+        "stages of quickstart, in order: any of sft, label (`stepjax label`), prm, ppo and eval",
+        choices=("sft", "label", "prm", "ppo", "eval"),
     )
     base: str = option("", "another run's work directory, for the tokenizer and the stages that are not trained here")
     profile: str = option(

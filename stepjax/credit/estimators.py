@@ -1,16 +1,17 @@
-"""Estimators: a stream's credit to each token, from the scores of its signal.
+"""Estimators: names for the usual combinations of what is credited and what it is compared with.
 
-All of them are the same walk backwards (`gae.py`); they differ in the numbers on the tokens before it, and in
-the baseline that is subtracted after it:
+All of them are the same walk backwards (`gae.py`). A row says which numbers lie on the tokens before it (`place`), and
+which baseline is subtracted, before the walk from each score or after it from each return (`compare.py`):
 
   gae       the rewards, and a critic's values                    A_t = Σ (γλ)^l δ_{t+l} over the horizon
-  return    the rewards, no values                                A_t = Σ γ^l r_{t+l} over the horizon
+  return    the rewards, no baseline                              A_t = Σ γ^l r_{t+l} over the horizon
   value     the score V(k) of a step k at its end                 A_t = V(k), on all tokens of the step
   progress  V(k) − V(k−1) at its end                              A_t = V(k) − V(k−1), on all tokens of the step
-  group     each score normalised over the group                  A_t = Σ γ^l r̃_{t+l} over the horizon
+  group     each score less the group's mean, over its std        A_t = Σ γ^l r̃_{t+l} over the horizon
   rloo      the rewards; the other rows' mean is subtracted after the walk
 
-A new estimator is a row of `ESTIMATORS`, and a choice of `StreamOptions.estimator`.
+A stream's `baseline`, `scale` and `when` take the place of its estimator's. A new estimator is a row of `ESTIMATORS`,
+and a choice of `StreamOptions.estimator`.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from stepjax.credit.groups import leave_one_out, normalise_by_group
+from stepjax.credit.compare import BASELINES
 from stepjax.credit.neighbours import before, last_of
 
 
@@ -67,11 +68,6 @@ def progress_of(scores: Scores) -> Float[Array, "B T"]:
     )
 
 
-def normalised(scores: Scores) -> Float[Array, "B T"]:
-    """Each score against those of all responses to the problem."""
-    return normalise_by_group(scores.rewards, scores.scored, group=scores.group)
-
-
 def progress(
     scores: Float[Array, "B T"],
     scored: Bool[Array, "B T"],
@@ -107,35 +103,61 @@ class Estimator:
 
     Attributes:
       place: what the walk finds on each token, float32 `[B, T]`.
-      after: `(advantages, mask, factor, earned, group=G) -> advantages`, all `[B, T]`, with arguments as those of
-        `leave_one_out`; None: what the walk found is the credit.
-      critic: a value head has a use: its values are subtracted, and λ weighs them.
-      compares: it compares the responses to a problem with each other and needs two or more.
+      baseline: what a score or return is compared with: "none", "critic" (values, which λ weighs), "others" (the mean
+        of the problem's other responses) or "mean" (that of all of them).
+      scale: "none", or "std" or "sample_std" of what it is compared with.
+      when: the baseline is subtracted from each "score", before the walk, or from each "return", after it.
       of_a_step: it belongs to a step by definition: no horizon but "step", no discount.
       options: stream options that only this estimator (and others that name them too) reads. Set for another one they
         are refused.
     """
 
     place: Callable[[Scores], Float[Array, "B T"]] = as_earned
-    after: Callable[..., Float[Array, "B T"]] | None = None
-    critic: bool = False
-    compares: bool = False
+    baseline: str = "none"
+    scale: str = "none"
+    when: str = "score"
     of_a_step: bool = False
     options: tuple[str, ...] = ()
 
     @property
+    def critic(self) -> bool:
+        """A value head has a use."""
+        return self.baseline == "critic"
+
+    @property
+    def compares(self) -> bool:
+        """It compares the responses to a problem with each other and needs two or more."""
+        return self.baseline in BASELINES
+
+    @property
     def sums_rewards(self) -> bool:
         """Whether what it credits, a critic's values apart, is the discounted sum of a response's rewards to come."""
-        return self.place is as_earned and self.after is None
+        return self.place is as_earned and not self.compares
 
 
 ESTIMATORS: dict[str, Estimator] = {
-    "gae": Estimator(critic=True),
+    "gae": Estimator(baseline="critic"),
     "return": Estimator(),
     "value": Estimator(at_step_ends, of_a_step=True),
-    "progress": Estimator(progress_of, of_a_step=True, options=("first",)),
-    "group": Estimator(normalised, compares=True),
-    "rloo": Estimator(after=leave_one_out, compares=True),
+    "progress": Estimator(progress_of, of_a_step=True, options=("first", "prompt_value", "last")),
+    "group": Estimator(baseline="mean", scale="std"),
+    "rloo": Estimator(baseline="others", when="return"),
 }
 
 WITH_CRITIC = tuple(name for name, estimator in ESTIMATORS.items() if estimator.critic)
+
+
+def effective(
+    estimator: str, *, baseline: str = "", scale: str = "", when: str = "", follows: bool = False
+) -> Estimator:
+    """The estimator with the stream's own `baseline`, `scale` and `when` in the place of its row's, where given.
+
+    A given baseline replaces the scale and `when` of the row, too. `follows`: the stream multiplies or adds to another
+    one; where it names no baseline it has none, instead of a critic.
+    """
+    row = ESTIMATORS[estimator]
+    if not baseline and follows and row.critic:
+        baseline = "none"
+    if baseline and baseline != row.baseline:
+        row = dataclasses.replace(row, baseline=baseline, scale="none", when="score")
+    return dataclasses.replace(row, scale=scale or row.scale, when=when or row.when)

@@ -66,26 +66,31 @@ def factored_gae(
     lam: chex.Numeric,
     bootstrap: Float[Array, " B"] | None = None,
 ) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
-    """`segment_gae` with any factor c_t in [0, 1] between a masked token and the next (the last one's is not read)."""
+    """`segment_gae` with any factor c_t in [0, 1] between a masked token and the next (the last one's is not read).
+
+    γ and λ are numbers, or `[B, T]`: those between a masked token and what comes after it (`stepjax.credit.units`).
+    """
     chex.assert_rank(rewards, 2)
     chex.assert_equal_shape([rewards, values, mask, factor])
     chex.assert_type(mask, bool)
-    chex.assert_rank([gamma, lam], 0)
+    gamma, lam = (jnp.asarray(x, jnp.float32) for x in (gamma, lam))
+    chex.assert_rank([gamma, lam], [{0, 2}, {0, 2}])
+    by_token = bool(gamma.ndim or lam.ndim)
     batch = rewards.shape[0]
     if bootstrap is None:
         bootstrap = jnp.zeros(batch, jnp.float32)
     chex.assert_shape(bootstrap, (batch,))
 
-    gamma, lam = (jnp.asarray(x, jnp.float32) for x in (gamma, lam))
     rewards = jnp.where(mask, rewards, 0).astype(jnp.float32)
     values = jnp.where(mask, values, 0).astype(jnp.float32)
 
     def walk_back(carry, token):
         next_value, next_advantage, followed = carry
-        reward, value, valid, factor = token
-        discount = gamma * jnp.where(followed, factor, 1.0)
+        reward, value, valid, factor, *rates = token
+        gamma_t, lam_t = rates if by_token else (gamma, lam)
+        discount = gamma_t * jnp.where(followed, factor, 1.0)
         td_error = reward + _discounted(discount, next_value) - value
-        advantage = td_error + _discounted(lam * discount, next_advantage)
+        advantage = td_error + _discounted(lam_t * discount, next_advantage)
         carry = (
             jnp.where(valid, value, next_value),
             jnp.where(valid, advantage, next_advantage),
@@ -96,7 +101,8 @@ def factored_gae(
     # An associative scan took 102 ms against 43 at [512, 4096] and 104 against 66 at [64, 32768] (medians of 5, two
     # CPU cores), a loop unrolled by 4 58 and 56 ms. The rows are independent: devices do not communicate.
     start = (bootstrap.astype(jnp.float32), jnp.zeros(batch, jnp.float32), jnp.zeros(batch, bool))
-    tokens = jax.tree.map(jnp.transpose, (rewards, values, mask, factor))
+    rates = [jnp.broadcast_to(x, mask.shape) for x in (gamma, lam)] if by_token else []
+    tokens = jax.tree.map(jnp.transpose, (rewards, values, mask, factor, *rates))
     _, advantages = jax.lax.scan(walk_back, start, tokens, reverse=True)
     advantages = advantages.T
     return advantages, advantages + values

@@ -1,62 +1,23 @@
-"""Reward streams: signals, each with its horizon and estimator, credited in one walk and summed into one weight."""
+"""Reward streams: signals, each with its horizon and baseline, credited in one walk and summed into one weight."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 
 import chex
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from stepjax.credit.estimators import ESTIMATORS, Scores
+from stepjax.credit.baselines import Rows, first_of_others, minus_returns, minus_scores
+from stepjax.credit.estimators import Scores
 from stepjax.credit.gae import factored_gae
-from stepjax.credit.horizon import boundary_discount, boundary_factor, within
-from stepjax.credit.neighbours import last_of
+from stepjax.credit.horizon import boundary_factor
+from stepjax.credit.neighbours import before, last_of
+from stepjax.credit.stream import Stream, check_group, check_links
+from stepjax.credit.units import held, unit_ends
 from stepjax.credit.whiten import whiten
 
-
-@dataclasses.dataclass(frozen=True)
-class Stream:
-    """How one reward signal is credited.
-
-    Attributes:
-      name: of the signal, in metrics.
-      horizon: how far back it is credited: "step", "turn", "response" or the discount in [0, 1] across a step's end.
-      gamma: γ, the discount between tokens, in [0, 1].
-      lam: λ of GAE, in [0, 1]; estimators without a critic have none.
-      weight: factor of its advantages in the policy's weight.
-      whiten: whether its advantages are whitened over the batch's valid tokens before they are weighted.
-      critic: whether it has a value head. Without one its values and bootstrap are 0 and its returns
-        are no target of a value loss. It is False where the estimator has no use for one.
-      estimator: one of `estimators.ESTIMATORS`.
-    """
-
-    name: str
-    horizon: str | float = "step"
-    gamma: float = 1.0
-    lam: float = 0.95
-    weight: float = 1.0
-    whiten: bool = False
-    critic: bool = True
-    estimator: str = "gae"
-
-    def __post_init__(self):
-        discount = boundary_discount(self.horizon)
-        for field in ("gamma", "lam"):
-            if not 0.0 <= getattr(self, field) <= 1.0:
-                raise ValueError(f"stream {self.name!r}: {field} {getattr(self, field)!r} must be between 0 and 1")
-        if not math.isfinite(self.weight):
-            raise ValueError(f"stream {self.name!r}: weight {self.weight!r} must be finite")
-        if self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator {self.estimator!r}: must be one of {', '.join(ESTIMATORS)}")
-        estimator = ESTIMATORS[self.estimator]
-        if estimator.of_a_step and (discount or self.gamma != 1.0):
-            raise ValueError(
-                f"estimator {self.estimator!r} credits a step's tokens with only that step: "
-                f'horizon must be "step" and gamma 1, not {self.horizon!r} and {self.gamma}'
-            )
-        object.__setattr__(self, "critic", self.critic and estimator.critic)
+__all__ = ["Credit", "Stream", "combine"]
 
 
 @jax.tree_util.register_dataclass
@@ -89,10 +50,14 @@ def combine(
     first: Float[Array, "N B"] | None = None,
     outcome: Float[Array, "N B"] | None = None,
     finished: Bool[Array, " B"] | None = None,
+    correct: Bool[Array, " B"] | None = None,
+    logprobs: Float[Array, "B T"] | None = None,
+    state: Int[Array, "B T"] | None = None,
+    trained: Bool[Array, "B T"] | None = None,
     group: int = 1,
     weight: Mapping[str, Float[Array, ""]] | None = None,
 ) -> Credit:
-    """Credits all N streams in one walk, each with its own estimator, γ, λ and horizon, and sums them.
+    """Credits all N streams in one walk, each with its own baseline, γ, λ and horizon, and sums them.
 
     Args:
       streams: N of them; static under `jax.jit`.
@@ -102,82 +67,165 @@ def combine(
       step_end: True on each step's last token, `[B, T]`; a row's last masked token ends a step in any case.
       bootstrap: each head's value after the last masked token, `[N, B]` (0 if not given).
       turn_end: True on the last masked token of each turn; None: a response is one turn.
-      scored: True on the tokens that carry a score of the stream, one of 0 included; None: on every step's end. The
-        estimators "value", "progress" and "group" read no other token, "rloo" uses it to find what was rated.
+      scored: True on the tokens that carry a score of the stream, one of 0 included; None: on every step's end.
       first: for "progress": V(0) of each row; None: 0.
       outcome: for "progress": the value that replaces a finished response's last one; None: no replacement.
       finished: whether each response ended by itself; None: all did.
-      group: G, the responses to a problem, in consecutive rows; static. "group" and "rloo" need 2 or more.
+      correct: whether its answer is right, for `gate` and `pay`; a truncated response is neither right nor wrong.
+      logprobs: of each token as it was sampled, for the unit "cut".
+      state: for `among="state"`: equal numbers in a group are equal states before a token, from 0 to G·T − 1.
+      trained: tokens that whitening runs over, within the mask; None: all of it.
+      group: G, the responses to a problem, in consecutive rows; static. Comparing them takes 2 or more.
       weight: weights, by name, of streams, in place of their own `weight`.
 
     Raises:
-      ValueError: "group" or "rloo" with a group of one.
+      ValueError: a comparison in a group of one, `times` or `join` of no stream, a missing input that a stream needs.
     """
     chex.assert_rank(mask, 2)
     shape = (len(streams), *mask.shape)
     chex.assert_shape([rewards, values], shape)
     chex.assert_type([rewards, values], float)
-    _check_groups(streams, group)
+    check_links(streams)
+    for stream in streams:
+        check_group(stream, group)
     empty = jnp.zeros(shape[:2], jnp.float32)
     bootstrap, first = (empty if x is None else x for x in (bootstrap, first))
     chex.assert_shape([bootstrap, first, empty if outcome is None else outcome], shape[:2])
     ends = mask & (step_end | last_of(mask))
     scored = jnp.broadcast_to(ends, shape) if scored is None else scored & mask
     chex.assert_shape(scored, shape)
+    rows = Rows(mask, ends, finished, correct, state, group)
+    factors = [boundary_factor(stream.horizon, step_end, turn_end) for stream in streams]
+    units = [unit_ends(stream.of, mask, ends, turn_end, logprobs) for stream in streams]
 
-    placed = []
+    joined, scores = _joined(streams, rewards, scored, rows, weight or {})
+    placed, bases = [], []
     for i, stream in enumerate(streams):
         worth = None if outcome is None else outcome[i]
-        scores = Scores(rewards[i].astype(jnp.float32), scored[i], ends, first[i], worth, finished, group)
-        placed.append(ESTIMATORS[stream.estimator].place(scores))
-    factors = [boundary_factor(stream.horizon, step_end, turn_end) for stream in streams]
-    walked, returns = _walk(streams, jnp.stack(placed), values, mask, jnp.stack(factors), bootstrap)
-    advantages = jnp.stack(
-        [_finish(*of_one, mask, group) for of_one in zip(streams, walked, factors, scored, strict=True)]
-    )
+        earned = _placed(stream, joined[i], scores[i], units[i], rows, first[i], worth)
+        base = values[i]
+        if stream.hold:
+            earned, base = held(jnp.where(mask, earned, 0.0), base, mask, units[i])
+        placed.append(earned)
+        bases.append(base)
+    walked, returns = _walk(streams, placed, bases, mask, factors, units, ends, bootstrap)
+    compared = [
+        minus_returns(stream, walked[i], scores[i], factors[i], units[i], rows)
+        if stream.rule.compares and stream.rule.when == "return"
+        else walked[i]
+        for i, stream in enumerate(streams)
+    ]
+    advantages = jnp.stack(_paid(streams, compared, rows, mask if trained is None else mask & trained))
     return Credit(advantages=advantages, returns=returns, weight=_weighted(streams, advantages, weight or {}))
 
 
-def _check_groups(streams: Sequence[Stream], group: int) -> None:
-    for stream in streams:
-        if ESTIMATORS[stream.estimator].compares and group < 2:
-            raise ValueError(f"stream {stream.name!r}: estimator {stream.estimator!r} needs a group of 2 rows or more")
+def _placed(
+    stream: Stream,
+    rewards: Float[Array, "B T"],
+    scored: Bool[Array, "B T"],
+    units: Bool[Array, "B T"],
+    rows: Rows,
+    first: Float[Array, " B"],
+    outcome: Float[Array, " B"] | None,
+) -> Float[Array, "B T"]:
+    """What the walk finds of a stream on each token, less the means that are subtracted from scores."""
+    start = first_of_others(outcome, rows) if stream.prompt_value == "others" else first
+    replaced = outcome if stream.last == "outcome" else None
+    earned = stream.rule.place(Scores(rewards, scored, rows.ends, start, replaced, rows.finished, rows.group))
+    if stream.rule.compares and stream.rule.when == "score":
+        return minus_scores(stream, earned, scored, units, rows)
+    return earned
+
+
+def _joined(
+    streams: Sequence[Stream],
+    rewards: Float[Array, "N B T"],
+    scored: Bool[Array, "N B T"],
+    rows: Rows,
+    weight: Mapping[str, Float[Array, ""]],
+) -> tuple[list[Float[Array, "B T"]], list[Bool[Array, "B T"]]]:
+    """Rewards and scored tokens of each stream, those of other responses than its `gate` left out, `join`s added up."""
+    found, places = [], []
+    for i, stream in enumerate(streams):
+        reward, place = rewards[i].astype(jnp.float32), scored[i]
+        if stream.gate != "all":
+            read = rows.judged(stream.gate)[:, None]
+            reward, place = jnp.where(read, reward, 0.0), place & read
+        found.append(reward)
+        places.append(place)
+    names = [stream.name for stream in streams]
+    for i, stream in enumerate(streams):
+        if stream.join:
+            target = names.index(stream.join)
+            found[target] = found[target] + weight.get(stream.name, stream.weight) * found[i]
+            places[target] = places[target] | places[i]
+            found[i], places[i] = jnp.zeros_like(found[i]), jnp.zeros_like(places[i])
+    return found, places
 
 
 def _walk(
     streams: Sequence[Stream],
-    rewards: Float[Array, "N B T"],
-    values: Float[Array, "N B T"],
+    rewards: Sequence[Float[Array, "B T"]],
+    values: Sequence[Float[Array, "B T"]],
     mask: Bool[Array, "B T"],
-    factors: Float[Array, "N B T"],
+    factors: Sequence[Float[Array, "B T"]],
+    units: Sequence[Bool[Array, "B T"]],
+    ends: Bool[Array, "B T"],
     bootstrap: Float[Array, "N B"],
 ) -> tuple[Float[Array, "N B T"], Float[Array, "N B T"]]:
-    """Advantages and returns of all streams in one walk; λ is 1 and there are no values where no critic stands."""
+    """Advantages and returns of all streams in one walk; λ is 1 and there are no values where no critic stands.
+
+    A sum so far is the same walk from the other end, over the row turned round.
+    """
     critic = jnp.asarray([s.critic for s in streams])
     gamma = jnp.asarray([s.gamma for s in streams], jnp.float32)
-    lam = jnp.asarray([s.lam if ESTIMATORS[s.estimator].critic else 1.0 for s in streams], jnp.float32)
+    lam = jnp.asarray([s.lam if s.rule.critic else 1.0 for s in streams], jnp.float32)
+    if any(s.of.kind != "token" or s.boundary_lam != 1.0 for s in streams):
+        at_end = jnp.stack(units)
+        crossing = [jnp.where(ends, s.boundary_lam, 1.0) for s in streams]
+        gamma = jnp.where(at_end, gamma[:, None, None], 1.0)
+        lam = jnp.where(at_end, lam[:, None, None], 1.0) * jnp.stack(crossing)
 
-    def walk(rewards, values, factor, gamma, lam, bootstrap):
+    back = [s.sum == "so_far" for s in streams]
+    turned = [_turned(x, mask) if b else x for x, b in zip(factors, back, strict=True)]
+
+    def oriented(arrays: Sequence[Array] | Array) -> Array:
+        if not any(back):
+            return arrays if isinstance(arrays, jax.Array) else jnp.stack(arrays)
+        return jnp.stack([jnp.flip(x, -1) if b else x for x, b in zip(arrays, back, strict=True)])
+
+    def walk(rewards, values, mask, factor, gamma, lam, bootstrap):
         return factored_gae(rewards, values, mask, factor, gamma=gamma, lam=lam, bootstrap=bootstrap)
 
-    values = jnp.where(critic[:, None, None], values, 0)
+    if gamma.ndim > 1:
+        gamma = jnp.stack([_turned(x, mask) if b else x for x, b in zip(gamma, back, strict=True)])
+        gamma, lam = oriented(gamma), oriented(lam)
+    masks = oriented([mask] * len(streams)) if any(back) else mask
+    predicted = jnp.where(critic[:, None, None], oriented(values), 0)
     bootstrap = jnp.where(critic[:, None], bootstrap, 0)
-    return jax.vmap(walk)(rewards, values, factors, gamma, lam, bootstrap)
+    axes = (0, 0, 0 if any(back) else None, 0, 0, 0, 0)
+    found = jax.vmap(walk, in_axes=axes)(oriented(rewards), predicted, masks, oriented(turned), gamma, lam, bootstrap)
+    return oriented(found[0]), oriented(found[1])
 
 
-def _finish(
-    stream: Stream,
-    advantages: Float[Array, "B T"],
-    factor: Float[Array, "B T"],
-    scored: Bool[Array, "B T"],
-    mask: Bool[Array, "B T"],
-    group: int,
-) -> Float[Array, "B T"]:
-    """What becomes of a stream's advantages after the walk: its estimator's last touch, then whitening."""
-    after = ESTIMATORS[stream.estimator].after
-    if after is not None:
-        advantages = after(advantages, mask, factor, within(scored, mask, factor), group=group)
-    return whiten(advantages, mask) if stream.whiten else advantages
+def _turned(factor: Float[Array, "B T"], mask: Bool[Array, "B T"]) -> Float[Array, "B T"]:
+    """The factor between each masked token and the one before it, in the place of the one after it."""
+    return before(factor, mask, jnp.ones(mask.shape[0]))
+
+
+def _paid(
+    streams: Sequence[Stream], found: Sequence[Float[Array, "B T"]], rows: Rows, trained: Bool[Array, "B T"]
+) -> list[Float[Array, "B T"]]:
+    """What becomes of the advantages after the walk and the statistics: factors, then what is paid, then whitening."""
+    names, paid = [stream.name for stream in streams], []
+    for i, stream in enumerate(streams):
+        advantages = found[i] * found[names.index(stream.times)] if stream.times else found[i]
+        if stream.pay in ("positive", "negative"):
+            advantages = jnp.where((advantages > 0) == (stream.pay == "positive"), advantages, 0.0)
+        elif stream.pay != "all":
+            advantages = jnp.where(rows.judged(stream.pay)[:, None], advantages, 0.0)
+        paid.append(whiten(advantages, trained) if stream.whiten else advantages)
+    return paid
 
 
 def _weighted(

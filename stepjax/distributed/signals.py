@@ -1,9 +1,11 @@
 """Signals that are heard while the main thread is deep in a computation: SIGTERM and Ctrl-C."""
 
+import _thread
 import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -65,7 +67,11 @@ def heard(
 
 @contextlib.contextmanager
 def second_interrupt_ends() -> Iterator[None]:
-    """Inside, the first Ctrl-C raises KeyboardInterrupt once the main thread sees it; the second ends the process."""
+    """Inside, the first Ctrl-C raises KeyboardInterrupt once the main thread sees it; the second ends the process.
+
+    Python drops what is raised within a callback: jax has one at each garbage collection, imports have them, too. An
+    interrupt that was dropped there is sent again.
+    """
     count = 0
 
     def interrupt() -> None:
@@ -74,8 +80,23 @@ def second_interrupt_ends() -> Iterator[None]:
         if count > 1:
             os._exit(INTERRUPTED)
 
-    with heard({signal.SIGINT: interrupt}, {signal.SIGINT: signal.default_int_handler}):
-        yield
+    def send_again() -> None:
+        nonlocal count
+        count -= 1
+        _thread.interrupt_main()
+
+    def dropped(found: Any) -> None:
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            before(found)
+        elif threading.current_thread() is threading.main_thread():
+            threading.Timer(0.02, send_again).start()  # not at once: it would meet the same callback
+
+    before, sys.unraisablehook = sys.unraisablehook, dropped
+    try:
+        with heard({signal.SIGINT: interrupt}, {signal.SIGINT: signal.default_int_handler}):
+            yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _hold() -> None:

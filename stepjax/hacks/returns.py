@@ -88,11 +88,12 @@ def token_weights(rows: Trajectory, responses: Sequence[Response], streams: Mapp
     rewards = stream_rewards(rows, {name: jnp.asarray(x) for name, x in host.items()}, streams)
     total = np.zeros(rows.tokens.shape, np.float32)
     for i, stream in enumerate(make_streams(streams)):
-        if not ESTIMATORS[stream.estimator].sums_rewards:
+        if not stream.sums_rewards:
             readable = [name for name, estimator in ESTIMATORS.items() if estimator.sums_rewards]
             raise UserError(
-                f"config.ppo.streams.{stream.name}: the battery of hacks measures rewards-to-go, which "
-                f"estimator {stream.estimator!r} does not define for a single response; use {' or '.join(readable)}"
+                f"config.ppo.streams.{stream.name}: the battery of hacks measures rewards-to-go, which estimator "
+                f"{stream.estimator!r} with these options does not define for a single response; use "
+                f"{' or '.join(readable)}, without unit, hold, sum, gate, pay, times, join and baselines of a group"
             )
         togo, _ = segment_gae(
             rewards[:, i],

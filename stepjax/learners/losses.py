@@ -12,6 +12,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from stepjax.credit.divergence import LOG_RATIO_LIMIT, masked_float32
 
+DPPO_MOST = 20.0
+"""Largest ratio that DPPO multiplies a token's gradient with."""
+
+
+def _ratio(logprobs: Float[Array, "*shape"], old_logprobs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return jnp.exp(jnp.clip(logprobs - old_logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+
 
 def ppo_clip(
     logprobs: Float[Array, "B T"],
@@ -39,7 +46,7 @@ def ppo_clip(
       (loss `[B, T]`, {"ratio": ρ, "clipped": True where a clip is active, i.e. the token has no gradient}).
     """
     logprobs, old_logprobs, advantages = masked_float32(mask, logprobs, old_logprobs, advantages)
-    ratio = jnp.exp(jnp.clip(logprobs - old_logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+    ratio = _ratio(logprobs, old_logprobs)
     plain = -advantages * ratio
     bounded = -advantages * jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
     loss, clipped = jnp.maximum(plain, bounded), bounded > plain
@@ -59,6 +66,72 @@ def reinforce(
     """
     logprobs, advantages = masked_float32(mask, logprobs, advantages)
     return -advantages * logprobs
+
+
+def cispo(
+    logprobs: Float[Array, "B T"],
+    old_logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"],
+    *,
+    clip_low: chex.Numeric,
+    clip_high: chex.Numeric,
+    own_logprobs: Float[Array, "B T"] | None = None,
+    mask: Bool[Array, "B T"] | None = None,
+) -> tuple[Float[Array, "B T"], dict[str, Array]]:
+    """−sg(clip(ρ, 1−ε_low, 1+ε_high))·A·logπ [MiniMax 2025, CISPO, 2506.13585], sg: a constant for the gradient.
+
+    No token loses its gradient: a clipped ratio only bounds it. `own_logprobs`: logπ of the token itself where
+    `logprobs` and `old_logprobs` are those of its turn or sequence. Other arguments and results as those of `ppo_clip`.
+    """
+    logprobs, old_logprobs, advantages = masked_float32(mask, logprobs, old_logprobs, advantages)
+    own = logprobs if own_logprobs is None else masked_float32(mask, own_logprobs)[0]
+    ratio = _ratio(logprobs, old_logprobs)
+    bounded = jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
+    loss = -jax.lax.stop_gradient(bounded) * advantages * own
+    return loss, {"ratio": ratio, "clipped": bounded != ratio}
+
+
+def sapo(
+    logprobs: Float[Array, "B T"],
+    old_logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"],
+    *,
+    rise: chex.Numeric,
+    fall: chex.Numeric,
+    mask: Bool[Array, "B T"] | None = None,
+) -> tuple[Float[Array, "B T"], dict[str, Array]]:
+    """−A·4σ(τ(ρ − 1))/τ, τ = `rise` where A > 0, else `fall` [SAPO 2511.20347]: a soft gate in place of a clip.
+
+    Its gradient at ρ = 1 is the policy gradient's, and falls off on both sides. Other arguments and results as those of
+    `ppo_clip`; nothing is clipped.
+    """
+    logprobs, old_logprobs, advantages = masked_float32(mask, logprobs, old_logprobs, advantages)
+    ratio = _ratio(logprobs, old_logprobs)
+    tau = jnp.where(advantages > 0, rise, fall)
+    loss = -advantages * 4.0 * jax.nn.sigmoid(tau * (ratio - 1.0)) / tau
+    return loss, {"ratio": ratio, "clipped": jnp.zeros(ratio.shape, bool)}
+
+
+def dppo(
+    logprobs: Float[Array, "B T"],
+    old_logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"],
+    *,
+    clip_low: chex.Numeric,
+    clip_high: chex.Numeric,
+    mask: Bool[Array, "B T"] | None = None,
+) -> tuple[Float[Array, "B T"], dict[str, Array]]:
+    """−A·sg(min(ρ, 20))·logπ, 0 where A > 0 and π − π_old > ε_high or A < 0 and π − π_old < −ε_low [DPPO 2602.04879].
+
+    What is bounded is the change of the probability itself (the token's part of the total variation), not its ratio:
+    rare tokens may change by large factors, likely ones not. Arguments and results as those of `ppo_clip`.
+    """
+    logprobs, old_logprobs, advantages = masked_float32(mask, logprobs, old_logprobs, advantages)
+    ratio = _ratio(logprobs, old_logprobs)
+    moved = jnp.exp(logprobs) - jnp.exp(old_logprobs)
+    left = ((advantages > 0) & (moved > clip_high)) | ((advantages < 0) & (moved < -clip_low))
+    loss = -advantages * jax.lax.stop_gradient(jnp.minimum(ratio, DPPO_MOST)) * logprobs
+    return jnp.where(left, 0.0, loss), {"ratio": ratio, "clipped": left}
 
 
 def value_loss(

@@ -12,8 +12,9 @@ from jaxtyping import Array
 from stepjax.config import PPOOptions
 from stepjax.credit.divergence import kl_estimate
 from stepjax.credit.streams import Stream
-from stepjax.learners.losses import ppo_clip, reinforce, value_loss
+from stepjax.learners.losses import value_loss
 from stepjax.learners.packing import PackedRows
+from stepjax.learners.policy_losses import policy_losses, ratio_starts
 from stepjax.learners.reduce import loss_weights
 from stepjax.learners.score import response_logprobs, values_before
 from stepjax.models import Definition, LanguageModel, ScoreModel
@@ -28,15 +29,18 @@ def objective_columns(
 ) -> dict[str, Array]:
     """Inputs of the objectives besides tokens, `[B, T]` each.
 
-    `loss_weight`: of each token in the mean over `options.reduce` of the minibatch of the rows `chosen`;
-    `token_weight`: the same, over its tokens.
+    `loss_weight`: of each token in the mean over `options.reduce` of the minibatch of the rows `chosen`, 0 for tokens
+    that do not train; `token_weight`: the same, over all of its tokens; `ratio_start`: where a ratio of many tokens
+    begins.
     """
     assert rows.old_logprobs is not None and rows.ref_logprobs is not None and rows.policy_weight is not None
     assert rows.steps is not None
     mask, end = rows.mask, rows.steps.end
-    weights, _ = loss_weights(mask, end, options.reduce)
+    trained = mask if rows.trained is None else rows.trained
+    longest = options.max_new_tokens
+    weights, _ = loss_weights(trained, end, options.reduce, longest=longest)
     inside = jnp.zeros(mask.shape[0], bool).at[chosen].set(True)[:, None]
-    _, units = loss_weights(mask & inside, end, options.reduce)
+    _, units = loss_weights(trained & inside, end, options.reduce, rows=chosen.shape[0], longest=longest)
     tokens = jnp.sum(mask & inside, dtype=jnp.int32).astype(jnp.float32)
     columns = {
         "old_logprobs": rows.old_logprobs,
@@ -45,6 +49,9 @@ def objective_columns(
         "loss_weight": weights / jnp.maximum(units, 1.0),
         "token_weight": mask / jnp.maximum(tokens, 1.0),
     }
+    starts = ratio_starts(options, rows)
+    if starts is not None:
+        columns["ratio_start"] = starts.astype(jnp.float32)
     for i, stream in enumerate(streams):
         if stream.critic:
             assert rows.values is not None and rows.returns is not None
@@ -66,19 +73,9 @@ def policy_objective(
 ) -> tuple[Array, Metrics]:
     """Mean over `options.reduce` of: policy loss + coefficient × divergence from the reference − entropy bonus."""
     mask, loss_weight, token_weight = batch.mask, batch.columns["loss_weight"], batch.columns["token_weight"]
-    old, reference, weight = (batch.columns[name] for name in ("old_logprobs", "ref_logprobs", "policy_weight"))
+    old, reference = batch.columns["old_logprobs"], batch.columns["ref_logprobs"]
     logprobs, entropy = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
-    losses, aux = ppo_clip(
-        logprobs,
-        old,
-        weight,
-        clip_low=options.clip_low,
-        clip_high=options.clip_high,
-        dual_clip=options.dual_clip or None,
-        mask=mask,
-    )
-    if options.loss == "reinforce":  # the ratio is still watched
-        losses, aux["clipped"] = reinforce(logprobs, weight, mask=mask), jnp.zeros_like(mask)
+    losses, aux = policy_losses(options, logprobs, batch)
     divergence = kl_estimate(logprobs, reference, options.kl_kind, mask=mask)
     metrics = {
         "policy/loss": _sum(losses, loss_weight, mask),

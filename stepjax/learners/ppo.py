@@ -1,6 +1,7 @@
 """The credit program: from the rewards of scored responses to the weight of each token (which `update.py` uses)."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping
 
@@ -14,10 +15,13 @@ from stepjax.config import PPOOptions, StreamOptions
 from stepjax.config.streams import check_unread
 from stepjax.credit.divergence import LOG_RATIO_LIMIT, kl_estimate
 from stepjax.credit.estimators import ESTIMATORS
-from stepjax.credit.streams import Credit, Stream, combine
-from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var
+from stepjax.credit.states import prefix_states
+from stepjax.credit.stream import Stream, check_links
+from stepjax.credit.streams import Credit, combine
+from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var, whiten
 from stepjax.errors import UserError
 from stepjax.learners.objectives import Metrics
+from stepjax.learners.train_on import trained_tokens
 from stepjax.measures.step_classes import CLASSES
 from stepjax.models import ValueHead
 from stepjax.parallel import batch_sharding, replicated
@@ -26,16 +30,24 @@ from stepjax.rewards.reward_streams import abstract_host_signals, scored, stream
 from stepjax.rewards.signal import CORRECT, HostSignals
 from stepjax.trajectory import Trajectory
 
+CREDITED = [field.name for field in dataclasses.fields(Stream) if field.name not in ("name", "horizon")]
+"""The options of a stream that say how it is credited, by the names that `stepjax.credit` has for them."""
+
 
 def make_streams(options: Mapping[str, StreamOptions]) -> list[Stream]:
     """The options' streams as `stepjax.credit` defines them."""
     streams = []
     for name, o in options.items():
         check_unread(o, "estimator", ESTIMATORS, f"config.ppo.streams.{name}")
+        shared = {field: getattr(o, field) for field in CREDITED}
         try:
-            streams.append(Stream(name, _horizon(o.horizon), o.gamma, o.lam, o.weight, o.whiten, o.critic, o.estimator))
+            streams.append(Stream(name, _horizon(o.horizon), **shared))
         except ValueError as error:
             raise UserError(f"config.ppo.streams.{name}: {error}") from None
+    try:
+        check_links(streams)
+    except ValueError as error:
+        raise UserError(f"config.ppo.streams: {error}") from None
     return streams
 
 
@@ -63,12 +75,17 @@ def _horizon(text: str) -> str | float:
 
 def check_groups(options: PPOOptions) -> None:
     """UserError where a stream compares the responses to a problem and there is only one."""
-    for name, o in options.streams.items():
-        if ESTIMATORS[o.estimator].compares and options.samples < 2:
+    if options.samples > 1:
+        return
+    for stream in make_streams(options.streams):
+        if stream.rule.compares or stream.prompt_value == "others":
+            what = f"estimator {stream.estimator!r}" if ESTIMATORS[stream.estimator].compares else "baseline"
             raise UserError(
-                f"config.ppo.samples: must be 2 or more, not {options.samples}: the estimator {o.estimator!r} of the "
-                f"stream {name!r} compares the responses to a problem with each other"
+                f"config.ppo.samples: must be 2 or more, not {options.samples}: the {what} of the "
+                f"stream {stream.name!r} compares the responses to a problem with each other"
             )
+    if "informative" in options.train_on:
+        raise UserError("config.ppo.train_on=informative: ppo.samples must be 2 or more responses to a problem, not 1")
 
 
 def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program:
@@ -79,51 +96,6 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
     """
     streams = make_streams(options.streams)
     check_groups(options)
-    goods, bads, first = (
-        np.asarray([getattr(o, field) for o in options.streams.values()], np.float32)[:, None]
-        for field in ("good", "bad", "first")
-    )
-
-    def credit(rows: Trajectory, host: HostSignals) -> tuple[Trajectory, Metrics]:
-        assert rows.steps is not None
-        mask = rows.mask
-        rewards = stream_rewards(rows, host, options.streams)
-        values = jnp.zeros_like(rewards) if rows.values is None else rows.values
-        bootstrap = jnp.zeros(rewards.shape[:2]) if rows.bootstrap is None else rows.bootstrap
-        found = combine(
-            streams,
-            rewards.swapaxes(0, 1),
-            values.swapaxes(0, 1),
-            mask,
-            rows.steps.end,
-            bootstrap=bootstrap.swapaxes(0, 1),
-            turn_end=rows.turn_end,
-            scored=jnp.stack([scored(rows, o) for o in options.streams.values()]),
-            first=jnp.broadcast_to(first, (len(streams), mask.shape[0])),
-            outcome=jnp.where(host[CORRECT], goods, bads),
-            finished=rows.finished,
-            group=options.samples,
-            weight={name: host[f"weight/{name}"] for name in adaptive_weights(options.streams)},
-        )
-        metrics = _describe(rows, streams, rewards) | _describe_credit(streams, found, values.swapaxes(0, 1), mask)
-        metrics |= {name: x for name, x in host.items() if name.startswith("weight/")}
-        weight = found.weight
-        if options.importance_cap:
-            factor, capped = importance(rows, options.importance_cap)
-            weight = weight * factor
-            metrics["importance/mean"] = masked_mean(factor, mask)
-            metrics["importance/capped"] = masked_mean(capped.astype(jnp.float32), mask)
-        rows = dataclasses.replace(
-            rows,
-            values=values,
-            bootstrap=bootstrap,
-            rewards=rewards,
-            advantages=found.advantages.swapaxes(0, 1),
-            returns=found.returns.swapaxes(0, 1),
-            policy_weight=weight,
-        )
-        return rows, metrics
-
     by_row = batch_sharding(mesh)
     b, t = rows.tokens.shape
     weights = {
@@ -131,7 +103,66 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
         for name in adaptive_weights(options.streams)
     }
     inputs = (abstract(rows, by_row), abstract_host_signals(options.streams, b, t, by_row) | weights)
+    credit = functools.partial(credited, options, streams)
     return Program("credit", credit, mesh=mesh, inputs=inputs, out_shardings=(by_row, replicated(mesh)))
+
+
+def credited(
+    options: PPOOptions, streams: list[Stream], rows: Trajectory, host: HostSignals
+) -> tuple[Trajectory, Metrics]:
+    """The credit of a scored batch, and its figures."""
+    assert rows.steps is not None
+    mask = rows.mask
+    rewards = stream_rewards(rows, host, options.streams)
+    values = jnp.zeros_like(rewards) if rows.values is None else rows.values
+    bootstrap = jnp.zeros(rewards.shape[:2]) if rows.bootstrap is None else rows.bootstrap
+    goods, bads, first = (
+        np.asarray([getattr(o, field) for o in options.streams.values()], np.float32)[:, None]
+        for field in ("good", "bad", "first")
+    )
+    trained = trained_tokens(options, rows, host[CORRECT])
+    states = any(stream.among == "state" for stream in streams)
+    found = combine(
+        streams,
+        rewards.swapaxes(0, 1),
+        values.swapaxes(0, 1),
+        mask,
+        rows.steps.end,
+        bootstrap=bootstrap.swapaxes(0, 1),
+        turn_end=rows.turn_end,
+        scored=jnp.stack([scored(rows, o) for o in options.streams.values()]),
+        first=jnp.broadcast_to(first, (len(streams), mask.shape[0])),
+        outcome=jnp.where(host[CORRECT], goods, bads),
+        finished=rows.finished,
+        correct=host[CORRECT],
+        logprobs=rows.old_logprobs,
+        state=prefix_states(rows.tokens, rows.segments > 0, group=options.samples) if states else None,
+        trained=trained,
+        group=options.samples,
+        weight={name: host[f"weight/{name}"] for name in adaptive_weights(options.streams)},
+    )
+    metrics = _describe(rows, streams, rewards) | _describe_credit(streams, found, values.swapaxes(0, 1), mask)
+    metrics |= {name: x for name, x in host.items() if name.startswith("weight/")}
+    weight = whiten(found.weight, mask if trained is None else trained) if options.whiten else found.weight
+    if trained is not None:
+        weight = jnp.where(trained, weight, 0.0)
+        metrics["train_on/fraction"] = masked_mean(trained.astype(jnp.float32), mask)
+    if options.importance_cap:
+        factor, capped = importance(rows, options.importance_cap)
+        weight = weight * factor
+        metrics["importance/mean"] = masked_mean(factor, mask)
+        metrics["importance/capped"] = masked_mean(capped.astype(jnp.float32), mask)
+    rows = dataclasses.replace(
+        rows,
+        values=values,
+        bootstrap=bootstrap,
+        rewards=rewards,
+        advantages=found.advantages.swapaxes(0, 1),
+        returns=found.returns.swapaxes(0, 1),
+        policy_weight=weight,
+        trained=trained,
+    )
+    return rows, metrics
 
 
 def importance(rows: Trajectory, cap: float) -> tuple[Array, Array]:

@@ -5,28 +5,14 @@ the unit, a token's weight in the gradient shrinks with the length of what it be
 """
 
 import chex
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-
-def step_sizes(mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"]) -> Int[Array, "B T"]:
-    """How many masked tokens the step of each masked token has, 0 elsewhere.
-
-    A step is the masked tokens after one end up to the next; those after a row's last end are one more.
-    """
-    chex.assert_equal_shape([mask, step_end])
-    so_far = jnp.cumsum(mask, axis=1, dtype=jnp.int32)
-    end = mask & step_end
-    total = so_far[:, -1:]
-    upto = jax.lax.cummin(jnp.where(end, so_far, total), axis=1, reverse=True)
-    ended = jax.lax.cummax(jnp.where(end, so_far, 0), axis=1)
-    before = jnp.pad(ended, ((0, 0), (1, 0)))[:, :-1]  # tokens of the steps that ended before this token
-    return jnp.where(mask, upto - before, 0)
+from stepjax.credit.step_sizes import step_sizes
 
 
 def loss_weights(
-    mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str
+    mask: Bool[Array, "B T"], step_end: Bool[Array, "B T"], unit: str, *, rows: int | None = None, longest: int = 0
 ) -> tuple[Float[Array, "B T"], Float[Array, ""]]:
     """Factor of each token's loss, so that the sum is Σ over units of the unit's mean; the number of units.
 
@@ -35,7 +21,9 @@ def loss_weights(
     Args:
       mask: True on tokens that count.
       step_end: True on each step's last token.
-      unit: "token", "step" (of those that have tokens) or "sequence" (rows that have tokens).
+      unit: "token", "step" (of those that have tokens), "sequence" (rows that have tokens) or "fixed": the sum over all
+        tokens over a count that does not depend on their lengths [Dr. GRPO 2503.20783].
+      rows, longest: how many rows of how many tokens at most the count of "fixed" is of (None: all rows).
 
     Returns:
       (float32[B, T], 0 outside of the mask; float32[]).
@@ -44,6 +32,9 @@ def loss_weights(
     chex.assert_type([mask, step_end], bool)
     if unit == "token":
         return mask.astype(jnp.float32), jnp.sum(mask, dtype=jnp.int32).astype(jnp.float32)
+    if unit == "fixed":
+        count = jnp.asarray((mask.shape[0] if rows is None else rows) * (longest or mask.shape[1]), jnp.float32)
+        return mask.astype(jnp.float32), count
     if unit == "step":
         sizes = step_sizes(mask, step_end)
         # The first token of each step, by the count of those that ended before it.
@@ -53,5 +44,5 @@ def loss_weights(
         sizes = jnp.where(mask, jnp.sum(mask, axis=1, keepdims=True, dtype=jnp.int32), 0)
         count = jnp.sum(jnp.any(mask, axis=1), dtype=jnp.int32)
     else:
-        raise ValueError(f'unit {unit!r}: must be "token", "step" or "sequence"')
+        raise ValueError(f'unit {unit!r}: must be "token", "step", "sequence" or "fixed"')
     return jnp.where(mask, 1.0 / jnp.maximum(sizes, 1), 0.0), count.astype(jnp.float32)

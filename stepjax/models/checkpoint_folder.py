@@ -17,6 +17,7 @@ from stepjax.gguf_file import is_gguf
 from stepjax.models.config import DecoderConfig
 from stepjax.models.families import Family, family_of
 from stepjax.models.gguf_model import GgufModel, open_gguf
+from stepjax.models.package_checkpoint import PREFIX, package_file
 from stepjax.models.safetensors_file import Entry
 from stepjax.models.shards import INDEX, stored_tensors
 from stepjax.models.tensor_names import EMBEDDING, UNEMBEDDING, check_names, differ, family_names
@@ -175,11 +176,11 @@ class GgufCheckpoint(CheckpointFolder):
 
 
 def open_checkpoint(name: str | Path) -> CheckpointFolder:
-    """A checkpoint by folder, GGUF file or hub name (`owner/name`, `owner/name@revision`).
+    """A checkpoint by folder, GGUF file, hub name (`owner/name`, `owner/name@revision`) or package (`package:name`).
 
     UserError where there is none.
     """
-    path = Path(name).expanduser()
+    path = package_file(str(name)) if str(name).startswith(PREFIX) else Path(name).expanduser()
     if is_gguf(path) and not path.is_dir():
         if not path.is_file():
             raise UserError(f"{path}: no such file")

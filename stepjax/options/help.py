@@ -33,7 +33,10 @@ OWN: dict[str, tuple[tuple[str, str], ...]] = {
         ("--json", "print one JSON line per repeat and one with the medians, for scripts"),
         ("--profile", "trace one more run and list its most expensive operations"),
     ),
-    "show": (("prompt", "what the policy reads of three problems, and what it learns to write"),),
+    "show": (
+        ("prompt", "what the policy reads of three problems, and what it learns to write"),
+        ("credit", "rewards, values, advantages and weights of four made-up responses"),
+    ),
     "compare": (
         ("RUN…", "work directories of finished runs; those that differ only in seed and base are one row"),
         ("--markdown", "a Markdown table"),

@@ -32,14 +32,19 @@ class Parsed(NamedTuple):
 
 
 def find_config(name: str) -> Path:
-    """A config file: a path, or the bare name of one that comes with stepjax (`quickstart`, `gsm8k_scratch`)."""
+    """A config file: a path, or the bare name of one that comes with stepjax (`quickstart`, `rules/papo`)."""
     package = Path(__file__).parents[1]
     folders = [package / "configs", package.parent / "configs"]
-    candidates = [Path(name)] + [folder / f"{Path(name).stem}.py" for folder in folders if "/" not in name]
+    candidates = [Path(name)]
+    if "/" not in name:
+        candidates += [folder / f"{Path(name).stem}.py" for folder in folders]
+    elif re.fullmatch(r"rules/\w+(\.py)?", name):
+        candidates += [folder / "rules" / f"{Path(name).stem}.py" for folder in folders]
     for path in candidates:
         if path.is_file():
             return path
     known = sorted(p.stem for folder in folders if folder.is_dir() for p in folder.glob("*.py"))
+    known += sorted(f"rules/{p.stem}" for folder in folders if folder.is_dir() for p in folder.glob("rules/*.py"))
     raise UserError(f"--config={name}: no such file{nearest(name, known)}")
 
 

@@ -1,5 +1,5 @@
 """Rewards: their values, and the tokens that earn them."""
 
-from stepjax.rewards.shaping import bound, clip, delta, min_form
+from stepjax.rewards.shaping import best_of, bound, clip, delta, early, min_form, share
 
-__all__ = ["bound", "clip", "delta", "min_form"]
+__all__ = ["best_of", "bound", "clip", "delta", "early", "min_form", "share"]

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from stepjax.config import StreamOptions
 from stepjax.config.streams import check_unread
-from stepjax.credit.estimators import WITH_CRITIC
 from stepjax.errors import UserError, nearest
 from stepjax.rewards.reward_streams import has_critic, make_text_reward
 from stepjax.rewards.shaping_chain import parse_shaping
@@ -32,7 +31,7 @@ def _check_stream(options: StreamOptions, where: str) -> None:
         raise UserError(f"{where}.weight: kl_target adapts it by factors, so it must start above 0")
     if options.critic_trunk != "shared" and not has_critic(options):
         raise UserError(
-            f"{where}.critic_trunk: the stream has no critic; only estimator {' or '.join(WITH_CRITIC)} has one, with "
+            f"{where}.critic_trunk: the stream has no critic; only estimator gae (or baseline=critic) has one, with "
             "critic=True"
         )
     _check_shaping(options, where)

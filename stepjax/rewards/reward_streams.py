@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from stepjax.config import StreamOptions
-from stepjax.credit.estimators import WITH_CRITIC
+from stepjax.credit.estimators import effective
+from stepjax.credit.step_sizes import step_sizes
 from stepjax.rewards.hosted import TextReward
 from stepjax.rewards.shaping_chain import shape_rewards
 from stepjax.rewards.signal import CORRECT, RATING, HostSignals
@@ -19,8 +20,9 @@ Streams = Mapping[str, StreamOptions]
 
 
 def has_critic(options: StreamOptions) -> bool:
-    """Whether a stream has a value head: its estimator uses one and `critic` is True."""
-    return options.critic and options.estimator in WITH_CRITIC
+    """Whether a stream has a value head: its baseline is a critic and `critic` is True."""
+    follows = bool(options.times or options.join)
+    return options.critic and effective(options.estimator, baseline=options.baseline, follows=follows).critic
 
 
 def is_learned(options: StreamOptions) -> bool:
@@ -66,7 +68,9 @@ def stream_rewards(rows: Trajectory, host: HostSignals, streams: Streams) -> Flo
         own = {**host, "text_reward": host[f"stream/{name}"]} if f"stream/{name}" in host else host
         rewards = SIGNALS[options.signal].rewards(rows, own, options)
         if options.shaping:
-            rewards = shape_rewards(rewards, scored(rows, options), options.shaping, f"config.ppo.streams.{name}")
+            assert rows.steps is not None
+            where, sizes = f"config.ppo.streams.{name}", step_sizes(rows.mask, rows.steps.end)
+            rewards = shape_rewards(rewards, scored(rows, options), options.shaping, where, sizes=sizes)
         found.append(rewards)
     return jnp.stack(found, axis=1)
 

@@ -7,7 +7,7 @@ mask. Steps outside the mask never count, wherever they are: "the next step" is 
 import chex
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def _valid(scores: Float[Array, "B S"], mask: Bool[Array, "B S"]) -> Float[Array, "B S"]:
@@ -75,3 +75,44 @@ def bound(
       low, high: the bounds, in units of the score.
     """
     return jnp.where(mask, jnp.clip(_valid(scores, mask), low, high), 0.0)
+
+
+def best_of(scores: Float[Array, "B S"], mask: Bool[Array, "B S"], *, count: chex.Numeric) -> Float[Array, "B S"]:
+    """V_k ← 1 − (1 − V_k)^K: the chance that the best of K completions succeeds, a prover for PAV [2410.08146].
+
+    Args:
+      scores: V_k, the chance of success after step k, `[B, S]`; held to [0, 1].
+      mask: True on steps that are there.
+      count: K.
+    """
+    return jnp.where(mask, 1.0 - (1.0 - jnp.clip(_valid(scores, mask), 0.0, 1.0)) ** count, 0.0)
+
+
+def early(scores: Float[Array, "B S"], mask: Bool[Array, "B S"]) -> Float[Array, "B S"]:
+    """r_k ← r_k·e^{1 − (k−1)/(K−1)} where r_k < 0, over K valid steps [MRPO 2606.31825]: early mistakes cost more.
+
+    The factor falls from e at the first step to 1 at the last one; it is 1 where there is one step.
+    """
+    scores = _valid(scores, mask)
+    before = jnp.cumsum(mask, axis=1) - 1  # k − 1
+    steps = jnp.sum(mask, axis=1, keepdims=True)
+    factor = jnp.where(steps > 1, jnp.exp(1.0 - before / jnp.maximum(steps - 1, 1)), 1.0)
+    return jnp.where(mask, jnp.where(scores < 0, scores * factor, scores), 0.0)
+
+
+def share(scores: Float[Array, "B S"], mask: Bool[Array, "B S"], *, sizes: Int[Array, "B S"]) -> Float[Array, "B S"]:
+    """r_k ← N·r_k / (n_k·Σ_j r_j) for a step of n_k among a row's N tokens [DRACO 2609.04094].
+
+    As a factor of a response's advantage it divides it among the steps in proportion to their scores: the mean over the
+    tokens stays the same. Where the scores add up to 0 or less, every step gets 1.
+
+    Args:
+      scores: r_k ≥ 0 of steps 1..S, `[B, S]`.
+      mask: True on steps that are there.
+      sizes: n_k, tokens of each step, `[B, S]`; not read outside the mask.
+    """
+    scores = _valid(scores, mask)
+    sizes = jnp.where(mask, sizes, 0)
+    total = jnp.sum(scores, axis=1, keepdims=True)
+    shared = jnp.sum(sizes, axis=1, keepdims=True) * scores / (jnp.maximum(sizes, 1) * jnp.where(total > 0, total, 1.0))
+    return jnp.where(mask, jnp.where(total > 0, shared, 1.0), 0.0)

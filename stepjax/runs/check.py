@@ -6,7 +6,9 @@ from jax.sharding import Mesh
 
 from stepjax.config import Config, PRMOptions, StreamOptions
 from stepjax.errors import UserError
+from stepjax.learners.policy_losses import check_loss
 from stepjax.learners.ppo import check_groups, make_streams
+from stepjax.learners.train_on import parse_train_on
 from stepjax.learners.update import rows_of_minibatch
 from stepjax.models.lora import MODULES
 from stepjax.parallel import batch_devices
@@ -53,6 +55,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
     check_public_prm(config.prm, ppo.streams)
     if 0 < ppo.dual_clip <= 1:
         raise UserError(f"config.ppo.dual_clip: must be above 1, or 0 for none, not {ppo.dual_clip}")
+    check_loss(ppo)
     if ppo.kl_target and not ppo.kl:
         raise UserError("config.ppo.kl: kl_target adapts it by factors, so it must start above 0")
     if ppo.critic_frozen and ppo.critic_warmup:
@@ -74,6 +77,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
             raise UserError(f"config.ppo.{name}: must be above 1, or 0 for none, not {getattr(ppo, name)}")
     check_signals(ppo.streams)
     make_streams(ppo.streams)
+    parse_train_on(ppo.train_on)
     check_groups(ppo)
 
 

@@ -61,7 +61,7 @@ def _data(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
     if shots := run.config.prompt.shots_file:
         paths |= source_files(shots)
     if stage == "prm" and run.config.prm.data:
-        paths[run.config.prm.data] = Path(run.config.prm.data)
+        paths[run.config.prm.data] = Path(run.prm_data)
     functions = [run.config.task.grader]
     if stage == "ppo":
         functions += [options.function for options in run.config.ppo.streams.values()]

@@ -23,11 +23,11 @@ class Divided:
 
     def __init__(self, run: Run):
         options = run.config.prm
-        self.train: Sequence[Any] = Records(options.data, "train")
+        self.train: Sequence[Any] = Records(run.prm_data, "train")
         if not len(self.train):
             raise UserError(f"config.prm.data={options.data}: it has no records")
-        if "valid" in splits(options.data):
-            self.valid: Sequence[Any] = Records(options.data, "valid")
+        if "valid" in splits(run.prm_data):
+            self.valid: Sequence[Any] = Records(run.prm_data, "valid")
             return
         records = self.train
         shares = np.array([records[i].share("held out") for i in range(len(records))])

@@ -133,6 +133,11 @@ class Run:
         purposes = ("policy", "prm", "critic", "rollout", "update", "prm_samples", "evaluate", "adapters")
         return key_on(self.mesh, self.config.seed, purposes.index(name))
 
+    @property
+    def prm_data(self) -> str:
+        """`prm.data`, with this run's folder for {workdir}."""
+        return self.config.prm.data.replace("{workdir}", str(self.workdir))
+
     def checkpoint_folder(self, stage: str) -> Path:
         return self.workdir / "checkpoints" / stage
 

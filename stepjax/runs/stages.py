@@ -186,13 +186,15 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     """UserError where an earlier stage is missing, or where the task does not support the stage."""
     streams = run.config.ppo.streams
     learned = any(reads_prm(stream) for stream in streams.values())
-    needs = {"prm": ["sft"], "ppo": ["sft", "prm"] if learned else ["sft"], "eval": ["sft"]}
+    needs = {"label": ["sft"], "prm": ["sft"], "ppo": ["sft", "prm"] if learned else ["sft"], "eval": ["sft"]}
     if run.config.eval.kind in NEED_NO_POLICY or (run.config.eval.kind == "prm" and run.config.eval.data):
         needs["eval"] = []
     if run.config.prm.data and not run.config.prm.from_sft:
         needs["prm"] = []
     if run.config.prm.path:  # rated by a public model: nothing is trained
         needs |= {"prm": [], "ppo": ["sft"]}
+    if "label" in stages and run.config.label.method == "consensus":
+        raise UserError("config.label.method=consensus: it needs no run; start it with `stepjax label`")
     for i, stage in enumerate(stages):
         for need in needs.get(stage, []):
             if need not in stages[:i]:

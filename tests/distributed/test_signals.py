@@ -1,5 +1,6 @@
 """Signals that a thread hears: SIGTERM and Ctrl-C at any moment, and what a fork does with them."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from stepjax.distributed.signals import INTERRUPTED, heard
+from stepjax.distributed.signals import INTERRUPTED, heard, second_interrupt_ends
 
 
 def asking(name: str, asked: list[str], event: threading.Event):
@@ -122,3 +123,19 @@ def test_the_second_interrupt_ends_a_process_that_is_busy():
     finally:
         process.kill()
         process.communicate()
+
+
+def test_an_interrupt_that_a_callback_drops_is_sent_again():
+    """As in jax's callback of the garbage collector, which runs at any time."""
+
+    def press(phase, found):
+        gc.callbacks.remove(press)
+        signal.raise_signal(signal.SIGINT)
+
+    hook = sys.unraisablehook
+    with second_interrupt_ends(), pytest.raises(KeyboardInterrupt):
+        gc.callbacks.append(press)
+        gc.collect()
+        time.sleep(5)
+        pytest.fail("the interrupt was lost")
+    assert sys.unraisablehook is hook

@@ -5,14 +5,16 @@ import runpy
 from collections.abc import Callable
 
 import pytest
+from credit.test_turn_bias import moments
 from docs.pages import PAGES, ROOT, code_in, table_rows, text_of
 
 from stepjax.bench.shapes import SHAPES
 from stepjax.chips import CHIPS
-from stepjax.config import Config, StreamOptions, options_of
+from stepjax.config import Config, PPOOptions, StreamOptions, options_of
 from stepjax.credit.estimators import ESTIMATORS
 from stepjax.data.readers import READERS
 from stepjax.hacks.edits import EDITS
+from stepjax.learners.ppo import CREDITED
 from stepjax.measures import AGGREGATORS
 from stepjax.models.families import FAMILIES
 from stepjax.pipeline import KINDS
@@ -130,3 +132,30 @@ def test_defaults_that_the_pages_state():
     assert f"`distributed.stall` ({distributed.stall / 60:g} min)" in hosts
     assert f"`distributed.grace` ({distributed.grace:g} s)" in hosts
     assert f"(first {Config().ppo.alarm_rounds} rounds)" in hacking
+
+
+def test_published_rules():
+    described = [code_in(row[0])[0] for row in table_rows(DOCS / "credit.md", "rule")]
+    assert sorted(described) == sorted(file.stem for file in (ROOT / "configs" / "rules").glob("*.py"))
+
+
+def test_parts_of_credit_and_of_the_loss():
+    page = DOCS / "credit.md"
+    named = {code for row in table_rows(page, "order") for code in code_in(row[1])}
+    credited = set(CREDITED) | {"signal", "shaping", "horizon"} - {"critic"}
+    told = {"estimator", "critic", "scale", "among", "when", "prompt_value", "last"}  # in the text and other tables
+    assert {name.split("=")[0] for name in named} | told == credited
+    losses = {code_in(row[0])[0].removeprefix("ppo."): set(code_in(row[1])) for row in table_rows(page, "option")}
+    for name in ("ratio", "loss", "reduce"):
+        assert choices_of(name, PPOOptions) <= losses[name]
+    assert {code_in(row[0])[0] for row in table_rows(page, "`among`")} == choices_of("among")
+    estimators = {code for row in table_rows(page, "`estimator`") for code in code_in(row[0])}
+    assert estimators == set(ESTIMATORS)
+
+
+def test_the_figures_of_the_bias():
+    """The page's table is what the exact world gives."""
+    rows = table_rows(DOCS / "credit.md", "baseline")
+    for form, row in zip(("score", "return", "rloo", "none"), rows, strict=True):
+        mean, variance = moments(form)
+        assert row[1:] == [f"{mean:.3f}", f"{variance:.2f}"]

@@ -71,7 +71,7 @@ def test_paths_and_configs_exist(page):
         assert (ROOT / code).exists(), f"{page}: {code}"
     for module in re.findall(r"`(stepjax(?:\.\w+)+)`", text_of(GIVEN[page])):
         assert importlib.util.find_spec(module), f"{page}: {module}"
-    for name in re.findall(r"--config=(\w+)(?![\w.])", text_of(GIVEN[page])):
+    for name in re.findall(r"--config=([\w/]+)(?![\w./])", text_of(GIVEN[page])):
         assert (ROOT / "configs" / f"{name}.py").is_file(), f"{page}: --config={name}"
 
 

@@ -1,5 +1,6 @@
 """`stepjax label` with a tiny run's policies: completions, tree search, a judge of our own, consensus, continuing."""
 
+import dataclasses
 import json
 from collections import Counter
 
@@ -10,12 +11,14 @@ from labels.chains import run_alone
 from runs.tiny_run import stepjax
 
 from stepjax.data.schema import LabelledSolution, line
+from stepjax.errors import UserError
 from stepjax.labels.completer import Completer, number_of
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.policy import load_completer
 from stepjax.labels.solution import Request
 from stepjax.labels.sources import named_records, sampled_records, solutions
 from stepjax.options import parse
+from stepjax.pipeline import run_stages
 from stepjax.runs.opening import open_run
 
 SMALL = ("--config.problems=6", "--config.samples=2", "--config.completions=4", "--config.rows=16")
@@ -241,3 +244,28 @@ def test_long_responses_count_as_cut_off(tiny, run_folder, labelled):
         tight.longest = len(one.prefix(1).tokens) + 3
         for a, b in zip(free, tight([Request(one.prefix(1), 12)])[0], strict=True):
             assert a.tokens == b.tokens and b.finished == (a.finished and len(a.tokens) <= 3)
+
+
+def test_labels_are_a_stage_of_a_run(tiny, labelled, tmp_path, capsys):
+    """Its own rollouts are labelled, and the process reward model learns from them, by one command and again."""
+    folder = tmp_path / "run"
+    options = ("--config.prm.data={workdir}/labels/monte_carlo.jsonl", "--config.prm.target=value", *LABEL)
+    options = (*options, f"--config.base={tiny.workdir}", "--config.prm.held_out=0.3", "--config.prm.updates=3")
+    config, _ = parse([f"--config={tiny.config}", *options])
+    run_stages(config, folder, ["label", "prm"])
+    found = read(folder / "labels" / "monte_carlo.jsonl")
+    assert [(r.id, r.steps, r.ratings) for r in found] == [(r.id, r.steps, r.ratings) for r in read(labelled)]
+    written = capsys.readouterr().out
+    assert "PRM data: 10 solutions to learn from" in written
+    run_stages(config, folder, ["label", "prm"])  # nothing is left to do
+    assert "PRM data: 10" not in capsys.readouterr().out
+    moved = folder.rename(tmp_path / "moved")
+    run_stages(config, moved, ["prm"])
+    (moved / "labels" / "monte_carlo.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"labels.monte_carlo\.jsonl"):
+        run_stages(config, moved, ["prm"])
+    consensus = dataclasses.replace(config, label=dataclasses.replace(config.label, method="consensus"))
+    with pytest.raises(
+        UserError, match=r"config\.label\.method=consensus: it needs no run; start it with `stepjax label`"
+    ):
+        run_stages(consensus, folder, ["label"])

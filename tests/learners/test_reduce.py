@@ -95,5 +95,5 @@ def test_rows_on_eight_devices_give_the_mean_of_the_batch(unit):
 
 def test_units_are_checked():
     x = np.zeros((B, T), np.float32)
-    with pytest.raises(ValueError, match='"token", "step" or "sequence"'):
+    with pytest.raises(ValueError, match='"token", "step", "sequence" or "fixed"'):
         mean_over(x, x > 0, x > 0, "row")

@@ -9,19 +9,23 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stepjax.credit import segment_gae
-from stepjax.rewards import bound, clip, delta, min_form
+from stepjax.rewards import best_of, bound, clip, delta, early, min_form, share
 
 B, S = 4, 7
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 scores_ = hnp.arrays(np.float32, (B, S), elements=st.floats(-4, 4, width=16))
 masks = hnp.arrays(np.bool_, (B, S))
-ETA, TAU, LOW, HIGH = 0.25, 0.5, 0.5, 1.5
+ETA, TAU, LOW, HIGH, COUNT = 0.25, 0.5, 0.5, 1.5, 4
+SIZES = np.random.default_rng(0).integers(1, 9, (B, S))  # tokens of each step
 
 SHAPINGS = {
     "clip": jax.jit(lambda scores, mask: clip(scores, mask, eta=ETA)),
     "delta": jax.jit(delta),
     "min_form": jax.jit(lambda scores, mask: min_form(scores, mask, temperature=TAU)),
     "bound": jax.jit(lambda scores, mask: bound(scores, mask, low=LOW, high=HIGH)),
+    "best_of": jax.jit(lambda scores, mask: best_of(scores, mask, count=COUNT)),
+    "early": jax.jit(early),
+    "share": jax.jit(lambda scores, mask: share(scores, mask, sizes=jnp.asarray(SIZES))),
 }
 
 
@@ -43,7 +47,21 @@ def bound_row(r):
     return [min(max(x, LOW), HIGH) for x in r]
 
 
+def best_of_row(r):
+    return [1 - (1 - min(max(x, 0.0), 1.0)) ** COUNT for x in r]
+
+
+def early_row(r):
+    return [x * np.exp(1 - k / (len(r) - 1)) if x < 0 and len(r) > 1 else x for k, x in enumerate(r)]
+
+
+def share_row(r, sizes=None):
+    total = sum(r)
+    return [sum(sizes) * x / (n * total) if total > 0 else 1.0 for x, n in zip(r, sizes, strict=True)]
+
+
 ROWS = {"clip": clip_row, "delta": delta_row, "min_form": min_form_row, "bound": bound_row}
+ROWS |= {"best_of": best_of_row, "early": early_row, "share": share_row}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -51,12 +69,14 @@ ROWS = {"clip": clip_row, "delta": delta_row, "min_form": min_form_row, "bound":
 @quick
 @given(scores_, masks)
 def test_equals_a_loop_over_the_valid_steps(name, dtype, scores, mask):
+    scores = np.abs(scores) if name == "share" else scores
     scores = jnp.asarray(np.where(mask, scores, np.nan), dtype)
     found = SHAPINGS[name](scores, mask)
     assert found.dtype == jnp.float32
     expected = np.zeros((B, S))
     for b in range(B):
-        expected[b, mask[b]] = ROWS[name](np.asarray(scores, np.float64)[b, mask[b]])
+        more = {"sizes": SIZES[b, mask[b]]} if name == "share" else {}
+        expected[b, mask[b]] = ROWS[name](np.asarray(scores, np.float64)[b, mask[b]], **more)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert np.all(np.asarray(found)[~mask] == 0.0)
 
@@ -145,3 +165,12 @@ def test_shapes_and_types_are_checked():
         clip(ones, ones, eta=0.5)
     with pytest.raises(AssertionError):
         min_form(ones[0], full[0], temperature=0.1)
+
+
+def test_shares_keep_the_mean_over_tokens():
+    """DRACO's figures: two and four tokens, qualities 0.75 and 0.25 and the other way round."""
+    sizes, mask = np.array([[2, 4], [2, 4]]), np.ones((2, 2), bool)
+    found = share(np.array([[0.75, 0.25], [0.25, 0.75]], np.float32), mask, sizes=sizes)
+    np.testing.assert_allclose(found, [[2.25, 0.375], [0.75, 1.125]], rtol=1e-6)
+    np.testing.assert_allclose((found * sizes).sum(1), 6, rtol=1e-6)
+    assert share(np.zeros((2, 2), np.float32), mask, sizes=sizes).tolist() == [[1, 1], [1, 1]]

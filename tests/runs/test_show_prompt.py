@@ -29,8 +29,8 @@ def test_no_work_directory_is_made(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "`stepjax show` takes: prompt"),
-        (["promt"], "what is 'promt'? `stepjax show` takes: prompt"),
+        ([], "`stepjax show` takes: prompt, credit"),
+        (["promt"], "what is 'promt'? `stepjax show` takes: prompt, credit"),
         (["prompt", "--config.style=chat"], "config.prompt.style=chat: the tokenizer has no chat template"),
         (["prompt", "--config.prompt.stile=chat"], "did you mean '--config.prompt.style'"),
     ],

@@ -200,3 +200,15 @@ def test_mistakes_are_named(tmp_path):
     (tmp_path / "test.jsonl").write_text("")
     with pytest.raises(UserError, match="has no problems"):
         task.problems("test")
+
+
+def test_problems_are_chosen_by_the_steps_of_their_solution(task):
+    for split in ("train", "test"):
+        short = GSM8K(DATA, valid_problems=0, most_steps=2).problems(split)
+        everything = GSM8K(DATA, valid_problems=0).problems(split)
+        assert list(short) == [p for p in everything if len(p.solution.split("\n")) <= 3]  # and the line of the answer
+        assert 0 < len(short) < len(everything)
+    with pytest.raises(
+        UserError, match=r"config\.task\.gsm8k_steps=1: .*train\.jsonl has no solution as short as that"
+    ):
+        GSM8K(DATA, most_steps=1).problems("train")
