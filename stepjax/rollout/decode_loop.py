@@ -115,11 +115,15 @@ class DecodeLoop:
             least = sizes[number + 1] if number + 1 < len(sizes) else 0
             if number:
                 now = self._halved(now, size)
+            # None does from the start where each has a slot, and none comes back where there are blocks for all.
+            waits = not self.decoding.ample or (number == 0 and self.queue.id.shape[0] > self.decoding.slots)
             unfinished = functools.partial(self._unfinished, least=least)
             for columns in self.decoding.rings() if number == 0 else [self.ring]:
                 cache = grown(now.slots.cache, self.width + columns)
                 now = now._replace(slots=dataclasses.replace(now.slots, cache=cache))
-                now = jax.lax.while_loop(unfinished, functools.partial(self._turn, unfinished=unfinished), now)
+                now = jax.lax.while_loop(
+                    unfinished, functools.partial(self._turn, unfinished=unfinished, waits=waits), now
+                )
         return now.record, now.occupancy
 
     def _begin(self) -> Progress:
@@ -146,13 +150,13 @@ class DecodeLoop:
         columns = now.slots.cache.segments.shape[1] - self.width
         return goes_on if columns == self.ring else goes_on & (now.t < columns)
 
-    def _turn(self, now: Progress, unfinished: Callable[[Progress | Steps], Array]) -> Progress:
-        """Steps until the ring is full, or the stage finished."""
+    def _turn(self, now: Progress, unfinished: Callable[[Progress | Steps], Array], waits: bool) -> Progress:
+        """Steps until the ring is full, or the stage finished; `waits`: whether rows may wait for a slot."""
         first = now.t // self.turn * self.turn
         log = Log.empty(self.turn, now.slots.row.shape[0], self.nowhere, tool=now.reply is not None)
         steps = jax.lax.while_loop(
             lambda steps: (steps.t < first + self.turn) & unfinished(steps),
-            lambda steps: self._step(steps, now.layers, first),
+            lambda steps: self._step(steps, now.layers, first, waits),
             Steps(now.t, now.slots, log, now.reply, now.occupancy),
         )
         log_at = jax.tree.map(lambda _: 1, log)
@@ -164,7 +168,7 @@ class DecodeLoop:
             occupancy = occupancy.using(usage.blocks * self.ring, usage.tokens, usage.restarted)
         return Progress(steps.t, slots, layers, record, steps.reply, occupancy)
 
-    def _step(self, now: Steps, layers: Layers | None, first: Array) -> Steps:
+    def _step(self, now: Steps, layers: Layers | None, first: Array, waits: bool) -> Steps:
         """One token of each slot's row: sampled, or written by the environment; then its hidden state."""
         d, t, slots, reply = self.decoding, now.t, now.slots, now.reply
         live = slots.row < self.idle
@@ -203,7 +207,10 @@ class DecodeLoop:
         )
         cache = dataclasses.replace(cache, blocks=None)
         slots = dataclasses.replace(slots, time=slots.time + live, stop=automaton, hidden=hidden[:, 0], cache=cache)
-        slots = self._fill(slots, self.prompts, self.queue, ended, (t + 1) % self.ring)
+        if waits:
+            slots = self._fill(slots, self.prompts, self.queue, ended, (t + 1) % self.ring)
+        else:
+            slots = dataclasses.replace(slots, row=jnp.where(ended, self.idle, slots.row))
         return Steps(t + 1, slots, now.log.write(t - first, line), reply, occupancy)
 
     def _empty_slots(self) -> Slots:

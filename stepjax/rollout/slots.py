@@ -132,10 +132,10 @@ def refill(
     small = dataclasses.replace(slots, hidden=None, cache=None)  # type: ignore[arg-type]
     allowed, small = _admitted(small, ended, ample)
     filled = functools.partial(_filled, small, prompts, queue, ended | ~slots.live, allowed, begin)
-    nobody = jnp.zeros(ended.shape, bool)
+    nobody = jnp.zeros(ended.shape, jnp.int32), jnp.zeros((), jnp.int32)
     begins = jnp.any(ended) & jnp.any(slots.waiting) & (allowed > 0)
-    small, takes = jax.lax.cond(begins, filled, lambda: (retire(small, ended), nobody))
-    hidden, cache = _with_prompts(slots, prompts, queue.prompt[jnp.minimum(small.row, len(queue.id) - 1)], takes)
+    small, order, count = jax.lax.cond(begins, filled, lambda: (retire(small, ended), *nobody))
+    hidden, cache = _with_prompts(slots, prompts, queue, small.row, order, count)
     return dataclasses.replace(small, hidden=hidden, cache=cache)
 
 
@@ -153,8 +153,8 @@ def _admitted(slots: Slots, ended: Bool[Array, " S"], ample: bool) -> tuple[Arra
 
 def _filled(
     slots: Slots, prompts: Prompts, queue: Queue, free: Bool[Array, " S"], allowed: Array, begin: Array
-) -> tuple[Slots, Bool[Array, " S"]]:
-    """The slots but for hidden states and cache, and which of them take a row."""
+) -> tuple[Slots, Int[Array, " S"], Int[Array, ""]]:
+    """The slots but for hidden states and cache; those that take a row, first in an order of all, and their number."""
     rows, size = queue.id.shape[0], prompts.positions.shape[1]
     rank = jnp.cumsum(free) - 1
     first = jnp.nonzero(slots.waiting, size=free.shape[0], fill_value=rows)[0].astype(jnp.int32)
@@ -175,20 +175,20 @@ def _filled(
     )
     if slots.held is not None:
         filled = dataclasses.replace(filled, held=_holding(filled, prompts, prompt, takes, begin))
-    return filled, takes
+    return filled, jnp.argsort(~takes).astype(jnp.int32), jnp.sum(takes, dtype=jnp.int32)
 
 
 def _with_prompts(
-    slots: Slots, prompts: Prompts, prompt: Int[Array, " S"], takes: Bool[Array, " S"]
+    slots: Slots, prompts: Prompts, queue: Queue, row: Array, order: Array, count: Array
 ) -> tuple[Array, Cache]:
     """Hidden states and cache: a loop over the slots that take a row copies each one's prompt in place."""
     size, width, axis = prompts.positions.shape[1], prompts.positions.shape[2], slots.cache.row_axis
-    order = jnp.argsort(~takes)
 
     def take(carry: Any) -> Any:
         i, hidden, cache = carry
         slot = order[i]
-        chunk, place = prompt[slot] // size, prompt[slot] % size
+        prompt = queue.prompt[row[slot]]
+        chunk, place = prompt // size, prompt % size
 
         def put(into: Array, given: Array, axis: int = 0) -> Array:
             start = [chunk, *(place if a == axis else 0 for a in range(into.ndim))]
@@ -206,7 +206,7 @@ def _with_prompts(
         )
         return i + 1, put(hidden, prompts.hidden), cache
 
-    count, start = jnp.sum(takes), (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
+    start = (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
     _, hidden, cache = jax.lax.while_loop(lambda carry: carry[0] < count, take, start)
     return hidden, cache
 
