@@ -84,7 +84,7 @@ def turned(slots, layers, prompts, queue):
     return turn_ring(slots, layers, prompts, queue, jnp.bool_(True), ample=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(held_blocks())
 def test_references_are_the_readers(example):
     slots, prompts, queue, mine, of_prompt = state(example)
@@ -98,7 +98,7 @@ def test_references_are_the_readers(example):
     np.testing.assert_array_equal(counted(slots, prompts, queue), readers)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(held_blocks())
 def test_a_turn_of_the_ring_gives_each_row_a_block_of_its_own(example):
     """What nobody reads is NaN, and nothing of it is attended to; what is given is the ring."""
@@ -136,7 +136,7 @@ def _freed(block, slots, after, mine):
     return any(block in mine[s] and slots.live[s] and not after.live[s] for s in range(SLOTS))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.integers(0, 3)), min_size=5, max_size=5), st.integers(0, 5)
 )
