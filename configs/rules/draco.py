@@ -2,7 +2,7 @@
 
     a_k = A·N·w_k / (n_k·Σw),  w = Q_k where A > 0, else 1 − Q_k;  step k has n_k of N tokens
 
-Differs: the paper's text could not be read here; Q_k is a PRM's P(good), not the rate at which rubrics pass.
+Differs: formula and figures are second-hand; Q_k is a PRM's P(good), not the rate at which rubrics pass.
 """
 
 from stepjax.options import recipe, stream

@@ -2,7 +2,7 @@
 
     A_t = r_k for the tokens of step k
 
-Differs: the paper's text could not be read here. The approval is the task's exact rating of a step.
+Differs: formula and figures are second-hand. The approval is the task's exact rating of a step.
 """
 
 from stepjax.options import recipe, stream

@@ -2,7 +2,8 @@
 
     A_k = Q + α·(V^μ(k) − V^μ(k−1)),  V^μ = 1 − (1 − V)^4
 
-Differs: V(0) is a number (1 − (1 − 0.5)^4), not estimated; the paper's text on the credit's reach was not read here.
+Differs: V(0) is a number (1 − (1 − 0.5)^4), not estimated; that a step is credited with its own
+progress alone is second-hand.
 """
 
 from stepjax.options import recipe, stream

@@ -2,8 +2,8 @@
 
     A_t = δ_t + λ_t·A_{t+1},  γ = 1,  λ_t = λ where a segment ends, else 1;  a token with p_old < 0.2 opens a segment
 
-Differs: the paper's text could not be read here; that the unlikely token is the first of its segment, and not the last
-one, is an assumption.
+Differs: formula and figures are second-hand; that the unlikely token is the first of its segment, and not the last one,
+is an assumption.
 """
 
 from stepjax.options import recipe, stream

@@ -2,7 +2,7 @@
 
     A_t = A_outcome + C_t − mean of C_t over the rows alive at t,  C_t = β·Σ_{j ≤ t} log(π/π_ref)
 
-Differs: the paper's text could not be read here.
+Differs: formula and figures are second-hand.
 """
 
 from stepjax.options import recipe, stream

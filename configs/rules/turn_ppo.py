@@ -2,7 +2,7 @@
 
     A_u = δ_u + γλA_{u+1},  ρ_u = Π_t ρ_t over the turn's tokens
 
-Differs: the paper's text could not be read here; formulas and figures are second-hand.
+Differs: formula and figures are second-hand.
 """
 
 from stepjax.options import recipe, stream

@@ -1,6 +1,5 @@
 """Signals that are heard while the main thread is deep in a computation: SIGTERM and Ctrl-C."""
 
-import _thread
 import contextlib
 import os
 import signal
@@ -80,15 +79,17 @@ def second_interrupt_ends() -> Iterator[None]:
         if count > 1:
             os._exit(INTERRUPTED)
 
+    main = threading.main_thread()
+
     def send_again() -> None:
         nonlocal count
         count -= 1
-        _thread.interrupt_main()
+        signal.pthread_kill(main.ident or 0, signal.SIGINT)  # a true one ends a wait, too
 
     def dropped(found: Any) -> None:
         if not issubclass(found.exc_type, KeyboardInterrupt):
             before(found)
-        elif threading.current_thread() is threading.main_thread():
+        elif threading.current_thread() is main:
             threading.Timer(0.02, send_again).start()  # not at once: it would meet the same callback
 
     before, sys.unraisablehook = sys.unraisablehook, dropped

@@ -1,7 +1,6 @@
 """The credit program: from the rewards of scored responses to the weight of each token (which `update.py` uses)."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Mapping
 
@@ -103,7 +102,10 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
         for name in adaptive_weights(options.streams)
     }
     inputs = (abstract(rows, by_row), abstract_host_signals(options.streams, b, t, by_row) | weights)
-    credit = functools.partial(credited, options, streams)
+
+    def credit(rows: Trajectory, host: HostSignals) -> tuple[Trajectory, Metrics]:
+        return credited(options, streams, rows, host)
+
     return Program("credit", credit, mesh=mesh, inputs=inputs, out_shardings=(by_row, replicated(mesh)))
 
 

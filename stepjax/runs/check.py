@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from jax.sharding import Mesh
 
-from stepjax.config import Config, PRMOptions, StreamOptions
+from stepjax.config import Config, PPOOptions, PRMOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.learners.policy_losses import check_loss
 from stepjax.learners.ppo import check_groups, make_streams
@@ -55,7 +55,6 @@ def check_options(config: Config, mesh: Mesh) -> None:
     check_public_prm(config.prm, ppo.streams)
     if 0 < ppo.dual_clip <= 1:
         raise UserError(f"config.ppo.dual_clip: must be above 1, or 0 for none, not {ppo.dual_clip}")
-    check_loss(ppo)
     if ppo.kl_target and not ppo.kl:
         raise UserError("config.ppo.kl: kl_target adapts it by factors, so it must start above 0")
     if ppo.critic_frozen and ppo.critic_warmup:
@@ -75,6 +74,12 @@ def check_options(config: Config, mesh: Mesh) -> None:
     for name in ("ratio_guard", "mean_ratio_guard"):
         if 0 < getattr(ppo, name) <= 1:
             raise UserError(f"config.ppo.{name}: must be above 1, or 0 for none, not {getattr(ppo, name)}")
+    check_credit(ppo)
+
+
+def check_credit(ppo: PPOOptions) -> None:
+    """UserError where the streams, or the options of the policy's loss, make no sense or do not fit each other."""
+    check_loss(ppo)
     check_signals(ppo.streams)
     make_streams(ppo.streams)
     parse_train_on(ppo.train_on)

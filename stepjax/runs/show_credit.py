@@ -10,14 +10,12 @@ import numpy as np
 from jaxtyping import Array
 
 from stepjax.config import PPOOptions
-from stepjax.learners.policy_losses import check_loss
-from stepjax.learners.ppo import adaptive_weights, check_groups, credited, make_streams
-from stepjax.learners.train_on import parse_train_on
+from stepjax.learners.ppo import adaptive_weights, credited, make_streams
 from stepjax.parallel import fetch
-from stepjax.rewards.check import check_signals
 from stepjax.rewards.reward_streams import host_figures
 from stepjax.rewards.signal import CORRECT, RATING, HostSignals
 from stepjax.rewards.signals import SIGNALS
+from stepjax.runs.check import check_credit
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
 
@@ -52,11 +50,8 @@ def show_credit(options: PPOOptions) -> str:
     Raises:
       UserError: the streams or the options of the loss do not fit each other.
     """
-    check_signals(options.streams)
+    check_credit(options)
     streams = make_streams(options.streams)
-    check_loss(options)
-    parse_train_on(options.train_on)
-    check_groups(options)
     group = 4 if options.samples >= 4 else 2 if options.samples >= 2 else 1
     options = dataclasses.replace(options, samples=group)
     rows, host = example_rows(len(streams)), example_signals(options)
