@@ -1,6 +1,7 @@
 """Which blocks are taken, given up and free, against sets of blocks in Python."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,9 @@ from stepjax.rollout.blocks import put_back, references, turn_ring
 from stepjax.rollout.slots import Held, Prompts, Queue, Slots
 
 SLOTS, ROWS, PROMPTS, BLOCKS, PAGE, SHARED, MOST = 4, 9, 3, 14, 2, 2, 6
+
+
+listed = jax.jit(functools.partial(work_list, page=PAGE))
 
 
 @st.composite
@@ -55,85 +59,67 @@ def state(example):
     prompt_length = np.array([lengths[prompt_of[order[slot]]] for slot in range(SLOTS)])
     ints = [np.asarray(x, np.int32) for x in (count, [shared[prompt_of[order[s]]] for s in range(SLOTS)])]
     zeros = np.zeros(SLOTS, np.int32)
-    work = work_list(held, ints[0], ints[1], zeros, prompt_length, PAGE)
+    work = listed(held, *ints, zeros, prompt_length.astype(np.int32))
     front = PAGE
-    cache = Cache(
-        (KeyValues(jnp.zeros((SLOTS, 1, 1, front + PAGE)), jnp.ones((SLOTS, 1, front + PAGE, 1))),),
-        jnp.zeros((SLOTS, front + PAGE), jnp.int32), jnp.ones((SLOTS, front + PAGE), jnp.int32), jnp.int32(0),
-    )  # fmt: skip
+    size = SLOTS, front + PAGE
+    ring = KeyValues(np.zeros((SLOTS, 1, 1, size[1]), np.float32), np.ones((SLOTS, 1, size[1], 1), np.float32))
+    cache = Cache((ring,), np.zeros(size, np.int32), np.ones(size, np.int32), np.int32(0))
     slots = Slots(
         np.asarray(rows, np.int32), zeros, zeros + 99, np.asarray(time, np.int32), prompt_length.astype(np.int32),
-        zeros, waits, jnp.zeros((SLOTS, 1)), cache,
+        zeros, waits, np.zeros((SLOTS, 1)), cache,
         Held(held, *ints, zeros, work, np.zeros(1, np.int32), PAGE),
     )  # fmt: skip
-    chunk = KeyValues(jnp.zeros((1, PROMPTS, 1, 1, front)), jnp.zeros((1, PROMPTS, 1, front, 1)))
+    chunk = KeyValues(np.zeros((1, PROMPTS, 1, 1, front)), np.zeros((1, PROMPTS, 1, front, 1)))
     whole = np.zeros((1, PROMPTS, front), np.int32)
-    prompts = Prompts(jnp.zeros((1, PROMPTS, 1)), (chunk,), whole, whole, np.asarray([lengths], np.int32), table[None])
+    prompts = Prompts(np.zeros((1, PROMPTS, 1)), (chunk,), whole, whole, np.asarray([lengths], np.int32), table[None])
     queue = Queue(np.asarray(prompt_of, np.int32), np.arange(ROWS, dtype=np.int32), np.full(ROWS, 99, np.int32))
     of_prompt = [set(table[p, : shared[p]].tolist()) for p in range(PROMPTS)]
-    return jax.tree.map(jnp.asarray, slots), jax.tree.map(jnp.asarray, prompts), queue, mine, of_prompt
+    return slots, prompts, queue, mine, of_prompt
 
 
 @jax.jit
-def counted(slots, prompts, queue):
-    return references(BLOCKS, slots.held, slots.live, prompts, queue, slots.waiting)
+def turned(slots, prompts, queue):
+    """The references before a turn of the ring, and what the turn leaves; blocks that nobody reads are NaN."""
+    before = references(BLOCKS, slots.held, slots.live, prompts, queue, slots.waiting)
+    filled = jnp.where((before > 0)[:, None, None, None], 0.0, jnp.nan)
+    keys, values = (jnp.broadcast_to(filled, (BLOCKS, 1, *size)) for size in ((1, PAGE), (PAGE, 1)))
+    return before, *turn_ring(slots, (KeyValues(keys, values),), prompts, queue, jnp.bool_(True), ample=True)
 
 
-@jax.jit
-def turned(slots, layers, prompts, queue):
-    return turn_ring(slots, layers, prompts, queue, jnp.bool_(True), ample=True)
-
-
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(held_blocks())
-def test_references_are_the_readers(example):
+def test_a_turn_of_the_ring_gives_each_row_a_block_that_nobody_reads(example):
+    """What nobody reads is NaN, and nothing of it is attended to; what is given is the ring."""
     slots, prompts, queue, mine, of_prompt = state(example)
+    before, after, layers, usage = jax.device_get(turned(slots, prompts, queue))
+    live, live_after = slots.row < ROWS, after.row < ROWS
     readers = np.zeros(BLOCKS, int)
-    for slot in range(SLOTS):
-        for block in mine[slot] if slots.live[slot] else ():
+    for slot in np.flatnonzero(live):
+        for block in mine[slot]:
             readers[block] += 1
     for row in np.flatnonzero(slots.waiting):
         for block in of_prompt[queue.prompt[row]]:
             readers[block] += 1
-    np.testing.assert_array_equal(counted(slots, prompts, queue), readers)
-
-
-@settings(max_examples=15, deadline=None)
-@given(held_blocks())
-def test_a_turn_of_the_ring_gives_each_row_a_block_of_its_own(example):
-    """What nobody reads is NaN, and nothing of it is attended to; what is given is the ring."""
-    slots, prompts, queue, mine, of_prompt = state(example)
-    before = np.asarray(counted(slots, prompts, queue))
-    filled = jnp.where(jnp.asarray(before > 0)[:, None, None, None], 0.0, jnp.nan)
-    layers = (
-        KeyValues(jnp.broadcast_to(filled, (BLOCKS, 1, 1, PAGE)), jnp.broadcast_to(filled, (BLOCKS, 1, PAGE, 1))),
-    )
-    after, layers, usage = turned(slots, layers, prompts, queue)
-    put_away = {int(r) for r in slots.row if r < ROWS} - {int(r) for r in after.row if r < ROWS}
-    assert all(after.waiting[r] for r in put_away)
+    np.testing.assert_array_equal(before, readers)
+    gone = set(slots.row[live].tolist()) - set(after.row[live_after].tolist())
+    assert all(after.waiting[row] for row in gone)
     taken: set[int] = set()
-    for slot in range(SLOTS):
-        if not after.live[slot]:
-            continue
+    freed = {b for slot in np.flatnonzero(live & ~live_after) for b in mine[slot]}
+    keys, values = layers[0].keys, layers[0].values
+    for slot in np.flatnonzero(live_after):
         held = after.held.table[slot, : after.held.count[slot]].tolist()
         new = set(held) - mine[slot]
         assert len(new) == (slots.time[slot] > 0) and held[: len(mine[slot])] == held[: len(held) - len(new)]
-        others = set().union(*(mine[s] for s in range(SLOTS) if s != slot and after.live[s]))
-        assert not new & (taken | others) and not any(before[b] and not _freed(b, slots, after, mine) for b in new)
+        others = set().union(*(mine[s] for s in np.flatnonzero(live_after) if s != slot))
+        assert not new & (taken | others) and not any(before[b] and b not in freed for b in new)
         taken |= new
-        assert not np.isnan(layers[0].keys[jnp.asarray(held, int)]).any()
-        assert all((layers[0].values[b] == 1).all() for b in new)
+        assert not np.isnan(keys[held]).any() and all((values[b] == 1).all() for b in new)
     waiting = {b for row in np.flatnonzero(after.waiting) for b in of_prompt[queue.prompt[row]]}
     assert not taken & waiting
-    missing = int((np.asarray(slots.live) & (slots.time > 0)).sum()) - int((before == 0).sum())
-    assert bool(put_away) == (missing > 0)
-    assert usage.restarted[0] == sum(int(t) for r, t in zip(slots.row, slots.time, strict=True) if int(r) in put_away)
-    listed = [int(b) for b in after.held.work.block[: after.held.work.count[0]]]
-    assert not np.isnan(layers[0].keys[jnp.asarray(listed, int)]).any()
-
-
-def _freed(block, slots, after, mine):
-    return any(block in mine[s] and slots.live[s] and not after.live[s] for s in range(SLOTS))
+    missing = int((live & (slots.time > 0)).sum()) - int((before == 0).sum())
+    assert bool(gone) == (missing > 0)
+    assert usage.restarted[0] == sum(t for row, t in zip(slots.row, slots.time, strict=True) if row in gone)
+    assert not np.isnan(keys[after.held.work.block[: after.held.work.count[0]]]).any()
 
 
 @settings(max_examples=30, deadline=None)
@@ -142,7 +128,7 @@ def _freed(block, slots, after, mine):
 )
 def test_rows_with_the_fewest_tokens_go_back_and_no_more_than_needed(rows, free):
     time, needs, own = (np.array(x) for x in zip(*rows, strict=True))
-    back = np.asarray(put_back(jnp.asarray(time), jnp.asarray(needs), jnp.asarray(own), jnp.asarray(free)))
+    back = np.asarray(jax.jit(put_back)(time, needs, own, free))
     assert not (back & ~needs).any()
     assert (needs & ~back).sum() <= free + own[back].sum()
     order = [i for i in np.argsort(time, kind="stable") if needs[i]]
@@ -155,7 +141,8 @@ def test_rows_with_the_fewest_tokens_go_back_and_no_more_than_needed(rows, free)
 
 def test_the_work_list_names_each_rows_blocks_in_order():
     table = np.array([[5, 6, 7], [1, 2, 3], [4, 8, 9]], np.int32)
-    work = jax.device_get(work_list(*map(jnp.asarray, (table, [2, 0, 3], [1, 0, 0], [1, 0, 3], [7, 2, 9])), 4))
+    given = [np.array(x, np.int32) for x in (table, [2, 0, 3], [1, 0, 0], [1, 0, 3], [7, 2, 9])]
+    work = jax.device_get(jax.jit(work_list, static_argnums=5)(*given, 4))
     assert work.count == [5] and work.row[:5].tolist() == [0, 0, 2, 2, 2] and (work.row[5:] == 3).all()
     assert work.block[:5].tolist() == [5, 6, 4, 8, 9]
     # A prompt's block begins at position 0; the first own one has its first token in its slot `start`.
