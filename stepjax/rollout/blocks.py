@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Int
 
 from stepjax.models.blocks import work_list
 from stepjax.models.cache import KeyValues
-from stepjax.rollout.slots import Held, Prompts, Queue, Slots, refill, retire
+from stepjax.rollout.refill import refill
+from stepjax.rollout.slots import Held, Prompts, Queue, Slots, retire
 
 Layers = KeyValues | tuple[KeyValues, ...]
 

@@ -23,7 +23,8 @@ from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.environment import Replies
 from stepjax.rollout.noise import fold_in
 from stepjax.rollout.record import Log, Occupancy, Record
-from stepjax.rollout.slots import Held, Prompts, Queue, Slots, refill, shrunk
+from stepjax.rollout.refill import refill
+from stepjax.rollout.slots import Held, Prompts, Queue, Slots, shrunk
 
 
 class Steps(NamedTuple):

@@ -1,13 +1,14 @@
 """The rollout program: the slot engine, compiled for given sizes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from stepjax.errors import UserError
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.blocks import PAIRS
 from stepjax.models.definition import Params
@@ -98,6 +99,20 @@ def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
         block=shape.block,
         tokens=shape.cache_tokens,
     )
+
+
+def fitting(shape: RolloutShape, mesh: Mesh) -> RolloutShape:
+    """The shape with as many rows as have prompts that the cache holds beside one response: a half, a quarter, … of
+    them. UserError where it does not hold one prompt a device."""
+    devices = batch_devices(mesh)
+    while True:
+        try:
+            cache_layout(shape, mesh)
+            return shape
+        except UserError:
+            if shape.rows <= devices:
+                raise
+        shape = replace(shape, rows=-(-shape.rows // (2 * devices)) * devices)
 
 
 def rollout_program(

@@ -14,7 +14,7 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, key_on, only_asked_transfers, put
 from stepjax.programs import Program
 from stepjax.rollout.environment import HostTool
-from stepjax.rollout.generate import RolloutShape, on_device, rollout_program
+from stepjax.rollout.generate import RolloutShape, fitting, on_device, rollout_program
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
@@ -35,9 +35,7 @@ class ResponseSampler:
     """
 
     def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler):
-        ppo = run.config.ppo
-        self.run = run
-        self.shape = shape = dataclasses.replace(shape, block=ppo.block, cache_tokens=ppo.cache_tokens)
+        self.run, self.shape = run, shape
         self.program: Program = rollout_program(
             run.policy,
             run.mesh,
@@ -51,6 +49,13 @@ class ResponseSampler:
         self._separated = SeparatorWatch(run.splitter.separator)
 
     @classmethod
+    def of_shape(cls, run: Run, shape: RolloutShape, sampler: Sampler) -> "ResponseSampler":
+        """With the run's cache; for fewer rows than the shape's where it does not hold the prompts of all."""
+        ppo = run.config.ppo
+        shape = dataclasses.replace(shape, block=ppo.block, cache_tokens=ppo.cache_tokens)
+        return cls(run, fitting(shape, run.mesh), sampler)
+
+    @classmethod
     def of_many(cls, run: Run, total: int, sampler: Sampler, *, at_once: int = 0) -> "ResponseSampler":
         """For about `total` responses to separate prompts, of the length that training allows.
 
@@ -58,7 +63,8 @@ class ResponseSampler:
         """
         ppo, rows = run.config.ppo, at_once or run.config.eval.rows
         devices = batch_devices(run.mesh)
-        return cls(run, RolloutShape.of_many(total, rows, ppo.prompt_tokens, ppo.max_new_tokens, devices), sampler)
+        shape = RolloutShape.of_many(total, rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+        return cls.of_shape(run, shape, sampler)
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from models.tiny import CONFIG, policy, policy_params
-from rollout.test_engine import IDS, in_lockstep, same
+from rollout.test_engine import IDS, engine, in_lockstep, same
 from rollout.test_environment import rollout
 from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, learner_logprobs
 
@@ -102,6 +102,21 @@ def test_logprobs_are_those_of_the_learner():
     wanted = learner_logprobs(policy_params(), found.tokens, found.positions, found.segments)
     mask = np.asarray(found.mask)[:, 1:]
     np.testing.assert_allclose(found.logprobs[:, 1:][mask], wanted[mask], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("apart", [True, False])
+def test_int8_blocks_hold_what_an_int8_ring_does(apart):
+    """Prompts and responses are rounded before they are stored: blocks change no token."""
+    config = dataclasses.replace(CONFIG, cache_dtype=jnp.dtype("int8"), decode_apart=apart)
+    definition = Definition(lambda rngs: LanguageModel(config, rngs))
+    how = Decoding(NEW, 5, (EOS,), Sampler(1.0))
+    theirs, _ = engine(how, definition)
+    starving = dataclasses.replace(how, slots=8, page=2, blocks=24, ample=False)
+    ours, used = engine(starving, definition)
+    same(ours, theirs)
+    assert used.restarted > 0
+    assert np.abs(theirs.logprobs - in_lockstep().logprobs).max() > 1e-4
 
 
 @pytest.mark.slow

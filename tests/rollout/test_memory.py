@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import jax
 import pytest
 
 from stepjax.errors import UserError
-from stepjax.rollout.generate import RolloutShape, on_device
+from stepjax.parallel import make_mesh
+from stepjax.rollout.generate import RolloutShape, fitting, on_device
 from stepjax.rollout.memory import CacheLayout
 
 SIZES = {"prompt_width": 300, "new_tokens": 4096, "prompts": 6, "slots": 16}
@@ -34,6 +36,17 @@ def test_a_cache_that_cannot_hold_the_prompts_and_a_response_is_refused_with_the
     assert CacheLayout.choose("cpu", **SIZES, tokens=least).blocks == 6 * 2 + 32
     with pytest.raises(UserError, match=rf"config.ppo.cache_tokens: {least - 1} tokens .* give at least {least}"):
         CacheLayout.choose("cpu", **SIZES, tokens=least - 1)
+
+
+def test_rollouts_with_many_prompts_take_as_many_as_the_cache_holds():
+    """Those of an evaluation or of labels, beside the round for which the cache was chosen."""
+    mesh = make_mesh(2, 1, 1, devices=jax.devices()[:2])
+    shape = RolloutShape(64, 800, 2000, block=100, cache_tokens=100 * (20 + 9 * 7))
+    assert fitting(shape, mesh).rows == 16, "8 prompts of 7 blocks a device, and a response of 20"
+    assert fitting(dataclasses.replace(shape, cache_tokens=0), mesh).rows == 64
+    assert fitting(dataclasses.replace(shape, cache_tokens=100 * 27), mesh).rows == 2
+    with pytest.raises(UserError, match=r"config.ppo.cache_tokens: 2699 tokens a device"):
+        fitting(dataclasses.replace(shape, cache_tokens=2699), mesh)
 
 
 def test_the_cache_decides_the_slots_where_they_are_left_to_it():
