@@ -153,6 +153,12 @@ def compare(argv: list[str]) -> None:
 
 def _stages(argv: list[str], stage: str = "") -> None:
     """Runs one stage, or all those of the config."""
+    from stepjax.seeds import run_seeds, take_seeds
+
+    seeds, argv = take_seeds(argv)
+    if seeds is not None:
+        run_seeds(stage or "quickstart", seeds, argv, HOME)
+        return
     from stepjax.pipeline import run_stages
 
     accept, argv = _accepting(argv)

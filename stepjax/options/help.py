@@ -50,6 +50,12 @@ OWN: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """Arguments of single commands that are not options of the config."""
 
+SEEDS = (
+    ("--seeds=0,1,2", "a run a seed, in WORKDIR-s0, WORKDIR-s1, …; {seed} in an argument is the seed"),
+    ("--jobs=2", "so many of these runs at a time, each with its output in WORKDIR-s0.log …; default: 1, in turn"),
+)
+OWN |= dict.fromkeys(("quickstart", "sft", "prm", "ppo", "eval"), SEEDS)
+
 WITHOUT = {
     "compare": (CONFIG, CHANGE, WORKDIR),
     "report": (CONFIG, CHANGE),
