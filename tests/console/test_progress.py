@@ -153,7 +153,8 @@ ROWS = [
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_table_in_a_log(encoding: str) -> None:
+def test_table_in_a_log(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     stream = Stream(encoding=encoding)
     table("Before – after", ["", "SFT", "PPO"], ROWS, stream=stream)
     lines = stream.getvalue().splitlines()
@@ -162,6 +163,27 @@ def test_table_in_a_log(encoding: str) -> None:
     assert "─" not in stream.getvalue() and any("-----" in line for line in lines)
     stream.getvalue().encode(encoding)
     assert any(line.endswith("33.0 %") for line in lines)
+
+
+def test_a_table_in_a_pipe_has_a_line_a_row_and_obeys_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, title = "x" * 200, "title " * 30
+    for columns, longest in (("", 230), ("zero", 230), ("0", 230), ("60", 60), ("5", 20)):
+        monkeypatch.setenv("COLUMNS", columns)
+        stream = Stream()
+        table(title, ["", "SFT"], [[name, 1.0], ["y", 2.0]], stream=stream)
+        lines = stream.getvalue().splitlines()
+        assert max(map(len, lines)) <= longest
+        assert (len(lines) == 6) == (longest == 230), lines
+    assert any(name in line for line in lines) is False
+    name, values = "a name of a row", range(100_000, 100_006)
+    for columns, whole in (("80", True), ("60", False)):
+        monkeypatch.setenv("COLUMNS", columns)
+        stream = Stream()
+        table("t", ["", *map(str, range(6))], [[name * 4, *values]], stream=stream)
+        shown = stream.getvalue()
+        assert max(map(len, shown.splitlines())) <= int(columns)
+        assert (name in shown) == whole, "names are not squeezed where there is room"
+        assert "100005" in shown or not whole
 
 
 def test_table_on_a_terminal() -> None:
