@@ -83,6 +83,8 @@ def check_groups(options: PPOOptions) -> None:
                 f"config.ppo.samples: must be 2 or more, not {options.samples}: the {what} of the "
                 f"stream {stream.name!r} compares the responses to a problem with each other"
             )
+    if options.refill:
+        raise UserError("config.ppo.refill: ppo.samples must be 2 or more responses to a problem, not 1")
     if "informative" in options.train_on:
         raise UserError("config.ppo.train_on=informative: ppo.samples must be 2 or more responses to a problem, not 1")
 
@@ -171,7 +173,7 @@ def importance(rows: Trajectory, cap: float) -> tuple[Array, Array]:
     """min(π_learner / π_sampler, cap) of each response token, and whether it was cut [Ionides 2008]; 1 elsewhere.
 
     It is not 1 where the rollout is older than the learner's policy, where its arithmetic differs (another precision,
-    an int8 cache), or where its filters raised the probabilities of the tokens that they keep.
+    an int8 cache), or where filters raised the probabilities of what they keep and that is not recorded (`ppo.replay`).
     """
     assert rows.old_logprobs is not None
     ratio = jnp.exp(jnp.clip(rows.old_logprobs - rows.logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
