@@ -14,10 +14,11 @@ import textwrap
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
 
 from stepjax.console.terminal import ascii_only, columns_given, duration, encodable, figure, is_terminal, speaks
+from stepjax.phases import listening
 
 PLAIN_SECONDS = 10.0
 """Least time between two plain lines, in seconds."""
@@ -85,6 +86,9 @@ class Bar:
     def say(self, text: str) -> None:
         """Prints a line above the bar; nothing where the bar is not shown."""
 
+    def phase(self, text: str) -> None:
+        """What is done before the first step, "compiling rollout"; nothing where the bar is not shown."""
+
     def _show(self, now: float) -> None:
         """Prints nothing."""
 
@@ -99,6 +103,10 @@ class _PlainBar(Bar):
 
     def say(self, text: str) -> None:
         print(encodable(text, self._stream), file=self._stream, flush=True)
+
+    def phase(self, text: str) -> None:
+        if not self._window:
+            self.say(f"{self._label}: {text}")
 
     def _show(self, now: float) -> None:
         if now - self._told >= PLAIN_SECONDS:
@@ -134,6 +142,9 @@ class _LiveBar(Bar):
         from rich.text import Text
 
         self._console.print(Text(encodable(text, self._stream)))
+
+    def phase(self, text: str) -> None:
+        self._figures = "" if self._window else f" · {text}"
 
     def _render(self) -> Any:
         from rich.text import Text
@@ -197,7 +208,8 @@ def progress(
     if shown:
         _showing.append(bar)
     try:
-        yield bar
+        with listening(bar.phase) if shown else nullcontext():
+            yield bar
     finally:
         if shown:
             _showing.remove(bar)

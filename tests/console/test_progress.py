@@ -12,6 +12,7 @@ import pytest
 from stepjax.console import progress as module
 from stepjax.console.progress import progress, say, table
 from stepjax.console.terminal import ascii_only, duration, figure
+from stepjax.phases import phase
 
 
 class Stream(io.StringIO):
@@ -219,3 +220,26 @@ def test_figures() -> None:
         ["0", "0.840", "18.2", "1234", "3.1e-05", "-0.500", "7", "nan", "2.00", "100.0", "1:2"]
     )
     assert [duration(s) for s in (0.4, 16, 61, 3723)] == ["0:00", "0:16", "1:01", "1:02:03"]
+
+
+def test_phases_are_lines_until_the_first_step() -> None:
+    stream = Stream()
+    with progress("PPO", 2, "rounds", stream=stream) as bar:
+        phase("compiling rollout")
+        with progress("inner", 1, stream=stream):
+            phase("decoding 64 responses")
+        bar.advance()
+        phase("compiling update")
+    phase("nobody hears it")
+    lines = stream.getvalue().splitlines()
+    assert lines[:2] == ["PPO: compiling rollout", "PPO: decoding 64 responses"] and len(lines) == 3
+    quiet = Stream()
+    with progress("PPO", 2, quiet=True, stream=quiet):
+        phase("compiling rollout")
+    assert quiet.getvalue() == ""
+    live = Stream(terminal=True)
+    with progress("PPO", 2, "rounds", stream=live) as bar:
+        phase("compiling rollout")
+        assert "0/2 rounds · compiling rollout" in bar.line(80)
+        bar.advance(loss=1.0)
+        assert "compiling" not in bar.line(80)
