@@ -25,6 +25,7 @@ from stepjax.rewards.public_prm import PublicPRM
 from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
+from stepjax.runs.dead_rounds import DeadRounds
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.origins import StageOrigin
@@ -232,8 +233,10 @@ def train_ppo(run: Run) -> Params:
             rates = PPORates(ppo, prm=ppo.prm is not None)
             alarms = Alarms(options.alarm, options.alarm_rounds)
             exports = PolicyExports(run)
+            dead = DeadRounds(options)
             for logged in metrics.logged():
                 alarms.observe(logged)
+                dead.observe(logged, logged["step"])
             for step in range(done + 1, options.iterations + 1):
                 clock = Clock()
                 activity.now(f"PPO round {step}")
@@ -246,6 +249,8 @@ def train_ppo(run: Run) -> Params:
                 alarm = alarms.observe(line)
                 for sentence in alarm:
                     bar.say(f"PPO round {step}, alarm: {sentence}")
+                for sentence in dead.observe(line, step):
+                    bar.say(f"PPO round {step}: {sentence}")
                 told = {f"{PREFIX}alarm": alarm} if alarm else {}
                 rang = {f"{PREFIX}alarms": len(alarms.ringing), **told}
                 metrics.write(step, {**line, **rang, "seconds": clock.seconds})

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from stepjax.host_rows import HostRows
 from stepjax.models.definition import Params
 from stepjax.parallel import RULES, batch_devices, batch_sharding, fetch
+from stepjax.phases import phase
 from stepjax.programs import Program, abstract
 from stepjax.rollout.record import Occupancy
 from stepjax.runs.response_sampling import ResponseSampler
@@ -75,7 +76,8 @@ class RoundSampler:
         each wave's responses at once.
         """
         found: dict[int, Response] = {}
-        for rows, (trajectory, _) in zip(self._members, waves, strict=True):
+        for wave, (rows, (trajectory, _)) in enumerate(zip(self._members, waves, strict=True)):
+            phase(f"decoding {self.rows} responses" + (f", {wave * len(rows)} are done" if wave else ""))
             with waiting():
                 jax.block_until_ready(trajectory.tokens)
             with rating():
