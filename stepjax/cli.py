@@ -143,6 +143,13 @@ def bench(argv: list[str]) -> None:
     benched(argv)
 
 
+def study(argv: list[str]) -> None:
+    """an experiment with its tables and charts: study credit [--workdir=DIR] [--seeds=0:5] [--quick]"""
+    from stepjax.studies.command import study as studied
+
+    studied(argv)
+
+
 def compare(argv: list[str]) -> None:
     """table of finished runs, mean ± standard deviation over seeds: compare RUN… [--markdown]"""
     from stepjax.console.progress import table
@@ -200,6 +207,7 @@ COMMANDS: dict[str, Command] = {
     "label": label,
     "sample": sample,
     "show": show,
+    "study": study,
 }
 
 
