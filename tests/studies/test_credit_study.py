@@ -85,7 +85,7 @@ def test_measures_equal_a_plain_loop():
 def test_exact_values_give_exact_advantages(studied):
     for figures in studied[1].values():
         assert figures["exact"]["correlation"] > 0.9999 and figures["exact"]["bias"] < 1e-3
-        assert figures["exact"]["deviation"] < 0.1  # how far the draws of a state's moves are from their probabilities
+        assert figures["exact"]["deviation"] < 0.2  # how far the draws of a state's moves are from their probabilities
 
 
 def test_what_is_unbiased_by_theory_has_no_bias_and_what_is_not_has_some(studied):
