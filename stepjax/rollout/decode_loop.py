@@ -63,6 +63,7 @@ class DecodeLoop:
         self.total = queue.id.shape[0]
         self.idle = self.total // devices
         self.nowhere = self.idle * decoding.new_tokens
+        self.form = decoding.kept_form(model.trunk.config.vocab)
         columns = self.width + decoding.rings()[0]
         slots = _empty_slots(model, decoding.slots, columns, devices, idle=self.idle)
         queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
@@ -95,7 +96,10 @@ class DecodeLoop:
         d = self.decoding
         reply = None if d.tool is None else Replies.none(d.slots, d.new_tokens, d.tool.reply_tokens)
         t, occupancy = jnp.zeros((), jnp.int32), Occupancy.none()
-        return Progress(t, self._first, Log.empty(d.steps(self.total), d.slots, self.nowhere), reply, occupancy)
+        return Progress(t, self._first, self._log(d.steps(self.total), d.slots), reply, occupancy)
+
+    def _log(self, steps: int, slots: int) -> Log:
+        return Log.empty(steps, slots, self.nowhere, self.form)
 
     def _halved(self, now: Progress, size: int) -> Progress:
         """The rows that decode in `size` slots, with a log of their own."""
@@ -105,7 +109,7 @@ class DecodeLoop:
         if reply is not None:
             take = on_each_device(lambda r, k: jax.tree.map(lambda x: x[k], r), self.mesh, (0, 0), 0)
             reply = take(reply, kept)
-        return now._replace(slots=slots, reply=reply, log=Log.empty(self.decoding.new_tokens, size, self.nowhere))
+        return now._replace(slots=slots, reply=reply, log=self._log(self.decoding.new_tokens, size))
 
     def _unfinished(self, now: Progress, least: int) -> Array:
         """Whether more than `least` rows decode, or any waits; and the cache has room for another turn."""
@@ -126,7 +130,7 @@ class DecodeLoop:
         d, live = self.decoding, slots.row < self.idle
         logits = constrain(self.model.logits(slots.hidden), "batch", "vocab")
         keys = fold_in(fold_in(self.key, slots.id), slots.time)
-        token, logprob = d.sampler(keys, logits, time=slots.time, eos=d.eos)
+        token, logprob, kept = d.sampler.draw(keys, logits, time=slots.time, eos=d.eos, form=self.form)
         own = live
         if reply is not None:
             own = live & (reply.left == 0)
@@ -144,6 +148,7 @@ class DecodeLoop:
             logprobs=jnp.where(own, logprob, 0.0),
             env_tokens=live & ~own,
             stopped=stopped,
+            kept=kept,
         )
         if reply is not None:
             assert d.tool is not None

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from stepjax.kept import Kept
 from stepjax.models import LanguageModel
 from stepjax.parallel import batch_devices
 from stepjax.rollout.by_device import on_each_device
@@ -65,11 +66,12 @@ def generate_in_slots(
     limits = jnp.minimum(limits, d.new_tokens)
     queue = Queue(jnp.asarray(prompt_of) % (count // devices), ids, limits)
     pool = prefill(model, prompts, prompt_length, devices=devices, chunk=chunk)
+    form = d.kept_form(model.trunk.config.vocab)
     logs, occupancy = DecodeLoop(model, d, key, queue, pool, devices=devices, mesh=mesh).run()
     found = _gather(logs, mesh, rows=total // devices, new_tokens=d.new_tokens)
 
     def behind_prompt(x: Array) -> Array:
-        return jnp.pad(x, ((0, 0), (width, 0)))
+        return jnp.pad(x, ((0, 0), (width, 0), *[(0, 0)] * (x.ndim - 2)))
 
     queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
     own_prompt = on_each_device(lambda x, q: x[q.prompt], mesh, (0, queue_at), 0)
@@ -81,12 +83,13 @@ def generate_in_slots(
         logprobs=behind_prompt(found["logprobs"]),
         prompt_width=width,
         env_tokens=None if d.tool is None else behind_prompt(found["env_tokens"]),
+        kept=None if form is None else Kept(behind_prompt(found["kept"]), form),
     )
     return trajectory, occupancy
 
 
 def _gather(logs: tuple[Log, ...], mesh: Mesh | None, *, rows: int, new_tokens: int) -> dict[str, Array]:
-    names = ["written", "env_tokens", "stopped", "tokens", "logprobs"]
+    names = ["written", "env_tokens", "stopped", "tokens", "logprobs"] + ["kept"] * (logs[0].kept is not None)
     given = jax.tree.map(lambda _: 1, logs)
     gather = functools.partial(collect, rows=rows, new_tokens=new_tokens)
     return on_each_device(gather, mesh, (given,), dict.fromkeys(names, 0))(logs)

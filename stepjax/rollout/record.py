@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from stepjax.kept import KeptForm
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Log:
       logprobs: float32, under the distribution that the token was drawn from.
       env_tokens: bool, written by the environment.
       stopped: bool, the response ended by itself with this token.
+      kept: the record of the tokens that the sampler kept, `[steps, S, words]`; None: it is not recorded.
     """
 
     place: Array
@@ -26,9 +29,10 @@ class Log:
     logprobs: Array
     env_tokens: Array
     stopped: Array
+    kept: Array | None = None
 
     @classmethod
-    def empty(cls, steps: int, slots: int, nowhere: int) -> "Log":
+    def empty(cls, steps: int, slots: int, nowhere: int, form: KeptForm | None = None) -> "Log":
         def zeros(dtype: Any) -> Array:
             return jnp.zeros((steps, slots), dtype)
 
@@ -38,29 +42,32 @@ class Log:
             logprobs=zeros(jnp.float32),
             env_tokens=zeros(bool),
             stopped=zeros(bool),
+            kept=None if form is None else jnp.zeros((steps, slots, form.words), form.dtype),
         )
 
     def write(self, step: Array, line: "Log") -> "Log":
         """With `line`, `[S]` each, as that of a step."""
 
         def put(into: Array, new: Array) -> Array:
-            return jax.lax.dynamic_update_slice(into, new[None].astype(into.dtype), (step, 0))
+            return jax.lax.dynamic_update_slice(into, new[None].astype(into.dtype), (step, *[0] * new.ndim))
 
         return jax.tree.map(put, self, line)
 
 
 def collect(logs: tuple[Log, ...], *, rows: int, new_tokens: int) -> dict[str, Array]:
-    """One device's logs as rows, each `[N, W]`; `written` is True where a row has a token."""
+    """One device's logs as rows, each `[N, W, …]`; `written` is True where a row has a token."""
 
-    def rowwise(name: str, dtype: Any) -> Array:
-        flat = jnp.zeros(rows * new_tokens, dtype)
+    def rowwise(name: str, dtype: Any, words: tuple[int, ...] = ()) -> Array:
+        flat = jnp.zeros((rows * new_tokens, *words), dtype)
         for log in logs:
             values = jnp.ones(log.place.shape, bool) if name == "written" else getattr(log, name)
-            flat = flat.at[log.place.ravel()].set(values.ravel(), mode="drop")
-        return flat.reshape(rows, new_tokens)
+            flat = flat.at[log.place.ravel()].set(values.reshape(-1, *words), mode="drop")
+        return flat.reshape(rows, new_tokens, *words)
 
     found = {name: rowwise(name, bool) for name in ("written", "env_tokens", "stopped")}
     found |= {"tokens": rowwise("tokens", jnp.int32), "logprobs": rowwise("logprobs", jnp.float32)}
+    if (kept := logs[0].kept) is not None:
+        found["kept"] = rowwise("kept", kept.dtype, kept.shape[2:])
     return found
 
 

@@ -45,7 +45,7 @@ class PPOPrograms:
             halvings=options.halvings,
             growths=options.growths,
         )
-        self.sampler = ResponseSampler(run, shape, make_sampler(options))
+        self.sampler = ResponseSampler(run, shape, make_sampler(options), record=options.replay)
         self.round = RoundSampler(run, self.sampler, options.waves)
         updates = updates_by_role(options)
         self.optimizers = {
