@@ -133,26 +133,49 @@ def bench(argv: list[str]) -> None:
     benched(argv)
 
 
+def study(argv: list[str]) -> None:
+    """an experiment with its tables and charts: study credit [--workdir=DIR] [--seeds=0:5] [--quick]"""
+    from stepjax.studies.command import study as studied
+
+    studied(argv)
+
+
 def compare(argv: list[str]) -> None:
-    """table of finished runs, mean ± standard deviation over seeds: compare RUN… [--markdown]"""
-    from stepjax.console.progress import table
+    """table of runs, mean ± standard deviation over seeds, differences by seed: compare RUN… [--markdown] [--html]"""
+    from stepjax.console.progress import say, table
     from stepjax.options import no_more
-    from stepjax.report.compare import as_markdown, as_text
-    from stepjax.report.compare import compare as compared
+    from stepjax.report import compare as comparison
 
     folders = [Path(a) for a in argv if not a.startswith("-")]
-    no_more([a for a in argv if a.startswith("-") and a != "--markdown"], "The one option is --markdown")
+    pages = [a.partition("=")[2] or "compare.html" for a in argv if a.partition("=")[0] == "--html"]
+    known = [a for a in argv if a == "--markdown" or a.partition("=")[0] == "--html"]
+    no_more([a for a in argv if a.startswith("-") and a not in known], "The options are --markdown and --html=FILE")
     if not folders:
         raise UserError("name the work directories: stepjax compare runs/one0 runs/one1 runs/other0 …")
-    lines = as_text(compared(folders))
-    if "--markdown" in argv:
-        print(as_markdown(lines))
-    else:
-        table("mean ± standard deviation over runs", lines[0], lines[1:])
+    rows = comparison.experiments(folders)
+    lines, paired = comparison.as_text(comparison.compare(rows)), comparison.differences(rows)
+    titles = "mean ± standard deviation over runs", f"differences to {rows[0].name}, by seed: mean [95 % interval]"
+    for title, of in zip(titles, (lines, paired), strict=True):
+        if "--markdown" in argv and len(of) > 1:
+            print(comparison.as_markdown(of))
+        elif len(of) > 1:
+            table(title, of[0], of[1:])
+    for line in comparison.unevaluated(rows):
+        say(line)
+    for page in pages:
+        from stepjax.report.compare_page import write_comparison
+
+        print(write_comparison(rows, Path(page)))
 
 
 def _stages(argv: list[str], stage: str = "") -> None:
     """Runs one stage, or all those of the config."""
+    from stepjax.seeds import run_seeds, take_seeds
+
+    seeds, argv = take_seeds(argv)
+    if seeds is not None:
+        run_seeds(stage or "quickstart", seeds, argv, HOME)
+        return
     from stepjax.pipeline import run_stages
 
     accept, argv = _accepting(argv)
@@ -215,6 +238,7 @@ COMMANDS: dict[str, Command] = {
     "label": label,
     "sample": sample,
     "show": show,
+    "study": study,
 }
 
 

@@ -20,6 +20,7 @@ from stepjax.credit.streams import Credit, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var, whiten
 from stepjax.errors import UserError
 from stepjax.learners.objectives import Metrics
+from stepjax.learners.reward_spread import reward_spread
 from stepjax.learners.train_on import trained_tokens
 from stepjax.measures.step_classes import CLASSES
 from stepjax.models import ValueHead
@@ -146,6 +147,7 @@ def credited(
         weight={name: host[f"weight/{name}"] for name in adaptive_weights(options.streams)},
     )
     metrics = _describe(rows, streams, rewards) | _describe_credit(streams, found, values.swapaxes(0, 1), mask)
+    metrics |= reward_spread([s.name for s in streams], rewards, options.samples)
     metrics |= {name: x for name, x in host.items() if name.startswith("weight/")}
     weight = whiten(found.weight, mask if trained is None else trained) if options.whiten else found.weight
     if trained is not None:

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import os
 import re
 import shutil
 import sys
@@ -44,11 +45,18 @@ OWN: dict[str, tuple[tuple[str, str], ...]] = {
         ("--changed", "only options of a --config or --workdir that differ from the defaults, to paste in a shell"),
     ),
     "compare": (
-        ("RUN…", "work directories of finished runs; those that differ only in seed and base are one row"),
+        ("RUN…", "work directories; those that differ only in seed and base are one row, named by what differs"),
         ("--markdown", "a Markdown table"),
+        ("--html=FILE", "a page, too: curves laid over each other, the same problems side by side (compare.html)"),
     ),
 }
 """Arguments of single commands that are not options of the config."""
+
+SEEDS = (
+    ("--seeds=0,1,2", "a run a seed, in WORKDIR-s0, WORKDIR-s1, …; {seed} in an argument is the seed"),
+    ("--jobs=2", "so many of these runs at a time, each with its output in WORKDIR-s0.log …; default: 1, in turn"),
+)
+OWN |= dict.fromkeys(("quickstart", "sft", "prm", "ppo", "eval"), SEEDS)
 
 WITHOUT = {
     "compare": (CONFIG, CHANGE, WORKDIR),
@@ -166,8 +174,9 @@ def _table(rows: Sequence[tuple[str, str]], least: int = 26) -> list[str]:
 
 
 def _wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
-    """Lines no wider than the terminal, or than `WIDTH` columns where the output is not one."""
-    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    """Lines no wider than $COLUMNS or the terminal, or than `WIDTH` columns where there is neither."""
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if known else WIDTH
     wrap = textwrap.TextWrapper(
         width=max(width, len(indent) + 24),
         initial_indent=indent if first is None else first,

@@ -61,16 +61,16 @@ class Branches:
             slots=at_once,
             prefill_rows=max(at_once // options.completions, devices),
             halvings=ppo.halvings,
-            growths=ppo.growths,
             branched=True,
         )
         self.sampler = ResponseSampler(run, shape, make_sampler(ppo))
         self._key = run.key("completions")
 
     def __call__(
-        self, policy: Params, responses: Sequence[Response], number: int
+        self, policy: Params, responses: Sequence[Response], number: int, mine: np.ndarray
     ) -> tuple[list[np.ndarray], dict[str, float]]:
-        """float32[steps] of each response, the share of right completions behind each step, and figures of the cost.
+        """float32[steps] of each response of the rows `mine`: the share of right completions behind each step. Also
+        figures of the cost.
 
         The last step of a response that ended by itself has its outcome, one that a truncation cut off 0. Of several
         processes all must call it, with the responses of all. `number`: the round, which the random keys depend on.
@@ -83,7 +83,7 @@ class Branches:
         found = dict(zip(branches, self._complete(policy, responses, list(branches.values()), number), strict=True))
         values = [
             np.array([found[_named(r, n)][0] for n in ends[:-1]] + [float(r.correct)] * bool(ends), np.float32)
-            for r, ends in zip(responses, places, strict=True)
+            for r, ends in ((responses[row], places[row]) for row in mine.tolist())
         ]
         tokens = float(sum(sampled for _, sampled in found.values()))
         return values, {"mc/branches": float(len(branches)), "mc/tokens": tokens, **self._read(responses, branches)}

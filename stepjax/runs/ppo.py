@@ -26,8 +26,9 @@ from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.branches import Branches, reads_branches
+from stepjax.runs.dead_rounds import DeadRounds
 from stepjax.runs.host_signals import HostRewards
-from stepjax.runs.monitors import has_notes, monitors, proxy_gap
+from stepjax.runs.monitors import agreement, has_notes, monitors, proxy_gap
 from stepjax.runs.origins import StageOrigin
 from stepjax.runs.policy_exports import PolicyExports
 from stepjax.runs.ppo_programs import PPOPrograms
@@ -134,6 +135,7 @@ class PPO(PPOPrograms):
         if self.refill is None:
             rows = self.round.whole(waves)
         else:
+            self.refill.sampler = self.round  # which may be another one since the last round
             filled = self.refill(
                 (waves, problems),
                 lambda: self.sample(policy, order),
@@ -162,8 +164,7 @@ class PPO(PPOPrograms):
         values: list[np.ndarray] | None = None
         if self.branches is not None:
             with clock("mc"):
-                whole, unread = self.branches(policy, responses, iteration)
-                values = [whole[row] for row in self.hosts.mine.tolist()]
+                values, unread = self.branches(policy, responses, iteration, self.hosts.mine)
         with clock("rate"):
             host = self.host_rewards(own, index, end, values)
         if self.public is not None:
@@ -194,14 +195,9 @@ class PPO(PPOPrograms):
             if prm.shape[-1] > 1:  # a single output has no scale to compare
                 watched["proxy_gap"] = proxy_gap(prm, ratings, end, responses, run.config.prm.target)
             if responses[0].step_ratings is not None and run.config.prm.target == "step":
-                line["prm/agreement"] = _agreement(prm, ratings, end)
+                line["prm/agreement"] = agreement(prm, ratings, end)
         line |= {f"{PREFIX}{name}": value for name, value in watched.items()}
         return state, line, credited, responses
-
-
-def _agreement(prm: np.ndarray, ratings: np.ndarray, end: np.ndarray) -> float:
-    """Share of steps whose likeliest class is the exact one."""
-    return float((prm[end].argmax(-1) == ratings[end] + 1).mean()) if end.any() else 0.0
 
 
 def train_ppo(run: Run) -> Params:
@@ -240,8 +236,10 @@ def train_ppo(run: Run) -> Params:
             rates = PPORates(ppo, prm=ppo.prm is not None)
             alarms = Alarms(options.alarm, options.alarm_rounds)
             exports = PolicyExports(run)
+            dead = DeadRounds(options)
             for logged in metrics.logged():
                 alarms.observe(logged)
+                dead.observe(logged, logged["step"])
             for step in range(done + 1, options.iterations + 1):
                 clock = Clock()
                 activity.now(f"PPO round {step}")
@@ -249,11 +247,14 @@ def train_ppo(run: Run) -> Params:
                 with profile.step(step):
                     ahead = runs_ahead(options, step)
                     state, line, rows, responses = ppo.iterate(state, order, step, clock, ahead=ahead)
+                ppo.observe_lengths(float(np.mean([len(r.prompt) + len(r.tokens) for r in responses])))
                 line |= rates.of_round(responses, time.perf_counter() - began)
                 check_finite(line, "PPO", step)
                 alarm = alarms.observe(line)
                 for sentence in alarm:
                     bar.say(f"PPO round {step}, alarm: {sentence}")
+                for sentence in dead.observe(line, step):
+                    bar.say(f"PPO round {step}: {sentence}")
                 told = {f"{PREFIX}alarm": alarm} if alarm else {}
                 rang = {f"{PREFIX}alarms": len(alarms.ringing), **told}
                 metrics.write(step, {**line, **rang, "seconds": clock.seconds})

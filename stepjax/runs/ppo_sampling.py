@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from stepjax.host_rows import HostRows
 from stepjax.models.definition import Params
 from stepjax.parallel import RULES, batch_devices, batch_sharding, fetch
+from stepjax.phases import phase
 from stepjax.programs import Program, abstract
 from stepjax.rollout.record import Occupancy
 from stepjax.runs.response_sampling import ResponseSampler
@@ -75,7 +76,8 @@ class RoundSampler:
         each wave's responses at once.
         """
         found: dict[int, Response] = {}
-        for rows, (trajectory, _) in zip(self._members, waves, strict=True):
+        for wave, (rows, (trajectory, _)) in enumerate(zip(self._members, waves, strict=True)):
+            phase(f"decoding {self.rows} responses" + (f", {wave * len(rows)} are done" if wave else ""))
             with waiting():
                 jax.block_until_ready(trajectory.tokens)
             with rating():
@@ -86,10 +88,14 @@ class RoundSampler:
 
 
 def occupancy_of(waves: Waves) -> dict[str, float]:
-    """How a round used its slots: the share that had a row while rows waited, and the steps that it took."""
+    """How a round used its slots: the share that had a row while rows waited, and the steps that it took; of a cache in
+    blocks the tokens of those in use, at most, and the tokens that were drawn again."""
     each: list[Occupancy] = fetch([occupancy for _, occupancy in waves])
     busy, offered, steps = (sum(int(getattr(o, name)) for o in each) for name in ("busy", "offered", "steps"))
-    return {"rollout/occupancy": busy / offered if offered else 1.0, "rollout/steps": float(steps)}
+    found = {"rollout/occupancy": busy / offered if offered else 1.0, "rollout/steps": float(steps)}
+    if cache := max(int(o.cache) for o in each):
+        found |= {"rollout/cache": float(cache), "rollout/restarted": float(sum(int(o.restarted) for o in each))}
+    return found
 
 
 def join_program(mesh: Mesh, wave: Trajectory, waves: int) -> Program:

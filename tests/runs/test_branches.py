@@ -68,7 +68,7 @@ def valued(shape: tuple[int, int, int], number: int = 1):
     run = run_on(shape)
     branches = Branches(run, MonteCarloOptions(completions=EACH, rows=6))
     params = jax.device_put(policy_params(), policy().shardings(run.mesh))
-    return branches(params, RESPONSES, number)
+    return branches(params, RESPONSES, number, np.arange(len(RESPONSES)))
 
 
 @functools.cache
