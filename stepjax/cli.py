@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stepjax import __version__
 from stepjax.console.ending import failed
 from stepjax.console.pipes import flush_output, outlive_readers
+from stepjax.distributed.absent_tpu import skip_absent_tpu
 from stepjax.distributed.signals import INTERRUPTED, second_interrupt_ends
 from stepjax.errors import UserError
 
@@ -249,6 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     # Transformers is used only for its tokenizers: its advice about missing PyTorch does not matter.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    if "jax" not in sys.modules:
+        skip_absent_tpu()
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
             from stepjax.options.help import usage
