@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from stepjax.config.optimizer import OptimizerOptions
 from stepjax.config.option import option, section
+from stepjax.config.step_judge import StepJudgeOptions
 from stepjax.config.streams import StreamOptions
 
 
@@ -172,6 +173,7 @@ class PPOOptions:
     )
     entropy: float = option(0.0, "coefficient of the entropy bonus")
     streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")
+    judge: StepJudgeOptions = section(StepJudgeOptions, "the server that rates steps for signal=judge")
     policy: OptimizerOptions = section(
         OptimizerOptions, "optimiser of the policy", lr=1e-3, warmup=5, schedule="constant"
     )

@@ -1,7 +1,9 @@
 """Stage ppo: rounds of rollout, score, credit and update."""
 
+import contextlib
 import time
 
+import jax
 import numpy as np
 
 from stepjax.config import PPOOptions
@@ -39,6 +41,7 @@ from stepjax.runs.responses import Response, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state
 from stepjax.runs.stages import has_stage, stage_params
+from stepjax.runs.step_judge import StepJudge, judge_figures
 from stepjax.runs.throughput import Clock, PPORates
 from stepjax.tasks.encoding import fitting_prompts
 from stepjax.trajectory import Trajectory
@@ -60,7 +63,12 @@ class PPO(PPOPrograms):
         self.refill: Refill | None = None
         if most := self.options.refill:
             self.refill = Refill(self.round, self.hosts, run.mesh, samples=self.options.samples, most=most)
-        self.host_rewards = HostRewards(self.options.streams, run.task.problems("train"))
+        processes = {"process": jax.process_index(), "processes": jax.process_count()}
+        self.host_rewards = HostRewards(
+            self.options.streams,
+            run.task.problems("train"),
+            lambda: StepJudge(self.options.judge, run.workdir / "judge", **processes),
+        )
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
@@ -139,9 +147,11 @@ class PPO(PPOPrograms):
         if ahead:
             self.ahead[iteration + 1] = self.sample(policy, order)
         if filled is None:
-            own = self.round.read(problems, waves, lambda: clock("rollout"), lambda: clock("rate"))
+            waiting, rating = (lambda: clock("rollout")), (lambda: clock("rate"))
+            own = self.round.read(problems, waves, waiting, rating, self.host_rewards.begin)
         else:
             own = filled.own
+            self.host_rewards.begin(own)
         with clock("score"):
             assert scored.steps is not None
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
@@ -166,6 +176,8 @@ class PPO(PPOPrograms):
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread
         line |= {} if filled is None else filled.figures
+        if (rater := self.host_rewards.judge) is not None:
+            line |= judge_figures(self.hosts.gather(rater.last), rater.options)
         line["true/separated"] = self.separated(responses, f"PPO round {iteration}: ")
         watched = monitors(responses, notes=self.notes)
         if (neutral := line.get("true/neutral", line.get("prm/neutral"))) is not None:
@@ -212,6 +224,7 @@ def train_ppo(run: Run) -> Params:
         with (
             Metrics(run.workdir, "ppo") as metrics,
             progress("PPO", options.iterations, "rounds", done) as bar,
+            contextlib.closing(ppo.host_rewards),
             only_asked_transfers(),
             stopping.current.region(done) as stop,
             Profile(run.config.profile, run.workdir, "ppo") as profile,
