@@ -84,7 +84,8 @@ def show_responses(argv: Sequence[str]) -> str:
     return "\n".join([*lines, "", *([marks] if lines else []), f"{shown} of {count} responses{which}{more}"])
 
 
-def _parsed(argv: Sequence[str]) -> tuple[Path, list[str], int]:
+def read_arguments(argv: Sequence[str]) -> tuple[Path, list[str], int]:
+    """The file or folder, the filters, and how many responses are shown at most (0: all)."""
     paths, chosen, limit = [], [], LIMIT
     for argument in argv:
         name, _, value = argument.partition("=")
