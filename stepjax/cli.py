@@ -148,6 +148,13 @@ def bench(argv: list[str]) -> None:
     benched(argv)
 
 
+def study(argv: list[str]) -> None:
+    """an experiment with its tables and charts: study credit [--workdir=DIR] [--seeds=0:5] [--quick]"""
+    from stepjax.studies.command import study as studied
+
+    studied(argv)
+
+
 def compare(argv: list[str]) -> None:
     """table of runs, mean ± standard deviation over seeds, differences by seed: compare RUN… [--markdown] [--html]"""
     from stepjax.console.progress import say, table
@@ -245,6 +252,7 @@ COMMANDS: dict[str, Command] = {
     "label": label,
     "sample": sample,
     "show": show,
+    "study": study,
 }
 
 

@@ -5,7 +5,7 @@ mesh axes. The same code shards over eight CPU devices and over a pod.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -109,6 +109,28 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     if mesh.empty:
         return x
     return jax.lax.with_sharding_constraint(x, partition_spec(axes, x.shape, mesh))
+
+
+def on_each_device(
+    function: Callable[..., Any], mesh: Mesh | AbstractMesh | None, inputs: Any, outputs: Any
+) -> Callable[..., Any]:
+    """`function` on the arrays of each device along the batch: nothing in it crosses the mesh.
+
+    `inputs` and `outputs` hold, for each array, the dimension that is divided (None: whole everywhere).
+    """
+    if mesh is None:
+        return function
+    batch = RULES["batch"]
+
+    def spec(dimension: int | None) -> PartitionSpec:
+        return PartitionSpec() if dimension is None else PartitionSpec(*([None] * dimension), batch)
+
+    in_specs, out_specs = (
+        jax.tree.map(spec, tree, is_leaf=lambda x: x is None or isinstance(x, int)) for tree in (inputs, outputs)
+    )
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, axis_names=set(batch), check_vma=False
+    )
 
 
 def put(tree: Any, sharding: Any) -> Any:

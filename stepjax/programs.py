@@ -35,12 +35,20 @@ class Program:
         donate: tuple[int, ...] = (),
         out_shardings: Any = None,
         turns: int = 1,
+        nested: tuple[int, ...] = (),
+        note: str = "",
     ):
         """`inputs`: one pytree of `jax.ShapeDtypeStruct` with shardings an argument. `donate`: indices of arguments
         whose buffers the outputs may take. `out_shardings`: a pytree prefix of the outputs' shardings (None: left
-        to the compiler). `turns`: most turns of a loop in it that ends by its data, for the plan."""
+        to the compiler).
+
+        For the plan, `turns`: most turns of a loop in it that ends by its data; `nested`: where such loops lie within
+        each other, the turns of each in one of the outer one, the outermost first; `note`: sizes that were chosen.
+        """
         self.name = name
         self.turns = turns
+        self.trips = nested or (turns,)
+        self.note = note
         self.mesh = mesh
         self.inputs = inputs
         self._out_shardings = out_shardings

@@ -79,6 +79,8 @@ def _figures(x: dict[str, Any]) -> list[tuple[str, str | None]]:
         ("device's peak memory", gigabytes(x["device_bytes"])),
         ("slots in use while rows wait", None if slots is None else f"{slots:.0%}"),
         ("slots in use to the end", None if "slots" not in x else f"{x['slot_occupancy_whole']:.0%}"),
+        ("cache in blocks", None if not x.get("cache_tokens") else f"{x['cache_tokens']:,} tokens at most, for "
+         f"{x['held_tokens']:,} of rows; {x['restarted_tokens']:,} drawn again"),
         ("prefill", None if prefill is None else f"{prefill:.4g} s, {x['prefill_ratio']:.3g} × of one sample's"),
         ("useful share of a padded batch", f"{x['useful_share']:.0%}"),
     ]  # fmt: skip

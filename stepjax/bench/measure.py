@@ -100,6 +100,9 @@ def _summary(case: Case, program: str, timed: list[Timed]) -> dict[str, Any]:
             "decode_steps": used["steps"],
             "slot_occupancy": used["busy"] / used["offered"] if used["offered"] else None,
             "slot_occupancy_whole": timed[-1].response.sum() / used["total"],
+            "cache_tokens": used["cache"] or None,
+            "held_tokens": used["tokens"] or None,
+            "restarted_tokens": used["restarted"],
         }
     if program == "rollout" and case.options.samples > 1:
         line |= _prefill(case)

@@ -100,7 +100,6 @@ def _workload(shape: Shape, program: str) -> dict[str, Any]:
         "min_new_tokens": 0,
         "slots": SLOTS,
         "halvings": 3,
-        "growths": 1,
     }
 
 

@@ -21,9 +21,10 @@ from stepjax.config.sample import SampleOptions
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
 from stepjax.config.task import TASK_NAMES, FilesOptions, JsonlOptions, MathOptions, TaskOptions, TokenizerOptions
-from stepjax.config.whole import Config, default_option, options_of, resumable_options
+from stepjax.config.whole import REMOVED, Config, default_option, options_of, resumable_options
 
 __all__ = [
+    "REMOVED",
     "TASK_NAMES",
     "BenchOptions",
     "Config",

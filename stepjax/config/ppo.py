@@ -33,10 +33,17 @@ class PPOOptions:
         least=0,
         resumable=True,
     )
-    growths: int = option(
+    cache_tokens: int = option(
         0,
-        "how often the key-value cache is doubled until it fits the longest response, so that earlier steps read a "
-        "smaller cache; each doubling makes the rollout take longer to compile",
+        "tokens that the key-value cache of a device holds, at most; a response that finds no room is put back, and "
+        "drawn again, the same, when there is some. 0: 2,048 a slot, or a quarter of prompt_tokens + max_new_tokens "
+        "where that is more",
+        least=0,
+        resumable=True,
+    )
+    block: int = option(
+        0,
+        "tokens of a block of the key-value cache; 0: what suits the devices and max_new_tokens",
         least=0,
         resumable=True,
     )

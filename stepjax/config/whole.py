@@ -20,6 +20,9 @@ from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
 from stepjax.config.task import TaskOptions, TokenizerOptions
 
+REMOVED = {"ppo.growths": "the cache follows the tokens that responses have by itself"}
+"""Options that there were, by their dotted names, and why they are no longer needed."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -76,8 +79,8 @@ def options_of(cls: type, prefix: str = "") -> list[tuple[str, dataclasses.Field
 
 
 def resumable_options() -> set[str]:
-    """Dotted names of the options that may change when a work directory is continued."""
-    return {name for name, f in options_of(Config) if f.metadata["resumable"]}
+    """Dotted names of the options that may change, or be gone, when a work directory is continued."""
+    return {name for name, f in options_of(Config) if f.metadata["resumable"]} | set(REMOVED)
 
 
 def default_option(name: str) -> Any:

@@ -27,10 +27,11 @@ class PolicyChat:
     def __init__(self, run: Run, params: Any):
         options, devices = run.config.label, batch_devices(run.mesh)
         self.run, self.params = run, params
-        self.rows = -(-min(options.rows, 32) // devices) * devices
+        rows = -(-min(options.rows, 32) // devices) * devices
         self.width = options.judge.prompt_tokens
-        shape = RolloutShape(self.rows, self.width, options.judge.answer_tokens)
-        self._sampler = ResponseSampler(run, shape, Sampler(options.judge.temperature))
+        shape = RolloutShape(rows, self.width, options.judge.answer_tokens)
+        self._sampler = ResponseSampler.of_shape(run, shape, Sampler(options.judge.temperature))
+        self.rows = self._sampler.shape.rows
         self._key = key_on(run.mesh, options.seed, 22)
         self._asked = self.cut = 0
 

@@ -38,8 +38,8 @@ class Completer:
         self.rows = -(-rows // devices) * devices
         width = ppo.prompt_tokens + ppo.max_new_tokens
         shape = RolloutShape.of_many(4 * self.rows, self.rows, width, ppo.max_new_tokens, devices)
-        self.at_once = shape.rows
-        self._sampler = ResponseSampler(run, shape, Sampler(temperature))
+        self._sampler = ResponseSampler.of_shape(run, shape, Sampler(temperature))
+        self.at_once = self._sampler.shape.rows
         self._key = key_on(run.mesh, seed, 21)
         self.sampled = 0
 

@@ -8,6 +8,17 @@ from jaxtyping import Array, Float, Int
 
 from stepjax.parallel import constrain
 
+Partial = tuple[Float[Array, "B K GT"], Float[Array, "B K GT"], Float[Array, "B K GT D"]]
+"""Sums of a softmax over some of the keys: a whole number p, Σ 2^(s − p) and Σ 2^(s − p) v, where s are the scores in
+base two. A change of p is exact: the sums do not depend on when it came."""
+
+LOG2E = 1.4426950408889634
+
+
+def whole_power(scores: Float[Array, "... S"]) -> Float[Array, "..."]:
+    """The least whole number that no score is above; bounded where no key is seen."""
+    return jnp.clip(jnp.ceil(jnp.max(scores, axis=-1)), -(2.0**20), 2.0**20)
+
 
 def causal_bias(
     query_positions: Int[Array, "B T"],
@@ -56,8 +67,12 @@ def grouped_attention(
     *,
     scale: float | None,
     cap: float,
+    rest: Callable[[Float[Array, "B K GT D"], Partial], Partial] | None = None,
 ) -> Float[Array, "B H T D"]:
-    """Attention to whatever `score` (q·k) and `mix` (Σ weights · v) know; the weights are not normalised."""
+    """Attention to whatever `score` (q·k) and `mix` (Σ weights · v) know; the weights are not normalised.
+
+    `rest`: adds what lies elsewhere (`blocks.attend_to_blocks`) to these queries' sums.
+    """
     b, heads, t, dim = queries.shape
     # The query heads of a key head stand below each other: one matrix product a key head.
     q = (queries * (dim**-0.5 if scale is None else scale)).reshape(b, kv_heads, heads // kv_heads * t, dim)
@@ -66,6 +81,13 @@ def grouped_attention(
     if cap:
         scores = cap * jnp.tanh(scores / cap)
     scores = scores.reshape(b, kv_heads, heads // kv_heads, t, slots) + bias[:, None, None]
+    if rest is not None:
+        scores = scores.reshape(b, kv_heads, -1, slots) * LOG2E
+        power = whole_power(scores)
+        weights = jnp.exp2(scores - power[..., None])
+        _, total, out = rest(q, (power, jnp.sum(weights, axis=-1), mix(weights)))
+        out = (out / jnp.maximum(total, jnp.finfo(jnp.float32).tiny)[..., None]).reshape(b, heads, t, dim)
+        return constrain(out.astype(queries.dtype), "batch", "heads", "time", "head_dim")
     top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
     weights = jnp.exp(scores - top)
     total = jnp.sum(weights, axis=-1).reshape(b, heads, t)

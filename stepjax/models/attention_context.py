@@ -1,10 +1,13 @@
 """Shared by the layers of one pass: positions of the tokens, which of them attend to each other, and the kernel."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from stepjax.models.attention import attend, causal_bias
+from stepjax.models.blocks import LayerBlocks, attend_to_blocks
 from stepjax.models.cache import KeyValues, attend_to_cache
 from stepjax.models.config import DecoderConfig
 from stepjax.models.cudnn import cudnn_attention
@@ -46,7 +49,7 @@ class AttentionContext:
         segments: Int[Array, "B T"],
         keys_at: tuple[Int[Array, "B S"], Int[Array, "B S"]] | None = None,
     ):
-        self.config, self.segments = config, segments
+        self.config, self.positions, self.segments = config, positions, segments
         # The kernels are for self-attention of whole rows; a decode step attends to a cache.
         self.how = "xla" if keys_at is not None or positions.shape[1] == 1 else config.attention
         windows = sorted(set(config.windows)) or [0]
@@ -89,10 +92,19 @@ class AttentionContext:
             return cudnn_attention(q, k, v, bias > -1.0, scale=c.query_scale)
         return attend(q, k, v, bias, scale=c.query_scale, cap=c.attention_cap)
 
-    def attend_cached(self, q: Float[Array, "B H T D"], stored: KeyValues, kind: LayerKind) -> Float[Array, "B H T D"]:
-        """The same, where the keys are the slots of a cache."""
+    def attend_cached(
+        self, q: Float[Array, "B H T D"], stored: KeyValues, kind: LayerKind, blocks: LayerBlocks | None = None
+    ) -> Float[Array, "B H T D"]:
+        """The same, where the keys are the slots of a cache and, for one token a row, those of `blocks`."""
         c = self.config
-        return attend_to_cache(q, stored, self._bias_of(kind), scale=c.query_scale, cap=c.attention_cap)
+        rest = None
+        if blocks is not None:
+            assert q.shape[2] == 1, "blocks are attended to by one token a row"
+            window = kind.get("window", self.windows[0] or None)
+            rest = functools.partial(
+                attend_to_blocks, blocks, position=self.positions[:, 0], window=window, cap=c.attention_cap
+            )
+        return attend_to_cache(q, stored, self._bias_of(kind), scale=c.query_scale, cap=c.attention_cap, rest=rest)
 
     def _bias_of(self, kind: LayerKind) -> Float[Array, "B T S"]:
         if len(self.windows) == 1:

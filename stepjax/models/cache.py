@@ -6,13 +6,14 @@ get at one layer; where it scans over them, they are stacked.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from stepjax.models.attention import grouped_attention
+from stepjax.models.attention import Partial, grouped_attention
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +71,35 @@ def quantised(x: Float[Array, "*rest D"]) -> tuple[Int[Array, "*rest D"], Float[
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class WorkList:
+    """Which block each row attends to: (row, block) pairs of one device, those of a row together and in order.
+
+    Attributes:
+      row: int32[M], not falling; the number of rows behind the last pair.
+      block: int32[M].
+      first: int32[M], the first slot of the block that is the row's.
+      position: int32[M], position of the token in the block's slot 0 (were it the row's).
+      count: int32[devices], the number of pairs.
+    """
+
+    row: Int[Array, " M"]
+    block: Int[Array, " M"]
+    first: Int[Array, " M"]
+    position: Int[Array, " M"]
+    count: Int[Array, " devices"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Keys and values in blocks of `page` tokens that belong to no row: rows are `KeyValues`' B here, slots its S."""
+
+    layers: KeyValues | tuple[KeyValues, ...]
+    work: WorkList
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Cache:
     """The tokens so far; every row writes its next token in the same slot.
 
@@ -78,12 +108,14 @@ class Cache:
       positions: int32[B, S], position of the token in a slot.
       segments: int32[B, S], 0 where the slot is empty (also left padding), else the token's segment.
       index: int32[], the next slot to write.
+      blocks: earlier tokens of the rows, in blocks; None: there are none.
     """
 
     layers: KeyValues | tuple[KeyValues, ...]
     positions: Int[Array, "B S"]
     segments: Int[Array, "B S"]
     index: Int[Array, ""]
+    blocks: Blocks | None = None
 
     @property
     def row_axis(self) -> int:
@@ -91,8 +123,10 @@ class Cache:
         return 1 if isinstance(self.layers, KeyValues) else 0
 
 
-def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int, dtype: Any, apart: bool) -> Cache:
-    """`dtype`: of keys and values; int8 ones are kept with their scales."""
+def empty_key_values(
+    layers: int, rows: int, kv_heads: int, slots: int, head_dim: int, dtype: Any, apart: bool
+) -> KeyValues | tuple[KeyValues, ...]:
+    """Zeros, for `rows` rows (or blocks) of `slots` tokens each."""
     narrow = jnp.dtype(dtype) == jnp.int8
 
     # One zeros a field: a shared array could not be donated twice.
@@ -101,8 +135,13 @@ def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int
         scales = [jnp.zeros((*leading, rows, kv_heads, slots), jnp.float32) if narrow else None for _ in range(2)]
         return KeyValues(jnp.zeros(keys, dtype), jnp.zeros(values, dtype), *scales)
 
+    return tuple(one() for _ in range(layers)) if apart else one(layers)
+
+
+def empty_cache(layers: int, rows: int, kv_heads: int, slots: int, head_dim: int, dtype: Any, apart: bool) -> Cache:
+    """`dtype`: of keys and values; int8 ones are kept with their scales."""
     return Cache(
-        layers=tuple(one() for _ in range(layers)) if apart else one(layers),
+        layers=empty_key_values(layers, rows, kv_heads, slots, head_dim, dtype, apart),
         positions=jnp.zeros((rows, slots), jnp.int32),
         segments=jnp.zeros((rows, slots), jnp.int32),
         index=jnp.zeros((), jnp.int32),
@@ -133,8 +172,9 @@ def attend_to_cache(
     *,
     scale: float | None = None,
     cap: float = 0.0,
+    rest: Callable[[Array, Partial], Partial] | None = None,
 ) -> Float[Array, "B H T D"]:
-    """`attention.attend`, to one layer's cache."""
+    """`attention.attend`, to one layer's cache; `rest`: as in `grouped_attention`."""
     dtype = queries.dtype
 
     def score(q: Array) -> Array:
@@ -147,4 +187,4 @@ def attend_to_cache(
         values = stored.values.astype(dtype)
         return jnp.einsum("bkts,bksd->bktd", weights.astype(dtype), values, preferred_element_type=jnp.float32)
 
-    return grouped_attention(queries, stored.keys.shape[1], bias, score, mix, scale=scale, cap=cap)
+    return grouped_attention(queries, stored.keys.shape[1], bias, score, mix, scale=scale, cap=cap, rest=rest)

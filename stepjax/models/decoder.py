@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int
 from stepjax.models.attention_context import AttentionContext, LayerKind, layer_kinds
 from stepjax.models.backends import decodes_apart
 from stepjax.models.block import Block, rms_norm
-from stepjax.models.cache import Cache, KeyValues, empty_cache
+from stepjax.models.blocks import LayerBlocks
+from stepjax.models.cache import Cache, KeyValues, empty_cache, empty_key_values
 from stepjax.models.config import DecoderConfig
 from stepjax.models.definition import param
 from stepjax.models.layers import Layers, full_pass, layer_weights, scan_layers
@@ -60,6 +61,12 @@ class Trunk(nnx.Module):
         """A cache without keys and values, for `rows` rows of `slots` tokens each."""
         c = self.config
         return empty_cache(c.layers, rows, c.kv_heads, slots, c.head_dim, c.cache_dtype or c.dtype, decodes_apart(c))
+
+    def empty_blocks(self, blocks: int, page: int) -> KeyValues | tuple[KeyValues, ...]:
+        """Blocks of `page` tokens each, laid out as the layers of `empty_cache`."""
+        c = self.config
+        dtype = c.cache_dtype or c.dtype
+        return empty_key_values(c.layers, blocks, c.kv_heads, page, c.head_dim, dtype, decodes_apart(c))
 
     def split_weights(self) -> LayerWeights | None:
         """Each layer's weights in the order that `extend` reads best, where decoding takes them apart (else None).
@@ -107,7 +114,12 @@ class Trunk(nnx.Module):
         context = AttentionContext(self.config, positions, segments, keys_at)
 
         def one(
-            x: jax.Array, stored: KeyValues, weights: dict[str, jax.Array], kind: LayerKind, layer: jax.Array | None
+            x: jax.Array,
+            stored: KeyValues,
+            weights: dict[str, jax.Array],
+            kind: LayerKind,
+            layer: jax.Array | None,
+            blocks: LayerBlocks | None,
         ) -> tuple[jax.Array, KeyValues]:
             block = Block(self.config, weights, transposed=layer is None and self._transposed)
             q, k, v = block.project(x, context.angles(kind))
@@ -117,11 +129,11 @@ class Trunk(nnx.Module):
             # What is written is settled before it is read: fused into the read, it would copy the whole cache.
             stored = jax.lax.optimization_barrier(stored)
             seen = stored if layer is None else stored.of(layer)
-            return block.finish(x, context.attend_cached(q, seen, kind)), stored
+            return block.finish(x, context.attend_cached(q, seen, kind, blocks)), stored
 
         def step(carry: Any, layer: tuple[dict[str, jax.Array], jax.Array, LayerKind]) -> tuple[Any, None]:
             (x, stored), (weights, i, kind) = carry, layer
-            return one(x, stored, weights, kind, i), None
+            return one(x, stored, weights, kind, i, LayerBlocks.of(cache.blocks, i, stacked=True)), None
 
         x, stored = self._embed(tokens), cache.layers
         if isinstance(stored, KeyValues):
@@ -129,7 +141,8 @@ class Trunk(nnx.Module):
         else:
             found, kinds = [], layer_kinds(self.config)
             for i, (of_layer, own) in enumerate(zip(stored, weights or self.split_weights() or (), strict=True)):
-                x, of_layer = one(x, of_layer, own, jax.tree.map(lambda k, i=i: k[i], kinds), None)
+                kind, blocks = jax.tree.map(lambda k, i=i: k[i], kinds), LayerBlocks.of(cache.blocks, i)
+                x, of_layer = one(x, of_layer, own, kind, None, blocks)
                 found.append(of_layer)
             stored = tuple(found)
         return self._last_norm(x), dataclasses.replace(cache, layers=stored, index=at + tokens.shape[1])

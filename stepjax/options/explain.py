@@ -9,7 +9,7 @@ from absl import flags
 
 from stepjax.config.option import kind_in_words
 from stepjax.errors import UserError, nearest
-from stepjax.options.names import STREAMS, closest, is_option, is_section, type_of
+from stepjax.options.names import STREAMS, closest, is_option, is_section, removed, type_of
 
 
 def explain(argv: Sequence[str], section: str, error: BaseException) -> str:
@@ -85,6 +85,8 @@ def _on_the_line(argv: Sequence[str], section: str, error: BaseException) -> str
             )
         if is_section(name) and not is_option(name):
             return f"--config.{name}: a section, not an option; its options are written --config.{name}.NAME=value"
+        if gone := removed(name) or removed(f"{section}.{name}"):
+            return f"--config.{name}: {gone}"
         if not is_option(name):
             return f"--config.{name}: no such option{closest(name, section)}"
     text = " ".join(str(error).split())

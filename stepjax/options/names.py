@@ -5,13 +5,18 @@ import difflib
 import functools
 from collections.abc import Iterable
 
-from stepjax.config import Config, StreamOptions, options_of
+from stepjax.config import REMOVED, Config, StreamOptions, options_of
 
 STREAMS = "ppo.streams."
 """What the options of a stream begin with: `ppo.streams.NAME.weight`, the NAME being the user's."""
 
 COMMANDS = ("sft", "prm", "ppo", "export", "eval", "data", "label", "bench", "sample")
 """Sections with a command of the same name, in which their options may be written short."""
+
+
+def removed(name: str) -> str | None:
+    """What to say of an option that there was; None where there was none of this name."""
+    return f"there is no such option any more: {REMOVED[name]}; leave it out" if name in REMOVED else None
 
 
 @functools.cache

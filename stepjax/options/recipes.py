@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from stepjax.config import Config, StreamOptions
 from stepjax.config.option import kind_in_words, refusal
 from stepjax.errors import UserError, nearest
+from stepjax.options.names import removed
 
 
 def recipe(**sections: Any) -> ConfigDict:
@@ -52,6 +53,8 @@ def from_dict(values: Mapping[str, Any], cls: type = Config, where: str = "confi
     fields = {field.name: field for field in dataclasses.fields(cls)}
     found = {}
     for name, value in values.items():
+        if gone := removed(f"{where}.{name}".removeprefix("config.")):
+            raise UserError(f"{where}.{name}: {gone}")
         if name not in hints:
             raise UserError(f"{where}.{name}: no such option{nearest(str(name), hints)}")
         found[name] = _convert(value, hints[name], f"{where}.{name}")

@@ -35,6 +35,7 @@ class ProgramPlan:
       collectives: by kind, how many and the bytes that a chip sends.
       seconds: the longest of the three times, at the assumed shares of the chip's figures.
       largest: bytes and name of the largest arguments and buffers.
+      note: sizes that the program chose for itself.
       guessed_loops: loops that end by their data, taken to turn `turns` times.
       opaque_kernels: kernels whose FLOPs are not known, and are not counted.
       failure: why it has no plan.
@@ -46,6 +47,7 @@ class ProgramPlan:
     runs: int
     beside: float
     turns: int = 1
+    note: str = ""
     hbm_bytes_per_chip: float | None = None
     arguments: float | None = None
     temporaries: float | None = None
@@ -80,7 +82,7 @@ class ProgramPlan:
 def plan_program(planned: Planned, topology: Topology) -> ProgramPlan:
     """Compiles a program; one that does not fit, or that the compiler refuses, has a plan that says so."""
     program, each = planned.program, topology.devices_per_chip
-    plan = ProgramPlan(program.name, planned.stage, planned.runs, planned.beside * each, planned.turns)
+    plan = ProgramPlan(program.name, planned.stage, planned.runs, planned.beside * each, planned.turns, program.note)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         text = ""
@@ -97,7 +99,7 @@ def plan_program(planned: Planned, topology: Topology) -> ProgramPlan:
     if not text:
         return plan
     module = parse(text)
-    cost = module_cost(module, unknown_trips=planned.turns, in_turn=planned.in_turn)
+    cost = module_cost(module, unknown_trips=planned.trips, in_turn=planned.in_turn)
     times = seconds_of(cost.times(each), topology)
     bound = max(times, key=lambda k: times[k])
     return replace(

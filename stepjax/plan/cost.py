@@ -6,7 +6,7 @@ XLA's own `cost_analysis` counts the body of a loop once; here every loop's cost
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stepjax.plan.hlo_text import Computation, Instruction, Module
@@ -73,21 +73,23 @@ class Cost:
         return sum(c.bytes for c in self.collectives.values())
 
 
-def module_cost(module: Module, *, unknown_trips: int = 1, in_turn: bool = False) -> Cost:
+def module_cost(module: Module, *, unknown_trips: int | Sequence[int] = 1, in_turn: bool = False) -> Cost:
     """The cost of a run of the entry computation.
 
-    A loop that ends by its data turns `unknown_trips` times, and one inside such a loop once a turn. `in_turn`: the
-    entry's loops of that kind share these turns, the one carrying on where the other ended; the dearest is taken to
-    turn them all.
+    A loop that ends by its data turns `unknown_trips` times: the first number of them, in one inside such a loop the
+    second for each turn of that, and so on; once where there is no number, or where only one branch has the loop.
+    `in_turn`: the entry's loops of that kind share these turns, one carrying on where the other ended; the dearest is
+    taken to turn them all.
     """
-    return _Walk(module, unknown_trips, in_turn).of(module.entry)
+    trips = (unknown_trips,) if isinstance(unknown_trips, int) else tuple(unknown_trips)
+    return _Walk(module, trips, in_turn).of(module.entry)
 
 
 class _Walk:
-    def __init__(self, module: Module, unknown_trips: int, in_turn: bool = False):
+    def __init__(self, module: Module, unknown_trips: tuple[int, ...], in_turn: bool = False):
         self.module, self.unknown_trips, self.in_turn = module, unknown_trips, in_turn
         self.found: dict[str, Cost] = {}
-        self.inside = False  # the body of a loop that ends by its data
+        self.depth = 0  # loops that end by their data around this
         self.channels: set[str] = set()  # an asynchronous collective shows in several fusions, and happens once
 
     def of(self, name: str) -> Cost:
@@ -112,15 +114,18 @@ class _Walk:
     def _one(self, computation: Computation, i: Instruction) -> Cost:
         if i.opcode == "while":
             trips = trip_count(self.module, i)
-            outer, guessed = self.inside, trips is None
+            guessed = trips is None
             if trips is None:
-                trips = 1 if outer else self.unknown_trips
-            self.inside = outer or guessed
+                trips = self.unknown_trips[self.depth] if self.depth < len(self.unknown_trips) else 1
+            self.depth += guessed
             body = self.of(i.called("body")[0])
-            self.inside = outer
+            self.depth -= guessed
             return body.times(trips) + Cost(guessed=int(guessed))
         if i.opcode == "conditional":
+            rare = len(self.unknown_trips) if self.depth else 0
+            self.depth += rare
             branches = [self.of(n) for n in i.called("branch_computations", "true_computation", "false_computation")]
+            self.depth -= rare
             return max(branches, key=lambda c: (c.flops, c.bytes), default=Cost())
         if i.opcode == "call":
             return sum((self.of(n) for n in i.called("to_apply")), Cost())

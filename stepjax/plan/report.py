@@ -75,6 +75,8 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
     if config.prm.path:
         found.append(f"the public model of prm.path={config.prm.path} is not in the plan: neither memory nor time")
     for p in programs:
+        if p.note:
+            found.append(f"{p.name}: {p.note}")
         if p.guessed_loops:
             loops = "a loop that ends" if p.guessed_loops == 1 else f"{p.guessed_loops} loops that end"
             inside = " (once a turn inside another)" if p.guessed_loops > 1 else ""

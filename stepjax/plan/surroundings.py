@@ -73,6 +73,11 @@ class Planned:
         """Most turns of its loops that end by their data."""
         return self.program.turns
 
+    @property
+    def trips(self) -> tuple[int, ...]:
+        """Those of each loop in one turn of the loop around it."""
+        return self.program.trips
+
 
 def planned_programs(run: Run) -> list[Planned]:
     """The programs of the config's stages, in the order of a run."""

@@ -1,7 +1,12 @@
-"""The decode loop: every turn each slot decodes one token, and rows that end are replaced by waiting ones."""
+"""The decode loop: every step each slot decodes one token, and rows that end are replaced by waiting ones.
+
+In a step each slot decodes a token. A turn is as many steps as the ring has columns, at most; then its log goes to the
+record and, where there are blocks, the ring to these. A stage, of full or of halved slots, is turns.
+"""
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -10,22 +15,24 @@ from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray
 
 from stepjax.models import LanguageModel
-from stepjax.models.cache import grown
-from stepjax.parallel import constrain
-from stepjax.rollout.by_device import on_each_device, row_axes
+from stepjax.models.cache import Blocks, grown
+from stepjax.parallel import constrain, on_each_device
+from stepjax.rollout.axes import layer_axes, prompt_axes, slot_axes
+from stepjax.rollout.blocks import Layers, Usage, turn_ring
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.environment import Replies
 from stepjax.rollout.noise import fold_in
-from stepjax.rollout.record import Log, Occupancy
-from stepjax.rollout.slots import Pool, Queue, Slots, refill, retire, shrunk, wanted
+from stepjax.rollout.record import Log, Occupancy, Record
+from stepjax.rollout.refill import refill
+from stepjax.rollout.slots import Held, Prompts, Queue, Slots, shrunk
 
 
-class Progress(NamedTuple):
-    """The state of the loop.
+class Steps(NamedTuple):
+    """What a step changes.
 
     Attributes:
-      t: int32[], turns so far.
-      log: of the turns since the slots were halved last.
+      t: int32[], steps so far.
+      log: of this turn.
       reply: the environment's replies that are not written yet; None without an environment.
     """
 
@@ -36,11 +43,29 @@ class Progress(NamedTuple):
     occupancy: Occupancy
 
 
-class DecodeLoop:
-    """Decodes the rows of a queue; their prompts are prefilled in a pool.
+class Progress(NamedTuple):
+    """What a turn changes.
 
     Attributes:
-      width: columns of the prompts; the ring of `ring` columns lies behind them.
+      t: int32[], steps so far.
+      layers: the blocks; None: there are none.
+      reply: as in `Steps`.
+    """
+
+    t: Array
+    slots: Slots
+    layers: Layers | None
+    record: Record
+    reply: Replies | None
+    occupancy: Occupancy
+
+
+class DecodeLoop:
+    """Decodes the rows of a queue, whose prompts are prefilled.
+
+    Attributes:
+      width: columns of the prompts' last tokens; the ring of `ring` columns lies behind them.
+      turn: steps of a turn, at most.
       idle: the row of an empty slot: the number of rows of a device.
       nowhere: the place for an empty slot's tokens: the number of places of all rows.
     """
@@ -51,88 +76,111 @@ class DecodeLoop:
         decoding: Decoding,
         key: PRNGKeyArray,
         queue: Queue,
-        pool: Pool,
+        prompts: Prompts,
+        layers: Layers | None,
         *,
         devices: int,
         mesh: Mesh | None,
     ):
+        """`layers`: the blocks, in which there may be prompts; None: there are none."""
+        d = decoding
         self.model, self.decoding, self.key = model, decoding, key
-        self.queue, self.pool = queue, pool
+        self.queue, self.prompts, self.layers = queue, prompts, layers
         self.devices, self.mesh = devices, mesh
-        self.width, self.ring = pool.positions.shape[-1], decoding.rings()[-1]
-        self.total = queue.id.shape[0]
-        self.idle = self.total // devices
-        self.nowhere = self.idle * decoding.new_tokens
-        self.form = decoding.kept_form(model.trunk.config.vocab)
-        columns = self.width + decoding.rings()[0]
-        slots = _empty_slots(model, decoding.slots, columns, devices, idle=self.idle)
-        queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
-        self._slots_at, pool_at = row_axes(slots, 0), row_axes(pool, 1)
-        self._fill = on_each_device(refill, mesh, (self._slots_at, pool_at, queue_at, 0), self._slots_at)
-        self._waiting = on_each_device(lambda s, q: s.next < wanted(q), mesh, (self._slots_at, queue_at), 0)
-        self._first = self._fill(slots, pool, queue, jnp.ones(decoding.slots, bool))
+        self.width, self.ring = prompts.positions.shape[-1], d.ring
+        self.turn = d.turn(queue.id.shape[0])
+        self.idle = queue.id.shape[0] // devices
+        self.nowhere = self.idle * d.new_tokens
+        self.form = d.kept_form(model.trunk.config.vocab)
+        slots = self._empty_slots()
+        at = slot_axes(slots), prompt_axes(prompts), Queue(0, 0, 0)  # type: ignore[arg-type]
+        self._slots_at = at[0]
+        fill = functools.partial(refill, ample=d.ample)
+        self._fill = on_each_device(fill, mesh, (*at, 0, None), self._slots_at)
+        if layers is not None:
+            axes, usage = layer_axes(layers), Usage(0, 0, 0)  # type: ignore[arg-type]
+            turn = functools.partial(turn_ring, ample=d.ample)
+            self._turn_ring = on_each_device(
+                turn, mesh, (self._slots_at, axes, *at[1:], None), (self._slots_at, axes, usage)
+            )
+            zero = jnp.zeros((), jnp.int32)
+            slots, self.layers, _ = self._turn_ring(slots, layers, prompts, queue, zero > 0)  # counts what is free
+        self._first = self._fill(slots, prompts, queue, jnp.ones(d.slots, bool), jnp.zeros((), jnp.int32))
         self._weights = model.trunk.split_weights()
 
-    def run(self) -> tuple[tuple[Log, ...], Occupancy]:
-        """Decodes all rows; returns the logs of the loops, one per number of slots."""
-        d = self.decoding
-        sizes, logs = d.sizes(self.devices), []
+    def run(self) -> tuple[Record, Occupancy]:
+        """Decodes all rows."""
+        sizes = self.decoding.sizes(self.devices)
         now = self._begin()
         for number, size in enumerate(sizes):
+            # Slots are halved when no row waits any more.
             least = sizes[number + 1] if number + 1 < len(sizes) else 0
             if number:
                 now = self._halved(now, size)
-            # Slots are halved when no row waits any more; and none does from the start where each has a slot.
-            turn = functools.partial(self._turn, first=now.t, waits=number == 0 and self.total > d.slots)
+            # None does from the start where each has a slot, and none comes back where there are blocks for all.
+            waits = not self.decoding.ample or (number == 0 and self.queue.id.shape[0] > self.decoding.slots)
             unfinished = functools.partial(self._unfinished, least=least)
-            for columns in d.rings() if number == 0 else [self.ring]:
+            for columns in self.decoding.rings() if number == 0 else [self.ring]:
                 cache = grown(now.slots.cache, self.width + columns)
                 now = now._replace(slots=dataclasses.replace(now.slots, cache=cache))
-                now = jax.lax.while_loop(unfinished, turn, now)
-            logs.append(now.log)
-        return tuple(logs), now.occupancy
+                now = jax.lax.while_loop(
+                    unfinished, functools.partial(self._turn, unfinished=unfinished, waits=waits), now
+                )
+        return now.record, now.occupancy
 
     def _begin(self) -> Progress:
         d = self.decoding
         reply = None if d.tool is None else Replies.none(d.slots, d.new_tokens, d.tool.reply_tokens)
-        t, occupancy = jnp.zeros((), jnp.int32), Occupancy.none()
-        return Progress(t, self._first, self._log(d.steps(self.total), d.slots), reply, occupancy)
-
-    def _log(self, steps: int, slots: int) -> Log:
-        return Log.empty(steps, slots, self.nowhere, self.form)
+        record = Record.empty(self.queue.id.shape[0], d.new_tokens, tool=d.tool is not None, form=self.form)
+        record = jax.tree.map(lambda x: constrain(x, "batch"), record)
+        return Progress(jnp.zeros((), jnp.int32), self._first, self.layers, record, reply, Occupancy.none())
 
     def _halved(self, now: Progress, size: int) -> Progress:
-        """The rows that decode in `size` slots, with a log of their own."""
-        give_up = functools.partial(shrunk, size=size // self.devices, idle=self.idle)
+        """The rows that decode in `size` slots."""
+        give_up = functools.partial(shrunk, size=size // self.devices)
         slots, kept = on_each_device(give_up, self.mesh, (self._slots_at,), (self._slots_at, 0))(now.slots)
         reply = now.reply
         if reply is not None:
             take = on_each_device(lambda r, k: jax.tree.map(lambda x: x[k], r), self.mesh, (0, 0), 0)
             reply = take(reply, kept)
-        return now._replace(slots=slots, reply=reply, log=self._log(self.decoding.new_tokens, size))
+        return now._replace(slots=slots, reply=reply)
 
-    def _unfinished(self, now: Progress, least: int) -> Array:
-        """Whether more than `least` rows decode, or any waits; and the cache has room for another turn."""
+    def _unfinished(self, now: Progress | Steps, least: int) -> Array:
+        """Whether on any device more than `least` rows decode, or any waits; and the ring has room for a step."""
         live = jnp.sum((now.slots.row < self.idle).reshape(self.devices, -1), axis=1)
-        goes_on = jnp.any(live > least // self.devices) | jnp.any(self._waiting(now.slots, self.queue))
+        goes_on = jnp.any(live > least // self.devices) | jnp.any(now.slots.waiting)
         columns = now.slots.cache.segments.shape[1] - self.width
         return goes_on if columns == self.ring else goes_on & (now.t < columns)
 
-    def _turn(self, now: Progress, first: Array, waits: bool) -> Progress:
-        """`first`: the turn at which the log begins; `waits`: whether rows may wait for a slot."""
-        live, waiting = now.slots.row < self.idle, jnp.any(self._waiting(now.slots, self.queue))
-        occupancy = now.occupancy.after(live, waiting)
-        slots, reply, line = self._step(now.t, now.slots, now.reply, waits)
-        return Progress(now.t + 1, slots, now.log.write(now.t - first, line), reply, occupancy)
+    def _turn(self, now: Progress, unfinished: Callable[[Progress | Steps], Array], waits: bool) -> Progress:
+        """Steps until the ring is full, or the stage finished; `waits`: whether rows may wait for a slot."""
+        first = now.t // self.turn * self.turn
+        log = Log.empty(self.turn, now.slots.row.shape[0], self.nowhere, tool=now.reply is not None, form=self.form)
+        steps = jax.lax.while_loop(
+            lambda steps: (steps.t < first + self.turn) & unfinished(steps),
+            lambda steps: self._step(steps, now.layers, first, waits),
+            Steps(now.t, now.slots, log, now.reply, now.occupancy),
+        )
+        log_at = jax.tree.map(lambda _: 1, log)
+        write = on_each_device(lambda record, log: record.write(log), self.mesh, (0, log_at), 0)
+        record, slots, layers, occupancy = write(now.record, steps.log), steps.slots, now.layers, steps.occupancy
+        if layers is not None:
+            full = steps.t % self.ring == 0
+            slots, layers, usage = self._turn_ring(slots, layers, self.prompts, self.queue, full)
+            occupancy = occupancy.using(usage.blocks * self.ring, usage.tokens, usage.restarted)
+        return Progress(steps.t, slots, layers, record, steps.reply, occupancy)
 
-    def _step(self, t: Array, slots: Slots, reply: Replies | None, waits: bool) -> tuple[Slots, Replies | None, Log]:
+    def _step(self, now: Steps, layers: Layers | None, first: Array, waits: bool) -> Steps:
         """One token of each slot's row: sampled, or written by the environment; then its hidden state."""
-        d, live = self.decoding, slots.row < self.idle
+        d, t, slots, reply = self.decoding, now.t, now.slots, now.reply
+        live = slots.row < self.idle
+        occupancy = now.occupancy.after(live, jnp.any(slots.waiting))
         logits = constrain(self.model.logits(slots.hidden), "batch", "vocab")
         keys = fold_in(fold_in(self.key, slots.id), slots.time)
         token, logprob, kept = d.sampler.draw(keys, logits, time=slots.time, eos=d.eos, form=self.form)
         own = live
         if reply is not None:
+            reply = dataclasses.replace(reply, left=jnp.where(slots.time == 0, 0, reply.left))  # of a row put back
             own = live & (reply.left == 0)
             token = jnp.where(own, token, reply.waiting[:, 0])
         token = jnp.where(live, token, 0)
@@ -146,35 +194,44 @@ class DecodeLoop:
             place=jnp.where(live, slots.row * d.new_tokens + slots.time, self.nowhere),
             tokens=token,
             logprobs=jnp.where(own, logprob, 0.0),
-            env_tokens=live & ~own,
+            env_tokens=None if reply is None else live & ~own,
+            ended=ended,
             stopped=stopped,
             kept=kept,
         )
         if reply is not None:
             assert d.tool is not None
             reply = reply.after(d.tool, self.mesh, token, slots.time, own & ~ended, ended)
-        cache = dataclasses.replace(slots.cache, index=self.width + t % self.ring)
+        blocks = None if layers is None or slots.held is None else Blocks(layers, slots.held.work)
+        cache = dataclasses.replace(slots.cache, index=self.width + t % self.ring, blocks=blocks)
         position = slots.prompt_length + slots.time
         hidden, cache = self.model.trunk.extend(
             token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache, weights=self._weights
         )
+        cache = dataclasses.replace(cache, blocks=None)
         slots = dataclasses.replace(slots, time=slots.time + live, stop=automaton, hidden=hidden[:, 0], cache=cache)
         if waits:
-            return self._fill(slots, self.pool, self.queue, ended), reply, line
-        return retire(slots, ended, idle=self.idle), reply, line
+            slots = self._fill(slots, self.prompts, self.queue, ended, (t + 1) % self.ring)
+        else:
+            slots = dataclasses.replace(slots, row=jnp.where(ended, self.idle, slots.row))
+        return Steps(t + 1, slots, now.log.write(t - first, line), reply, occupancy)
 
-
-def _empty_slots(model: LanguageModel, slots: int, columns: int, devices: int, *, idle: int) -> Slots:
-    nothing = jnp.zeros(slots, jnp.int32)
-    config = model.trunk.config
-    return Slots(
-        row=jnp.full(slots, idle, jnp.int32),
-        id=nothing,
-        limit=nothing,
-        time=nothing,
-        prompt_length=nothing,
-        stop=nothing,
-        next=jnp.zeros(devices, jnp.int32),
-        hidden=jnp.zeros((slots, config.width), config.dtype),
-        cache=model.trunk.empty_cache(slots, columns),
-    )
+    def _empty_slots(self) -> Slots:
+        d, config = self.decoding, self.model.trunk.config
+        nothing = jnp.zeros(d.slots, jnp.int32)
+        held = None
+        if d.page:
+            shared = 0 if self.prompts.table is None else self.prompts.table.shape[-1]
+            held = Held.nothing(d.slots, shared + d.own_blocks, self.devices, d.page)
+        return Slots(
+            row=jnp.full(d.slots, self.idle, jnp.int32),
+            id=nothing,
+            limit=nothing,
+            time=nothing,
+            prompt_length=nothing,
+            stop=nothing,
+            waiting=self.queue.limit > 0,
+            hidden=jnp.zeros((d.slots, config.width), config.dtype),
+            cache=self.model.trunk.empty_cache(d.slots, self.width + d.rings()[0]),
+            held=held,
+        )

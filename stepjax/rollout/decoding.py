@@ -7,6 +7,9 @@ from stepjax.rollout.environment import HostTool
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.stops import Stops
 
+LOGGED = 256
+"""Steps of a turn, at most, where there are no blocks."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
@@ -23,8 +26,12 @@ class Decoding:
       prefill_rows: prompts that are prefilled at once; 0: all.
       halvings: how often the slots may be halved when the queue is empty. Each makes compiling take longer.
       fewest: slots per device up to which they are not halved; larger numbers are, down to two.
-      growths: how often the cache is doubled until it fits the longest response, so that earlier steps read a smaller
-        cache. Each makes compiling take longer.
+      page: tokens of a block of the cache, and columns of the ring; 0: there are no blocks, and the ring holds the
+        longest response.
+      blocks: on each device.
+      ample: that many suffice for whatever rows decode together.
+      growths: without blocks, how often the ring is doubled until it holds the longest response, so that earlier steps
+        read a smaller one. Each makes compiling take longer.
     """
 
     new_tokens: int
@@ -37,6 +44,9 @@ class Decoding:
     prefill_rows: int = 0
     halvings: int = 1
     fewest: int = 8
+    page: int = 0
+    blocks: int = 0
+    ample: bool = True
     growths: int = 0
 
     def kept_form(self, vocab: int) -> KeptForm | None:
@@ -51,10 +61,24 @@ class Decoding:
                 found.append(-(-found[-1] // 2))
         return [size * devices for size in found]
 
+    @property
+    def ring(self) -> int:
+        """Columns behind the prompts, which go round."""
+        return self.page or max(self.new_tokens - 1, 1)
+
     def rings(self) -> list[int]:
-        """Numbers of columns behind the prompts: the first one, and those that it is doubled to."""
-        whole = max(self.new_tokens - 1, 1)
-        return sorted({-(-whole >> (self.growths - i)) if i < self.growths else whole for i in range(self.growths + 1)})
+        """Numbers of columns of the ring: the first one, and those that it is doubled to."""
+        growths = 0 if self.page else self.growths
+        return sorted({-(-self.ring >> i) for i in range(growths + 1)})
+
+    @property
+    def own_blocks(self) -> int:
+        """The most blocks that a row holds beside its prompt's."""
+        return -(-(self.new_tokens - 1) // self.page) if self.page else 0
+
+    def turn(self, rows: int) -> int:
+        """The steps from one look at the log, and at the ring, to the next."""
+        return self.ring if self.page else min(self.steps(rows), LOGGED)
 
     def steps(self, rows: int) -> int:
         """The steps that `rows` rows take at most: after each W of them every slot has ended a row."""

@@ -11,8 +11,6 @@ response never outlives a turn of the ring, and entries of earlier rows have seg
 writes one slice, whenever its rows began.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -20,12 +18,13 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from stepjax.kept import Kept
 from stepjax.models import LanguageModel
-from stepjax.parallel import batch_devices
-from stepjax.rollout.by_device import on_each_device
+from stepjax.models.cache import KeyValues
+from stepjax.parallel import batch_devices, constrain, on_each_device
+from stepjax.rollout.blocks import Layers
 from stepjax.rollout.decode_loop import DecodeLoop
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.prefill import prefill
-from stepjax.rollout.record import Log, Occupancy, collect
+from stepjax.rollout.record import Occupancy
 from stepjax.rollout.slots import Queue
 from stepjax.trajectory import Trajectory
 
@@ -65,10 +64,12 @@ def generate_in_slots(
     assert not any(n % devices for n in (count, total, d.slots, chunk)) and count % chunk == 0, (total, count, d.slots)
     limits = jnp.minimum(limits, d.new_tokens)
     queue = Queue(jnp.asarray(prompt_of) % (count // devices), ids, limits)
-    pool = prefill(model, prompts, prompt_length, devices=devices, chunk=chunk)
-    form = d.kept_form(model.trunk.config.vocab)
-    logs, occupancy = DecodeLoop(model, d, key, queue, pool, devices=devices, mesh=mesh).run()
-    found = _gather(logs, mesh, rows=total // devices, new_tokens=d.new_tokens)
+    layers = empty_blocks(model, d.blocks * devices, d.page) if d.page else None
+    prefilled, layers = prefill(
+        model, prompts, prompt_length, devices=devices, chunk=chunk, layers=layers, page=d.page, mesh=mesh
+    )
+    record, occupancy = DecodeLoop(model, d, key, queue, prefilled, layers, devices=devices, mesh=mesh).run()
+    found, form = record.rows(), d.kept_form(model.trunk.config.vocab)
 
     def behind_prompt(x: Array) -> Array:
         return jnp.pad(x, ((0, 0), (width, 0), *[(0, 0)] * (x.ndim - 2)))
@@ -76,20 +77,24 @@ def generate_in_slots(
     queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
     own_prompt = on_each_device(lambda x, q: x[q.prompt], mesh, (0, queue_at), 0)
     trajectory = Trajectory(
-        tokens=jnp.concatenate([own_prompt(prompts, queue), found["tokens"]], axis=1),
+        tokens=jnp.concatenate([own_prompt(prompts, queue), found.tokens], axis=1),
         prompt_length=own_prompt(prompt_length, queue),
-        response_length=jnp.sum(found["written"], axis=1, dtype=jnp.int32),
-        finished=jnp.any(found["stopped"], axis=1),
-        logprobs=behind_prompt(found["logprobs"]),
+        response_length=found.length,
+        finished=found.finished,
+        logprobs=behind_prompt(found.logprobs),
         prompt_width=width,
-        env_tokens=None if d.tool is None else behind_prompt(found["env_tokens"]),
-        kept=None if form is None else Kept(behind_prompt(found["kept"]), form),
+        env_tokens=None if found.env_tokens is None else behind_prompt(found.env_tokens),
+        kept=None if found.kept is None or form is None else Kept(behind_prompt(found.kept), form),
     )
     return trajectory, occupancy
 
 
-def _gather(logs: tuple[Log, ...], mesh: Mesh | None, *, rows: int, new_tokens: int) -> dict[str, Array]:
-    names = ["written", "env_tokens", "stopped", "tokens", "logprobs"] + ["kept"] * (logs[0].kept is not None)
-    given = jax.tree.map(lambda _: 1, logs)
-    gather = functools.partial(collect, rows=rows, new_tokens=new_tokens)
-    return on_each_device(gather, mesh, (given,), dict.fromkeys(names, 0))(logs)
+def empty_blocks(model: LanguageModel, blocks: int, page: int) -> Layers:
+    """Blocks for all devices, divided over them; the heads over their tensor axis."""
+
+    def one(x: KeyValues) -> KeyValues:
+        layers = (None,) * (x.keys.ndim - 4)
+        return jax.tree.map(lambda a: constrain(a, *layers, "batch", "kv_heads"), x)
+
+    made = model.trunk.empty_blocks(blocks, page)
+    return one(made) if isinstance(made, KeyValues) else tuple(one(x) for x in made)

@@ -1,19 +1,23 @@
 """The rollout program: the slot engine, compiled for given sizes."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from stepjax.errors import UserError
 from stepjax.models import Definition, LanguageModel
+from stepjax.models.blocks import PAIRS
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.engine import generate_in_slots
 from stepjax.rollout.environment import HostTool
+from stepjax.rollout.memory import CacheLayout
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
@@ -33,7 +37,10 @@ class RolloutShape:
       slots: responses that decode at once; 0: all of them.
       prefill_rows: prompts that are prefilled at once; 0: all of them.
       halvings: how often the slots are halved once no row waits.
-      growths: how often the cache is doubled until it fits the longest response.
+      block: tokens of a block of the cache; 0: what suits the devices.
+      cache_tokens: tokens that a device's blocks hold, at most; 0: what suits the lengths.
+      held: tokens that a response and its prompt are expected to have, for `slots` 0 with `cache_tokens`: as many
+        responses decode at once as then fit. 0: the most that they can have.
     """
 
     rows: int
@@ -43,7 +50,9 @@ class RolloutShape:
     slots: int = 0
     prefill_rows: int = 0
     halvings: int = 1
-    growths: int = 0
+    block: int = 0
+    cache_tokens: int = 0
+    held: int = 0
 
     @classmethod
     def of_many(cls, total: int, at_once: int, prompt_width: int, new_tokens: int, devices: int) -> "RolloutShape":
@@ -71,8 +80,39 @@ def on_device(shape: RolloutShape, devices: int) -> DeviceSizes:
     # Rows that share a prompt may be divided at a device's first and last row.
     prompts = rows // shape.samples if rows % shape.samples == 0 else min(rows, rows // shape.samples + 2)
     chunk = min(-(-shape.prefill_rows // devices) or prompts, prompts)
-    slots = min(-(-shape.slots // devices) or rows, rows)
+    slots = -(-shape.slots // devices) or rows
+    if shape.cache_tokens and not shape.slots:
+        slots = max(shape.cache_tokens // (shape.held or shape.prompt_width + shape.new_tokens), 1)
+    slots = min(slots, rows)
     return DeviceSizes(rows, -(-prompts // chunk) * chunk, chunk, slots)
+
+
+def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
+    """The cache of each device. UserError where it is too small for the prompts and one response."""
+    each = on_device(shape, batch_devices(mesh))
+    return CacheLayout.choose(
+        mesh.devices.flat[0].platform,
+        prompt_width=shape.prompt_width,
+        new_tokens=shape.new_tokens,
+        prompts=each.prompts,
+        slots=each.slots,
+        block=shape.block,
+        tokens=shape.cache_tokens,
+    )
+
+
+def fitting(shape: RolloutShape, mesh: Mesh) -> RolloutShape:
+    """The shape with as many rows as have prompts that the cache holds beside one response: a half, a quarter, … of
+    them. UserError where it does not hold one prompt a device."""
+    devices = batch_devices(mesh)
+    while True:
+        try:
+            cache_layout(shape, mesh)
+            return shape
+        except UserError:
+            if shape.rows <= devices:
+                raise
+        shape = replace(shape, rows=-(-shape.rows // (2 * devices)) * devices)
 
 
 def rollout_program(
@@ -96,6 +136,7 @@ def rollout_program(
     """
     devices = batch_devices(mesh)
     each = on_device(shape, devices)
+    layout = cache_layout(shape, mesh)
     decoding = Decoding(
         new_tokens=shape.new_tokens,
         slots=each.slots * devices,
@@ -106,7 +147,10 @@ def rollout_program(
         record=record,
         prefill_rows=each.chunk * devices,
         halvings=shape.halvings,
-        growths=shape.growths,
+        page=layout.page,
+        blocks=layout.blocks,
+        ample=layout.ample,
+        growths=layout.growths,
     )
 
     def rollout(
@@ -144,5 +188,25 @@ def rollout_program(
         Queue(ints(shape.rows), ints(shape.rows), ints(shape.rows)),  # type: ignore[arg-type]
     )
     turns = max(decoding.steps(shape.rows), 1)
+    nested = nested_turns(decoding, shape, each.slots)
     out = (rows, replicated(mesh))
-    return Program("rollout", rollout, mesh=mesh, inputs=inputs, out_shardings=out, turns=turns)
+    return Program(
+        "rollout",
+        rollout,
+        mesh=mesh,
+        inputs=inputs,
+        out_shardings=out,
+        turns=turns,
+        nested=nested,
+        note=f"{each.slots} slots a device, {layout.told}",
+    )
+
+
+def nested_turns(decoding: Decoding, shape: RolloutShape, slots: int) -> tuple[int, ...]:
+    """Turns of the decode loop, steps of each, and how often a layer takes pairs of rows and blocks in a step, where
+    every response has the most tokens."""
+    steps = max(decoding.steps(shape.rows), 1)
+    turn = decoding.turn(shape.rows)
+    shared = (shape.prompt_width - 1) // decoding.page if decoding.page else 0
+    pairs = slots * (shared + decoding.own_blocks / 2)
+    return -(-steps // turn), turn, math.ceil(pairs / PAIRS)

@@ -1,4 +1,4 @@
-"""The slots of the engine: their state, how the next row takes a finished one's slot, how slots are given up.
+"""The slots of the engine: their state, how they are emptied and given up.
 
 All functions work on one device's slots, prompts and rows: nothing here crosses the mesh.
 """
@@ -10,40 +10,78 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from stepjax.models.cache import Cache, KeyValues
+from stepjax.models.blocks import work_list
+from stepjax.models.cache import Cache, KeyValues, WorkList
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Pool:
-    """Prefilled prompts: n chunks of c prompts of width P.
+class Prompts:
+    """Prefilled prompts: n chunks of c prompts.
 
     Attributes:
       hidden: [n, c, D], the state that predicts each prompt's first response token.
-      layers: keys and values as in `Cache`, a chunk first.
-      positions, segments: int32[n, c, P], as in `Cache`.
+      layers: keys and values as in `Cache`, a chunk first, of each prompt's last tokens.
+      positions, segments: int32[n, c, F], as in `Cache`.
+      length: int32[n, c].
+      table: int32[n, c, B], the blocks of the tokens before these; None: there are none.
     """
 
     hidden: Array
     layers: KeyValues | tuple[KeyValues, ...]
     positions: Array
     segments: Array
+    length: Array
+    table: Array | None = None
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Queue:
-    """The N rows to be sampled. Those with a limit above 0 come before the others.
+    """The N rows to be sampled.
 
     Attributes:
-      prompt: int32[N], the place of the row's prompt in the pool.
+      prompt: int32[N], the place of the row's prompt among the prompts.
       id: int32[N], the number that names the row's random key.
-      limit: int32[N], tokens that it has at most.
+      limit: int32[N], tokens that it has at most; 0: it is not sampled.
     """
 
     prompt: Array
     id: Array
     limit: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """The blocks that S rows hold.
+
+    Attributes:
+      table: int32[S, B], their numbers.
+      count: int32[S], how many they are.
+      shared: int32[S], how many of these, the first ones, are the prompt's.
+      start: int32[S], the slot of the row's first response token in its first own block.
+      work: what the rows attend to.
+      room: int32[devices], blocks that are free beyond one for each row that decodes.
+      page: tokens of a block, static.
+    """
+
+    table: Int[Array, "S B"]
+    count: Int[Array, " S"]
+    shared: Int[Array, " S"]
+    start: Int[Array, " S"]
+    work: WorkList
+    room: Int[Array, " devices"]
+    page: int = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def nothing(cls, slots: int, most: int, devices: int, page: int) -> "Held":
+        zeros = jnp.zeros(slots, jnp.int32)
+        table = jnp.zeros((slots // devices, most), jnp.int32)
+        none = zeros[: slots // devices]
+        work = work_list(table, none, none, none, none, page)
+        whole = WorkList(*(jnp.tile(x, devices) for x in (work.row, work.block, work.first, work.position, work.count)))
+        return cls(jnp.tile(table, (devices, 1)), zeros, zeros, zeros, whole, jnp.zeros(devices, jnp.int32), page)
 
 
 @jax.tree_util.register_dataclass
@@ -57,9 +95,10 @@ class Slots:
       time: int32[S], tokens that it has so far.
       prompt_length: int32[S].
       stop: int32[S], the state of the automaton that may stop it.
-      next: int32[devices], the first row that waits.
+      waiting: bool[N], the rows that wait for a slot.
       hidden: [S, D], the state that predicts the next token.
-      cache: keys and values, prompts in front, the ring behind.
+      cache: keys and values: the prompts' last tokens in front, the ring behind.
+      held: the tokens before these; None: there are none.
     """
 
     row: Array
@@ -68,81 +107,25 @@ class Slots:
     time: Array
     prompt_length: Array
     stop: Array
-    next: Array
+    waiting: Array
     hidden: Array
     cache: Cache
+    held: Held | None = None
+
+    @property
+    def live(self) -> Bool[Array, " S"]:
+        """Which of one device's slots decode."""
+        return self.row < self.waiting.shape[0]
 
 
-def wanted(queue: Queue) -> Int[Array, ""]:
-    """The number of rows that are to be sampled."""
-    return jnp.sum(queue.limit > 0, dtype=jnp.int32)
+def retire(slots: Slots, ended: Bool[Array, " S"]) -> Slots:
+    """Empties each slot that ended."""
+    return dataclasses.replace(slots, row=jnp.where(ended, slots.waiting.shape[0], slots.row))
 
 
-def refill(slots: Slots, pool: Pool, queue: Queue, ended: Bool[Array, " S"]) -> Slots:
-    """Gives each slot that ended the next row of the queue.
-
-    A loop over the slots that take a row: each copies one prompt's keys and values in place.
-    """
-    rows, size, width = queue.id.shape[0], pool.positions.shape[1], pool.positions.shape[2]
-    rank = jnp.cumsum(ended) - 1
-    taken = slots.next[0] + rank
-    takes = ended & (taken < wanted(queue))
-    row = jnp.where(takes, taken, jnp.where(ended, rows, slots.row)).astype(jnp.int32)
-    order = jnp.argsort(jnp.where(takes, rank, ended.shape[0]))  # slots that take a row go first
-    known = jnp.minimum(row, rows - 1)
-    prompt = queue.prompt[known]
-    axis = slots.cache.row_axis
-
-    def take(carry: Any) -> Any:
-        i, hidden, cache = carry
-        slot = order[i]
-        chunk, place = prompt[slot] // size, prompt[slot] % size
-
-        def put(into: Array, given: Array, axis: int = 0) -> Array:
-            start = [chunk, *(place if a == axis else 0 for a in range(into.ndim))]
-            piece = jax.lax.dynamic_slice(
-                given, start, (1, *(1 if a == axis else n for a, n in enumerate(given.shape[1:])))
-            )[0]
-            return jax.lax.dynamic_update_slice(into, piece, [slot if a == axis else 0 for a in range(into.ndim)])
-
-        nothing = jnp.zeros((1, cache.segments.shape[1] - width), jnp.int32)
-        cache = dataclasses.replace(
-            cache,
-            layers=jax.tree.map(lambda into, given: put(into, given, axis), cache.layers, pool.layers),
-            positions=put(cache.positions, pool.positions),
-            segments=jax.lax.dynamic_update_slice(put(cache.segments, pool.segments), nothing, (slot, width)),
-        )
-        return i + 1, put(hidden, pool.hidden), cache
-
-    count = jnp.sum(takes)
-    start = (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
-
-    def take_all() -> tuple[Array, Cache]:
-        return jax.lax.while_loop(lambda carry: carry[0] < count, take, start)[1:]
-
-    # An accelerator may keep the rows elsewhere in memory for this loop, and copy the cache: not where no row is taken.
-    hidden, cache = jax.lax.cond(count > 0, take_all, lambda: start[1:])
-    return Slots(
-        row=row,
-        id=queue.id[known],
-        limit=queue.limit[known],
-        time=jnp.where(ended, 0, slots.time),
-        prompt_length=pool.positions[prompt // size, prompt % size, -1] + 1,
-        stop=jnp.where(ended, 0, slots.stop),
-        next=slots.next + jnp.sum(takes, dtype=jnp.int32),
-        hidden=hidden,
-        cache=cache,
-    )
-
-
-def retire(slots: Slots, ended: Bool[Array, " S"], *, idle: int) -> Slots:
-    """Empties each slot that ended, where no row waits; `idle`: the row of an empty one."""
-    return dataclasses.replace(slots, row=jnp.where(ended, idle, slots.row))
-
-
-def shrunk(slots: Slots, size: int, *, idle: int) -> tuple[Slots, Int[Array, " s"]]:
-    """The slots that decode, `size` at most, in `size` slots, and where they were; `idle`: the row of an empty one."""
-    kept = jnp.argsort(slots.row >= idle, stable=True)[:size].astype(jnp.int32)
+def shrunk(slots: Slots, size: int) -> tuple[Slots, Int[Array, " s"]]:
+    """The slots that decode, `size` at most, in `size` slots, and where they were."""
+    kept = jnp.argsort(~slots.live, stable=True)[:size].astype(jnp.int32)
 
     def rows(x: Array, axis: int = 0) -> Array:
         return jnp.take(x, kept, axis=axis)
@@ -156,4 +139,9 @@ def shrunk(slots: Slots, size: int, *, idle: int) -> tuple[Slots, Int[Array, " s
     )
     names = ("row", "id", "limit", "time", "prompt_length", "stop", "hidden")
     by_row: dict[str, Any] = {name: rows(getattr(slots, name)) for name in names}
+    if (held := slots.held) is not None:
+        table, count, shared, start = (rows(x) for x in (held.table, held.count, held.shared, held.start))
+        count = jnp.where(by_row["row"] < slots.waiting.shape[0], count, 0)
+        work = work_list(table, count, shared, start, by_row["prompt_length"], held.page)
+        by_row["held"] = Held(table, count, shared, start, work, held.room, held.page)
     return dataclasses.replace(slots, cache=cache, **by_row), kept

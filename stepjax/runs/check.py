@@ -17,6 +17,8 @@ from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
 from stepjax.rewards.judged import JudgeReward
 from stepjax.rewards.reward_streams import has_critic
 from stepjax.rewards.signals import SIGNALS
+from stepjax.rollout.generate import cache_layout
+from stepjax.runs.ppo_programs import round_shape
 from stepjax.runs.profile import profiled_steps
 from stepjax.runs.step_judge import check_step_judge
 
@@ -43,6 +45,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
             f"config.ppo.waves: {ppo.waves} waves on {batch_devices(mesh)} devices do not divide the {responses} "
             "responses of a round (ppo.prompts × ppo.samples)"
         )
+    cache_layout(round_shape(ppo), mesh)
     if ppo.stale and not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: stale rollouts need one; 2 is usual")
     if ppo.min_new_tokens >= ppo.max_new_tokens:

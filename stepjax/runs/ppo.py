@@ -133,6 +133,7 @@ class PPO(PPOPrograms):
         if self.refill is None:
             rows = self.round.whole(waves)
         else:
+            self.refill.sampler = self.round  # which may be another one since the last round
             filled = self.refill(
                 (waves, problems),
                 lambda: self.sample(policy, order),
@@ -244,6 +245,7 @@ def train_ppo(run: Run) -> Params:
                 with profile.step(step):
                     ahead = runs_ahead(options, step)
                     state, line, rows, responses = ppo.iterate(state, order, step, clock, ahead=ahead)
+                ppo.observe_lengths(float(np.mean([len(r.prompt) + len(r.tokens) for r in responses])))
                 line |= rates.of_round(responses, time.perf_counter() - began)
                 check_finite(line, "PPO", step)
                 alarm = alarms.observe(line)

@@ -1,23 +1,45 @@
 """The programs of a PPO run, built from shapes and options only: no parameter is read and no device computes."""
 
+import dataclasses
+import math
 from collections.abc import Mapping
 
 import jax
 import numpy as np
 
+from stepjax.config import PPOOptions
 from stepjax.learners.optimizers import State, init_state, make_optimizer
 from stepjax.learners.ppo import credit_program
 from stepjax.learners.score import score_program
 from stepjax.learners.update import abstract_ppo_state, update_program, updates_by_role
 from stepjax.models.definition import Params
+from stepjax.parallel import batch_devices
 from stepjax.programs import Program
 from stepjax.rewards.check import check_signals
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.generate import RolloutShape, on_device
 from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores
 from stepjax.runs.response_sampling import ResponseSampler, make_sampler
 from stepjax.runs.setup import Run, device_scalar
 from stepjax.trajectory import Trajectory
+
+RECENT = 3
+"""Rounds whose lengths decide the number of slots."""
+
+
+def round_shape(options: PPOOptions) -> RolloutShape:
+    """The sizes of a wave of a round."""
+    return RolloutShape(
+        options.prompts * options.samples // options.waves,
+        options.prompt_tokens,
+        options.max_new_tokens,
+        samples=options.samples,
+        slots=options.slots,
+        prefill_rows=options.prefill_rows,
+        halvings=options.halvings,
+        block=options.block,
+        cache_tokens=options.cache_tokens,
+    )
 
 
 class PPOPrograms:
@@ -35,18 +57,8 @@ class PPOPrograms:
         check_signals(options.streams)
         self.run, self.options = run, options
         self.rows = options.prompts * options.samples
-        shape = RolloutShape(
-            self.rows // options.waves,
-            options.prompt_tokens,
-            options.max_new_tokens,
-            samples=options.samples,
-            slots=options.slots,
-            prefill_rows=options.prefill_rows,
-            halvings=options.halvings,
-            growths=options.growths,
-        )
-        self.sampler = ResponseSampler(run, shape, make_sampler(options), record=options.replay)
-        self.round = RoundSampler(run, self.sampler, options.waves)
+        self._lengths: list[float] = []
+        self._make_round(round_shape(options))
         updates = updates_by_role(options)
         self.optimizers = {
             "policy": make_optimizer(options.policy, updates["policy"]),
@@ -74,6 +86,26 @@ class PPOPrograms:
         self.update = update_program(
             options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0], self.trainables
         )
+
+    def _make_round(self, shape: RolloutShape) -> None:
+        self.sampler = ResponseSampler(self.run, shape, make_sampler(self.options), record=self.options.replay)
+        self.round = RoundSampler(self.run, self.sampler, self.options.waves)
+
+    def observe_lengths(self, tokens: float) -> None:
+        """After a round whose prompts and responses had so many tokens on average: the number of slots that the cache
+        allows for the last rounds, where it is left to that, from the next round on.
+
+        The rollout is compiled again; so the slots stay while they are within half of what the cache allows.
+        """
+        options, shape = self.options, self.sampler.shape
+        if options.slots or not options.cache_tokens:
+            return
+        self._lengths = [*self._lengths[1 - RECENT :], tokens]
+        devices = batch_devices(self.run.mesh)
+        wanted = dataclasses.replace(shape, held=math.ceil(sum(self._lengths) / len(self._lengths)))
+        now, then = (on_device(s, devices).slots for s in (shape, wanted))
+        if not 2 / 3 <= then / now <= 3 / 2:
+            self._make_round(wanted)
 
     def init_roles(self, params: Mapping[str, Params]) -> State:
         """Fresh training states of the roles around all of their parameters."""

@@ -88,10 +88,14 @@ class RoundSampler:
 
 
 def occupancy_of(waves: Waves) -> dict[str, float]:
-    """How a round used its slots: the share that had a row while rows waited, and the steps that it took."""
+    """How a round used its slots: the share that had a row while rows waited, and the steps that it took; of a cache in
+    blocks the tokens of those in use, at most, and the tokens that were drawn again."""
     each: list[Occupancy] = fetch([occupancy for _, occupancy in waves])
     busy, offered, steps = (sum(int(getattr(o, name)) for o in each) for name in ("busy", "offered", "steps"))
-    return {"rollout/occupancy": busy / offered if offered else 1.0, "rollout/steps": float(steps)}
+    found = {"rollout/occupancy": busy / offered if offered else 1.0, "rollout/steps": float(steps)}
+    if cache := max(int(o.cache) for o in each):
+        found |= {"rollout/cache": float(cache), "rollout/restarted": float(sum(int(o.restarted) for o in each))}
+    return found
 
 
 def join_program(mesh: Mesh, wave: Trajectory, waves: int) -> Program:

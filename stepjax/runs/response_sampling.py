@@ -1,5 +1,6 @@
 """Sampling responses: the rollout program of one compiled size, for any number of problems."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, key_on, only_asked_transfers, put
 from stepjax.programs import Program
 from stepjax.rollout.environment import HostTool
-from stepjax.rollout.generate import RolloutShape, on_device, rollout_program
+from stepjax.rollout.generate import RolloutShape, fitting, on_device, rollout_program
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
@@ -35,8 +36,7 @@ class ResponseSampler:
 
     def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler, *, record: bool = False):
         """`record`: the trajectories hold what the sampler's filters kept."""
-        self.run = run
-        self.shape = shape
+        self.run, self.shape = run, shape
         self.program: Program = rollout_program(
             run.policy,
             run.mesh,
@@ -51,6 +51,13 @@ class ResponseSampler:
         self._separated = SeparatorWatch(run.splitter.separator)
 
     @classmethod
+    def of_shape(cls, run: Run, shape: RolloutShape, sampler: Sampler) -> "ResponseSampler":
+        """With the run's cache; for fewer rows than the shape's where it does not hold the prompts of all."""
+        ppo = run.config.ppo
+        shape = dataclasses.replace(shape, block=ppo.block, cache_tokens=ppo.cache_tokens)
+        return cls(run, fitting(shape, run.mesh), sampler)
+
+    @classmethod
     def of_many(cls, run: Run, total: int, sampler: Sampler, *, at_once: int = 0) -> "ResponseSampler":
         """For about `total` responses to separate prompts, of the length that training allows.
 
@@ -58,7 +65,8 @@ class ResponseSampler:
         """
         ppo, rows = run.config.ppo, at_once or run.config.eval.rows
         devices = batch_devices(run.mesh)
-        return cls(run, RolloutShape.of_many(total, rows, ppo.prompt_tokens, ppo.max_new_tokens, devices), sampler)
+        shape = RolloutShape.of_many(total, rows, ppo.prompt_tokens, ppo.max_new_tokens, devices)
+        return cls.of_shape(run, shape, sampler)
 
     def __call__(
         self,

@@ -143,4 +143,4 @@ def sampling_of(run: Run, problems: Sequence[Problem]) -> Sampling:
     shape = RolloutShape.of_many(len(problems) * options.samples, options.rows, width, longest, batch_devices(run.mesh))
     how = Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
     key = key_on(run.mesh, options.seed, 30)
-    return Sampling(run, stage, prompts, ResponseSampler(run, shape, how), policy_params(run, stage), key)
+    return Sampling(run, stage, prompts, ResponseSampler.of_shape(run, shape, how), policy_params(run, stage), key)

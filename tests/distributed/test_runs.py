@@ -31,6 +31,7 @@ SMALL = OPTIONS | {
     "prm.checkpoint_every": 4,
     "ppo.iterations": ROUNDS,
     "ppo.checkpoint_every": 1,
+    "ppo.block": 8,
     "distributed.timeout": TIMEOUT,
 }
 TENSOR = ("--config.mesh.data=1", "--config.mesh.tensor=8")

@@ -221,3 +221,17 @@ def test_a_mistake_in_a_config_file_has_its_line(tmp_path, line, said):
 def test_an_override_of_white_space_names_its_option():
     with pytest.raises(UserError, match=r"^--config\.distributed\.grace=\r: must be a number"):
         config_of("--config.distributed.grace=\r")
+
+
+def test_an_option_that_is_gone_says_so_in_one_line(tmp_path):
+    with pytest.raises(
+        UserError, match=r"--config.growths: there is no such option any more: the cache .*; leave it out"
+    ):
+        parse(["--config.growths=1"], "ppo")
+    file = tmp_path / "old.py"
+    file.write_text(
+        "from stepjax.options import recipe\ndef get_config():\n  c = recipe()\n  c.ppo.growths = 1\n  return c\n"
+    )
+    with pytest.raises(UserError, match=r"ppo.growths: there is no such option any more"):
+        config_of(f"--config={file}")
+    assert "ppo.growths" in resumable_options(), "a work directory that was made with it goes on"

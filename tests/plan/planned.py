@@ -69,6 +69,6 @@ def compile_programs(config: Config, devices: Any, *names: str) -> tuple[Any, di
         if planned.program.name in names:
             compiled = planned.program.lower().compile()
             module = parse_text(compiled.as_text())
-            cost = module_cost(module, unknown_trips=planned.turns, in_turn=planned.in_turn)
+            cost = module_cost(module, unknown_trips=planned.trips, in_turn=planned.in_turn)
             found[planned.program.name] = Compiled(planned, module, cost, compiled.memory_analysis())
     return run, found

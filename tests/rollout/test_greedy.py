@@ -17,9 +17,13 @@ from stepjax.rollout.sampling import Sampler
 WIDTH = max(PROMPTS)
 FAST = ("qwen2-window", "qwen3-bias", "llama-gelu", "mistral-window", "gemma2-caps", "gemma3-alternating")
 
+RINGS = [pytest.param(n, 0, marks=() if n in FAST else pytest.mark.slow) for n in CASES]
+BLOCKS = [pytest.param(n, 2, marks=() if n in FAST[-2:] else pytest.mark.slow) for n in CASES]
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in CASES])
-def test_greedy_tokens_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("name, page", [*RINGS, *BLOCKS])
+def test_greedy_tokens_are_those_of_transformers(name: str, page: int, tmp_path: Path) -> None:
+    """`page`: tokens of a block of the cache; 0: it has none."""
     model = load_pretrained(write_checkpoint(tmp_path, CASES[name]))
     prompts = np.zeros((3, WIDTH), np.int32)
     for row, length in enumerate(PROMPTS):
@@ -27,7 +31,7 @@ def test_greedy_tokens_are_those_of_transformers(name: str, tmp_path: Path) -> N
 
     @jax.jit
     def run(params):
-        how = Decoding(NEW, slots=2, eos=(10**6,), sampler=Sampler(0.0))
+        how = Decoding(NEW, slots=2, eos=(10**6,), sampler=Sampler(0.0), page=page, blocks=page and 99)
         bound = model.definition.bind(params)
         ids = np.arange(3, dtype=np.int32)
         return generate_in_slots(bound, prompts, np.array(PROMPTS, np.int32), jax.random.key(0), ids, how)[0]

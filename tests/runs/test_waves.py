@@ -14,7 +14,10 @@ from stepjax.options import parse
 @pytest.mark.parametrize(
     "options",
     [
-        ("--config.ppo.waves=2", "--config.ppo.slots=4", "--config.ppo.prefill_rows=4", "--config.mesh.data=4"),
+        (
+            *("--config.ppo.waves=2", "--config.ppo.slots=4", "--config.ppo.prefill_rows=4", "--config.mesh.data=4"),
+            "--config.ppo.block=8",
+        ),
         pytest.param(
             (
                 "--config.ppo.slots=8",
@@ -26,7 +29,7 @@ from stepjax.options import parse
         ),
     ],
 )
-def test_waves_slots_and_packing_change_no_number(tiny, three_rounds, tmp_path, options):
+def test_waves_slots_blocks_and_packing_change_no_number(tiny, three_rounds, tmp_path, options):
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
     assert stepjax("ppo", tiny.config, workdir, *THREE_ROUNDS, *options) == 0
     for ours, theirs in zip(lines(three_rounds, "ppo"), lines(workdir, "ppo"), strict=True):
@@ -65,7 +68,12 @@ def test_stale_rollouts_are_weighted_and_a_continued_run_is_the_whole_one(tiny, 
 
 
 @pytest.mark.parametrize(
-    "changes, said", [({"ppo.waves": 3}, "config.ppo.waves"), ({"ppo.stale": True}, "config.ppo.importance_cap")]
+    "changes, said",
+    [
+        ({"ppo.waves": 3}, "config.ppo.waves"),
+        ({"ppo.stale": True}, "config.ppo.importance_cap"),
+        ({"ppo.cache_tokens": 10, "ppo.block": 4}, "config.ppo.cache_tokens: 10 tokens a device do not hold"),
+    ],
 )
 def test_what_cannot_be_is_said(tiny, tmp_path, changes, said, capsys):
     config = tiny.with_options(tmp_path, **changes)

@@ -1,0 +1,86 @@
+"""The cache of a rollout, from its devices and sizes: a ring for the longest response, or blocks of a few tokens."""
+
+from dataclasses import dataclass
+
+from stepjax.errors import UserError
+
+SHORT = 640
+"""Tokens of prompt and response up to which a CPU reads a whole ring faster than blocks."""
+
+GROWN = 160
+"""Tokens of a response above which a ring begins with half of its length."""
+
+PAGES = {"cpu": 128}
+"""Tokens of a block, by platform."""
+
+PAGE = 64
+"""Of other platforms."""
+
+HELD = 2048
+"""Tokens a slot that there are blocks for, where nothing says how many there shall be."""
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """Of one device.
+
+    Attributes:
+      page: tokens of a block, which is the ring's length, too; 0: no blocks, and a ring for the longest response.
+      blocks: how many.
+      ample: they suffice for whatever rows decode together.
+      growths: how often a ring is doubled until it is whole.
+    """
+
+    page: int = 0
+    blocks: int = 0
+    ample: bool = True
+    growths: int = 0
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        if not self.page:
+            return "each with a cache for the longest response"
+        fit = "enough for any lengths" if self.ample else "responses that find no room are drawn again"
+        return f"{self.blocks:,} blocks of {self.page} tokens for them ({fit})"
+
+    @classmethod
+    def choose(
+        cls,
+        platform: str,
+        *,
+        prompt_width: int,
+        new_tokens: int,
+        prompts: int,
+        slots: int,
+        block: int = 0,
+        tokens: int = 0,
+    ) -> "CacheLayout":
+        """For `slots` rows that decode together, and the prompts of all rows that wait.
+
+        Args:
+          block: tokens of a block; 0: the platform's.
+          tokens: that blocks are for, at most; 0: `HELD` a slot, or a quarter of the longest rows, if that is more.
+
+        Raises:
+          UserError: the tokens do not suffice for the prompts and one row.
+        """
+        page = block or PAGES.get(platform, PAGE)
+        if page >= new_tokens - 1 or (not block and not tokens and prompt_width + new_tokens <= SHORT):
+            return cls(growths=int(platform in PAGES and new_tokens > GROWN))
+        of_prompts = prompts * ((prompt_width - 1) // page)
+        own = -(-(new_tokens - 1) // page)
+        most = of_prompts + slots * own
+        least = of_prompts + own
+        if tokens:
+            if tokens // page < least:
+                raise UserError(
+                    f"config.ppo.cache_tokens: {tokens} tokens a device do not hold the prompts of a round and one "
+                    f"response of the greatest length; give at least {least * page}, or lower prompt_tokens or "
+                    "max_new_tokens"
+                )
+            found = min(tokens // page, most)
+        else:
+            held = max(HELD, (prompt_width + new_tokens) // 4)
+            found = min(max(slots * -(-held // page), least), most)
+        return cls(page, found, found == most)
