@@ -95,7 +95,7 @@ SIGNALS: dict[str, Signal] = {
     "verifier": Signal(verifier, RATED_STEPS, host=(RATING,)),
     "outcome": Signal(outcome, RATED_RESPONSE, host=(CORRECT,)),
     "finish": Signal(finish, RESPONSE),
-    "kl": Signal(kl, EVERY_TOKEN, options=("kl_kind", "kl_target")),
+    "kl": Signal(kl, EVERY_TOKEN, options=("kl_kind", "kl_target"), penalty=True),
     "length": Signal(length, STEPS, RESPONSE, options=("per", "least", "most", "token_cost"), check=check_band),
     "limit": Signal(limit, RESPONSE, shapeable=False, host=("limit_kept",)),
     "format": Signal(
