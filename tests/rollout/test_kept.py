@@ -63,6 +63,10 @@ def test_more_ties_than_the_record_has_room_for_are_not_drawn():
     np.testing.assert_array_equal(np.asarray(record), np.tile(np.arange(7, 9 + TIES), (4000, 1)))
     assert set(np.asarray(tokens).tolist()) == set(range(7, 9 + TIES))
     np.testing.assert_allclose(logprobs, -np.log(2 + TIES), atol=1e-6)
+    few[:, 600] = 1.5  # a likelier token is among them, whatever its id
+    tokens, _, record = drawn(Sampler(top_k=2), form, few)
+    assert (np.asarray(record)[0] == [600, *range(7, 8 + TIES)]).all()
+    assert set(np.asarray(tokens).tolist()) == {600, *range(7, 8 + TIES)}
 
 
 @pytest.mark.parametrize("name", CASES)
