@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from stepjax.config import PPOOptions, StreamOptions
+from stepjax.rewards import signals
+from stepjax.rewards.later import MonteCarloReward
 from stepjax.rewards.reward_streams import has_critic, host_figures
 from stepjax.rewards.signal import CORRECT, RATING, HostSignals
+from stepjax.rewards.signals import SIGNALS
 from stepjax.steps import Steps
 from stepjax.studies.credit_writer import ANSWER, FALSE, MOVES, REPAIR, RESTATE, RIGHT, Writer, Written
 from stepjax.trajectory import Trajectory
@@ -31,17 +34,19 @@ class Judges:
     """How good the scores are.
 
     Attributes:
+      value_prm: the process reward model gives values, not bad, neutral or good.
       prm_errors: share of steps that the process reward model takes for one of another class.
       value_noise: standard deviation of a value PRM's error on a step.
       critic_noise: standard deviation of a critic's error; the same on all visits to a state.
     """
 
+    value_prm: bool = False
     prm_errors: float = 0.1
     value_noise: float = 0.1
     critic_noise: float = 0.1
 
 
-EXACT = Judges(0.0, 0.0, 0.0)
+EXACT = Judges(prm_errors=0.0, value_noise=0.0, critic_noise=0.0)
 
 
 def rate(move: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -86,10 +91,7 @@ def lay_out(written: Written, width: int) -> Layout:
 def scored_rows(
     options: PPOOptions, writer: Writer, written: Written, width: int, judges: Judges, rng: np.random.Generator
 ) -> tuple[Trajectory, HostSignals, Layout]:
-    """Rows and what the host says of them, and where their steps lie.
-
-    A stream of signal "prm" reads a value PRM where its estimator is "progress", else one of bad, neutral, good.
-    """
+    """Rows and what the host says of them, and where their steps lie."""
     layout = lay_out(written, width)
     rows, steps = np.nonzero(written.move >= 0)
     place = rows, layout.last[rows, steps]
@@ -107,8 +109,7 @@ def scored_rows(
     tokens[place] = 2 + move + len(MOVES) * np.where(move == FALSE, rng.integers(0, 3, len(move)), 0)
     end = np.zeros(layout.index.shape, bool)
     end[place] = True
-    reads_values = any(o.signal == "prm" and o.estimator == "progress" for o in options.streams.values())
-    scores = (_value_scores if reads_values else _class_scores)(writer, state, move, judges, rng)
+    scores = (_value_scores if judges.value_prm else _class_scores)(writer, state, move, judges, rng)
     prm = np.zeros((*layout.index.shape, scores.shape[-1]), np.float32)
     prm[place] = scores
     heads = [_critic(o, writer, judges) for o in options.streams.values()]
@@ -137,7 +138,7 @@ def scored_rows(
     host = {RATING: jnp.asarray(on_last(rate(move, state[1]))), CORRECT: jnp.asarray(written.right)}
     host |= {figure: jnp.ones(count, jnp.float32) for figure in host_figures(options.streams)}
     for name, o in options.streams.items():
-        if o.signal == "mc":
+        if SIGNALS[o.signal].text_reward is MonteCarloReward:
             share = rng.binomial(options.mc.completions, writer.quality[(*state, move)]) / options.mc.completions
             host[f"stream/{name}"] = jnp.asarray(on_last(o.bad + (o.good - o.bad) * share))
     return found, host, layout
@@ -161,12 +162,13 @@ def _critic(options: StreamOptions, writer: Writer, judges: Judges) -> np.ndarra
     """A head's value in each state: what its stream pays on average, and an error of its own."""
     if not has_critic(options):
         return np.zeros_like(writer.value)
-    if options.signal == "outcome":
+    rewards = SIGNALS[options.signal].rewards
+    if rewards is signals.outcome:
         exact = options.bad + (options.good - options.bad) * writer.value
-    elif options.signal in ("prm", "verifier"):
+    elif rewards in (signals.prm, signals.verifier):
         grid = np.indices(writer.moves.shape)
         paid = np.array([options.bad, options.neutral, options.good])[rate(grid[3], grid[1]) + 1]
-        if options.signal == "prm":
+        if rewards is signals.prm:
             paid = 0.85 * paid + 0.05 * (options.bad + options.neutral + options.good)
         exact = writer.expected(paid, ahead=options.horizon != "step")
     else:

@@ -54,7 +54,8 @@ sum of all scores that follow; step-level PPO, and the outcome on top; differenc
 of exact values, is what all of them could be."""
 
 RULES = (*PUBLISHED, *OWN)
-_JUDGES = {"outcome_gae_exact": EXACT, "exact": EXACT}
+_VALUE_PRM = Judges(value_prm=True)
+_JUDGES = {"pav": _VALUE_PRM, "progress": _VALUE_PRM, "outcome_gae_exact": EXACT, "exact": EXACT}
 
 
 @dataclasses.dataclass(frozen=True)
