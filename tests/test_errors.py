@@ -192,8 +192,8 @@ def test_a_loss_that_is_no_number_stops_ppo(
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
     rounds = ppo_module.PPO.iterate
 
-    def poisoned(self, state, prompts, chosen, iteration, *others):
-        state, *rest = rounds(self, state, prompts, chosen, iteration, *others)
+    def poisoned(self, state, order, iteration, *others, **more):
+        state, *rest = rounds(self, state, order, iteration, *others, **more)
         if iteration == 5:
             norm = state["policy"]["params"]["trunk"]["norm"]
             state["policy"]["params"]["trunk"]["norm"] = put(np.nan * fetch(norm), norm.sharding)

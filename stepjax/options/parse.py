@@ -100,7 +100,7 @@ def _read(file: str, section: str) -> ConfigDict:
         config = values.config
         if not isinstance(config, ConfigDict | types.FunctionType):
             getattr(config, "lock", None)  # the flag library keeps an OSError of the file until it is looked at
-    if not isinstance(config, ConfigDict) or not isinstance(config.get("ppo"), ConfigDict):
+    if not isinstance(config, ConfigDict):
         raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
     return config
 

@@ -21,7 +21,8 @@ def edit_streams(config: ConfigDict, arguments: Sequence[str], tell: Callable[[s
     Raises:
       UserError: a stream that is to be removed is not there, or a new one has a name that no option can have.
     """
-    streams = config.ppo.streams
+    ppo = config.get("ppo")
+    streams = ppo.get("streams") if isinstance(ppo, ConfigDict) else None
     if not isinstance(streams, ConfigDict):
         return list(arguments)  # from_dict says what is wrong with it
     begun = {parts[0] for a in arguments if (parts := _parts(a))[1:2] == ["signal"]}

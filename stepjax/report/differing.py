@@ -64,7 +64,7 @@ def _value(options: Mapping[str, Any], name: str) -> Any:
 def _default(name: str) -> Any:
     try:
         return json.loads(json.dumps(default_option(name)))
-    except KeyError:
+    except (KeyError, TypeError):  # a damaged file may have something else in the place of a section
         return None
 
 

@@ -235,3 +235,17 @@ def test_an_option_that_is_gone_says_so_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"ppo.growths: there is no such option any more"):
         config_of(f"--config={file}")
     assert "ppo.growths" in resumable_options(), "a work directory that was made with it goes on"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("del c.ppo", "config.ppo"), ("c = type(c)({**c, 'ppo': 3})", "config.ppo: must be a section with options")],
+)
+def test_a_section_that_is_no_section_is_named(tmp_path, line, told):
+    file = tmp_path / "mine.py"
+    file.write_text(f"from stepjax.options import recipe\n\ndef get_config():\n  c = recipe()\n  {line}\n  return c\n")
+    if line.startswith("del"):
+        assert config_of(f"--config={file}").ppo == Config().ppo, "what a config leaves out has its default"
+        return
+    with pytest.raises(UserError, match=told):
+        config_of(f"--config={file}")

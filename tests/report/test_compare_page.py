@@ -103,4 +103,6 @@ def test_rows_are_named_by_the_options_in_which_they_differ():
         "ppo.streams.process.signal=verifier",
     ]
     assert differing([same_experiment(plain)] * 2) == [[], []]
+    damaged = differing([same_experiment(plain), same_experiment({"ppo": None})])
+    assert damaged[1] == ["ppo.streams.process=none"], "a damaged file is compared as far as it goes"
     assert in_short("a", []) == "a" and in_short("a", list("bcdefg")) == "a: b, c, d, e and 2 more"
