@@ -53,6 +53,7 @@ def get_config(arm="step"):
         raise ValueError(f"no arm {arm!r}; there are " + ", ".join(ARMS))
     config = runpy.run_path(str(Path(__file__).with_name("quickstart.py")))["get_config"]()
     config.stages = ("prm", "ppo") if arm in VALUE else ("ppo",)
+    config.from_base = ("sft",)
     config.ppo.streams = ARMS[arm]
     config.ppo.critic_frozen = arm == "value_frozen"
     config.ppo.critic_refit = 4 if arm == "value_refit" else 0

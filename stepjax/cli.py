@@ -1,32 +1,28 @@
 """The `stepjax` command: one subcommand, one function."""
 
 import difflib
-import errno
+import functools
 import os
-import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stepjax import __version__
-from stepjax.console.pipes import flush_output, outlive_readers, to_nowhere
+from stepjax.console.ending import failed
+from stepjax.console.pipes import flush_output, outlive_readers
 from stepjax.distributed.signals import INTERRUPTED, second_interrupt_ends
-from stepjax.errors import Stopped, UserError, as_line
+from stepjax.errors import UserError
+
+if TYPE_CHECKING:
+    from stepjax.options.parse import Parsed
 
 Command = Callable[[list[str]], None]
 
 
-STOPPED = 75
-"""Exit status of a run that was stopped by a signal or lost another process: the same command continues it."""
-
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-"""Errors of a disk that is full, read-only or broken, none of which is a bug of the program."""
-
-
-NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
-"""Errors of a text that cannot be a file's path."""
+HOME = Path("runs") / "quickstart"
+"""The work directory where the command line names none."""
 
 
 def sft(argv: list[str]) -> None:
@@ -77,29 +73,25 @@ def data(argv: list[str]) -> None:
 
 def label(argv: list[str]) -> None:
     """label steps automatically: completions, tree search, a prompted judge, consensus"""
-    from stepjax.options import parse
-
     accept, argv = _accepting(argv)
-    config, workdir = parse(argv, "label")
+    config, workdir = _parsed(argv, "label")
     from stepjax.labels.command import run_label
 
-    run_label(config, workdir or Path("runs") / "quickstart", accept_changed=accept)
+    run_label(config, workdir or HOME, accept_changed=accept)
 
 
 def sample(argv: list[str]) -> None:
     """responses of a policy to a file: text, steps, grade, log-probability, PRM scores"""
-    from stepjax.options import parse
-
     accept, argv = _accepting(argv)
-    config, workdir = parse(argv, "sample")
+    config, workdir = _parsed(argv, "sample")
     from stepjax.sample.command import run_sample
 
-    print(run_sample(config, workdir or Path("runs") / "quickstart", accept_changed=accept))
+    print(run_sample(config, workdir or HOME, accept_changed=accept))
 
 
 def show(argv: list[str]) -> None:
     """token by token, what a model reads and learns (show prompt) and how rewards are credited (show credit)"""
-    from stepjax.options import no_more, parse
+    from stepjax.options import no_more
 
     known = "`stepjax show` takes: prompt, credit"
     if not argv or argv[0] not in ("prompt", "credit"):
@@ -108,9 +100,9 @@ def show(argv: list[str]) -> None:
     if argv[0] == "credit":
         from stepjax.runs.show_credit import show_credit
 
-        print(show_credit(parse(argv[1:], "ppo").config.ppo))
+        print(show_credit(_parsed(argv[1:], "ppo", home=None).config.ppo))
         return
-    config, workdir = parse(argv[1:], "prompt")
+    config, workdir = _parsed(argv[1:], "prompt", home=None)
     from stepjax.runs.show_prompt import show_prompt
 
     print(show_prompt(config, workdir))
@@ -125,10 +117,8 @@ def plan(argv: list[str]) -> None:
 
 def export(argv: list[str]) -> None:
     """write the trained policy as a Hugging Face folder (--config.out=DIR)"""
-    from stepjax.options import parse
-
     accept, argv = _accepting(argv)
-    config, workdir = parse(argv, "export")
+    config, workdir = _parsed(argv, "export", home=None, forget=("mesh",))
     if workdir is None:
         raise UserError("name the work directory: stepjax export --workdir=DIR --config.out=FOLDER")
     from stepjax.runs.export import export as exported
@@ -143,33 +133,81 @@ def bench(argv: list[str]) -> None:
     benched(argv)
 
 
+def study(argv: list[str]) -> None:
+    """an experiment with its tables and charts: study credit [--workdir=DIR] [--seeds=0:5] [--quick]"""
+    from stepjax.studies.command import study as studied
+
+    studied(argv)
+
+
 def compare(argv: list[str]) -> None:
-    """table of finished runs, mean ± standard deviation over seeds: compare RUN… [--markdown]"""
-    from stepjax.console.progress import table
+    """table of runs, mean ± standard deviation over seeds, differences by seed: compare RUN… [--markdown] [--html]"""
+    from stepjax.console.progress import say, table
     from stepjax.options import no_more
-    from stepjax.report.compare import as_markdown, as_text
-    from stepjax.report.compare import compare as compared
+    from stepjax.report import compare as comparison
 
     folders = [Path(a) for a in argv if not a.startswith("-")]
-    no_more([a for a in argv if a.startswith("-") and a != "--markdown"], "The one option is --markdown")
+    pages = [a.partition("=")[2] or "compare.html" for a in argv if a.partition("=")[0] == "--html"]
+    known = [a for a in argv if a == "--markdown" or a.partition("=")[0] == "--html"]
+    no_more([a for a in argv if a.startswith("-") and a not in known], "The options are --markdown and --html=FILE")
     if not folders:
         raise UserError("name the work directories: stepjax compare runs/one0 runs/one1 runs/other0 …")
-    lines = as_text(compared(folders))
-    if "--markdown" in argv:
-        print(as_markdown(lines))
-    else:
-        table("mean ± standard deviation over runs", lines[0], lines[1:])
+    rows = comparison.experiments(folders)
+    lines, paired = comparison.as_text(comparison.compare(rows)), comparison.differences(rows)
+    titles = "mean ± standard deviation over runs", f"differences to {rows[0].name}, by seed: mean [95 % interval]"
+    for title, of in zip(titles, (lines, paired), strict=True):
+        if "--markdown" in argv and len(of) > 1:
+            print(comparison.as_markdown(of))
+        elif len(of) > 1:
+            table(title, of[0], of[1:])
+    for line in comparison.unevaluated(rows):
+        say(line)
+    for page in pages:
+        from stepjax.report.compare_page import write_comparison
+
+        print(write_comparison(rows, Path(page)))
 
 
 def _stages(argv: list[str], stage: str = "") -> None:
     """Runs one stage, or all those of the config."""
-    from stepjax.options import parse
+    from stepjax.seeds import run_seeds, take_seeds
+
+    seeds, argv = take_seeds(argv)
+    if seeds is not None:
+        run_seeds(stage or "quickstart", seeds, argv, HOME)
+        return
     from stepjax.pipeline import run_stages
 
     accept, argv = _accepting(argv)
-    config, workdir = parse(argv, stage)
+    config, workdir = _parsed(argv, stage)
     stages = (stage,) if stage else None
-    run_stages(config, workdir or Path("runs") / "quickstart", stages, accept_changed=accept)
+    run_stages(config, workdir or HOME, stages, accept_changed=accept)
+
+
+def _parsed(argv: list[str], section: str, home: Path | None = HOME, forget: tuple[str, ...] = ()) -> "Parsed":
+    """The options of a command of a run: those of its work directory, where it has some, changed by the line."""
+    from stepjax.console.progress import say
+    from stepjax.options import parse
+
+    tell = functools.partial(say, stream=sys.stderr)
+    return parse(argv, section, remember=True, home=home, forget=forget, tell=tell)
+
+
+def _options(argv: list[str]) -> None:
+    """every option with its default and its meaning; with --changed, how a run or a config differs from the defaults"""
+    from stepjax.options import no_more
+    from stepjax.options.changed import changed_lines
+    from stepjax.options.help import options
+
+    words = [a for a in argv if not a.startswith("-")]
+    no_more(words[1:], "`stepjax options` takes one word")
+    others = [a for a in argv if a.startswith("-") and a != "--changed"]
+    if "--changed" not in argv:
+        no_more(others, "With --config or --workdir, `stepjax options` takes --changed")
+        print(options(*words))
+        return
+    for line in changed_lines(_parsed(others, "").config, *words) or ["all options have their defaults"]:
+        print(line)
 
 
 def _accepting(argv: list[str]) -> tuple[bool, list[str]]:
@@ -200,6 +238,7 @@ COMMANDS: dict[str, Command] = {
     "label": label,
     "sample": sample,
     "show": show,
+    "study": study,
 }
 
 
@@ -211,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and status == INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second Ctrl-C may come while the interpreter ends
     if (error := flush_output()) is not None and not status:
-        return _failed(error)
+        return failed(error)
     return status
 
 
@@ -229,7 +268,7 @@ def _main(argv: list[str]) -> int:
         else:
             _run(*argv)
     except (Exception, KeyboardInterrupt) as error:
-        return _failed(error)
+        return failed(error)
     return 0
 
 
@@ -239,71 +278,14 @@ def _run(name: str, *arguments: str) -> None:
         from stepjax.errors import nearest
 
         raise UserError(f"no command {name!r}{nearest(name, COMMANDS)}")
-    if name == "options" or "--help" in argv or "-h" in argv:
-        from stepjax.options import no_more
-        from stepjax.options.help import command_help, options
+    if "--help" in argv or "-h" in argv:
+        from stepjax.options.help import command_help
 
-        words = [a for a in argv if a not in ("--help", "-h")]
-        if name == "options":
-            no_more(words[1:], "`stepjax options` takes one word")
-        print(options(*words) if name == "options" else command_help(name, COMMANDS[name]))
+        print(command_help(name, _options if name == "options" else COMMANDS[name]))
+    elif name == "options":
+        _options(argv)
     else:
         COMMANDS[name](argv)
-
-
-def _failed(error: BaseException) -> int:
-    """Says in one line what ended the command and returns its exit status; a bug of the program is raised again."""
-    session = sys.modules.get("stepjax.distributed.session")  # a command that never imported it is the only process
-    if session is not None:
-        session.explain(error)
-    told = _told(error)
-    if told is None:
-        if session is not None and session.others():
-            traceback.print_exception(error)
-            session.leave(1, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-        raise error
-    status, line = told
-    try:
-        print(f"stepjax: {line}", file=sys.stderr, flush=True)
-    except OSError:  # nobody reads it, or its disk is full: the status says it, too
-        to_nowhere(sys.stderr.fileno())
-    if session is not None:
-        session.leave(status, line)
-    return status
-
-
-def _told(error: BaseException) -> tuple[int, str] | None:
-    """Exit status and line of an error that is not a bug of the program."""
-    if isinstance(error, UserError):
-        return 2, as_line(str(error))
-    if isinstance(error, Stopped):
-        return INTERRUPTED if error.interrupted else STOPPED, f"{error}; the same command continues"
-    if isinstance(error, OSError) and error.errno in DISK:
-        return 2, as_line(f"{error.filename or 'a file or the output'} cannot be written: {error.strerror}")
-    if isinstance(error, OSError) and error.errno in NO_PATH:
-        return 2, as_line(f"{str(error.filename)[:200]}: {error.strerror}; name another file")
-    if lacking := _out_of_memory(error):
-        return 2, as_line(
-            f"out of memory ({lacking}): take fewer or shorter rows, a smaller model or more devices; `stepjax plan` "
-            "says what a run needs"
-        )
-    if isinstance(error, KeyboardInterrupt):
-        return (
-            INTERRUPTED,
-            "stopped by Ctrl-C; what was saved is whole, and the same command goes on from there",
-        )
-    return None
-
-
-def _out_of_memory(error: BaseException) -> str | None:
-    """The sentence that says which allocation failed; None where none did."""
-    if isinstance(error, MemoryError):
-        return str(error) or "of the host"
-    if type(error).__name__ != "JaxRuntimeError":
-        return None
-    text = str(error)
-    found = re.search("RESOURCE_EXHAUSTED|[Oo]ut of memory", text)
-    return None if found is None else re.split("[.\n]", text[text.rfind(":", 0, found.start()) + 1 :])[0].strip()
 
 
 if __name__ == "__main__":

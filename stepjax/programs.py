@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from stepjax.distributed.meet import impatient, meet
 from stepjax.distributed.watch import activity
+from stepjax.phases import phase
 
 
 class Program:
@@ -66,6 +67,7 @@ class Program:
         """Compiles once; later calls return the same executable."""
         if self._compiled is None:
             start = time.perf_counter()
+            phase(f"compiling {self.name}")
             self._compiled = self.lower().compile()
             self.compile_seconds = time.perf_counter() - start
         return self._compiled

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from stepjax.kept import Kept
 from stepjax.steps import Steps
 
 
@@ -30,10 +31,12 @@ class Trajectory:
       finished: bool[B], whether the response ended by itself; False: truncated.
       logprobs: float32[B, T], the sampler's log-probability of each response token.
       prompt_width: P, static.
+      kept: what the sampler's filters kept when each response token was drawn; None: everything, or it is not recorded.
       env_tokens: bool[B, T], True on the response's tokens that an environment wrote; None: there are none.
       steps: step index and step end of each of the policy's own tokens.
-      old_logprobs, ref_logprobs: float32[B, T], the learner's, before the update, and the reference policy's.
-      entropy: float32[B, T], of the policy's distribution at each response token.
+      old_logprobs, ref_logprobs: float32[B, T], the learner's, before the update, and the reference policy's; over the
+        `kept` tokens where they are recorded.
+      entropy: float32[B, T], of the policy's distribution (over the same tokens) at each response token.
       values: float32[B, N, T], one critic head per reward stream; `values[:, :, t]` is computed from token t − 1.
       bootstrap: float32[B, N], value after the last token of a truncated response, else 0.
       prm: float32[B, T, 3], P(bad), P(neutral), P(good) of the step that ends here, read at token t itself.
@@ -48,6 +51,7 @@ class Trajectory:
     finished: Bool[Array, " B"]
     logprobs: Float[Array, "B T"]
     prompt_width: int = dataclasses.field(metadata={"static": True})
+    kept: Kept | None = None
     env_tokens: Bool[Array, "B T"] | None = None
     steps: Steps | None = None
     old_logprobs: Float[Array, "B T"] | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from stepjax.config.optimizer import OptimizerOptions
 from stepjax.config.option import option, section
+from stepjax.config.step_judge import StepJudgeOptions
 from stepjax.config.streams import StreamOptions
 
 
@@ -66,8 +67,7 @@ class PPOOptions:
     temperature: float = option(1.0, "sampling temperature; the learner divides its logits by it too", above=0)
     top_k: int = option(
         0,
-        "sampling: only the k likeliest tokens (and ties with the k-th); 0: all. The learner's log-probabilities "
-        "ignore such filters: `mismatch/mean` shows by how much the two differ",
+        "sampling: only the k likeliest tokens (and ties with the k-th); 0: all",
         least=0,
     )
     top_p: float = option(
@@ -77,6 +77,12 @@ class PPOOptions:
         0.0, "sampling: only tokens at least this fraction as likely as the likeliest one; 0: all", least=0, most=1
     )
     min_new_tokens: int = option(0, "fewest tokens of a response before it may end", least=0)
+    replay: bool = option(
+        True,
+        "where such filters (top_k, top_p, min_p, min_new_tokens) are on: record what they kept when each token was "
+        "drawn, and take the learner's probabilities, the reference's and the entropy over the same tokens, so that "
+        "the ratio before an update is 1; False: over the whole vocabulary",
+    )
     environment: str = option(
         "",
         "environment that writes into a response: calculator (after `<<48/2=` it writes `24>>`); its tokens are not "
@@ -108,6 +114,13 @@ class PPOOptions:
         (),
         "tokens that train the policy, and that whitening runs over: empty: all; below:P: only those with a "
         "probability of at most P; informative: only those of problems that some responses solve and others do not",
+    )
+    refill: int = option(
+        0,
+        "dynamic sampling: problems that all or none of their responses solve leave the round, and others are sampled "
+        "for them until the round is full, with at most this many further rollouts of a round's size; what is then "
+        "left of them stays. 0: none leave",
+        least=0,
     )
     loss: str = option(
         "ppo",
@@ -167,6 +180,7 @@ class PPOOptions:
     )
     entropy: float = option(0.0, "coefficient of the entropy bonus")
     streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")
+    judge: StepJudgeOptions = section(StepJudgeOptions, "the server that rates steps for signal=judge")
     policy: OptimizerOptions = section(
         OptimizerOptions, "optimiser of the policy", lr=1e-3, warmup=5, schedule="constant"
     )

@@ -18,7 +18,8 @@ class StreamOptions:
         "(the task's exact rating of a step), outcome (the graded answer, at the last token), finish (good: the "
         "response ended by itself; bad: it was truncated), kl (minus the divergence from the reference, at every "
         "token), length (tokens outside a band cost), limit (keeping a step limit that the prompt states), format "
-        "(matching a pattern) or function (a Python function of the user's)",
+        "(matching a pattern), judge (a prompted model on a server, ppo.judge, rates each step) or function (a Python "
+        "function of the user's)",
     )
     horizon: str = option(
         "step",
@@ -117,11 +118,11 @@ class StreamOptions:
         choices=("shared", "own", "prm"),
     )
     good: float = option(
-        1.0, "reward of a good step (prm, verifier), a right answer (outcome), a kept limit, a match (format)"
+        1.0, "reward of a good step (prm, verifier, judge), a right answer (outcome), a kept limit, a match (format)"
     )
-    neutral: float = option(0.0, "reward of a neutral step (prm, verifier)")
+    neutral: float = option(0.0, "reward of a neutral step (prm, verifier, judge)")
     bad: float = option(
-        -1.0, "reward of a bad step (prm, verifier), a wrong answer (outcome), a broken limit, no match (format)"
+        -1.0, "reward of a bad step (prm, verifier, judge), a wrong answer (outcome), a broken limit, no match (format)"
     )
     shaping: tuple[str, ...] = option(
         (),

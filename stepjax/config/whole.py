@@ -35,6 +35,13 @@ class Config:
         choices=("sft", "label", "prm", "ppo", "eval"),
     )
     base: str = option("", "another run's work directory, for the tokenizer and the stages that are not trained here")
+    from_base: tuple[str, ...] = option(
+        (),
+        "stages that must have been trained before, in `base` or here: a run that would start without one of them, "
+        "from model.path as it is, is refused",
+        choices=("sft", "prm"),
+        resumable=True,
+    )
     profile: str = option(
         "",
         "START:STOP: the updates or rounds of each stage (from 1, without STOP) to trace into WORKDIR/profile, for "

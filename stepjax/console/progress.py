@@ -8,14 +8,17 @@ prints.
 import math
 import os
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
 
-from stepjax.console.terminal import ascii_only, duration, encodable, figure, is_terminal, speaks
+from stepjax.console.terminal import ascii_only, columns_given, duration, encodable, figure, is_terminal, speaks
+from stepjax.phases import listening
 
 PLAIN_SECONDS = 10.0
 """Least time between two plain lines, in seconds."""
@@ -83,6 +86,9 @@ class Bar:
     def say(self, text: str) -> None:
         """Prints a line above the bar; nothing where the bar is not shown."""
 
+    def phase(self, text: str) -> None:
+        """What is done before the first step, "compiling rollout"; nothing where the bar is not shown."""
+
     def _show(self, now: float) -> None:
         """Prints nothing."""
 
@@ -97,6 +103,10 @@ class _PlainBar(Bar):
 
     def say(self, text: str) -> None:
         print(encodable(text, self._stream), file=self._stream, flush=True)
+
+    def phase(self, text: str) -> None:
+        if not self._window:
+            self.say(f"{self._label}: {text}")
 
     def _show(self, now: float) -> None:
         if now - self._told >= PLAIN_SECONDS:
@@ -133,6 +143,9 @@ class _LiveBar(Bar):
 
         self._console.print(Text(encodable(text, self._stream)))
 
+    def phase(self, text: str) -> None:
+        self._figures = "" if self._window else f" · {text}"
+
     def _render(self) -> Any:
         from rich.text import Text
 
@@ -153,6 +166,11 @@ class _LiveBar(Bar):
 
 
 _showing: list[Bar] = []
+
+NAME_WIDTH = 28
+"""Columns that the names of a table's rows keep, where they need so many."""
+UNBOUNDED = 10_000
+"""Columns of a table that nothing bounds."""
 
 
 @contextmanager
@@ -190,11 +208,20 @@ def progress(
     if shown:
         _showing.append(bar)
     try:
-        yield bar
+        with listening(bar.phase) if shown else nullcontext():
+            yield bar
     finally:
         if shown:
             _showing.remove(bar)
         bar._end()
+
+
+def _room_for_names(columns: Sequence[str], cells: Sequence[Sequence[Any]], width: int | None) -> int:
+    """Columns that a table's first column keeps: as many as its names need, `NAME_WIDTH` at most, and as the other
+    columns leave."""
+    widths = [max(len(name), *(len(row[i].plain) for row in cells)) for i, name in enumerate(columns) if cells]
+    room = (width or shutil.get_terminal_size((80, 24)).columns) - sum(size + 3 for size in widths[1:]) - 4
+    return max(min(widths[0], NAME_WIDTH, room), 0) if widths else 0
 
 
 def say(text: str, *, stream: TextIO | None = None) -> None:
@@ -205,9 +232,10 @@ def say(text: str, *, stream: TextIO | None = None) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, stream: TextIO | None = None) -> None:
-    """Prints a table for people on standard output; not on a terminal: plain text, 80 columns wide.
+    """Prints a table for people on standard output, as wide as $COLUMNS says or as the terminal is.
 
-    Columns of numbers are aligned to the right; None is a dash.
+    Where there is neither (a pipe, a file) it is plain text, a line a row, however wide that is. Columns of numbers are
+    aligned to the right; None is a dash.
     """
     if not speaks():
         return
@@ -226,15 +254,20 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     cells = [[cell(value) for value in row] for row in rows]
     plain = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
     shown = Table(title=cell(title), title_justify="left", box=box.SIMPLE_HEAD if not ascii_only(stream) else plain)
+    given = columns_given()
+    width = given or (None if terminal else UNBOUNDED)
     if not terminal:
-        shown.box, shown.title_style, shown.header_style = plain, "", ""
+        shown.box, shown.title, shown.header_style = plain, None, ""
     for i, name in enumerate(columns):
         numbers = all(_NUMBER.fullmatch(row[i].plain) for row in cells if row[i].plain)
-        shown.add_column(cell(name), justify="right" if numbers and cells else "left")
+        least = _room_for_names(columns, cells, width) if i == 0 and not numbers else None
+        shown.add_column(cell(name), justify="right" if numbers and cells else "left", min_width=least)
     for row in cells:
         shown.add_row(*row)
-    console = Console(file=stream, force_terminal=terminal, width=None if terminal else 80, highlight=False)
+    console = Console(file=stream, force_terminal=terminal, width=width, highlight=False)
     with console.capture() as captured:
         console.print(shown)
+    heading = [] if terminal else textwrap.wrap(encodable(title, stream), given or UNBOUNDED)
     # Without the padding at the ends of lines, which only makes a log wider.
-    print("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()), file=stream, flush=True)
+    lines = [*heading, *(line.rstrip() for line in captured.get().rstrip().splitlines())]
+    print("\n".join(lines), file=stream, flush=True)

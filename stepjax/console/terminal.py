@@ -55,6 +55,12 @@ def is_terminal(stream: TextIO) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)())
 
 
+def columns_given() -> int | None:
+    """The width that $COLUMNS asks for, of at least 20 columns; None: it asks for none."""
+    text = os.environ.get("COLUMNS", "").strip()
+    return max(int(text), 20) if text.isascii() and text.isdigit() and 0 < len(text) < 6 and int(text) else None
+
+
 def ascii_only(stream: TextIO) -> bool:
     """True where only ASCII shows well: another encoding than UTF-8, or the C locale."""
     if not (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf"):

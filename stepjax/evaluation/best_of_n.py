@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepjax.answers.grading import group_answers
+from stepjax.evaluation.responses import write_responses
 from stepjax.evaluation.results import publish
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.best_of_n import Pool, best_of_n_report
@@ -23,6 +24,7 @@ def measure_best_of_n(run: Run) -> dict[str, Any]:
     scorer = make_scorer(run)
     responses = sample_problems(run, options.stage, each=options.pool)
     scores = scorer.score_responses(responses)
+    write_responses(run, options.stage, responses, scores)
     notes = [f"{told}; they score 0." for told in scorer.told_left_out()]
     pools = make_pools(run.task, responses, scores, options.pool)
     found: dict[str, Any] = {

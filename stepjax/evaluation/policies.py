@@ -4,20 +4,22 @@ import time
 from typing import Any
 
 from stepjax.console.progress import progress, say, table
+from stepjax.evaluation.responses import write_responses
+from stepjax.evaluation.scorer import RunScorer
 from stepjax.measures.intervals import wilson
 from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.parallel import key_on, only_asked_transfers
-from stepjax.runs.classifier import StepClassifier, classification_report
+from stepjax.runs.classifier import classification_report
 from stepjax.runs.response_figures import measure
 from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, policy_params, stage_params, starts_loaded
+from stepjax.runs.stages import has_stage, policy_params, starts_loaded
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Samples held-out problems from each stage's policy, prints the table, writes eval.json."""
+    """Samples held-out problems from each stage's policy, prints the table, writes eval.json and the responses."""
     options = run.config.eval
     start = time.perf_counter()
     prompts = first_prompts(run, options.split, options.problems)
@@ -46,12 +48,13 @@ def evaluate(run: Run) -> dict[str, Any]:
             figures["accuracy_interval"] = list(wilson(sum(r.correct for r in answered), len(answered)))
             found["rows"][stage], responses[stage] = figures, answered
     trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it
-    if trained and responses and next(iter(responses.values()))[0].step_ratings is not None:
-        prm = stage_params(run, "prm", run.prm)
-        classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
-        for stage, answered in responses.items():
-            found["prm"][stage] = classification_report(*classifier(prm, answered))
-            found["notes"] += [f"{stage}: {sentence}." for sentence in classifier.told_left_out()]
+    scorer = RunScorer(run) if trained and responses else None
+    for stage, answered in responses.items():
+        scores = None if scorer is None else scorer.score_responses(answered)
+        write_responses(run, stage, answered, scores)
+        if scorer is not None and answered[0].step_ratings is not None:
+            found["prm"][stage] = classification_report(*scorer.classifier(scorer.params, answered))
+            found["notes"] += [f"{stage}: {sentence}." for sentence in scorer.classifier.told_left_out()]
     found["seconds"] = round(time.perf_counter() - start, 2)
     path = run.workdir / "eval.json"
     kept = read_json(path).get(MEASURES)  # results of the other kinds of evaluation

@@ -10,6 +10,7 @@ import numpy as np
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 from stepjax.evaluation.records import is_tuning, read_records
+from stepjax.evaluation.responses import write_responses
 from stepjax.evaluation.results import publish
 from stepjax.evaluation.scorer import make_scorer, p_right
 from stepjax.measures.prmbench import CORRECT, prmbench_report
@@ -125,6 +126,7 @@ def score_responses(run: Run, notes: list[str]) -> list[ScoredSolution]:
             f"config.eval.data: task {run.task.name} cannot rate single steps; name a file of step-labelled solutions"
         )
     scores = scorer.score_responses(responses)
+    write_responses(run, options.stage, responses, scores)
     notes += [f"{told}." for told in scorer.told_left_out()]
     return [
         rated_solution(response, of_one, options.tuning)

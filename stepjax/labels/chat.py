@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from stepjax.labels.judge import Reply
-from stepjax.labels.protocol import cut_off
+from stepjax.judges.judge import Reply
+from stepjax.judges.protocol import cut_off
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
 from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.sampling import Sampler

@@ -11,8 +11,8 @@ from stepjax.config import LabelOptions
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 from stepjax.evaluation.records import match
+from stepjax.judges.cost import Cost
 from stepjax.labels.file import LabelFile
-from stepjax.labels.solution import Cost
 from stepjax.labels.sources import read_solutions
 from stepjax.labels.tables import show_agreement
 from stepjax.measures.classification import accuracy, cohen_kappa, confusion_matrix

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.data.schema import LabelledSolution
-from stepjax.labels.solution import Cost
+from stepjax.judges.cost import Cost
 from stepjax.workdir.record_file import RecordFile
 
 

@@ -11,13 +11,13 @@ from stepjax.config import JudgeOptions, LabelOptions
 from stepjax.console.progress import Bar, progress, say
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
+from stepjax.judges.endpoint import ChatClient, Endpoint, Unanswered
+from stepjax.judges.judge import Reply, judge
+from stepjax.judges.rubric import Rubric
 from stepjax.labels.chat import PolicyChat
 from stepjax.labels.drive import drive
-from stepjax.labels.endpoint import ChatClient, Endpoint, Unanswered
 from stepjax.labels.file import LabelFile
-from stepjax.labels.judge import Reply, judge
 from stepjax.labels.policy import load_policy
-from stepjax.labels.rubric import Rubric
 from stepjax.labels.tables import check_labelled, show_labels
 from stepjax.parallel import is_main_process
 from stepjax.runs.setup import Run
@@ -172,7 +172,7 @@ class _Malformed:
 
 
 def _endpoint(options: JudgeOptions) -> Endpoint:
-    return Endpoint(**{f.name: getattr(options, f.name) for f in dataclasses.fields(Endpoint)})
+    return Endpoint(**{f.name: getattr(options, f.name) for f in dataclasses.fields(Endpoint) if f.name != "where"})
 
 
 def _made_with(options: LabelOptions, rubric: Rubric, *, model: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepjax.data.schema import LabelledSolution, first_error_of
-from stepjax.labels.solution import Completion, Cost, Estimate, Request, Solution
+from stepjax.judges.cost import Cost
+from stepjax.labels.solution import Completion, Estimate, Request, Solution
 from stepjax.measures.intervals import wilson, z_of
 
 Sampling = Generator[list[Request], list[list[Completion]], Any]

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.judges.cost import Cost
 from stepjax.labels.monte_carlo import advances, labelled
-from stepjax.labels.solution import Completion, Cost, Estimate, Prefix, Request, Solution
+from stepjax.labels.solution import Completion, Estimate, Prefix, Request, Solution
 
 
 @dataclass(frozen=True)

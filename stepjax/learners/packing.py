@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from stepjax.kept import Kept
 from stepjax.parallel import constrain
 from stepjax.trajectory import Trajectory
 
@@ -124,6 +125,7 @@ class PackedRows:
       tokens, positions, segments: int32; segment 0 is padding.
       mask: bool, the response tokens that the policy chose.
       columns: further numbers per token, by name; values outside of the mask are not read.
+      kept: what the sampler kept, as in `Trajectory`.
     """
 
     tokens: Int[Array, "R L"]
@@ -131,6 +133,7 @@ class PackedRows:
     segments: Int[Array, "R L"]
     mask: Bool[Array, "R L"]
     columns: dict[str, Array]
+    kept: Kept | None = None
 
 
 def micro_batch(rows: Trajectory, packing: Packing, i: Array, columns: dict[str, Array]) -> PackedRows:
@@ -149,6 +152,7 @@ def micro_batch(rows: Trajectory, packing: Packing, i: Array, columns: dict[str,
         segments=segments,
         mask=take(rows.mask) & (segments > 0),
         columns={name: take(x) for name, x in columns.items()},
+        kept=jax.tree.map(take, rows.kept),
     )
 
 

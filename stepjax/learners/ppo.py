@@ -20,6 +20,7 @@ from stepjax.credit.streams import Credit, combine
 from stepjax.credit.whiten import correlation, explained_variance, masked_mean, masked_var, whiten
 from stepjax.errors import UserError
 from stepjax.learners.objectives import Metrics
+from stepjax.learners.reward_spread import reward_spread
 from stepjax.learners.train_on import trained_tokens
 from stepjax.measures.step_classes import CLASSES
 from stepjax.models import ValueHead
@@ -83,6 +84,8 @@ def check_groups(options: PPOOptions) -> None:
                 f"config.ppo.samples: must be 2 or more, not {options.samples}: the {what} of the "
                 f"stream {stream.name!r} compares the responses to a problem with each other"
             )
+    if options.refill:
+        raise UserError("config.ppo.refill: ppo.samples must be 2 or more responses to a problem, not 1")
     if "informative" in options.train_on:
         raise UserError("config.ppo.train_on=informative: ppo.samples must be 2 or more responses to a problem, not 1")
 
@@ -144,6 +147,7 @@ def credited(
         weight={name: host[f"weight/{name}"] for name in adaptive_weights(options.streams)},
     )
     metrics = _describe(rows, streams, rewards) | _describe_credit(streams, found, values.swapaxes(0, 1), mask)
+    metrics |= reward_spread([s.name for s in streams], rewards, options.samples)
     metrics |= {name: x for name, x in host.items() if name.startswith("weight/")}
     weight = whiten(found.weight, mask if trained is None else trained) if options.whiten else found.weight
     if trained is not None:
@@ -171,7 +175,7 @@ def importance(rows: Trajectory, cap: float) -> tuple[Array, Array]:
     """min(π_learner / π_sampler, cap) of each response token, and whether it was cut [Ionides 2008]; 1 elsewhere.
 
     It is not 1 where the rollout is older than the learner's policy, where its arithmetic differs (another precision,
-    an int8 cache), or where its filters raised the probabilities of the tokens that they keep.
+    an int8 cache), or where filters raised the probabilities of what they keep and that is not recorded (`ppo.replay`).
     """
     assert rows.old_logprobs is not None
     ratio = jnp.exp(jnp.clip(rows.old_logprobs - rows.logprobs, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))

@@ -29,9 +29,10 @@ from stepjax.trajectory import Trajectory
 def response_logprobs(
     model: LanguageModel, rows: PackedRows, *, temperature: float
 ) -> tuple[Float[Array, "R L"], Float[Array, "R L"]]:
-    """log π and entropy of each response token, 0 elsewhere."""
+    """log π and entropy of each response token, over what the sampler kept if that is recorded; 0 elsewhere."""
     hidden = model.trunk(rows.tokens, rows.positions, rows.segments)
-    found = model.token_logprobs(hidden[:, :-1], rows.tokens[:, 1:], temperature=temperature)
+    kept = jax.tree.map(lambda x: x[:, 1:], rows.kept)
+    found = model.token_logprobs(hidden[:, :-1], rows.tokens[:, 1:], temperature=temperature, kept=kept)
     logprobs, entropy = (jnp.where(rows.mask, jnp.pad(x, ((0, 0), (1, 0))), 0.0) for x in found)
     return logprobs, entropy
 

@@ -1,7 +1,10 @@
-"""Confidence intervals of a fraction."""
+"""Confidence intervals of a fraction, and of the mean of paired differences."""
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
+from statistics import NormalDist, stdev
+
+from scipy.special import stdtrit
 
 
 def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -23,3 +26,18 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
 def z_of(confidence: float) -> float:
     """The z of an interval of that level: the normal quantile of (1 + confidence) / 2."""
     return NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+
+
+def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of paired differences and the ends of its confidence interval by Student's t with n − 1 degrees of freedom.
+
+    With a single difference the interval is unbounded. ValueError where there is none.
+    """
+    n = len(differences)
+    if not n:
+        raise ValueError("no differences")
+    mean = sum(differences) / n
+    if n == 1:
+        return mean, -math.inf, math.inf
+    half = float(stdtrit(n - 1, (1.0 + confidence) / 2.0)) * stdev(differences) / math.sqrt(n)
+    return mean, mean - half, mean + half

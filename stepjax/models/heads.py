@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from stepjax.kept import Kept
 from stepjax.models.block import rms_norm
 from stepjax.models.config import DecoderConfig
 from stepjax.models.decoder import Trunk
@@ -43,28 +44,40 @@ class LanguageModel(nnx.Module):
         return self.logits(self.trunk(tokens, positions, jnp.ones_like(tokens)))
 
     def token_logprobs(
-        self, hidden: Float[Array, "B T D"], targets: Int[Array, "B T"], *, temperature: float = 1.0, chunk: int = 128
+        self,
+        hidden: Float[Array, "B T D"],
+        targets: Int[Array, "B T"],
+        *,
+        temperature: float = 1.0,
+        kept: Kept | None = None,
+        chunk: int = 128,
     ) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
         """log π(targets | hidden) and the entropy of π, both float32, under logits / temperature.
 
         `hidden[:, t]` is the state that predicts `targets[:, t]`. Runs over chunks of `chunk` positions and recomputes
         their logits in the backward pass, so that [B, T, V] never exists.
+
+        `kept`: the tokens of each position that π is renormalised over, the target among them; None: all.
         """
 
-        def piece(hidden: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def piece(hidden: jax.Array, targets: jax.Array, kept: Kept | None) -> tuple[jax.Array, jax.Array]:
             logits = constrain(self.logits(hidden) / temperature, "batch", "time", "vocab")
-            normaliser = jax.nn.logsumexp(logits, axis=-1)
+            drawn_from = logits if kept is None else kept.restrict(logits, targets)
+            normaliser = jax.nn.logsumexp(drawn_from, axis=-1)
             chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-            entropy = normaliser - jnp.sum(jnp.exp(logits - normaliser[..., None]) * logits, axis=-1)
+            entropy = normaliser - jnp.sum(jnp.exp(drawn_from - normaliser[..., None]) * drawn_from, axis=-1)
             return chosen - normaliser, entropy
 
-        b, t, d = hidden.shape
+        b, t, _ = hidden.shape
         if t <= chunk:
-            return jax.checkpoint(piece)(hidden, targets)
+            return jax.checkpoint(piece)(hidden, targets, kept)
         pad = -t % chunk
-        hidden = jnp.pad(hidden, ((0, 0), (0, pad), (0, 0))).reshape(b, -1, chunk, d).swapaxes(0, 1)
-        targets = jnp.pad(targets, ((0, 0), (0, pad))).reshape(b, -1, chunk).swapaxes(0, 1)
-        pieces = jax.lax.map(lambda x: jax.checkpoint(piece)(*x), (hidden, targets))
+
+        def in_chunks(x: jax.Array) -> jax.Array:
+            padded = jnp.pad(x, ((0, 0), (0, pad), *[(0, 0)] * (x.ndim - 2)))
+            return padded.reshape(b, -1, chunk, *x.shape[2:]).swapaxes(0, 1)
+
+        pieces = jax.lax.map(lambda x: jax.checkpoint(piece)(*x), jax.tree.map(in_chunks, (hidden, targets, kept)))
         logprobs, entropy = (x.swapaxes(0, 1).reshape(b, t + pad)[:, :t] for x in pieces)
         return logprobs, entropy
 

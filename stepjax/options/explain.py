@@ -78,6 +78,11 @@ def _on_the_line(argv: Sequence[str], section: str, error: BaseException) -> str
     """What is wrong with an option of the command line."""
     typed = [a.lstrip("-").removeprefix("config.").partition("=") for a in argv if re.match(r"--?config\.", a)]
     for name, _, _ in typed:
+        if name.startswith(STREAMS) and is_section(name):
+            return (
+                f"--config.{name}: a section, not an option; its options are written --config.{name}.NAME=value, and "
+                f"--config.{name}=none removes the stream"
+            )
         if is_section(name) and not is_option(name):
             return f"--config.{name}: a section, not an option; its options are written --config.{name}.NAME=value"
         if gone := removed(name) or removed(f"{section}.{name}"):
@@ -88,7 +93,9 @@ def _on_the_line(argv: Sequence[str], section: str, error: BaseException) -> str
     for name, _, value in typed:
         if name.startswith(STREAMS) and isinstance(error, KeyError) and name.split(".")[2].strip() in text:
             match = re.search(r'Did you mean "([^"]+)"', text)
-            return f"--config.{name}: no such reward stream" + (f" (did you mean {match[1]!r}?)" if match else "")
+            told = f" (did you mean {match[1]!r}?)" if match else ""
+            new = f"--config.{name.rpartition('.')[0]}.signal=outcome"
+            return f"--config.{name}: no such reward stream{told}; a new one needs its signal, as in {new}"
         if f"--config.{name}={value}: " in str(error):  # other options' values may occur in it, too
             return f"--config.{name}={value[:100]}: must be {kind_in_words(type_of(name))}, not {value[:100]!r}"
     return None

@@ -1,6 +1,9 @@
 """What `stepjax --help`, `stepjax COMMAND --help` and `stepjax options` print."""
 
+import difflib
 import functools
+import os
+import re
 import shutil
 import sys
 import textwrap
@@ -37,12 +40,23 @@ OWN: dict[str, tuple[tuple[str, str], ...]] = {
         ("prompt", "what the policy reads of three problems, and what it learns to write"),
         ("credit", "rewards, values, advantages and weights of four made-up responses"),
     ),
+    "options": (
+        ("WORD", "only the options with this in their name; where there are none, those that are near"),
+        ("--changed", "only options of a --config or --workdir that differ from the defaults, to paste in a shell"),
+    ),
     "compare": (
-        ("RUN…", "work directories of finished runs; those that differ only in seed and base are one row"),
+        ("RUN…", "work directories; those that differ only in seed and base are one row, named by what differs"),
         ("--markdown", "a Markdown table"),
+        ("--html=FILE", "a page, too: curves laid over each other, the same problems side by side (compare.html)"),
     ),
 }
 """Arguments of single commands that are not options of the config."""
+
+SEEDS = (
+    ("--seeds=0,1,2", "a run a seed, in WORKDIR-s0, WORKDIR-s1, …; {seed} in an argument is the seed"),
+    ("--jobs=2", "so many of these runs at a time, each with its output in WORKDIR-s0.log …; default: 1, in turn"),
+)
+OWN |= dict.fromkeys(("quickstart", "sft", "prm", "ppo", "eval"), SEEDS)
 
 WITHOUT = {
     "compare": (CONFIG, CHANGE, WORKDIR),
@@ -96,17 +110,35 @@ def command_help(name: str, command: Callable) -> str:
 
 
 def options(part: str = "") -> str:
-    """Every option whose name contains `part`: name, short name, default, meaning. UserError: there is none."""
-    lines = []
+    """Every option whose name contains `part`, or where none does, is like it or whose meaning has the word: name,
+    short name, default, meaning. UserError: there is none."""
     wanted = part.lower().lstrip("-").removeprefix("config.").partition("=")[0]
-    for entry in _entries():
-        if wanted in entry.name.lower():
-            section = entry.name.partition(".")[0]
-            short = f"   (stepjax {section}: --config.{entry.short})" if entry.short else ""
-            lines += _shown(entry.name, entry, short)
-    if not lines:
-        raise UserError(f"no option has {part!r} in its name; `stepjax options` lists all of them")
+    found, lines = [entry for entry in _entries() if wanted in entry.name.lower()], list[str]()
+    if not found:
+        found = _near(wanted)
+        lines = [f"no option has {part!r} in its name; near it, or with such words in the meaning:", ""]
+    if not found:
+        raise UserError(f"no option has {part!r} in its name or meaning; `stepjax options` lists all of them")
+    for entry in found:
+        section = entry.name.partition(".")[0]
+        short = f"   (stepjax {section}: --config.{entry.short})" if entry.short else ""
+        lines += _shown(entry.name, entry, short)
     return "\n".join(lines)
+
+
+def _near(wanted: str) -> list[Entry]:
+    """The options with a part of a name that is spelled like the word, then those whose meaning has its words or ones
+    that are spelled like them."""
+    entries, last = _entries(), wanted.rpartition(".")[2]
+    parts = {part for entry in entries for part in entry.name.split(".")}
+    like = difflib.get_close_matches(last, parts, n=3, cutoff=0.7)
+    near = [entry for part in like for entry in entries if part in entry.name.split(".")]
+    meanings = [(entry, set(re.findall(r"[a-z]{3,}", entry.meaning.lower()))) for entry in entries if entry not in near]
+    known = {word for _, words in meanings for word in words}
+    for word in re.findall(r"[a-z]{3,}", last):
+        if meant := {word} & known or set(difflib.get_close_matches(word, known, n=1, cutoff=0.75)):
+            near += [entry for entry, words in meanings if meant <= words and entry not in near]
+    return near
 
 
 def _entries() -> list[Entry]:
@@ -142,8 +174,9 @@ def _table(rows: Sequence[tuple[str, str]], least: int = 26) -> list[str]:
 
 
 def _wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
-    """Lines no wider than the terminal, or than `WIDTH` columns where the output is not one."""
-    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    """Lines no wider than $COLUMNS or the terminal, or than `WIDTH` columns where there is neither."""
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if known else WIDTH
     wrap = textwrap.TextWrapper(
         width=max(width, len(indent) + 24),
         initial_indent=indent if first is None else first,

@@ -5,7 +5,7 @@ import io
 import re
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from stepjax.errors import UserError, nearest
 from stepjax.options.explain import explain
 from stepjax.options.names import full_name
 from stepjax.options.recipes import from_dict
+from stepjax.options.saved import CONFIG, remembered
+from stepjax.options.stream_edits import edit_streams
 
 
 class Parsed(NamedTuple):
@@ -48,39 +50,84 @@ def find_config(name: str) -> Path:
     raise UserError(f"--config={name}: no such file{nearest(name, known)}")
 
 
-def parse(argv: Sequence[str], section: str = "", *, default: str = "quickstart") -> Parsed:
+def parse(
+    argv: Sequence[str],
+    section: str = "",
+    *,
+    default: str = "quickstart",
+    remember: bool = False,
+    home: Path | None = None,
+    forget: tuple[str, ...] = (),
+    tell: Callable[[str], object] = lambda line: None,
+) -> Parsed:
     """Reads `--config`, `--config.a.b=value` and `--workdir` from a command line.
+
+    The options are those of the file that `--config` names; without it those of the work directory, where it has some
+    and they are to `remember`, else those of the config file `default`. The others on the line change single ones.
 
     Args:
       section: the section whose options may be written short, `--config.b=value` for `--config.section.b=value`,
         where the short name is not that of another option; "": no section's.
-      default: the config file where the command line names none.
+      default: the config file where nothing else names one.
+      remember: the options of a work directory count.
+      home: the work directory where the command line names none; None: there is none.
+      forget: sections that are not taken from a work directory.
+      tell: takes lines that say where the options come from and which reward streams are new.
 
     Raises:
       UserError: one line for a name or value that is wrong, or for an argument that is not an option.
     """
-    file, changes = _config_first(argv, default)
-    full = [file, *(_in_full(a, section) for a in changes)]
+    file, changes = _config_first(argv)
+    workdir = _workdir(changes)
+    full = [_in_full(a, section) for a in changes]
+    at = home if workdir is None else Path(workdir)
+    if file or not remember or at is None or not (at / CONFIG).is_file():
+        file = file or f"--config={find_config(default)}"
+        config = _read(file, section)
+    else:
+        config = remembered(at, tell, forget)
+    full = edit_streams(config, full, tell)
+    changed = _changed(config, full, [file, *full] if file else full, section)
+    return Parsed(from_dict(changed), Path(workdir) if workdir is not None else None)
+
+
+def _read(file: str, section: str) -> ConfigDict:
+    """What the config file of the argument `file` returns."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["stepjax", file])
+    with _explained([file], section), _read_afresh():
+        values(["stepjax", file])
+        config = values.config
+        if not isinstance(config, ConfigDict | types.FunctionType):
+            getattr(config, "lock", None)  # the flag library keeps an OSError of the file until it is looked at
+    if not isinstance(config, ConfigDict) or not isinstance(config.get("ppo"), ConfigDict):
+        raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
+    return config
+
+
+def _changed(config: ConfigDict, changes: Sequence[str], typed: Sequence[str], section: str) -> ConfigDict:
+    """The config with the options of the command line in the place of its own; `typed`: the line, for errors."""
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the work directory", flag_values=values)
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["stepjax", *full])
+    with _explained(typed, section):
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["stepjax", *changes])
+        rest = values(["stepjax", *changes])[1:]
+    no_more(rest)
+    found: ConfigDict = values.config
+    return found
+
+
+@contextlib.contextmanager
+def _explained(typed: Sequence[str], section: str) -> Iterator[None]:
+    """What the flag library or a config file raises becomes one line."""
     try:
         # The flag library prints its own report of a broken config file: ours is the one line that counts.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _read_afresh():
-            rest = values(["stepjax", *full])[1:]
-            config = values.config
-            if not isinstance(config, ConfigDict | types.FunctionType):
-                getattr(config, "lock", None)  # the flag library keeps an OSError of the file until it is looked at
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a config file may raise anything, and may end the program
-        raise UserError(explain(full, section, error)) from error
-    no_more(rest)
-    if values.workdir == "":
-        raise UserError("--workdir=: name a folder")
-    if isinstance(config, types.FunctionType) or not isinstance(config, ConfigDict):
-        raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
-    return Parsed(from_dict(config), Path(values.workdir) if values.workdir is not None else None)
+        raise UserError(explain(typed, section, error)) from error
 
 
 @contextlib.contextmanager
@@ -112,10 +159,11 @@ def _in_full(argument: str, section: str) -> str:
     return f"{dashes}{config}{full_name(option, section)}{equals}{value}"
 
 
-def _config_first(argv: Sequence[str], default: str) -> tuple[str, list[str]]:
-    """`--config=FILE`, and the other arguments. The flag library reads it before the options that change it; it may be
-    written with a space, too, and the last one counts."""
-    name, others, rest = default, [], iter(argv)
+def _config_first(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """`--config=FILE` ("" where there is none), and the other arguments. It may be written with a space, too, and the
+    last one counts."""
+    name: str | None = None
+    others, rest = [], iter(argv)
     for argument in rest:
         if argument.startswith("--config="):
             name = argument.removeprefix("--config=")
@@ -125,7 +173,23 @@ def _config_first(argv: Sequence[str], default: str) -> tuple[str, list[str]]:
             raise UserError(f"{argument}: no such option{nearest(argument.lstrip('-'), ['config', 'workdir'])}")
         else:
             others.append(argument)
+    if name is None:
+        return "", others
     if not name or name.startswith("-"):
         raise UserError("--config: name a config file, as in --config=quickstart")
     file, _, tail = name.partition(":")
     return f"--config={find_config(file)}" + (f":{tail}" if tail else ""), others
+
+
+def _workdir(arguments: Sequence[str]) -> str | None:
+    """The work directory that the arguments name; None: they name none. The last one counts."""
+    found: str | None = None
+    rest = iter(arguments)
+    for argument in rest:
+        if re.fullmatch(r"--?workdir", argument):
+            found = next(rest, None)  # where nothing follows, the flag library says so
+        elif re.match(r"--?workdir=", argument):
+            found = argument.partition("=")[2]
+    if found == "":
+        raise UserError("--workdir=: name a folder")
+    return found

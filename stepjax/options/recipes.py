@@ -19,12 +19,12 @@ def recipe(**sections: Any) -> ConfigDict:
 
     UserError for an unknown section or option.
     """
-    return _to_dict(_made(Config, sections, "recipe"))
+    return as_config_dict(_made(Config, sections, "recipe"))
 
 
 def stream(**changes: Any) -> ConfigDict:
     """One reward stream for `config.ppo.streams`. UserError for an unknown option."""
-    return _to_dict(_made(StreamOptions, changes, "stream"))
+    return as_config_dict(_made(StreamOptions, changes, "stream"))
 
 
 def _made(cls: type, changes: dict[str, Any], function: str) -> Any:
@@ -35,11 +35,12 @@ def _made(cls: type, changes: dict[str, Any], function: str) -> Any:
     return cls(**changes)
 
 
-def _to_dict(value: Any) -> Any:
+def as_config_dict(value: Any) -> Any:
+    """A section (or the value of an option) with `ConfigDict`s in the place of dataclasses and dictionaries."""
     if dataclasses.is_dataclass(value):
-        return ConfigDict({f.name: _to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)})
+        return ConfigDict({f.name: as_config_dict(getattr(value, f.name)) for f in dataclasses.fields(value)})
     if isinstance(value, dict):
-        return ConfigDict({k: _to_dict(v) for k, v in value.items()})
+        return ConfigDict({k: as_config_dict(v) for k, v in value.items()})
     return value
 
 

@@ -41,6 +41,14 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         ),
     ),
     (
+        "spread", "What rewards tell apart",
+        "Where all responses earn the same, there is nothing to learn from.",
+        (
+            _ppo("Problems whose responses all earn the same", "reward_flat/*", unit="share"),
+            _ppo("Standard deviation of the rewards", "reward_std/*", zero=True),
+        ),
+    ),
+    (
         "kl", "Distance and speed of the policy",
         "",
         (

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from stepjax.config import StreamOptions
 from stepjax.credit.divergence import kl_estimate
 from stepjax.rewards.hosted import FunctionReward, pattern_reward
+from stepjax.rewards.judged import JudgeReward
 from stepjax.rewards.length import check_band, length_rewards
 from stepjax.rewards.places import (
     EVERY_TOKEN,
@@ -105,6 +106,7 @@ SIGNALS: dict[str, Signal] = {
         needs={"pattern": "a regular expression that each text must match"},
         text_reward=pattern_reward,
     ),
+    "judge": Signal(text_reward, RATED_STEPS, text_reward=JudgeReward),
     "function": Signal(
         text_reward,
         RATED_STEPS,

@@ -91,6 +91,7 @@ class DecodeLoop:
         self.turn = d.turn(queue.id.shape[0])
         self.idle = queue.id.shape[0] // devices
         self.nowhere = self.idle * d.new_tokens
+        self.form = d.kept_form(model.trunk.config.vocab)
         slots = self._empty_slots()
         at = slot_axes(slots), prompt_axes(prompts), Queue(0, 0, 0)  # type: ignore[arg-type]
         self._slots_at = at[0]
@@ -131,7 +132,7 @@ class DecodeLoop:
     def _begin(self) -> Progress:
         d = self.decoding
         reply = None if d.tool is None else Replies.none(d.slots, d.new_tokens, d.tool.reply_tokens)
-        record = Record.empty(self.queue.id.shape[0], d.new_tokens, tool=d.tool is not None)
+        record = Record.empty(self.queue.id.shape[0], d.new_tokens, tool=d.tool is not None, form=self.form)
         record = jax.tree.map(lambda x: constrain(x, "batch"), record)
         return Progress(jnp.zeros((), jnp.int32), self._first, self.layers, record, reply, Occupancy.none())
 
@@ -155,7 +156,7 @@ class DecodeLoop:
     def _turn(self, now: Progress, unfinished: Callable[[Progress | Steps], Array], waits: bool) -> Progress:
         """Steps until the ring is full, or the stage finished; `waits`: whether rows may wait for a slot."""
         first = now.t // self.turn * self.turn
-        log = Log.empty(self.turn, now.slots.row.shape[0], self.nowhere, tool=now.reply is not None)
+        log = Log.empty(self.turn, now.slots.row.shape[0], self.nowhere, tool=now.reply is not None, form=self.form)
         steps = jax.lax.while_loop(
             lambda steps: (steps.t < first + self.turn) & unfinished(steps),
             lambda steps: self._step(steps, now.layers, first, waits),
@@ -177,7 +178,7 @@ class DecodeLoop:
         occupancy = now.occupancy.after(live, jnp.any(slots.waiting))
         logits = constrain(self.model.logits(slots.hidden), "batch", "vocab")
         keys = fold_in(fold_in(self.key, slots.id), slots.time)
-        token, logprob = d.sampler(keys, logits, time=slots.time, eos=d.eos)
+        token, logprob, kept = d.sampler.draw(keys, logits, time=slots.time, eos=d.eos, form=self.form)
         own = live
         if reply is not None:
             reply = dataclasses.replace(reply, left=jnp.where(slots.time == 0, 0, reply.left))  # of a row put back
@@ -197,6 +198,7 @@ class DecodeLoop:
             env_tokens=None if reply is None else live & ~own,
             ended=ended,
             stopped=stopped,
+            kept=kept,
         )
         if reply is not None:
             assert d.tool is not None

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from stepjax.kept import KeptForm
 from stepjax.rollout.environment import HostTool
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.stops import Stops
@@ -21,6 +22,7 @@ class Decoding:
       sampler: how a token is sampled.
       tool: an environment that may write into the responses; its tokens have log-probability 0 and are `env_tokens`.
       stops: what else ends a response.
+      record: whether the tokens that the sampler's filters keep are recorded (`stepjax/kept.py`).
       prefill_rows: prompts that are prefilled at once; 0: all.
       halvings: how often the slots may be halved when the queue is empty. Each makes compiling take longer.
       fewest: slots per device up to which they are not halved; larger numbers are, down to two.
@@ -38,6 +40,7 @@ class Decoding:
     sampler: Sampler
     tool: HostTool | None = None
     stops: Stops | None = None
+    record: bool = False
     prefill_rows: int = 0
     halvings: int = 1
     fewest: int = 8
@@ -45,6 +48,10 @@ class Decoding:
     blocks: int = 0
     ample: bool = True
     growths: int = 0
+
+    def kept_form(self, vocab: int) -> KeptForm | None:
+        """How the kept tokens are recorded; None: they are not."""
+        return self.sampler.kept_form(vocab, self.eos) if self.record else None
 
     def sizes(self, devices: int) -> list[int]:
         """The number of slots, and the numbers that it is halved to."""

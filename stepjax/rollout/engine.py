@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from stepjax.kept import Kept
 from stepjax.models import LanguageModel
 from stepjax.models.cache import KeyValues
 from stepjax.parallel import batch_devices, constrain, on_each_device
@@ -68,10 +69,10 @@ def generate_in_slots(
         model, prompts, prompt_length, devices=devices, chunk=chunk, layers=layers, page=d.page, mesh=mesh
     )
     record, occupancy = DecodeLoop(model, d, key, queue, prefilled, layers, devices=devices, mesh=mesh).run()
-    found = record.rows()
+    found, form = record.rows(), d.kept_form(model.trunk.config.vocab)
 
     def behind_prompt(x: Array) -> Array:
-        return jnp.pad(x, ((0, 0), (width, 0)))
+        return jnp.pad(x, ((0, 0), (width, 0), *[(0, 0)] * (x.ndim - 2)))
 
     queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
     own_prompt = on_each_device(lambda x, q: x[q.prompt], mesh, (0, queue_at), 0)
@@ -83,6 +84,7 @@ def generate_in_slots(
         logprobs=behind_prompt(found.logprobs),
         prompt_width=width,
         env_tokens=None if found.env_tokens is None else behind_prompt(found.env_tokens),
+        kept=None if found.kept is None or form is None else Kept(behind_prompt(found.kept), form),
     )
     return trajectory, occupancy
 

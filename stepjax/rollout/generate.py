@@ -125,12 +125,14 @@ def rollout_program(
     tool: HostTool | None = None,
     stops: Stops | None = None,
     gather: bool = True,
+    record: bool = False,
 ) -> Program:
     """`(params, prompts [Q, P], prompt_length [Q], key [], queue [N]) -> (Trajectory, Occupancy)`.
 
     A row's tokens depend on `key`, its number `queue.id`, its prompt and its limit only. Every device has the prompts
     of its own rows (`on_device` says how many), and `queue.prompt` counts from the device's first one. `gather`: the
-    parameters are gathered over fsdp once, not at every step.
+    parameters are gathered over fsdp once, not at every step. `record`: where the sampler has filters, the trajectory
+    holds what they kept.
     """
     devices = batch_devices(mesh)
     each = on_device(shape, devices)
@@ -142,6 +144,7 @@ def rollout_program(
         sampler=sampler,
         tool=tool,
         stops=stops,
+        record=record,
         prefill_rows=each.chunk * devices,
         halvings=shape.halvings,
         page=layout.page,

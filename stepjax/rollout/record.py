@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from stepjax.kept import KeptForm
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Log:
       logprobs: float32, under the distribution that the token was drawn from.
       env_tokens: bool, written by the environment; None without one.
       ended, stopped: bool, the response ended with this token; it did so by itself.
+      kept: the record of the tokens that the sampler kept, `[steps, S, words]`; None: it is not recorded.
     """
 
     place: Array
@@ -27,9 +30,10 @@ class Log:
     env_tokens: Array | None
     ended: Array
     stopped: Array
+    kept: Array | None = None
 
     @classmethod
-    def empty(cls, steps: int, slots: int, nowhere: int, *, tool: bool) -> "Log":
+    def empty(cls, steps: int, slots: int, nowhere: int, *, tool: bool, form: KeptForm | None = None) -> "Log":
         def zeros(dtype: Any) -> Array:
             return jnp.zeros((steps, slots), dtype)
 
@@ -40,13 +44,14 @@ class Log:
             env_tokens=zeros(bool) if tool else None,
             ended=zeros(bool),
             stopped=zeros(bool),
+            kept=None if form is None else jnp.zeros((steps, slots, form.words), form.dtype),
         )
 
     def write(self, step: Array, line: "Log") -> "Log":
         """With `line`, `[S]` each, as that of a step."""
 
         def put(into: Array, new: Array) -> Array:
-            return jax.lax.dynamic_update_slice(into, new[None].astype(into.dtype), (step, 0))
+            return jax.lax.dynamic_update_slice(into, new[None].astype(into.dtype), (step, *[0] * new.ndim))
 
         return jax.tree.map(put, self, line)
 
@@ -62,6 +67,7 @@ class Record:
       env_tokens: bool[N, W]; None without an environment.
       length: int32[N], tokens of the responses that ended; 0 for the others.
       finished: bool[N], the response ended by itself.
+      kept: the record of the tokens that the sampler kept, `[N, W, words]`; None: it is not recorded.
     """
 
     tokens: Int[Array, "N W"]
@@ -69,9 +75,10 @@ class Record:
     env_tokens: Bool[Array, "N W"] | None
     length: Int[Array, " N"]
     finished: Bool[Array, " N"]
+    kept: Array | None = None
 
     @classmethod
-    def empty(cls, rows: int, new_tokens: int, *, tool: bool) -> "Record":
+    def empty(cls, rows: int, new_tokens: int, *, tool: bool, form: KeptForm | None = None) -> "Record":
         size = (rows, new_tokens)
         return cls(
             tokens=jnp.zeros(size, jnp.int32),
@@ -79,6 +86,7 @@ class Record:
             env_tokens=jnp.zeros(size, bool) if tool else None,
             length=jnp.zeros(rows, jnp.int32),
             finished=jnp.zeros(rows, bool),
+            kept=None if form is None else jnp.zeros((*size, form.words), form.dtype),
         )
 
     def write(self, log: Log) -> "Record":
@@ -89,7 +97,8 @@ class Record:
         def put(into: Array | None, values: Array | None) -> Any:
             if into is None or values is None:
                 return None
-            return into.reshape(-1).at[place].set(values.ravel(), mode="drop").reshape(rows, width)
+            flat, words = into.reshape(-1, *into.shape[2:]), into.shape[2:]
+            return flat.at[place].set(values.reshape(-1, *words), mode="drop").reshape(into.shape)
 
         row = jnp.where(log.ended.ravel(), place // width, rows)
         return Record(
@@ -98,18 +107,20 @@ class Record:
             env_tokens=put(self.env_tokens, log.env_tokens),
             length=self.length.at[row].set(place % width + 1, mode="drop"),
             finished=self.finished.at[row].set(log.stopped.ravel(), mode="drop"),
+            kept=put(self.kept, log.kept),
         )
 
     def rows(self) -> "Record":
         """With zeros behind the ends."""
         there = jnp.arange(self.tokens.shape[1]) < self.length[:, None]
 
-        def kept(x: Array | None) -> Any:
-            return None if x is None else jnp.where(there, x, jnp.zeros((), x.dtype))
+        def ended(x: Array | None) -> Any:
+            if x is None:
+                return None
+            return jnp.where(there.reshape(*there.shape, *(1,) * (x.ndim - 2)), x, jnp.zeros((), x.dtype))
 
-        return dataclasses.replace(
-            self, tokens=kept(self.tokens), logprobs=kept(self.logprobs), env_tokens=kept(self.env_tokens)
-        )
+        columns = {name: ended(getattr(self, name)) for name in ("tokens", "logprobs", "env_tokens", "kept")}
+        return dataclasses.replace(self, **columns)
 
 
 @jax.tree_util.register_dataclass

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from stepjax.kept import TIES, KeptBesidesEnds, KeptBits, KeptForm, KeptIds
 from stepjax.rollout.noise import gumbel
 
 
@@ -59,12 +60,37 @@ class Sampler:
         Args:
           time: tokens that each response has already; it and the `eos` ids that end one are needed by `min_tokens`.
         """
+        return self.draw(keys, logits, time=time, eos=eos)[:2]
+
+    def draw(
+        self,
+        keys: PRNGKeyArray,
+        logits: Float[Array, "B V"],
+        *,
+        time: Int[Array, " B"] | None = None,
+        eos: Sequence[int] = (),
+        form: KeptForm | None = None,
+    ) -> tuple[Int[Array, " B"], Float[Array, " B"], Array | None]:
+        """The sampled tokens, their log-probability, and in a `form` the record of the tokens that were kept."""
         scores = self.scores(logits, time=time, eos=eos)
+        record = None
+        if form is not None:
+            record, scores = form.record(scores)
         if self.temperature == 0:
             tokens = _argmax(scores)
         else:
             tokens = _argmax(scores + gumbel(keys, scores.shape[-1]))  # jax.random.categorical
-        return tokens, _logprobs(scores, tokens)
+        return tokens, _logprobs(scores, tokens), record
+
+    def kept_form(self, vocab: int, eos: Sequence[int] = ()) -> KeptForm | None:
+        """The smallest record that holds the kept tokens of a vocabulary exactly; None: all tokens are kept."""
+        if self.temperature == 0:
+            return None
+        top_k = 0 < self.top_k < vocab
+        if top_k or self.top_p < 1 or self.min_p > 0:
+            bits, ids = KeptBits(vocab), KeptIds(self.top_k + TIES)
+            return ids if top_k and ids.words < bits.words else bits
+        return KeptBesidesEnds(tuple(eos)) if self.min_tokens and len(eos) else None
 
     def scores(
         self, logits: Float[Array, "*B V"], *, time: Int[Array, "*B"] | None = None, eos: Sequence[int] = ()
@@ -86,23 +112,6 @@ class Sampler:
             least = jnp.max(scores, axis=-1, keepdims=True) + jnp.log(self.min_p)
             scores = jnp.where(scores >= least, scores, -jnp.inf)
         return scores
-
-    def logprobs(
-        self,
-        logits: Float[Array, "*B V"],
-        tokens: Int[Array, "*B"],
-        *,
-        time: Int[Array, "*B"] | None = None,
-        eos: Sequence[int] = (),
-    ) -> Float[Array, "*B"]:
-        """Log-probability of given tokens under the sampling distribution of these logits; differentiable, finite.
-
-        For a learner, whose policy has moved since the tokens were sampled: a token that its filters would leave out
-        now is kept. Where the policy has not moved this equals the sampler's log-probability.
-        """
-        scores = self.scores(logits, time=time, eos=eos)
-        given = jax.nn.one_hot(tokens, logits.shape[-1], dtype=bool)
-        return _logprobs(jnp.where(given, logits / (self.temperature or 1.0), scores), tokens)
 
 
 def _argmax(x: Float[Array, "*B V"]) -> Int[Array, "*B"]:

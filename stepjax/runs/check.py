@@ -14,10 +14,13 @@ from stepjax.models.lora import MODULES
 from stepjax.parallel import batch_devices
 from stepjax.rewards.check import check_signals
 from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
+from stepjax.rewards.judged import JudgeReward
 from stepjax.rewards.reward_streams import has_critic
+from stepjax.rewards.signals import SIGNALS
 from stepjax.rollout.generate import cache_layout
 from stepjax.runs.ppo_programs import round_shape
 from stepjax.runs.profile import profiled_steps
+from stepjax.runs.step_judge import check_step_judge
 
 
 def check_options(config: Config, mesh: Mesh) -> None:
@@ -84,6 +87,8 @@ def check_credit(ppo: PPOOptions) -> None:
     make_streams(ppo.streams)
     parse_train_on(ppo.train_on)
     check_groups(ppo)
+    if any(SIGNALS[stream.signal].text_reward is JudgeReward for stream in ppo.streams.values()):
+        check_step_judge(ppo.judge)
 
 
 def check_prm(prm: PRMOptions) -> None:

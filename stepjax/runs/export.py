@@ -1,7 +1,6 @@
 """`stepjax export`: the policy of a work directory as a folder that Hugging Face transformers loads."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +18,13 @@ from stepjax.models.lora import LoRA, merge
 from stepjax.models.peft_adapter import save_adapter
 from stepjax.models.pretrained import PretrainedModel, save_pretrained
 from stepjax.options import from_dict
+from stepjax.options.saved import CONFIG, read_saved
 from stepjax.parallel import put, replicated
 from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import EXPORTING
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, starts_loaded
 from stepjax.runs.start import recall
-from stepjax.workdir.folder import CONFIG
 
 
 def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Path:
@@ -93,15 +92,7 @@ def _write_adapter(run: Run, out: Path, params: Params, lora: LoRA | None, stage
 
 
 def _saved(config: Config, workdir: Path) -> Config:
-    path = workdir / CONFIG
-    try:
-        saved = from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); name a work directory with --workdir") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error})") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}; name a work directory of this version of stepjax") from None
+    saved: Config = from_dict(read_saved(workdir / CONFIG).config)
     return dataclasses.replace(saved, export=config.export, mesh=config.mesh)
 
 

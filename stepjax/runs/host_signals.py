@@ -8,10 +8,12 @@ import numpy as np
 from stepjax.config import StreamOptions
 from stepjax.rewards.by_token import by_token
 from stepjax.rewards.hosted import FunctionReward
+from stepjax.rewards.judged import JudgeReward
 from stepjax.rewards.reward_streams import host_figures, make_text_reward
 from stepjax.rewards.signal import CORRECT, RATING
 from stepjax.rewards.user_function import arguments
 from stepjax.runs.responses import Response, exact_ratings, limit_kept
+from stepjax.runs.step_judge import StepJudge
 from stepjax.tasks.base import Problem
 
 FIGURES: dict[str, Callable[[Response], float]] = {"limit_kept": limit_kept}
@@ -38,10 +40,21 @@ LOOKED_THROUGH = 1000
 
 
 class HostRewards:
-    """The text rewards of a list of streams, made once: patterns compiled, functions imported."""
+    """The text rewards of a list of streams, made once: patterns compiled, functions imported.
 
-    def __init__(self, streams: Mapping[str, StreamOptions], problems: Sequence[Problem] = ()):
-        """UserError where a user's function asks for what is neither known of a response nor a column of `problems`."""
+    Attributes:
+      judge: who rates steps for the streams that a judge rates; None: there is none, or no such stream.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, StreamOptions],
+        problems: Sequence[Problem] = (),
+        judge: Callable[[], StepJudge] | None = None,
+    ):
+        """`judge` makes the judge, where a stream needs one.
+
+        UserError where a user's function asks for what is neither known of a response nor a column of `problems`."""
         made = {name: make_text_reward(name, options) for name, options in streams.items()}
         self.text_rewards = {name: reward for name, reward in made.items() if reward is not None}
         functions = [reward for reward in self.text_rewards.values() if isinstance(reward, FunctionReward)]
@@ -49,7 +62,21 @@ class HostRewards:
             columns = columns_of([problems[i] for i in range(min(len(problems), LOOKED_THROUGH))])
             for function in functions:
                 function.check([*columns, *KNOWN])
+        judged = [reward for reward in self.text_rewards.values() if isinstance(reward, JudgeReward)]
+        self.judge = judge() if judged and judge is not None else None
+        for each in judged:
+            each.judge = self.judge
         self.figures = {name: FIGURES[name] for name in host_figures(streams)}
+
+    def begin(self, responses: Sequence[Response]) -> None:
+        """Starts what takes long for these responses, and returns: the judge's questions."""
+        if self.judge is not None:
+            known = _known(responses)
+            self.judge.ask(*(known[name] for name in ("problems", "answers", "steps")))
+
+    def close(self) -> None:
+        if self.judge is not None:
+            self.judge.close()
 
     def __call__(self, responses: Sequence[Response], index: np.ndarray, end: np.ndarray) -> dict[str, np.ndarray]:
         """The host signals of `stepjax.rewards.signal` that these streams read.
@@ -65,6 +92,8 @@ class HostRewards:
             RATING: by_token(exact_ratings(responses), index, end),
             CORRECT: np.array([r.correct for r in responses], bool),
         }
+        if self.judge is not None:
+            self.judge.next_round()
         for name, figure in self.figures.items():
             found[name] = np.array([figure(r) for r in responses], np.float32)
         for name, reward in self.text_rewards.items():

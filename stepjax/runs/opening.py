@@ -20,7 +20,8 @@ from stepjax.runs.setup import Run, embedding_rows, make_tokenizer
 from stepjax.runs.start import SOURCE, ends_of, open_start, remember
 from stepjax.steps import StepSplitter
 from stepjax.tasks.registry import make_task
-from stepjax.workdir.folder import CONFIG, open_workdir
+from stepjax.workdir.folder import CONFIG, OPENED, open_workdir
+from stepjax.workdir.origin import TOKENIZER
 
 
 @contextmanager
@@ -44,7 +45,12 @@ def open_run(
     options = dataclasses.asdict(config)
     fresh = not (workdir / CONFIG).exists()
     with open_workdir(
-        workdir, options, resumable_options(), primary=is_main_process(), default=default_option
+        workdir,
+        options,
+        resumable_options(),
+        record=kinds == TRAINING,
+        primary=is_main_process(),
+        default=default_option,
     ) as opened:
         try:
             if is_main_process():
@@ -78,8 +84,9 @@ def _without_grader(config: Config) -> Config:
 
 
 def _release(workdir: Path) -> None:
-    """A mistake found before any training must not leave its options in the folder."""
-    if not (workdir / "metrics.jsonl").exists() and not (workdir / "checkpoints").exists():
-        shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
+    """A mistake found at the start must not leave its options in the folder: what opening the run wrote is removed, and
+    `open_workdir` removes the rest. Where a command has left anything else, all of it stays."""
+    if {entry.name for entry in workdir.iterdir()} <= {*OPENED, TOKENIZER, f"{TOKENIZER}.partial", SOURCE}:
+        shutil.rmtree(workdir / TOKENIZER, ignore_errors=True)
+        shutil.rmtree(workdir / f"{TOKENIZER}.partial", ignore_errors=True)
         (workdir / SOURCE).unlink(missing_ok=True)
-        (workdir / CONFIG).unlink(missing_ok=True)

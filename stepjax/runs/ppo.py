@@ -1,9 +1,9 @@
 """Stage ppo: rounds of rollout, score, credit and update."""
 
+import contextlib
 import time
-from collections.abc import Callable
 
-import grain
+import jax
 import numpy as np
 
 from stepjax.config import PPOOptions
@@ -25,21 +25,25 @@ from stepjax.rewards.public_prm import PublicPRM
 from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
+from stepjax.runs.dead_rounds import DeadRounds
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.origins import StageOrigin
 from stepjax.runs.policy_exports import PolicyExports
 from stepjax.runs.ppo_programs import PPOPrograms
-from stepjax.runs.ppo_sampling import Waves, occupancy_of
+from stepjax.runs.ppo_sampling import occupancy_of
 from stepjax.runs.profile import Profile
+from stepjax.runs.prompt_order import PromptOrder
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
+from stepjax.runs.refill import Draw, Filled, Refill
 from stepjax.runs.response_figures import SeparatorWatch, measure
 from stepjax.runs.responses import Response, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state
 from stepjax.runs.stages import has_stage, stage_params
+from stepjax.runs.step_judge import StepJudge, judge_figures
 from stepjax.runs.throughput import Clock, PPORates
-from stepjax.tasks.encoding import Prompts, fitting_prompts
+from stepjax.tasks.encoding import fitting_prompts
 from stepjax.trajectory import Trajectory
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.metrics import Metrics
@@ -52,11 +56,19 @@ class PPO(PPOPrograms):
         """`prm`: parameters of the run's own process reward model; `public`: another one in its place."""
         super().__init__(run, prm=prm is not None, public=public is not None)
         self.reference, self.prm, self.public = reference, prm, public
-        self.ahead: dict[int, Waves] = {}  # rollouts that were started a round before their own
+        self.ahead: dict[int, Draw] = {}  # rollouts that were started a round before their own
         self.told = False  # of responses that the public model could not read
         self.separated = SeparatorWatch(run.splitter.separator)
         self.hosts = HostRows(run.mesh, self.rows)
-        self.host_rewards = HostRewards(self.options.streams, run.task.problems("train"))
+        self.refill: Refill | None = None
+        if most := self.options.refill:
+            self.refill = Refill(self.round, self.hosts, run.mesh, samples=self.options.samples, most=most)
+        processes = {"process": jax.process_index(), "processes": jax.process_count()}
+        self.host_rewards = HostRewards(
+            self.options.streams,
+            run.task.problems("train"),
+            lambda: StepJudge(self.options.judge, run.workdir / "judge", **processes),
+        )
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
@@ -102,33 +114,45 @@ class PPO(PPOPrograms):
         """All parameters of a role: those that are trained and those that are frozen."""
         return join(state[role]["params"], self.frozen.get(role, {}))
 
-    def sample(self, policy: Params, prompts: Prompts, chosen: np.ndarray, iteration: int) -> Waves:
-        """Starts a round's rollout. `chosen`: the prompt of each of the `rows` responses."""
-        return self.round.start(policy, prompts, chosen, self.rollout_key, self.row_ids(iteration))
+    def sample(self, policy: Params, order: PromptOrder) -> Draw:
+        """Starts the next rollout."""
+        number, chosen = order.next()
+        waves = self.round.start(policy, order.prompts, chosen, self.rollout_key, self.row_ids(number))
+        return waves, [order.prompts.problems[c] for c in chosen]
 
     def iterate(
-        self,
-        state: State,
-        prompts: Prompts,
-        chosen: np.ndarray,
-        iteration: int,
-        clock: Clock,
-        following: np.ndarray | None = None,
+        self, state: State, order: PromptOrder, iteration: int, clock: Clock, *, ahead: bool = False
     ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
-        """One round. `chosen`: the prompt of each of the `rows` responses; `following`: those of the next round, where
-        its rollout is to start before this round's update. Returns the host's figures, too."""
+        """One round. `ahead`: the next round's rollout starts before this round's update. Returns the host's figures,
+        too."""
         run = self.run
         policy = self.whole(state, "policy")
+        filled: Filled | None = None
         with clock("rollout"):
-            waves = self.ahead.pop(iteration, None) or self.sample(policy, prompts, chosen, iteration)
+            waves, problems = self.ahead.pop(iteration) if iteration in self.ahead else self.sample(policy, order)
+        if self.refill is None:
             rows = self.round.whole(waves)
+        else:
+            self.refill.sampler = self.round  # which may be another one since the last round
+            filled = self.refill(
+                (waves, problems),
+                lambda: self.sample(policy, order),
+                lambda: clock("rollout"),
+                lambda: clock("rate"),
+                f"PPO round {iteration}",
+            )
+            rows, waves, problems = filled.rows, filled.waves, filled.problems
         critic = self.whole(state, "critic") if "critic" in state else {}
         # The devices go on with the score program, and the next rollout, while the host reads and rates the texts.
         scored = self.score(policy, self.reference, critic, self.prm or {}, rows)
-        if following is not None:
-            self.ahead[iteration + 1] = self.sample(policy, prompts, following, iteration + 1)
-        problems = [prompts.problems[c] for c in chosen]
-        own = self.round.read(problems, waves, lambda: clock("rollout"), lambda: clock("rate"))
+        if ahead:
+            self.ahead[iteration + 1] = self.sample(policy, order)
+        if filled is None:
+            waiting, rating = (lambda: clock("rollout")), (lambda: clock("rate"))
+            own = self.round.read(problems, waves, waiting, rating, self.host_rewards.begin)
+        else:
+            own = filled.own
+            self.host_rewards.begin(own)
         with clock("score"):
             assert scored.steps is not None
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
@@ -152,6 +176,9 @@ class PPO(PPOPrograms):
             figures = fetch({**described, **updated}) | occupancy_of(waves)
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread
+        line |= {} if filled is None else filled.figures
+        if (rater := self.host_rewards.judge) is not None:
+            line |= judge_figures(self.hosts.gather(rater.last), rater.options)
         line["true/separated"] = self.separated(responses, f"PPO round {iteration}: ")
         watched = monitors(responses, notes=self.notes)
         if (neutral := line.get("true/neutral", line.get("prm/neutral"))) is not None:
@@ -171,18 +198,6 @@ def _agreement(prm: np.ndarray, ratings: np.ndarray, end: np.ndarray) -> float:
     return float((prm[end].argmax(-1) == ratings[end] + 1).mean()) if end.any() else 0.0
 
 
-def prompt_order(run: Run, prompts: Prompts) -> Callable[[int], np.ndarray]:
-    """The prompts of round i, by random access: a shuffled pass over all problems, then the next pass."""
-    options = run.config.ppo
-    order = grain.MapDataset.range(len(prompts.problems)).seed(run.config.seed + 2).shuffle().repeat()
-
-    def chosen(iteration: int) -> np.ndarray:
-        first = iteration * options.prompts
-        return np.repeat([order[first + i] for i in range(options.prompts)], options.samples)
-
-    return chosen
-
-
 def train_ppo(run: Run) -> Params:
     """Trains (or continues, or finds finished) the policy; returns its parameters."""
     options = run.config.ppo
@@ -190,26 +205,27 @@ def train_ppo(run: Run) -> Params:
     with Checkpoints(run.checkpoint_folder("ppo"), origin=origin.write) as checkpoints:
         public = load_public_prm(run) if run.config.prm.path else None
         ppo = PPO(run, stage_params(run, "sft", run.policy), None if public else _prm_params(run), public)
-        done = 0
+        done = drawn = 0
         if found := checkpoints.resume(ppo.abstract_state):
             state, host = found
-            done = host["step"]
+            done, drawn = host["step"], host.get("rollouts", host["step"])
             if done >= options.iterations:
                 return ppo.whole(state, "policy")
         else:
             state = ppo.initial_state()
         origin.begin()
         problems = run.task.problems("train")
-        limit = min(len(problems), options.iterations * options.prompts)
+        limit = min(len(problems), options.iterations * options.prompts * (1 + options.refill))
         prompts = fitting_prompts(
             run.prompt, problems[:limit], width=options.prompt_tokens, where="config.ppo.prompt_tokens"
         )
         if prompts.left_out:
             say(f"PPO: {prompts.left_out} prompts longer than prompt_tokens={options.prompt_tokens} were left out")
-        order = prompt_order(run, prompts)
+        order = PromptOrder(options, prompts, run.config.seed, drawn)
         with (
             Metrics(run.workdir, "ppo") as metrics,
             progress("PPO", options.iterations, "rounds", done) as bar,
+            contextlib.closing(ppo.host_rewards),
             only_asked_transfers(),
             stopping.current.region(done) as stop,
             Profile(run.config.profile, run.workdir, "ppo") as profile,
@@ -218,22 +234,25 @@ def train_ppo(run: Run) -> Params:
             rates = PPORates(ppo, prm=ppo.prm is not None)
             alarms = Alarms(options.alarm, options.alarm_rounds)
             exports = PolicyExports(run)
+            dead = DeadRounds(options)
             for logged in metrics.logged():
                 alarms.observe(logged)
+                dead.observe(logged, logged["step"])
             for step in range(done + 1, options.iterations + 1):
                 clock = Clock()
                 activity.now(f"PPO round {step}")
                 began = time.perf_counter()
                 with profile.step(step):
-                    state, line, rows, responses = ppo.iterate(
-                        state, prompts, order(step - 1), step, clock, order(step) if runs_ahead(options, step) else None
-                    )
+                    ahead = runs_ahead(options, step)
+                    state, line, rows, responses = ppo.iterate(state, order, step, clock, ahead=ahead)
                 ppo.observe_lengths(float(np.mean([len(r.prompt) + len(r.tokens) for r in responses])))
                 line |= rates.of_round(responses, time.perf_counter() - began)
                 check_finite(line, "PPO", step)
                 alarm = alarms.observe(line)
                 for sentence in alarm:
                     bar.say(f"PPO round {step}, alarm: {sentence}")
+                for sentence in dead.observe(line, step):
+                    bar.say(f"PPO round {step}: {sentence}")
                 told = {f"{PREFIX}alarm": alarm} if alarm else {}
                 rang = {f"{PREFIX}alarms": len(alarms.ringing), **told}
                 metrics.write(step, {**line, **rang, "seconds": clock.seconds})
@@ -248,7 +267,8 @@ def train_ppo(run: Run) -> Params:
                 if last or ending or step % options.checkpoint_every == 0:
                     check_state(ppo.finite, state, "PPO", step)
                     metrics.sync()
-                    checkpoints.save(step, state, {"step": step})
+                    # A rollout that runs ahead is drawn again by a run that is continued here.
+                    checkpoints.save(step, state, {"step": step, "rollouts": order.drawn - len(ppo.ahead)})
                 checkpoints.raise_failed()
                 if ending:
                     checkpoints.wait()

@@ -88,7 +88,7 @@ class PPOPrograms:
         )
 
     def _make_round(self, shape: RolloutShape) -> None:
-        self.sampler = ResponseSampler(self.run, shape, make_sampler(self.options))
+        self.sampler = ResponseSampler(self.run, shape, make_sampler(self.options), record=self.options.replay)
         self.round = RoundSampler(self.run, self.sampler, self.options.waves)
 
     def observe_lengths(self, tokens: float) -> None:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from stepjax.host_rows import HostRows
 from stepjax.models.definition import Params
 from stepjax.parallel import RULES, batch_devices, batch_sharding, fetch
+from stepjax.phases import phase
 from stepjax.programs import Program, abstract
 from stepjax.rollout.record import Occupancy
 from stepjax.runs.response_sampling import ResponseSampler
@@ -61,17 +62,27 @@ class RoundSampler:
         """The round's trajectory, in the order of its rows."""
         return waves[0][0] if self.join is None else self.join(*(trajectory for trajectory, _ in waves))
 
-    def read(self, problems: Sequence[Problem], waves: Waves, waiting: Context, rating: Context) -> list[Response]:
+    def read(
+        self,
+        problems: Sequence[Problem],
+        waves: Waves,
+        waiting: Context,
+        rating: Context,
+        begin: Callable[[Sequence[Response]], None] = lambda responses: None,
+    ) -> list[Response]:
         """This process's responses in the order of their rows, rated as the waves come in.
 
-        `waiting()` and `rating()` give the contexts in which the host waits for a wave and rates it.
+        `waiting()` and `rating()` give the contexts in which the host waits for a wave and rates it; `begin` is given
+        each wave's responses at once.
         """
         found: dict[int, Response] = {}
-        for rows, (trajectory, _) in zip(self._members, waves, strict=True):
+        for wave, (rows, (trajectory, _)) in enumerate(zip(self._members, waves, strict=True)):
+            phase(f"decoding {self.rows} responses" + (f", {wave * len(rows)} are done" if wave else ""))
             with waiting():
                 jax.block_until_ready(trajectory.tokens)
             with rating():
                 own = read_own_responses(self.run, self._hosts, [problems[row] for row in rows.tolist()], trajectory)
+            begin(own)
             found |= dict(zip(rows[self._hosts.mine].tolist(), own, strict=True))
         return [found[row] for row in sorted(found)]
 

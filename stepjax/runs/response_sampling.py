@@ -34,7 +34,8 @@ class ResponseSampler:
       occupancy: the use of the slots in the last call, on the device; None before the first call.
     """
 
-    def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler):
+    def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler, *, record: bool = False):
+        """`record`: the trajectories hold what the sampler's filters kept."""
         self.run, self.shape = run, shape
         self.program: Program = rollout_program(
             run.policy,
@@ -44,6 +45,7 @@ class ResponseSampler:
             sampler=sampler,
             tool=environment_tool(run),
             gather=run.config.mesh.gather_to_decode,
+            record=record,
         )
         self.occupancy: Occupancy | None = None
         self._separated = SeparatorWatch(run.splitter.separator)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stepjax.console.progress import say
 from stepjax.errors import UserError
 from stepjax.models import Definition
 from stepjax.models.definition import Params
@@ -183,7 +184,16 @@ def _rates_steps(run: Run) -> bool:
 
 
 def check_stages(run: Run, stages: Sequence[str]) -> None:
-    """UserError where an earlier stage is missing, or where the task does not support the stage."""
+    """UserError where an earlier stage is missing, or where the task does not support the stage.
+
+    Says where training starts from the checkpoint of `model.path` as it is.
+    """
+    for need in run.config.from_base:
+        if need not in stages and not _trained(run, need) and {*stages} & {"prm", "ppo", "label"}:
+            raise UserError(
+                f"config.base: this config goes on from a stage {need} that another run trained; name that run's work "
+                "directory, as in --config.base=runs/NAME"
+            )
     streams = run.config.ppo.streams
     learned = any(reads_prm(stream) for stream in streams.values())
     needs = {"label": ["sft"], "prm": ["sft"], "ppo": ["sft", "prm"] if learned else ["sft"], "eval": ["sft"]}
@@ -201,6 +211,9 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
                 if need == "prm":
                     _check_trainable_prm(run, stages)
                 _check_stage(run, need, finished=stage != "eval")
+    starting = [stage for stage in stages if stage in ("prm", "ppo") and "sft" in needs[stage]]
+    if starting and "sft" not in stages and starts_loaded(run, "sft"):
+        say(f"stage {starting[0]} starts from {run.config.model.path} as it is: no stage sft here or in config.base")
     rated = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
     rated = [] if run.config.prm.path else rated
     if "ppo" in stages:

@@ -13,10 +13,11 @@ import numpy as np
 from stepjax.console.progress import progress
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.errors import UserError
+from stepjax.judges.cost import Cost
 from stepjax.labels.drive import drive
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.omegaprm import TreeSearch, omegaprm
-from stepjax.labels.solution import Complete, Cost, Request, Solution
+from stepjax.labels.solution import Complete, Request, Solution
 from stepjax.measures.first_error import first_below, first_errors, tune_threshold
 from stepjax.runs.setup import Run
 from stepjax.studies.remembered import Remembered

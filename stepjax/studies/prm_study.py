@@ -16,8 +16,8 @@ from typing import Any
 from stepjax.console.progress import say
 from stepjax.data.packing import Example, PackedBatches
 from stepjax.errors import UserError
+from stepjax.judges.cost import Cost
 from stepjax.labels.completer import Completer
-from stepjax.labels.solution import Cost
 from stepjax.options import parse
 from stepjax.parallel import key_on
 from stepjax.runs.first_prompt import tell_first_prompt

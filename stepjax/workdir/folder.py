@@ -4,14 +4,17 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from stepjax.errors import UserError
+from stepjax.options.saved import CONFIG as CONFIG
 
-CONFIG, LOCK, PARTIAL = "config.json", ".lock", "config.json.partial"
+LOCK, PARTIAL = ".lock", "config.json.partial"
+OPENED = (CONFIG, LOCK, PARTIAL)
+"""What opening a work directory writes."""
 
 _UNSET = object()
 
@@ -25,18 +28,22 @@ def open_workdir(
     config: Mapping[str, Any],
     resumable: Collection[str] = (),
     *,
+    record: bool = True,
     primary: bool = True,
     default: Callable[[str], Any] | None = None,
 ) -> Iterator[Path]:
     """Opens a work directory for the time of the `with` block and locks it against other processes.
 
-    A new folder gets `config.json`. An existing one is continued if its options are the same.
+    A new folder gets `config.json`. An existing one is continued if its options are the same. Where a UserError ends
+    the block of a folder that this call made or began, and nothing was written there since, it is as it was before.
 
     Args:
       path: the folder; missing, empty, or a work directory.
       config: nested options, JSON-able.
       resumable: dotted names of options that may change when a run is continued; one that ends in "." stands for all
         below it. Where only those changed, config.json takes the new values.
+      record: False for a command that leaves the options of an existing folder as they are: it measures or exports,
+        with options of its own that later commands do not go on with.
       default: of an option by its dotted name (KeyError: it has none). An older work directory, from before there was
         such an option, counts as started with it.
       primary: False on the other processes of a multi-host run, which neither check nor lock the folder.
@@ -48,20 +55,42 @@ def open_workdir(
     if not primary:
         yield folder
         return
+    made = _missing(folder)
     try:
         _check(folder)
+        fresh = not (folder / CONFIG).exists()
         folder.mkdir(parents=True, exist_ok=True)
         _lock(folder)
     except OSError as error:
         raise _unusable(folder, error) from error
     try:
         try:
-            _compare_and_write(folder, json.loads(json.dumps(config)), resumable, default)
+            _compare_and_write(folder, config, resumable, default, record)
         except OSError as error:
             raise _unusable(folder, error) from error
         yield folder
+    except UserError:
+        if fresh:
+            _take_back(folder, made)
+        raise
     finally:
         _unlock(folder)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there yet, the deepest first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _take_back(folder: Path, made: Sequence[Path]) -> None:
+    """Removes what opening a new work directory wrote, and the folders that it made, if nothing else is there."""
+    with suppress(OSError):
+        if any(entry.name not in OPENED for entry in folder.iterdir()):
+            return
+        for name in (CONFIG, PARTIAL, LOCK):  # the lock last: whoever waits for it finds no options
+            (folder / name).unlink(missing_ok=True)
+        for path in made:
+            path.rmdir()
 
 
 def _unusable(folder: Path, error: OSError) -> UserError:
@@ -99,9 +128,19 @@ def _lock(folder: Path) -> None:
             os.close(file)
             raise
         # A network file system without locks: run without the guard.
+    if not _is_at(file, folder / LOCK):  # a command that was refused has just taken it away
+        os.close(file)
+        raise UserError(f"work directory {folder} was removed by another command; start this one again")
     os.ftruncate(file, 0)
     os.write(file, f"{os.getpid()} on {os.uname().nodename}\n".encode())
     _held[folder] = [file, 1]
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _unlock(folder: Path) -> None:
@@ -121,9 +160,13 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _compare_and_write(
-    folder: Path, config: dict[str, Any], resumable: Collection[str], default: Callable[[str], Any] | None
+    folder: Path,
+    options: Mapping[str, Any],
+    resumable: Collection[str],
+    default: Callable[[str], Any] | None,
+    record: bool,
 ) -> None:
-    path = folder / CONFIG
+    path, config = folder / CONFIG, json.loads(json.dumps(options))
     if path.exists():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
@@ -131,10 +174,18 @@ def _compare_and_write(
                 raise ValueError("not a JSON object")
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}); repair it, or use another --workdir") from error
-        if before == config:
+        theirs, now = _flat(before), _flat(config)
+        if before != config:
+            gone = [] if default is None else [n for n in theirs if n not in now and not _known(n, default)]
+            if gone and record:
+                raise UserError(
+                    f"work directory {folder} was started with {gone[0]}={_shown(theirs, gone[0])}, an option that "
+                    "this version does not have; go on with the version that began it, or use another --workdir"
+                )
+            kept = {name: value for name, value in theirs.items() if name not in gone}
+            _refuse_changes(folder, {**_defaults(now, default), **kept}, now, resumable)
+        if before == config or not record:
             return
-        now = _flat(config)
-        _refuse_changes(folder, {**_defaults(now, default), **_flat(before)}, now, resumable)
     partial = folder / PARTIAL
     with open(partial, "w", encoding="utf-8") as file:
         json.dump(config, file, indent=2, sort_keys=True, ensure_ascii=False)
@@ -142,6 +193,14 @@ def _compare_and_write(
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def _known(name: str, default: Callable[[str], Any]) -> bool:
+    try:
+        default(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _defaults(names: Iterable[str], default: Callable[[str], Any] | None) -> dict[str, Any]:
@@ -167,7 +226,7 @@ def _refuse_changes(
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise UserError(
             f"work directory {folder} was started with other options: {', '.join(changed[:3])}{more}; "
-            "use another --workdir, or give the options it was started with"
+            "use another --workdir, or leave out --config and these options to go on with those it was started with"
         )
 
 

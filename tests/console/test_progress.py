@@ -12,6 +12,7 @@ import pytest
 from stepjax.console import progress as module
 from stepjax.console.progress import progress, say, table
 from stepjax.console.terminal import ascii_only, duration, figure
+from stepjax.phases import phase
 
 
 class Stream(io.StringIO):
@@ -153,7 +154,8 @@ ROWS = [
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_table_in_a_log(encoding: str) -> None:
+def test_table_in_a_log(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     stream = Stream(encoding=encoding)
     table("Before – after", ["", "SFT", "PPO"], ROWS, stream=stream)
     lines = stream.getvalue().splitlines()
@@ -162,6 +164,27 @@ def test_table_in_a_log(encoding: str) -> None:
     assert "─" not in stream.getvalue() and any("-----" in line for line in lines)
     stream.getvalue().encode(encoding)
     assert any(line.endswith("33.0 %") for line in lines)
+
+
+def test_a_table_in_a_pipe_has_a_line_a_row_and_obeys_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, title = "x" * 200, "title " * 30
+    for columns, longest in (("", 230), ("zero", 230), ("0", 230), ("60", 60), ("5", 20)):
+        monkeypatch.setenv("COLUMNS", columns)
+        stream = Stream()
+        table(title, ["", "SFT"], [[name, 1.0], ["y", 2.0]], stream=stream)
+        lines = stream.getvalue().splitlines()
+        assert max(map(len, lines)) <= longest
+        assert (len(lines) == 6) == (longest == 230), lines
+    assert any(name in line for line in lines) is False
+    name, values = "a name of a row", range(100_000, 100_006)
+    for columns, whole in (("80", True), ("60", False)):
+        monkeypatch.setenv("COLUMNS", columns)
+        stream = Stream()
+        table("t", ["", *map(str, range(6))], [[name * 4, *values]], stream=stream)
+        shown = stream.getvalue()
+        assert max(map(len, shown.splitlines())) <= int(columns)
+        assert (name in shown) == whole, "names are not squeezed where there is room"
+        assert "100005" in shown or not whole
 
 
 def test_table_on_a_terminal() -> None:
@@ -197,3 +220,26 @@ def test_figures() -> None:
         ["0", "0.840", "18.2", "1234", "3.1e-05", "-0.500", "7", "nan", "2.00", "100.0", "1:2"]
     )
     assert [duration(s) for s in (0.4, 16, 61, 3723)] == ["0:00", "0:16", "1:01", "1:02:03"]
+
+
+def test_phases_are_lines_until_the_first_step() -> None:
+    stream = Stream()
+    with progress("PPO", 2, "rounds", stream=stream) as bar:
+        phase("compiling rollout")
+        with progress("inner", 1, stream=stream):
+            phase("decoding 64 responses")
+        bar.advance()
+        phase("compiling update")
+    phase("nobody hears it")
+    lines = stream.getvalue().splitlines()
+    assert lines[:2] == ["PPO: compiling rollout", "PPO: decoding 64 responses"] and len(lines) == 3
+    quiet = Stream()
+    with progress("PPO", 2, quiet=True, stream=quiet):
+        phase("compiling rollout")
+    assert quiet.getvalue() == ""
+    live = Stream(terminal=True)
+    with progress("PPO", 2, "rounds", stream=live) as bar:
+        phase("compiling rollout")
+        assert "0/2 rounds · compiling rollout" in bar.line(80)
+        bar.advance(loss=1.0)
+        assert "compiling" not in bar.line(80)

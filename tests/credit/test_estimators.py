@@ -28,7 +28,7 @@ def test_each_estimator_equals_a_loop_over_tokens(batch):
     rewards = batch["rewards"][0].astype(np.float64)
     for i, stream in enumerate(STREAMS):
         expected = LOOPS[stream.estimator](stream, batch, rewards)
-        np.testing.assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4, err_msg=f"{stream}")
+        np.testing.assert_allclose(found[i], expected, rtol=1e-6, atol=1e-6, err_msg=f"{stream}")
 
 
 @quick
@@ -70,7 +70,7 @@ def test_progress_telescopes(batch):
             assert made == 0.0
             continue
         last = batch["outcome"][0, b] if batch["finished"][b] else scores[-1]
-        np.testing.assert_allclose(made, float(last) - float(batch["first"][0, b]), atol=1e-4)
+        np.testing.assert_allclose(made, float(last) - float(batch["first"][0, b]), atol=1e-6)
 
 
 @functools.partial(jax.jit, static_argnames=("stream", "group"))

@@ -56,7 +56,7 @@ def test_equals_a_loop_over_tokens(rewards, values, mask, step_end, bootstrap, g
     found = segment_gae(rewards, values, mask, step_end, **options)
     for array, expected in zip(found, loop(rewards, values, mask, step_end, **options), strict=True):
         assert array.dtype == jnp.float32
-        np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(array, expected, rtol=1e-6, atol=1e-6)
         assert np.all(np.asarray(array)[~mask] == 0.0)
 
 
@@ -71,7 +71,7 @@ def test_float32_inside_whatever_comes_in(dtype):
                     bootstrap=np.asarray(bootstrap, np.float64))  # fmt: skip
     for array, reference in zip(found, expected, strict=True):
         assert array.dtype == jnp.float32
-        np.testing.assert_allclose(array, reference, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(array, reference, rtol=1e-6, atol=1e-6)
 
 
 def test_defaults_are_step_horizon_and_finished():
@@ -97,7 +97,7 @@ def test_without_boundaries_it_is_gae(rlax_gae, rewards, values, bootstrap, step
     )  # fmt: skip
     discount = np.full(T, gamma, np.float32)
     expected = rlax_gae(rewards, discount, np.float32(lam), np.concatenate([values, bootstrap[:, None]], axis=1))
-    np.testing.assert_allclose(advantages, expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(advantages, expected, rtol=1e-6, atol=1e-6)
 
 
 @quick

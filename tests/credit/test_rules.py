@@ -138,7 +138,7 @@ def test_a_random_group_equals_loops_over_tokens(number):
     for stream in streams_of(number, CASES[number]):
         i = NAMES.index(stream.name)
         if stream.estimator != "progress" or stream.prompt_value == "others":
-            np.testing.assert_allclose(found[i], expected[i], rtol=1e-4, atol=1e-5, err_msg=stream.name)
+            np.testing.assert_allclose(found[i], expected[i], rtol=1e-6, atol=1e-6, err_msg=stream.name)
         assert found[i].any() or stream.join, "an example of which nothing is seen"
 
 

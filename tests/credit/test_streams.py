@@ -71,10 +71,10 @@ def test_each_stream_is_credited_as_if_alone(batch):
         advantages, returns = alone(stream, rewards[i], values[i], mask, step_end, bootstrap[i])
         if stream.whiten:
             advantages = whiten(advantages, mask)
-        np.testing.assert_allclose(credit.advantages[i], advantages, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(credit.returns[i], returns, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(credit.advantages[i], advantages, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(credit.returns[i], returns, rtol=1e-6, atol=1e-6)
         weight += stream.weight * np.asarray(advantages)
-    np.testing.assert_allclose(credit.weight, weight, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(credit.weight, weight, rtol=1e-6, atol=1e-6)
     assert not np.any(np.asarray(credit.weight)[~mask])
 
 
@@ -110,7 +110,7 @@ def test_without_a_critic_values_and_bootstrap_are_not_read(batch):
     np.testing.assert_allclose(credit.advantages[0], advantages, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(credit.returns[0], credit.advantages[0])
     advantages, _ = alone(streams[1], rewards[1], values[1], mask, step_end, bootstrap[1])
-    np.testing.assert_allclose(credit.advantages[1], advantages, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(credit.advantages[1], advantages, rtol=1e-6, atol=1e-6)
 
 
 def test_no_bootstrap_is_a_finished_response(batch):

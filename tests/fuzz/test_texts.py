@@ -22,10 +22,10 @@ from stepjax.config import RegisterChainConfig
 from stepjax.data.readers.base import is_answer
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.errors import UserError
-from stepjax.labels.judge import Reply, judge
-from stepjax.labels.protocol import NoCompletion, ServerFault, read_extra, read_reply, said, wants_other_limit
-from stepjax.labels.rubric import Rubric
-from stepjax.labels.verdicts import Malformed, read_verdicts
+from stepjax.judges.judge import Reply, judge
+from stepjax.judges.protocol import NoCompletion, ServerFault, read_extra, read_reply, said, wants_other_limit
+from stepjax.judges.rubric import Rubric
+from stepjax.judges.verdicts import Malformed, read_verdicts
 from stepjax.rewards.conventions import CONVENTIONS
 from stepjax.rewards.conventions_layout import Layout
 from stepjax.rewards.hosted import read_rewards

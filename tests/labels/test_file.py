@@ -7,8 +7,8 @@ import pytest
 
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.errors import UserError
+from stepjax.judges.cost import Cost
 from stepjax.labels.file import LabelFile
-from stepjax.labels.solution import Cost
 
 
 def record(name, **more):

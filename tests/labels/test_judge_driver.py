@@ -8,13 +8,13 @@ import sys
 from collections import Counter
 
 import pytest
-from labels.chat_server import chat, chat_server, honest, verdicts
+from judges.chat_server import chat, chat_server, honest, verdicts
 from runs.tiny_run import kill_when
 
 from stepjax.cli import main
 from stepjax.data.schema import LabelledSolution, line
-from stepjax.labels.rubric import Rubric
-from stepjax.labels.verdicts import RATINGS, read_verdicts
+from stepjax.judges.rubric import Rubric
+from stepjax.judges.verdicts import RATINGS, read_verdicts
 
 EVIL = [
     "",

@@ -2,9 +2,10 @@
 
 from labels.chains import Script, chain, demonstrations, run_alone, solution, text_of, tokenizer
 
+from stepjax.judges.cost import Cost
 from stepjax.labels.drive import drive
 from stepjax.labels.monte_carlo import Completions, advances, monte_carlo
-from stepjax.labels.solution import Cost, Request
+from stepjax.labels.solution import Request
 from stepjax.measures.intervals import wilson, z_of
 from stepjax.studies.chain_completer import ChainCompleter
 from stepjax.studies.remembered import Remembered

@@ -6,9 +6,10 @@ import pytest
 from labels.chains import Script, chain, demonstrations, run_alone, solution, splitter, text_of, tokenizer
 
 from stepjax.data.schema import LabelledSolution
+from stepjax.judges.cost import Cost
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.omegaprm import Tree, TreeSearch, omegaprm
-from stepjax.labels.solution import Completion, Cost, Solution
+from stepjax.labels.solution import Completion, Solution
 from stepjax.studies.chain_completer import ChainCompleter
 from stepjax.tasks.base import Problem
 

@@ -54,13 +54,13 @@ def test_ppo_clip_and_its_gradient(logprobs, old, advantages, mask):
     (loss, aux), gradient = (f(logprobs, old, advantages, mask) for f in (ppo, ppo_gradient))
     assert loss.dtype == jnp.float32 and aux["clipped"].dtype == bool
     log_ratio = (logprobs - old).astype(np.float64)
-    np.testing.assert_allclose(np.asarray(aux["ratio"])[mask], np.exp(log_ratio[mask]), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(aux["ratio"])[mask], np.exp(log_ratio[mask]), rtol=1e-6)
     for at in np.ndindex(B, T):
         expected = ppo_token(log_ratio[at], float(advantages[at])) if mask[at] else (0.0, 0.0, False)
         near_an_edge = np.min(np.abs(np.exp(log_ratio[at]) - np.array([1 - LOW, 1 + HIGH, DUAL]))) < 1e-5
-        np.testing.assert_allclose(loss[at], expected[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(loss[at], expected[0], rtol=1e-6, atol=1e-6)
         if not near_an_edge:
-            np.testing.assert_allclose(gradient[at], expected[1], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(gradient[at], expected[1], rtol=1e-6, atol=1e-6)
             assert bool(aux["clipped"][at]) == expected[2]
 
 
@@ -78,8 +78,8 @@ def test_ppo_at_the_sampling_policy_is_the_policy_gradient():
 def test_ppo_log_ratio_is_clamped():
     logprobs, old = np.array([[0.0, -1000.0]], np.float32), np.array([[-1000.0, 0.0]], np.float32)
     loss, aux = ppo_clip(logprobs, old, np.array([[-1.0, 1.0]], np.float32), clip_low=0.2, clip_high=0.2)
-    np.testing.assert_allclose(aux["ratio"], np.exp([[20.0, -20.0]]), rtol=1e-5)
-    np.testing.assert_allclose(loss, [[np.exp(20.0), -np.exp(-20.0)]], rtol=1e-5)
+    np.testing.assert_allclose(aux["ratio"], np.exp([[20.0, -20.0]]), rtol=1e-6)
+    np.testing.assert_allclose(loss, [[np.exp(20.0), -np.exp(-20.0)]], rtol=1e-6)
 
 
 def test_ppo_dual_clip_bounds_only_negative_advantages():
@@ -87,7 +87,7 @@ def test_ppo_dual_clip_bounds_only_negative_advantages():
     advantages = np.array([[-2.0, 2.0]], np.float32)
     plain, _ = ppo_clip(logprobs, old, advantages, clip_low=0.2, clip_high=0.2)
     dual, _ = ppo_clip(logprobs, old, advantages, clip_low=0.2, clip_high=0.2, dual_clip=3.0)
-    np.testing.assert_allclose(plain, [[2 * np.exp(5.0), -2.4]], rtol=1e-5)
+    np.testing.assert_allclose(plain, [[2 * np.exp(5.0), -2.4]], rtol=1e-6)
     np.testing.assert_allclose(dual, [[6.0, -2.4]], rtol=1e-6)
 
 
@@ -97,14 +97,14 @@ def test_value_loss_and_its_gradient(values, old, returns, mask):
     v, o, r = (x.astype(np.float64) for x in (values, old, returns))
     bounded = np.clip(v, o - VALUE_CLIP, o + VALUE_CLIP)
     expected = 0.5 * np.maximum((v - r) ** 2, (bounded - r) ** 2)
-    np.testing.assert_allclose(value(values, old, returns, mask), np.where(mask, expected, 0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(value(values, old, returns, mask), np.where(mask, expected, 0), rtol=1e-6, atol=1e-6)
     gradient = jax.grad(lambda x: value(x, old, returns, mask).sum())(values)
     inside = np.abs(v - o) < VALUE_CLIP - 1e-3
     outside = np.abs(v - o) > VALUE_CLIP + 1e-3
     plain = (v - r) ** 2 - (bounded - r) ** 2
     by_clip = outside & (plain < -1e-3)  # the bounded term is larger: no gradient
     by_plain = inside | (outside & (plain > 1e-3))
-    np.testing.assert_allclose(np.asarray(gradient)[mask & by_plain], (v - r)[mask & by_plain], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(gradient)[mask & by_plain], (v - r)[mask & by_plain], rtol=1e-6, atol=1e-6)
     assert not np.any(np.asarray(gradient)[by_clip | ~mask])
 
 
@@ -122,9 +122,9 @@ def test_value_loss_without_a_clip():
 @given(logs, logs, masks)
 def test_kl_estimates_and_their_gradients(kind, formula, slope, logprobs, ref, mask):
     x = ref.astype(np.float64) - logprobs
-    np.testing.assert_allclose(kl(logprobs, ref, kind, mask=mask), np.where(mask, formula(x), 0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(kl(logprobs, ref, kind, mask=mask), np.where(mask, formula(x), 0), rtol=1e-6, atol=1e-6)
     gradient = jax.grad(lambda p: kl(p, ref, kind, mask=mask).sum())(logprobs)
-    np.testing.assert_allclose(gradient, np.where(mask, slope(x), 0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient, np.where(mask, slope(x), 0), rtol=1e-6, atol=1e-6)
 
 
 def test_kl_estimates_have_the_divergence_as_their_mean():
@@ -132,7 +132,7 @@ def test_kl_estimates_have_the_divergence_as_their_mean():
     p, q = (np.log(x).astype(np.float32) for x in ([0.5, 0.3, 0.2], [0.2, 0.2, 0.6]))
     divergence = np.sum(np.exp(p) * (p - q))
     for kind in ("k1", "k3"):
-        np.testing.assert_allclose(np.sum(np.exp(p) * kl(p, q, kind)), divergence, rtol=1e-5)
+        np.testing.assert_allclose(np.sum(np.exp(p) * kl(p, q, kind)), divergence, rtol=1e-6)
     logits = jnp.asarray(p)
     exact = jax.grad(lambda z: jnp.sum(jax.nn.softmax(z) * (jax.nn.log_softmax(z) - q)))(logits)
     sampled = jax.grad(lambda z: jnp.sum(np.exp(p) * kl(jax.nn.log_softmax(z), q, "k2")))(logits)
@@ -154,9 +154,9 @@ def test_classification_loss_and_its_gradient(logits, labels, mask):
     probabilities /= probabilities.sum(-1, keepdims=True)
     expected = -np.log(np.take_along_axis(probabilities, labels[..., None], -1)[..., 0])
     marked = np.where(mask, labels, -100)
-    np.testing.assert_allclose(classify(logits, marked, mask), np.where(mask, expected, 0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(classify(logits, marked, mask), np.where(mask, expected, 0), rtol=1e-6, atol=1e-6)
     gradient = jax.grad(lambda x: classify(x, marked, mask).sum())(logits)
-    np.testing.assert_allclose(gradient, (probabilities - np.eye(C)[labels]) * mask[..., None], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(gradient, (probabilities - np.eye(C)[labels]) * mask[..., None], rtol=1e-6, atol=1e-6)
 
 
 def test_a_label_that_is_no_class_is_not_silent():

@@ -66,8 +66,13 @@ def test_ratios_of_tokens_turns_and_sequences():
     np.testing.assert_allclose(one("ppo", "turn")[1], [1.875] * 2, rtol=1e-6)
 
 
+SAPO = [-4 / (1 + np.exp(-0.25)), -4 / (1 + np.exp(-0.5))]
+"""−4σ(τ(ρ − 1))/τ with τ = 1, ρ = 1.25 and 1.5."""
+
+
 def test_figures_of_the_papers():
-    np.testing.assert_allclose(one("sapo", "token")[0], [-2.2487, -2.4898], atol=1e-4)
+    np.testing.assert_allclose(SAPO, [-2.249, -2.490], atol=5e-4)
+    np.testing.assert_allclose(one("sapo", "token")[0], SAPO, rtol=1e-6)
     weighed = [-1.25 * np.log(0.5), -1.25 * np.log(0.3)]  # CISPO: 1 + ε = 1.25
     np.testing.assert_allclose(one("cispo", "token")[0], weighed, rtol=1e-6)
     np.testing.assert_allclose(one("dppo", "token")[0], [-1.25 * np.log(0.5), -1.5 * np.log(0.3)], rtol=1e-6)
@@ -78,7 +83,7 @@ def test_figures_of_the_papers():
 @pytest.mark.parametrize(("rule", "expected"), [
     ("gspo", [-1.0004, -1.0004]),
     ("cispo", [-1.25 * np.log(0.5), -1.5 * np.log(0.3)]),
-    ("sapo", [-2.2487, -2.4898]),
+    ("sapo", SAPO),
     ("dppo", [-1.25 * np.log(0.5), -1.5 * np.log(0.3)]),
     ("turn_ppo", [-1.2, -1.2]),
     ("dapo", [-1.25, -1.28]),
@@ -93,7 +98,7 @@ def test_the_losses_of_published_rules(rule, expected):
     batch = micro_batch(old, np.ones((1, 2)), mask, start)
     if options.ratio == "token":
         del batch.columns["ratio_start"]
-    np.testing.assert_allclose(policy_losses(options, jnp.asarray(new), batch)[0][0], expected, atol=1e-4)
+    np.testing.assert_allclose(policy_losses(options, jnp.asarray(new), batch)[0][0], expected, rtol=1e-6)
 
 
 def test_dppo_leaves_out_probabilities_that_moved_far():
@@ -103,7 +108,7 @@ def test_dppo_leaves_out_probabilities_that_moved_far():
     batch = micro_batch(old, weight, mask, mask)
     losses, aux = compiled("dppo", "token")[0](new, batch)
     assert aux["clipped"].tolist() == [[False, True, True, False]]
-    np.testing.assert_allclose(losses[0], [-10 * np.log(0.01), 0, 0, 1.6 * np.log(0.8)], rtol=1e-5)
+    np.testing.assert_allclose(losses[0], [-10 * np.log(0.01), 0, 0, 1.6 * np.log(0.8)], rtol=1e-6)
 
 
 def by_hand(loss, new, old, pooled, a):
@@ -146,7 +151,7 @@ def test_losses_equal_a_loop(loss, ratio, new, old, weight, mask, start):
             for t in unit:
                 values = (float(x[r, t]) for x in (new, old))
                 expected[r, t] = by_hand(loss, *values, pooled, float(weight[r, t]))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("loss", "ratio"), CASES)

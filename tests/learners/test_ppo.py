@@ -70,7 +70,7 @@ def test_a_scored_batch_is_described():
     }
     for name, value in wanted.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
-    kinds = ("reward", "advantage_mean", "advantage_std", "return_mean", "return_std")
+    kinds = ("reward", "reward_std", "advantage_mean", "advantage_std", "return_mean", "return_std")
     others = {f"{kind}/{name}" for kind in kinds for name in STREAMS}
     others |= {f"explained_variance/{s}" for s in ("process", "outcome")}
     others |= {f"advantage_corr/{pair}" for pair in ("process:outcome", "process:kl", "outcome:kl")}

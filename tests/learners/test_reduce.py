@@ -56,7 +56,7 @@ def test_sums_and_counts_equal_a_loop(unit, x, mask, end):
     total, count = reduce(unit)(junk, mask, end)
     expected = [np.mean([np.float64(x[at]) for at in tokens]) for tokens in units(mask, end, unit)]
     assert total.dtype == count.dtype == jnp.float32 and count == len(expected)
-    np.testing.assert_allclose(total, np.sum(expected), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(total, np.sum(expected), rtol=1e-6, atol=1e-6)
 
 
 @quick
@@ -79,7 +79,7 @@ def test_a_gradient_is_each_tokens_share(unit):
     for tokens in all_units:
         for at in tokens:
             expected[at] = 1 / len(tokens) / len(all_units)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -90,7 +90,7 @@ def test_rows_on_eight_devices_give_the_mean_of_the_batch(unit):
     mesh = make_mesh(8)
     rows = put((x, mask, end), batch_sharding(mesh))
     mean = jax.jit(functools.partial(mean_over, unit=unit))
-    np.testing.assert_allclose(mean(*rows), mean(x, mask, end), rtol=1e-5)
+    np.testing.assert_allclose(mean(*rows), mean(x, mask, end), rtol=1e-6)
 
 
 def test_units_are_checked():

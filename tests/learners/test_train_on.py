@@ -35,10 +35,10 @@ def test_what_does_not_train_has_no_weight_and_is_in_no_statistics():
     trained = np.asarray(rows.mask) & (rows.old_logprobs <= np.log(0.05))
     np.testing.assert_array_equal(found.trained, trained)
     assert not found.policy_weight[~trained].any()
-    np.testing.assert_allclose(found.policy_weight[trained].mean(), 0, atol=1e-5)
-    np.testing.assert_allclose(found.policy_weight[trained].std(), 1, atol=1e-4)
+    np.testing.assert_allclose(found.policy_weight[trained].mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(found.policy_weight[trained].std(), 1, atol=1e-6)
     process = found.advantages[:, list(STREAMS).index("process")]
-    np.testing.assert_allclose(process[trained].std(), 1, atol=1e-4)
+    np.testing.assert_allclose(process[trained].std(), 1, atol=1e-6)
 
 
 def test_whitening_a_sum_is_not_summing_what_is_whitened():
@@ -49,7 +49,7 @@ def test_whitening_a_sum_is_not_summing_what_is_whitened():
     )
     mask = np.asarray(rows.mask)
     expected = (plain[mask] - plain[mask].mean()) / plain[mask].std()
-    np.testing.assert_allclose(whole[mask], expected, atol=1e-4)
+    np.testing.assert_allclose(whole[mask], expected, atol=1e-6)
     assert not whole[~mask].any()
 
 

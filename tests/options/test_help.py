@@ -48,6 +48,9 @@ def test_options_are_found_by_a_part_of_their_name(capsys):
     assert list(entries(printed(capsys, "options", "epochs"))) == ["ppo.epochs"]
     assert cli.main(("options", "xyz")) == 2
     assert "'xyz'" in capsys.readouterr().err
+    for word, name in (("itertions", "ppo.iterations"), ("leraning_rate", "ppo.policy.lr")):
+        lines = printed(capsys, "options", word)
+        assert word in lines[0] and name in entries(lines), "near matches"
     assert cli.main(("options", "ppo", "sft")) == 2
     assert "what is 'sft'?" in capsys.readouterr().err
 
@@ -74,10 +77,17 @@ def test_the_list_of_options_tells_the_short_names(capsys):
         assert ("(stepjax" in shown[name][0]) == shown[name][0].endswith(note)
 
 
-def test_lines_fit_a_hundred_columns_where_there_is_no_terminal(capsys):
+def test_lines_fit_a_hundred_columns_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     for argv in (("--help",), ("options",), *((name, "--help") for name in cli.COMMANDS)):
         long = [line for line in printed(capsys, *argv) if len(line) > 100]
         assert all(line.startswith("--config.") for line in long), "only a default is never broken"
+
+
+def test_lines_fit_the_columns_that_are_asked_for(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = printed(capsys, "ppo", "--help")
+    assert 50 < max(len(line) for line in lines if not line.startswith("--config.")) <= 60
 
 
 def test_lines_fit_the_terminal(capsys, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stepjax.cli import main
-from stepjax.report.compare import as_text, compare
+from stepjax.report.compare import as_text, compare, differences, experiments
 
 
 def write_run(folder: Path, *, seed: int, weight: float, accuracy: float, start: float = 0.4) -> Path:
@@ -31,8 +31,9 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def test_seeds_share_a_row_and_configurations_do_not(runs):
-    rows = compare(runs)
-    assert [(row["name"], row["runs"]) for row in rows] == [("after SFT", 2), ("clip", 2), ("delta", 1)]
+    rows = compare(experiments(runs))
+    names = [("after SFT", 2), ("clip: ppo.weight=1.0", 2), ("delta: ppo.weight=2.0", 1)]
+    assert [(row["name"], row["runs"]) for row in rows] == names
     mean, spread = rows[1]["figures"]["accuracy"]
     assert mean == pytest.approx(0.85) and spread == pytest.approx(statistics.stdev([0.9, 0.8]))
     assert rows[2]["figures"]["accuracy"] == (0.5, None)
@@ -40,43 +41,56 @@ def test_seeds_share_a_row_and_configurations_do_not(runs):
 
 
 def test_figures_that_no_run_has_take_no_column(runs):
-    lines = as_text(compare(runs))
+    lines = as_text(compare(experiments(runs)))
     assert lines[0] == ["", "runs", "right answers", "trace error", "steps", "truncated"]
     assert lines[1] == ["after SFT", "2", "45.0 ± 7.1 %", "–", "3.00 ± 0.00", "0.0 ± 0.0 %"]
-    assert lines[3] == ["delta", "1", "50.0 %", "1.0 %", "12.3", "50.0 %"]
+    assert lines[3] == ["delta: ppo.weight=2.0", "1", "50.0 %", "1.0 %", "12.3", "50.0 %"]
 
 
 def test_markdown_from_the_command(runs, capsys):
     assert main(["compare", *map(str, runs), "--markdown"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[1] == "| --- | --- | --- | --- | --- | --- |" and said[3].startswith("| clip | 2 | 85.0 ± 7.1 % |")
+    assert said[1] == "| --- | --- | --- | --- | --- | --- |" and said[3].startswith(
+        "| clip: ppo.weight=1.0 | 2 | 85.0 ± 7.1 % |"
+    )
 
 
-@pytest.mark.parametrize(
-    "break_it, said",
-    [
-        (
-            lambda run: (run / "eval.json").unlink(),
-            "eval.json cannot be read (No such file or directory); run `stepjax",
-        ),
-        (lambda run: (run / "eval.json").write_text("{"), "eval.json is not what stepjax writes"),
-        (lambda run: (run / "config.json").unlink(), "name a work directory"),
-        *(
-            (lambda run, name=name, odd=odd: (run / name).write_text(odd), f"{name} is not what stepjax writes")
-            for name in ("config.json", "eval.json")
-            for odd in ("null", "[]", "[" * 100_000)
-        ),
-        *(
-            (lambda run, odd=odd: (run / "eval.json").write_text(odd), "eval.json is not what stepjax writes")
-            for odd in ('{"rows": {}}', '{"rows": []}', '{"rows": {"ppo": "high"}}')
-        ),
-    ],
-)
-def test_what_is_no_finished_run_takes_one_line(runs, capsys, break_it, said):
-    break_it(runs[1])
+@pytest.mark.parametrize("odd", [None, "null", "[]", "[" * 100_000])
+def test_what_is_no_work_directory_takes_one_line(runs, capsys, odd):
+    (runs[1] / "config.json").unlink() if odd is None else (runs[1] / "config.json").write_text(odd)
     assert main(["compare", *map(str, runs)]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert "config.json" in error and "name a work directory" in error and error.count("\n") == 1
+
+
+ODD = (None, "{", "null", "[]", "[" * 100_000, '{"rows": {}}', '{"rows": []}', '{"rows": {"ppo": "high"}}')
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_run_without_an_evaluation_is_listed_and_the_others_compared(runs, capsys, odd):
+    (runs[1] / "eval.json").unlink() if odd is None else (runs[1] / "eval.json").write_text(odd)
+    assert main(["compare", *map(str, runs), "--markdown"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    why = "not evaluated" if odd is None else "eval.json holds no evaluation of its policies"
+    assert said[-1] == f"{runs[1]}: {why}; `stepjax eval --workdir={runs[1]}`"
+    assert said[3].startswith("| clip: ppo.weight=1.0 | 2 |") and len(said) == 5
+
+
+def test_differences_are_those_of_the_same_seed(tmp_path):
+    runs = [
+        write_run(tmp_path / f"{name}-s{seed}", seed=seed, weight=weight, accuracy=accuracy)
+        for name, weight, figures in (("a", 1.0, (0.5, 0.6, 0.7)), ("b", 2.0, (0.7, 0.8, 0.84)), ("c", 3.0, (0.4,)))
+        for seed, accuracy in enumerate(figures)
+    ]
+    runs.append(write_run(tmp_path / "b-s7", seed=7, weight=2.0, accuracy=0.1))  # no pair
+    found = differences(experiments(runs))
+    assert found[0] == ["", "seeds", "right answers", "trace error", "steps"]
+    values = [0.2, 0.2, 0.14]
+    half = 4.302653 * statistics.stdev(values) / 3**0.5  # Student's t of two degrees of freedom, 95 %
+    low, high = (100 * (statistics.mean(values) + sign * half) for sign in (-1, 1))
+    assert found[1][:3] == ["b: ppo.weight=2.0", "3", f"+18.0 [{low:+.1f}, {high:+.1f}] points"]
+    assert found[2][:3] == ["c: ppo.weight=3.0", "1", "-10.0 points"]
+    assert differences(experiments(runs[:3])) == []
 
 
 def test_without_runs_or_with_an_unknown_option(capsys):
@@ -86,4 +100,4 @@ def test_without_runs_or_with_an_unknown_option(capsys):
 
 def test_a_figure_that_is_no_number_is_left_out(runs):
     (runs[2] / "eval.json").write_text('{"rows": {"ppo": {"accuracy": "high", "steps": 3, "bad": NaN}}}')
-    assert compare(runs)[1]["figures"]["accuracy"] == (0.9, None)
+    assert compare(experiments(runs))[1]["figures"]["accuracy"] == (0.9, None)

@@ -131,7 +131,8 @@ def test_greedy_takes_the_likeliest_whatever_the_filters():
     keys = jax.random.split(jax.random.key(2), 8)
     tokens, logprobs = jax.jit(Sampler(0.0, top_k=3, top_p=0.5, min_p=0.5))(keys, logits)
     np.testing.assert_array_equal(tokens, logits.argmax(-1))
-    np.testing.assert_allclose(logprobs, Sampler(1.0).logprobs(logits, tokens), atol=1e-6)
+    plain = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), np.asarray(tokens)[:, None], 1)[:, 0]
+    np.testing.assert_allclose(logprobs, plain, atol=1e-6)
     ties = jnp.array([[0.0, 2.0, 2.0], [1.0, 1.0, 1.0], [-jnp.inf, 0.0, -0.0], [0.0, -1.0, 3.0]])
     np.testing.assert_array_equal(Sampler(0.0)(keys[:4], ties)[0], [1, 0, 1, 2])  # the first of equals
     assert Sampler(0.0)(keys[:1], jnp.full((1, 5), jnp.nan))[0] < 5
@@ -150,28 +151,6 @@ def test_ends_are_forbidden_before_the_least_length():
         )
     with pytest.raises(ValueError, match="lengths"):
         draw(sampler, row, 4)
-
-
-def test_the_learner_says_what_the_sampler_said_and_stays_finite_when_the_policy_moves():
-    sampler = Sampler(0.9, top_k=6, top_p=0.9, min_p=0.05)
-
-    @jax.jit
-    def both(keys, logits):
-        """The sampler's word, the learner's, and the learner's after the drawn tokens became unlikely."""
-        tokens, logprobs = sampler(keys, logits)
-        moved = logits.at[jnp.arange(50), tokens].add(-30.0)
-        after, gradient = jax.value_and_grad(lambda x: sampler.logprobs(x, tokens).sum())(moved)
-        drawn = jnp.take_along_axis(sampler.scores(moved), tokens[:, None], 1)
-        return tokens, logprobs, sampler.logprobs(logits, tokens), after, gradient, drawn
-
-    logits = np.random.default_rng(1).normal(0, 2, (50, VOCAB)).astype(np.float32)
-    tokens, logprobs, again, after, gradient, drawn = jax.device_get(
-        both(jax.random.split(jax.random.key(2), 50), logits)
-    )
-    np.testing.assert_allclose(again, logprobs, atol=1e-6)
-    assert not np.isfinite(drawn).any() and np.isfinite(after) and np.isfinite(gradient).all()
-    np.testing.assert_allclose(gradient.sum(-1), 0, atol=1e-5)
-    assert (np.take_along_axis(gradient, tokens[:, None], 1) > 0).all()
 
 
 def test_a_divided_vocabulary_is_filtered_alike():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from runs.tiny_run import OPTIONS, TinyRun, arrays, lines, stepjax, write_config
 
+from stepjax.cli import main
 from stepjax.config import Config
 from stepjax.errors import UserError
 from stepjax.runs.base import check_base
@@ -72,3 +73,10 @@ def test_a_damaged_record_of_the_start_is_named(tmp_path: Path, content: str) ->
     (tmp_path / "start.json").write_text(content)
     with pytest.raises(UserError, match=r"start\.json: not what stepjax writes"):
         recall(tmp_path)
+
+
+def test_a_config_that_needs_a_base_is_refused_without_one(tmp_path: Path, capsys) -> None:
+    assert main(["ppo", "--config=credit_arms:outcome", "--config.mesh.data=1", f"--workdir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert "config.base: this config goes on from a stage sft that another run trained" in error
+    assert not (tmp_path / "run").exists(), "a refused command leaves nothing"

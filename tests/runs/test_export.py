@@ -47,7 +47,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path, capsys):
     assert "config.json cannot be read" in capsys.readouterr().err
     for content, said in (
         ("[" * 100_000, "config.json cannot be read"),
-        ('{"sed": 1}', "config.json: config.sed: no such"),
+        ('{"sed": 1}', "config.json; without sed, which this version does not have"),
     ):
         (tmp_path / "config.json").write_text(content)
         assert main(["export", f"--workdir={tmp_path}", f"--config.export.out={tmp_path / 'x'}"]) == 2

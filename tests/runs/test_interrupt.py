@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from labels.chat_server import chat_server, honest
+from judges.chat_server import chat_server, honest
 from runs.chaos import lines as count
 from runs.chaos import wait
 from runs.tiny_run import TinyRun, assert_same_run, environment, lines, start, stepjax

@@ -39,6 +39,7 @@ def test_ppo_starts_from_a_checkpoint_and_is_exported(checkpoint, tmp_path, comp
     recipe = config(tmp_path, checkpoint, **{"mesh.data": 1, "mesh.fsdp": 2, "mesh.tensor": 2})
     work, out = tmp_path / "run", tmp_path / "out"
     assert stepjax("ppo", recipe, work) == 0
+    assert f"stage ppo starts from {checkpoint} as it is" in capsys.readouterr().out
     rounds = [json.loads(x) for x in (work / "metrics.jsonl").read_text().splitlines()]
     # The reference is the checkpoint itself, and sampler and learner say the same.
     assert abs(rounds[0]["kl/reference"]) < 1e-5 and rounds[1]["kl/reference"] > 1e-5

@@ -66,6 +66,52 @@ def test_other_options_are_named(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text()) == CONFIG
 
 
+def test_a_command_that_measures_leaves_the_options_as_they_are(tmp_path: Path) -> None:
+    with open_workdir(tmp_path, CONFIG, record=False):
+        pass  # a new folder gets them
+    with open_workdir(tmp_path, changed(updates=20), {"sft.updates"}, record=False):
+        assert json.loads((tmp_path / "config.json").read_text()) == CONFIG
+    with pytest.raises(UserError, match="leave out --config"), open_workdir(tmp_path, changed(rows=9), record=False):
+        pass
+
+
+def test_an_option_that_is_gone_ends_training_alone(tmp_path: Path) -> None:
+    with open_workdir(tmp_path, {**CONFIG, "taste": {"of": 1}}):
+        pass
+    known = {"seed", "ppo.gamma", "ppo.streams.prm.horizon", "sft.updates", "sft.rows"}
+
+    def default(name: str) -> None:
+        if name not in known:
+            raise KeyError(name)
+
+    with open_workdir(tmp_path, CONFIG, default=default, record=False):
+        pass
+    with (
+        pytest.raises(UserError, match=r"was started with taste\.of=1, an option that this version does not have"),
+        open_workdir(tmp_path, CONFIG, default=default),
+    ):
+        pass
+
+
+def test_a_refused_start_leaves_nothing(tmp_path: Path) -> None:
+    for made, folder in (("a", "a/b/c"), ("there", "there")):
+        if made == "there":
+            (tmp_path / made).mkdir()
+        with pytest.raises(UserError, match="no"), open_workdir(tmp_path / folder, CONFIG):
+            raise UserError("no")
+        assert not (tmp_path / "a").exists()
+    assert not os.listdir(tmp_path / "there")
+
+
+def test_a_start_that_has_done_something_stays(tmp_path: Path) -> None:
+    for name in ("samples", None):  # with a file of its own, and begun earlier
+        with pytest.raises(UserError, match="no"), open_workdir(tmp_path / "run", CONFIG) as folder:
+            if name:
+                (folder / name).mkdir()
+            raise UserError("no")
+    assert sorted(os.listdir(folder)) == [".lock", "config.json", "samples"]
+
+
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match=r"holds thesis\.tex .* not a work directory"), open_workdir(tmp_path, CONFIG):

@@ -9,12 +9,12 @@ import re
 from typing import Any
 
 from stepjax.errors import UserError
-from stepjax.labels.judge import Reply
+from stepjax.judges.judge import Reply
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 """Names of the longest reply: the one that all servers know, and the only one that OpenAI's newer models take."""
 
-_OWN = {"messages": "the judge's question", "model": "config.label.judge.model"}
+_OWN = {"messages": "the judge's question", "model": "{section}.model"}
 _CUT = ("length", "max_tokens")  # finish reasons, in small letters
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
@@ -45,9 +45,10 @@ def read_extra(text: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where}={text[:80]!r}: not JSON ({error}); give an object such as {example}") from None
     if not isinstance(found, dict):
         raise UserError(f"{where}={text[:80]!r}: not a JSON object; give one such as {example}")
+    section = where.rpartition(".")[0]
     for name, instead in _OWN.items():
         if name in found:
-            raise UserError(f"{where}: it may not hold {name!r}, which comes from {instead}")
+            raise UserError(f"{where}: it may not hold {name!r}, which comes from {instead.format(section=section)}")
     if found.get("stream"):
         raise UserError(f"{where}: it may not hold 'stream', the reply is read as a whole")
     return found
@@ -76,8 +77,10 @@ def said(found: bytes) -> str:
     return ""
 
 
-def read_reply(found: bytes, answer_tokens: int) -> Reply:
+def read_reply(found: bytes, answer_tokens: int, where: str = "config.label.judge") -> Reply:
     """The first choice of a body, with the reason why its text may be none (`Reply.fault`).
+
+    `where`: the section of the options, for messages.
 
     Raises:
       ServerFault: the body is an error.
@@ -87,7 +90,7 @@ def read_reply(found: bytes, answer_tokens: int) -> Reply:
         body = json.loads(found)
     except (ValueError, RecursionError):
         if found.lstrip().startswith(b"data:"):
-            why = 'the server streams its replies; set config.label.judge.extra_body={"stream": false}'
+            why = f'the server streams its replies; set {where}.extra_body={{"stream": false}}'
             raise NoCompletion(why) from None
         raise NoCompletion("the reply is truncated or not a chat completion") from None
     if isinstance(body, dict) and not body.get("choices") and (body.get("error") or body.get("object") == "error"):
@@ -106,18 +109,18 @@ def read_reply(found: bytes, answer_tokens: int) -> Reply:
     usage = usage if isinstance(usage, dict) else {}
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
     read, written = (n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 10**9 else 0 for n in counts)
-    return Reply(text, read, written, fault=_fault(message, text, reason, answer_tokens), cut=reason in _CUT)
+    return Reply(text, read, written, fault=_fault(message, text, reason, answer_tokens, where), cut=reason in _CUT)
 
 
-def cut_off(answer_tokens: int) -> str:
+def cut_off(answer_tokens: int, where: str = "config.label.judge") -> str:
     """The fault of a reply that its limit ended."""
-    return f"the reply was cut off (finish_reason=length, config.label.judge.answer_tokens={answer_tokens})"
+    return f"the reply was cut off (finish_reason=length, {where}.answer_tokens={answer_tokens})"
 
 
-def _fault(message: dict[str, Any], text: str, reason: str, answer_tokens: int) -> str:
+def _fault(message: dict[str, Any], text: str, reason: str, answer_tokens: int, where: str) -> str:
     thought = any(message.get(name) for name in _THOUGHTS)
     if reason in _CUT:
-        return cut_off(answer_tokens) + (" while the judge was thinking" if thought and not text.strip() else "")
+        return cut_off(answer_tokens, where) + (" while the judge was thinking" if thought and not text.strip() else "")
     if reason == "content_filter":
         return "the server's content filter ended the reply"
     if message.get("refusal") and not text.strip():

@@ -19,8 +19,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from stepjax.console.terminal import one_line
 from stepjax.errors import UserError
-from stepjax.labels.judge import Reply
-from stepjax.labels.protocol import (
+from stepjax.judges.judge import Reply
+from stepjax.judges.protocol import (
     LIMITS,
     NoCompletion,
     ServerFault,
@@ -66,6 +66,7 @@ class Endpoint:
       retries: attempts after the first.
       backoff: seconds before the second attempt; each later wait is twice as long, with up to a quarter more by chance.
       extra_body: a JSON object that is merged into every request, as text.
+      where: the section of the options that these are from, for messages.
     """
 
     url: str
@@ -77,6 +78,7 @@ class Endpoint:
     retries: int = 6
     backoff: float = 1.0
     extra_body: str = ""
+    where: str = "config.label.judge"
 
 
 class ChatClient:
@@ -85,13 +87,13 @@ class ChatClient:
     def __init__(self, endpoint: Endpoint):
         """UserError where the address or the model is missing or malformed, or the extra body is not an object."""
         self.endpoint = endpoint
-        self._address = _address(endpoint.url)
+        self._address = _address(endpoint.url, endpoint.where)
         if not endpoint.model:
-            raise UserError("config.label.judge.model: name the server's model")
+            raise UserError(f"{endpoint.where}.model: name the server's model")
         self._key = os.environ.get(endpoint.key, "") if endpoint.key else ""
         if not self._key.isascii() or not self._key.isprintable():
             raise UserError(f"environment variable {endpoint.key}: it holds characters that are not allowed in a key")
-        self._extra = read_extra(endpoint.extra_body, "config.label.judge.extra_body")
+        self._extra = read_extra(endpoint.extra_body, f"{endpoint.where}.extra_body")
         self._limit = LIMITS[0]
         self._context = ssl.create_default_context() if self._address.scheme == "https" else None
         self._stopped = threading.Event()
@@ -127,7 +129,7 @@ class ChatClient:
         status, headers, found = self._post(self._body(question, limit))
         if status == 200:
             try:
-                return read_reply(found, self.endpoint.answer_tokens)
+                return read_reply(found, self.endpoint.answer_tokens, self.endpoint.where)
             except ServerFault as fault:
                 status = fault.status
             except NoCompletion as fault:
@@ -207,16 +209,16 @@ class ChatClient:
         return response.status, response.headers, found
 
 
-def _address(url: str) -> SplitResult:
+def _address(url: str, where: str) -> SplitResult:
     try:
         found = urlsplit(url)
         found.port  # noqa: B018 - raises for a port that is no number
     except ValueError:
         found = urlsplit("")
     if found.scheme not in ("http", "https") or not found.hostname or found.query or found.fragment:
-        raise UserError(f"config.label.judge.url: {url!r} is not an address such as http://localhost:8000/v1")
+        raise UserError(f"{where}.url: {url!r} is not an address such as http://localhost:8000/v1")
     if found.username or found.password:
-        raise UserError("config.label.judge.url: it holds a password; give the key by config.label.judge.key")
+        raise UserError(f"{where}.url: it holds a password; give the key by {where}.key")
     return found
 
 

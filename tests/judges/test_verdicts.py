@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepjax.labels.verdicts import LONGEST, RATINGS, Malformed, read_verdicts
+from stepjax.judges.verdicts import LONGEST, RATINGS, Malformed, read_verdicts
 
 GOOD = [
     '{"verdicts": ["good", "neutral", "bad"]}',

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepjax.data.schema import LabelledSolution, first_error_of
-from stepjax.labels.rubric import Rubric
-from stepjax.labels.solution import Cost
-from stepjax.labels.verdicts import Malformed, read_verdicts
+from stepjax.judges.cost import Cost
+from stepjax.judges.rubric import Rubric
+from stepjax.judges.verdicts import Malformed, read_verdicts
 
 
 @dataclass(frozen=True)

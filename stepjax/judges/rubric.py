@@ -19,18 +19,19 @@ class Rubric:
     The marks around a text have a number that depends on all texts, so that a step cannot forge its own end.
     """
 
-    def __init__(self, name: str):
-        """One of `RUBRICS`, or a file. UserError where there is no such file, or it is not a template."""
+    def __init__(self, name: str, where: str = "config.label.judge"):
+        """One of `RUBRICS`, or a file; `where`: the section of the options.
+
+        UserError where there is no such file, or it is not a template.
+        """
         if name in RUBRICS:
-            text = resources.files("stepjax.labels").joinpath(f"rubrics/{name}.j2").read_text(encoding="utf-8")
+            text = resources.files("stepjax.judges").joinpath(f"rubrics/{name}.j2").read_text(encoding="utf-8")
         else:
             try:
                 text = Path(name).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "not UTF-8 text"
-                raise UserError(
-                    f"config.label.judge.rubric={name}: {reason}; give coarse, detailed or a template file"
-                ) from None
+                raise UserError(f"{where}.rubric={name}: {reason}; give coarse, detailed or a template file") from None
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
         )
@@ -40,7 +41,7 @@ class Rubric:
             self._template = environment.from_string(text)
             self("1 + 1?", ["2"])
         except TemplateError as error:
-            raise UserError(f"config.label.judge.rubric={name}: {' '.join(str(error).split())}") from None
+            raise UserError(f"{where}.rubric={name}: {' '.join(str(error).split())}") from None
 
     def __call__(self, problem: str, steps: Sequence[str], answer: str = "") -> str:
         """The question about one solution."""

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from labels.chat_server import chat
+from judges.chat_server import chat
 
 from stepjax.console.terminal import one_line
 from stepjax.data.schema import LabelledSolution
-from stepjax.labels.judge import judge
-from stepjax.labels.protocol import NoCompletion, read_reply
-from stepjax.labels.rubric import Rubric
+from stepjax.judges.judge import judge
+from stepjax.judges.protocol import NoCompletion, read_reply
+from stepjax.judges.rubric import Rubric
 
 VERDICTS = '{"verdicts": ["good", "bad"]}'
 

@@ -5,10 +5,10 @@ import time
 from email.utils import formatdate
 
 import pytest
-from labels.chat_server import chat, chat_server
+from judges.chat_server import chat, chat_server
 
 from stepjax.errors import UserError
-from stepjax.labels.endpoint import MOST_BYTES, ChatClient, Endpoint, Unanswered
+from stepjax.judges.endpoint import MOST_BYTES, ChatClient, Endpoint, Unanswered
 
 KEY = "sk-secret-123"
 

@@ -1,0 +1,169 @@
+"""The page of a comparison: its tables, the curves of all rows laid over each other, the same problems side by side."""
+
+import base64
+import hashlib
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import stepjax
+from stepjax.errors import UserError
+from stepjax.report.charts import LINE_TONES, Chart, Line, draw
+from stepjax.report.compare import Compared, Row, as_text, compare, differences, unevaluated
+from stepjax.report.read import merge_records
+from stepjax.report.series import Points, finite
+from stepjax.report.text import marked, number, visible
+
+MOST_PROBLEMS = 12
+FIRST = ("true/accuracy", "reward/", "true/", "kl/", "hack/")
+"""Metrics of PPO that the page opens with; it folds the others away."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A row's response to a problem: its steps with P(right) in words, and its grade."""
+
+    row: str
+    correct: bool | None
+    unfinished: bool
+    steps: list[tuple[Markup, str]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A problem, and what each row answers."""
+
+    problem: Markup
+    answer: Markup
+    answers: list[Answer]
+
+
+def write_comparison(rows: Sequence[Row], path: Path) -> Path:
+    """Writes the page. UserError where it cannot be written; it is written whole or not at all."""
+    page = _render(rows)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(page.encode("utf-8"))
+        os.replace(draft, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+    return path
+
+
+def _render(rows: Sequence[Row]) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, finalize=visible, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    package = files("stepjax.report")
+    script = package.joinpath("page.js").read_text(encoding="utf-8")
+    charts = overlaid(rows)
+    return environment.from_string(package.joinpath("compare.html.j2").read_text(encoding="utf-8")).render(
+        names=[row.name for row in rows],
+        table=as_text(compare(rows)),
+        differences=differences(rows),
+        missing=unevaluated(rows),
+        first=[draw(chart) for chart in charts if chart.title.startswith(FIRST)],
+        others=[draw(chart) for chart in charts if not chart.title.startswith(FIRST)],
+        problems=side_by_side(rows),
+        version=stepjax.__version__,
+        style=Markup(package.joinpath("page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def overlaid(rows: Sequence[Row]) -> list[Chart]:
+    """A chart for each metric of PPO, a line for each row: the mean over its runs. Where there are more rows than
+    tones, several charts."""
+    curves = [_means([_records(run) for run in row.runs]) for row in rows]
+    names = list(dict.fromkeys(name for of in curves for name in of))
+    names.sort(key=lambda name: next((i for i, start in enumerate(FIRST) if name.startswith(start)), len(FIRST)))
+    charts = []
+    for name in names:
+        lines = [Line(row.name, of[name]) for row, of in zip(rows, curves, strict=True) if finite(of.get(name, []))]
+        for at in range(0, len(lines), len(LINE_TONES)):
+            part = tuple(lines[at : at + len(LINE_TONES)])
+            unit = "share" if name.startswith("true/accuracy") else ""
+            charts.append(Chart(title=name, lines=part, unit=unit, x_name="iteration", zero=unit == "share"))
+    return charts
+
+
+def _records(run: Compared) -> list[dict[str, Any]]:
+    """The records of a run's stage ppo."""
+    return [record for record in merge_records(_lines(run.workdir / "metrics.jsonl")) if record["stage"] == "ppo"]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file, as far as it can be read."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def _means(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Points]:
+    """By metric, the mean over runs at each step that has it."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for records in runs:
+        for record in records:
+            for name, value in record.items():
+                timing = name.startswith(("seconds", "rate/")) or name in ("step", "stage")
+                if not timing and (x := number(value)) is not None:
+                    found.setdefault(name, {}).setdefault(record["step"], []).append(x)
+    return {name: [(step, statistics.mean(of[step])) for step in sorted(of)] for name, of in found.items()}
+
+
+def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[Asked]:
+    """Held-out problems to which the first evaluated run of each row has a response, those with different grades first;
+    the later stage's response counts."""
+    answered = [(row.name, of) for row in rows if (of := next(filter(None, map(_responses, row.runs)), {}))]
+    if not answered:
+        return []
+    shared = [key for key in answered[0][1] if all(key in of for _, of in answered)]
+    shared.sort(key=lambda key: len({of[key].get("correct") is True for _, of in answered}) == 1)
+    return [
+        Asked(
+            marked(str(answered[0][1][key].get("problem", ""))),
+            marked(str(answered[0][1][key].get("answer", "")), 400),
+            [_answer(name, of[key]) for name, of in answered],
+        )
+        for key in shared[:most]
+    ]
+
+
+def _responses(run: Compared) -> dict[str, dict[str, Any]]:
+    """The evaluation's responses of the last stage by id."""
+    for stage in ("ppo", "sft"):
+        paths = sorted((run.workdir / "responses").glob(f"{stage}-*.jsonl"))
+        if found := {str(row.get("id")): row for path in paths for row in _lines(path)}:
+            return found
+    return {}
+
+
+def _answer(name: str, row: dict[str, Any]) -> Answer:
+    extra = row["extra"] if isinstance(row.get("extra"), dict) else {}
+    steps = row["steps"] if isinstance(row.get("steps"), list) else []
+    prm = extra["prm"] if isinstance(extra.get("prm"), list) else []
+    scores = [number(p) for p in prm] + [None] * len(steps)
+    return Answer(
+        row=name,
+        correct=row.get("correct") if isinstance(row.get("correct"), bool) else None,
+        unfinished=extra.get("unfinished") is True,
+        steps=[
+            (marked(str(step)), "" if p is None else f"P(right) {p:.2f}")
+            for step, p in zip(steps, scores[: len(steps)], strict=True)
+        ],
+    )

@@ -1,0 +1,44 @@
+"""Rewards by a judge's ratings of steps; who asks the judge is told later (`runs/step_judge.py`)."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from stepjax.config import StreamOptions
+from stepjax.errors import UserError
+
+
+class RatesSteps(Protocol):
+    """Ratings of many solutions."""
+
+    def ratings(
+        self, problems: Sequence[str], answers: Sequence[str], steps: Sequence[Sequence[str]]
+    ) -> list[Sequence[int] | None]:
+        """−1, 0 or +1 for each step of each solution; None: there are no ratings."""
+        ...
+
+
+class JudgeReward:
+    """`good`, `neutral` or `bad` for each step, as the judge rates it; 0 where there is no rating.
+
+    Attributes:
+      judge: who rates.
+    """
+
+    def __init__(self, options: StreamOptions, where: str):
+        self._rewards = np.array([options.bad, options.neutral, options.good], np.float32)
+        self._where = where
+        self.judge: RatesSteps | None = None
+
+    def __call__(
+        self, problems: Sequence[str], answers: Sequence[str], steps: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        """UserError where there is no judge."""
+        if self.judge is None:
+            raise UserError(f"{self._where}.signal: a judge rates steps only while a policy is trained")
+        rated = self.judge.ratings(problems, answers, steps)
+        return [
+            np.zeros(len(of_one), np.float32) if found is None else self._rewards[np.array(found, int) + 1]
+            for found, of_one in zip(rated, steps, strict=True)
+        ]

@@ -1,0 +1,27 @@
+"""Which problems each rollout of a PPO run samples."""
+
+import grain
+import numpy as np
+
+from stepjax.config import PPOOptions
+from stepjax.tasks.encoding import Prompts
+
+
+class PromptOrder:
+    """The problems of one rollout after the other: a shuffled pass over all of them, then the next pass.
+
+    Attributes:
+      prompts: of all problems.
+      drawn: rollouts so far. A run that is continued begins with the number that its checkpoint holds.
+    """
+
+    def __init__(self, options: PPOOptions, prompts: Prompts, seed: int, drawn: int = 0):
+        self.prompts, self.drawn, self._options = prompts, drawn, options
+        self._order = grain.MapDataset.range(len(prompts.problems)).seed(seed + 2).shuffle().repeat()
+
+    def next(self) -> tuple[int, np.ndarray]:
+        """The number of the next rollout, from 1, and the prompt of each of its responses."""
+        first, options = self.drawn * self._options.prompts, self._options
+        self.drawn += 1
+        chosen = np.repeat([self._order[first + i] for i in range(options.prompts)], options.samples)
+        return self.drawn, chosen

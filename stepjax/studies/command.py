@@ -1,0 +1,56 @@
+"""`stepjax study NAME`."""
+
+from pathlib import Path
+
+from stepjax.console.progress import say, table
+from stepjax.errors import UserError, nearest
+from stepjax.options import no_more
+
+STUDIES = ("credit",)
+USAGE = "stepjax study NAME [--workdir=DIR] [--seeds=0:5] [--quick]; studies: " + ", ".join(STUDIES)
+
+
+def study(argv: list[str]) -> None:
+    """Runs a study, or what an earlier start left of it, and prints its tables.
+
+    Raises:
+      UserError: an unknown study or option, a work directory that another study wrote.
+    """
+    names = [a for a in argv if not a.startswith("-")]
+    if len(names) != 1:
+        raise UserError(USAGE)
+    if names[0] not in STUDIES:
+        raise UserError(f"no study {names[0]!r}{nearest(names[0], STUDIES)}; {USAGE}")
+    given = dict(a.partition("=")[::2] for a in argv if a.startswith(("--workdir=", "--seeds=")))
+    quick = "--quick" in argv
+    no_more([a for a in argv if a.startswith("-") and a != "--quick" and a.partition("=")[0] not in given], USAGE)
+    seeds = seeds_of(given.get("--seeds", "0:2" if quick else "0:5"))
+    workdir = Path(given.get("--workdir") or f"runs/study-{names[0]}{'-quick' if quick else ''}")
+    _credit(workdir, seeds, quick)
+
+
+def seeds_of(text: str) -> list[int]:
+    """`0:5` or `0,1,4` → the seeds; UserError for anything else."""
+    first, colon, end = text.partition(":")
+    try:
+        seeds = list(range(int(first), int(end))) if colon else [int(x) for x in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"--seeds={text}: give seeds from 0 on, such as 0:5 (0 to 4) or 0,1,2")
+    return seeds
+
+
+def _credit(workdir: Path, seeds: list[int], quick: bool) -> None:
+    from stepjax.studies.credit_study import QUICK, Size, run_study
+    from stepjax.studies.credit_tables import MEASURES, table_of, write_page
+    from stepjax.studies.credit_writer import PHASES
+
+    found = run_study(workdir, seeds, QUICK if quick else Size())
+    for phase in PHASES:
+        for measure, words in MEASURES.items():
+            columns, rows = table_of(found, phase, measure)
+            table(f"{phase} in training: {words}; mean ± 95 % interval, {len(seeds)} seeds", columns, rows)
+    if quick:
+        say("--quick: a reduced study; its figures are no result")
+    say(str(write_page(workdir / "study.html", found)))

@@ -1,0 +1,176 @@
+"""The responses of a writer as scored rows: what rollout, score program and host would hand to the credit program.
+
+A step's tokens are all but settled by the move that it makes; the move itself is chosen at the step's last token. The
+environment says a token after each step, so that a step is a turn, too.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from stepjax.config import PPOOptions, StreamOptions
+from stepjax.rewards.reward_streams import has_critic, host_figures
+from stepjax.rewards.signal import CORRECT, RATING, HostSignals
+from stepjax.steps import Steps
+from stepjax.studies.credit_writer import ANSWER, FALSE, MOVES, REPAIR, RESTATE, RIGHT, Writer, Written
+from stepjax.trajectory import Trajectory
+
+LENGTHS = np.array([6, 6, 3, 7, 2])
+"""Tokens of each move, by number."""
+
+State = tuple[np.ndarray, ...]
+"""Derived, error, restated: each state's index in the writer's tables."""
+
+FORCED = 0.98
+"""Probability of a token that its step leaves no choice of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Judges:
+    """How good the scores are.
+
+    Attributes:
+      prm_errors: share of steps that the process reward model takes for one of another class.
+      value_noise: standard deviation of a value PRM's error on a step.
+      completions: completions of which a step's value is the mean, in place of a value PRM; 0: a value PRM.
+      critic_noise: standard deviation of a critic's error; the same on all visits to a state.
+    """
+
+    prm_errors: float = 0.1
+    value_noise: float = 0.1
+    completions: int = 0
+    critic_noise: float = 0.1
+
+
+EXACT = Judges(0.0, 0.0, 0, 0.0)
+
+
+def rate(move: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """RegisterChain's ratings ("global"): what rests on a standing error is bad, unless it repairs it."""
+    good = (move == REPAIR) | (np.isin(move, (RIGHT, ANSWER)) & (error == 0))
+    return np.where(good, 1, np.where((move == RESTATE) & (error == 0), 0, -1))
+
+
+def width_of(steps: int) -> int:
+    """Columns that hold every response of K = `steps` derivations."""
+    longest = (steps + 1) * (LENGTHS[RESTATE] + LENGTHS[REPAIR] + 2) + steps * (LENGTHS[RIGHT] + 1) + LENGTHS[ANSWER]
+    return -(-int(longest + 2) // 64) * 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the steps lie. `last`: the column of each step's last token, `[B, S]`, −1 where there is no step."""
+
+    last: np.ndarray
+    index: np.ndarray
+    env: np.ndarray
+    length: np.ndarray
+
+
+def lay_out(written: Written, width: int) -> Layout:
+    """Columns of the steps; the prompt is one token."""
+    there = written.move >= 0
+    lengths = np.where(there, LENGTHS[written.move], 0)
+    ends = 1 + np.cumsum(lengths + there, axis=1)  # one past the environment's token
+    rows, steps = np.nonzero(there)
+    index, env = np.full((len(there), width), -1), np.zeros((len(there), width), bool)
+    for length in range(LENGTHS.max()):
+        within = lengths[rows, steps] > length
+        index[rows[within], ends[rows, steps][within] - 2 - length] = steps[within]
+    env[rows, ends[rows, steps] - 1] = True
+    count = there.sum(1)
+    final = ends[np.arange(len(there)), count - 1] - 1
+    env[np.arange(len(there)), final] = False  # nobody replies to an answer
+    return Layout(np.where(there, ends - 2, -1), index, env, final - 1)
+
+
+def scored_rows(
+    options: PPOOptions, writer: Writer, written: Written, width: int, judges: Judges, rng: np.random.Generator
+) -> tuple[Trajectory, HostSignals, Layout]:
+    """Rows and what the host says of them, and where their steps lie.
+
+    A stream of signal "prm" reads a value PRM where its estimator is "progress", else one of bad, neutral, good.
+    """
+    layout = lay_out(written, width)
+    rows, steps = np.nonzero(written.move >= 0)
+    place = rows, layout.last[rows, steps]
+    state = tuple(x[rows, steps] for x in (written.derived, written.error, written.restated))
+    move = written.move[rows, steps]
+
+    def on_last(values: np.ndarray, fill: float = 0.0) -> np.ndarray:
+        found = np.where(layout.index >= 0, fill, 0.0).astype(np.float32)
+        found[place] = values
+        return found
+
+    logprobs = on_last(np.log(writer.moves[(*state, move)]), np.log(FORCED))
+    reference = on_last(np.log(writer.reference[(*state, move)]), np.log(FORCED))
+    tokens = np.where(layout.index >= 0, 1, 0).astype(np.int32)
+    tokens[place] = 2 + move + len(MOVES) * np.where(move == FALSE, rng.integers(0, 3, len(move)), 0)
+    end = np.zeros(layout.index.shape, bool)
+    end[place] = True
+    reads_values = any(o.signal == "prm" and o.estimator == "progress" for o in options.streams.values())
+    scores = (_value_scores if reads_values else _class_scores)(writer, state, move, judges, rng)
+    prm = np.zeros((*layout.index.shape, scores.shape[-1]), np.float32)
+    prm[place] = scores
+    heads = [_critic(o, writer, judges) for o in options.streams.values()]
+    values = np.zeros((len(tokens), len(heads), width), np.float32)
+    b, t = np.nonzero(layout.index >= 0)
+    at = tuple(x[b, layout.index[b, t]] for x in (written.derived, written.error, written.restated))
+    for n, head in enumerate(heads):
+        values[b, n, t] = head[at]
+    count = len(tokens)
+    found = Trajectory(
+        tokens=jnp.asarray(tokens),
+        prompt_length=jnp.ones(count, jnp.int32),
+        response_length=jnp.asarray(layout.length, jnp.int32),
+        finished=jnp.ones(count, bool),
+        logprobs=jnp.asarray(logprobs),
+        prompt_width=1,
+        env_tokens=jnp.asarray(layout.env),
+        steps=Steps(jnp.asarray(layout.index, jnp.int32), jnp.asarray(end)),
+        old_logprobs=jnp.asarray(logprobs),
+        ref_logprobs=jnp.asarray(reference),
+        entropy=jnp.zeros(tokens.shape, jnp.float32),
+        values=jnp.asarray(values),
+        bootstrap=jnp.zeros((count, len(heads)), jnp.float32),
+        prm=jnp.asarray(prm),
+    )
+    host = {RATING: jnp.asarray(on_last(rate(move, state[1]))), CORRECT: jnp.asarray(written.right)}
+    host |= {figure: jnp.ones(count, jnp.float32) for figure in host_figures(options.streams)}
+    return found, host, layout
+
+
+def _class_scores(writer: Writer, state: State, move: np.ndarray, judges: Judges, rng: np.random.Generator):
+    """P(bad), P(neutral), P(good) of each step: .9 for the class that the model takes it for."""
+    rating = rate(move, state[1])
+    mistaken = rng.random(len(move)) < judges.prm_errors
+    taken = np.where(mistaken, (rating + 1 + rng.integers(1, 3, len(move))) % 3, rating + 1)
+    return np.full((len(move), 3), 0.05) + 0.85 * np.eye(3)[taken]
+
+
+def _value_scores(writer: Writer, state: State, move: np.ndarray, judges: Judges, rng: np.random.Generator):
+    """1 − V, V after each step."""
+    quality = writer.quality[(*state, move)]
+    if judges.completions:
+        value = rng.binomial(judges.completions, quality) / judges.completions
+    else:
+        value = np.clip(quality + judges.value_noise * rng.normal(size=len(move)), 0.0, 1.0)
+    return np.stack([1 - value, value], -1)
+
+
+def _critic(options: StreamOptions, writer: Writer, judges: Judges) -> np.ndarray:
+    """A head's value in each state: what its stream pays on average, and an error of its own."""
+    if not has_critic(options):
+        return np.zeros_like(writer.value)
+    if options.signal == "outcome":
+        exact = options.bad + (options.good - options.bad) * writer.value
+    elif options.signal in ("prm", "verifier"):
+        grid = np.indices(writer.moves.shape)
+        paid = np.array([options.bad, options.neutral, options.good])[rate(grid[3], grid[1]) + 1]
+        if options.signal == "prm":
+            paid = 0.85 * paid + 0.05 * (options.bad + options.neutral + options.good)
+        exact = writer.expected(paid, ahead=options.horizon != "step")
+    else:
+        raise ValueError(f"no critic of signal {options.signal!r}")
+    return exact + judges.critic_noise * (options.good - options.bad) * writer.critic_error
