@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stepjax import __version__
 from stepjax.console.ending import failed
 from stepjax.console.pipes import flush_output, outlive_readers
+from stepjax.distributed.absent_tpu import skip_absent_tpu
 from stepjax.distributed.signals import INTERRUPTED, second_interrupt_ends
 from stepjax.errors import UserError
 
@@ -81,22 +82,36 @@ def label(argv: list[str]) -> None:
 
 
 def sample(argv: list[str]) -> None:
-    """responses of a policy to a file: text, steps, grade, log-probability, PRM scores"""
+    """responses of a policy to a file, with steps, grade and PRM scores; --problem=TEXT shows one step by step"""
+    from stepjax.sample.arguments import take_problem
+
     accept, argv = _accepting(argv)
+    problem, answer, argv = take_problem(argv)
     config, workdir = _parsed(argv, "sample")
+    if problem is not None:
+        from stepjax.sample.one_problem import sample_one
+
+        sample_one(config, workdir or HOME, problem, answer, accept_changed=accept)
+        return
     from stepjax.sample.command import run_sample
 
     print(run_sample(config, workdir or HOME, accept_changed=accept))
 
 
 def show(argv: list[str]) -> None:
-    """token by token, what a model reads and learns (show prompt) and how rewards are credited (show credit)"""
+    """what a model reads and learns (show prompt), how rewards are credited (credit), what was written (responses)"""
     from stepjax.options import no_more
 
-    known = "`stepjax show` takes: prompt, credit"
-    if not argv or argv[0] not in ("prompt", "credit"):
+    known = "`stepjax show` takes: prompt, credit, responses"
+    if not argv or argv[0] not in ("prompt", "credit", "responses"):
         no_more(argv[:1], known)
         raise UserError(known)
+    if argv[0] == "responses":
+        from stepjax.console.progress import say
+        from stepjax.sample.show_responses import show_responses
+
+        say(show_responses(argv[1:]))
+        return
     if argv[0] == "credit":
         from stepjax.runs.show_credit import show_credit
 
@@ -145,6 +160,7 @@ def compare(argv: list[str]) -> None:
     from stepjax.console.progress import say, table
     from stepjax.options import no_more
     from stepjax.report import compare as comparison
+    from stepjax.report.compare_page import write_comparison
 
     folders = [Path(a) for a in argv if not a.startswith("-")]
     pages = [a.partition("=")[2] or "compare.html" for a in argv if a.partition("=")[0] == "--html"]
@@ -163,8 +179,6 @@ def compare(argv: list[str]) -> None:
     for line in comparison.unevaluated(rows):
         say(line)
     for page in pages:
-        from stepjax.report.compare_page import write_comparison
-
         print(write_comparison(rows, Path(page)))
 
 
@@ -257,6 +271,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     # Transformers is used only for its tokenizers: its advice about missing PyTorch does not matter.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    if "jax" not in sys.modules:
+        skip_absent_tpu()
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
             from stepjax.options.help import usage

@@ -16,7 +16,10 @@ class DataOptions:
         resumable=True,
     )
     path: str = option(
-        "", "a file, or a folder whose .jsonl, .json (also .gz) and .parquet files are read", resumable=True
+        "",
+        "a file, or a folder whose .jsonl, .json (also .gz) and .parquet files are read; files with test or valid in "
+        "their names become these splits",
+        resumable=True,
     )
     out: str = option(
         "", "the TFDS folder to write, or a file ending in .jsonl; empty: only print statistics", resumable=True
@@ -24,7 +27,7 @@ class DataOptions:
     shards: int = option(8, "files per split", least=1, below=10_000, resumable=True)
     held_out: float = option(
         0.0,
-        "fraction of the problems, chosen by hash, that becomes the split valid",
+        "fraction of the problems of train, chosen by hash, that becomes the split valid",
         least=0,
         below=1,
         resumable=True,

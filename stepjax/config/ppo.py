@@ -9,6 +9,16 @@ from stepjax.config.streams import StreamOptions
 
 
 @dataclass(frozen=True)
+class MonteCarloOptions:
+    """Values of step ends by completions of the policy, for streams with signal=mc."""
+
+    completions: int = option(9, "completions from the end of each step but the last", least=1)
+    rows: int = option(
+        256, "completions decoded at once; more are rounded up to whole branches", least=1, resumable=True
+    )
+
+
+@dataclass(frozen=True)
 class PPOOptions:
     iterations: int = option(
         60, "iterations; each is a rollout (a round of responses) and its updates", least=1, resumable=True
@@ -180,6 +190,7 @@ class PPOOptions:
     )
     entropy: float = option(0.0, "coefficient of the entropy bonus")
     streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")
+    mc: MonteCarloOptions = section(MonteCarloOptions, "completions that value the ends of steps for signal=mc")
     judge: StepJudgeOptions = section(StepJudgeOptions, "the server that rates steps for signal=judge")
     policy: OptimizerOptions = section(
         OptimizerOptions, "optimiser of the policy", lr=1e-3, warmup=5, schedule="constant"

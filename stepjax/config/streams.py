@@ -18,7 +18,8 @@ class StreamOptions:
         "(the task's exact rating of a step), outcome (the graded answer, at the last token), finish (good: the "
         "response ended by itself; bad: it was truncated), kl (minus the divergence from the reference, at every "
         "token), length (tokens outside a band cost), limit (keeping a step limit that the prompt states), format "
-        "(matching a pattern), judge (a prompted model on a server, ppo.judge, rates each step) or function (a Python "
+        "(matching a pattern), mc (the share of right answers among fresh completions of the policy behind each step, "
+        "ppo.mc), judge (a prompted model on a server, ppo.judge, rates each step) or function (a Python "
         "function of the user's)",
     )
     horizon: str = option(

@@ -14,6 +14,7 @@ from pathlib import Path
 from stepjax.config import DataOptions
 from stepjax.console.progress import table
 from stepjax.data.dataset_writer import DatasetWriter
+from stepjax.data.hub_layout import split_of
 from stepjax.data.readers import check_reading, read_records
 from stepjax.data.readers.base import Tally
 from stepjax.data.schema import LabelledSolution, line
@@ -35,7 +36,7 @@ def convert(options: DataOptions) -> dict[str, object]:
     found: dict[str, Statistics] = {}
     with _output(options) as (write, finish):
         for record in read_records(options, tally):
-            split = "valid" if options.held_out and record.share("held out") < options.held_out else "train"
+            split = _split(options, record, tally.file)
             if split not in found:
                 found[split] = Statistics(tokens)
             found[split].add(record)
@@ -58,6 +59,14 @@ def convert(options: DataOptions) -> dict[str, object]:
         finish(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     _show(options, tally, found, seconds)
     return report
+
+
+def _split(options: DataOptions, record: LabelledSolution, file: Path | None) -> str:
+    """The split of a record: that which the file of a folder is named after, where some is held out of train."""
+    found = "train" if file is None or Path(options.path).is_file() else split_of(file.name)
+    if found == "train" and options.held_out and record.share("held out") < options.held_out:
+        found = "valid"
+    return "valid" if found == "validation" else found
 
 
 def _show(options: DataOptions, tally: Tally, found: dict[str, Statistics], seconds: float) -> None:
@@ -118,8 +127,8 @@ def _output(options: DataOptions) -> Iterator[tuple[Write, Finish]]:
 
 @contextmanager
 def _jsonl(path: Path, overwrite: bool) -> Iterator[Write]:
-    """`path` for train, `….valid.jsonl` for the split valid; written whole or not at all."""
-    names = {"train": path, "valid": path.with_suffix(".valid.jsonl")}
+    """`path` for train, `….valid.jsonl` and `….test.jsonl` for the others; written whole or not at all."""
+    names = {"train": path, **{split: path.with_suffix(f".{split}.jsonl") for split in ("valid", "test")}}
     for name in names.values():
         if name.exists() and not overwrite:
             raise UserError(f"{name} exists already; name another file, or set config.data.overwrite=True")

@@ -76,6 +76,11 @@ def _splits(names: Sequence[str], metadata: Mapping[str, Any], subset: str, wher
     return found
 
 
+def split_of(name: str) -> str:
+    """The split of a file by the words in its name; train where it has none."""
+    return next((split for split, files in _by_names([name], "").items() if files), "train")
+
+
 def _by_names(names: Sequence[str], folder: str) -> dict[str, list[str]]:
     """Splits by the words in the names of files and folders; all is the split train where no name has one."""
     within = [

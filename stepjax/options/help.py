@@ -39,6 +39,17 @@ OWN: dict[str, tuple[tuple[str, str], ...]] = {
     "show": (
         ("prompt", "what the policy reads of three problems, and what it learns to write"),
         ("credit", "rewards, values, advantages and weights of four made-up responses"),
+        (
+            "responses FILE",
+            "what `stepjax eval` or `stepjax sample` wrote; of a work directory the last ones",
+        ),
+        ("--wrong, --right, --truncated", "of these: only wrong, right or cut-off ones"),
+        ("--wrong-step, --disagrees", "right ones with a wrong step; where the PRM is wrong about a step"),
+        ("--alarm, --limit=20", "those with repeated, empty or trivial steps; how many are shown (0: all)"),
+    ),
+    "sample": (
+        ("--problem=TEXT", "responses to this problem, shown step by step with PRM scores; nothing is written"),
+        ("--answer=TEXT", "its right answer, by which they are graded"),
     ),
     "options": (
         ("WORD", "only the options with this in their name; where there are none, those that are near"),

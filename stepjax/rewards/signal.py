@@ -45,6 +45,7 @@ class Signal:
       text_reward: makes the function that rates texts on the host from a stream's options and the name of its section;
         `rewards` then reads `host["text_reward"]`.
       learned: it reads the process reward model.
+      penalty: it holds the policy back and rewards nothing that a task asks for.
     """
 
     rewards: Callable[[Trajectory, HostSignals, StreamOptions], Float[Array, "B T"]]
@@ -57,6 +58,7 @@ class Signal:
     host: tuple[str, ...] = ()
     text_reward: Callable[[StreamOptions, str], TextReward] | None = None
     learned: bool = False
+    penalty: bool = False
 
     def place_of(self, options: StreamOptions) -> Place:
         """Where a stream with these options carries its scores."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from stepjax.config import StreamOptions
 from stepjax.credit.divergence import kl_estimate
 from stepjax.rewards.hosted import FunctionReward, pattern_reward
-from stepjax.rewards.judged import JudgeReward
+from stepjax.rewards.later import JudgeReward, MonteCarloReward
 from stepjax.rewards.length import check_band, length_rewards
 from stepjax.rewards.places import (
     EVERY_TOKEN,
@@ -95,7 +95,7 @@ SIGNALS: dict[str, Signal] = {
     "verifier": Signal(verifier, RATED_STEPS, host=(RATING,)),
     "outcome": Signal(outcome, RATED_RESPONSE, host=(CORRECT,)),
     "finish": Signal(finish, RESPONSE),
-    "kl": Signal(kl, EVERY_TOKEN, options=("kl_kind", "kl_target")),
+    "kl": Signal(kl, EVERY_TOKEN, options=("kl_kind", "kl_target"), penalty=True),
     "length": Signal(length, STEPS, RESPONSE, options=("per", "least", "most", "token_cost"), check=check_band),
     "limit": Signal(limit, RESPONSE, shapeable=False, host=("limit_kept",)),
     "format": Signal(
@@ -106,6 +106,7 @@ SIGNALS: dict[str, Signal] = {
         needs={"pattern": "a regular expression that each text must match"},
         text_reward=pattern_reward,
     ),
+    "mc": Signal(text_reward, RATED_STEPS, text_reward=MonteCarloReward),
     "judge": Signal(text_reward, RATED_STEPS, text_reward=JudgeReward),
     "function": Signal(
         text_reward,

@@ -93,7 +93,7 @@ class DecodeLoop:
         self.nowhere = self.idle * d.new_tokens
         self.form = d.kept_form(model.trunk.config.vocab)
         slots = self._empty_slots()
-        at = slot_axes(slots), prompt_axes(prompts), Queue(0, 0, 0)  # type: ignore[arg-type]
+        at = slot_axes(slots), prompt_axes(prompts), Queue(0, 0, 0, 0)  # type: ignore[arg-type]
         self._slots_at = at[0]
         fill = functools.partial(refill, ample=d.ample)
         self._fill = on_each_device(fill, mesh, (*at, 0, None), self._slots_at)

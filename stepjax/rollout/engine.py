@@ -39,6 +39,7 @@ def generate_in_slots(
     *,
     prompt_of: Int[Array, " N"] | None = None,
     limits: Int[Array, " N"] | None = None,
+    cuts: Int[Array, " N"] | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Trajectory, Occupancy]:
     """Samples N responses (pure and meant for jit, except for the calls of a tool).
@@ -49,6 +50,8 @@ def generate_in_slots(
       prompt_of: the prompt of each row; None: N / Q consecutive rows share one.
       limits: tokens of each response at most; None: W. Rows with limit 0 are left empty at no cost; they come
         after the others.
+      cuts: tokens at the end of its prompt that each row does without, in a cache without blocks: rows that begin at
+        many places of one text share its keys and values. The trajectory's prompts are whole all the same.
       mesh: over whose batch axes slots, prompts and rows are divided; each device has a queue of its own, and the
         prompts of its rows.
     """
@@ -63,10 +66,19 @@ def generate_in_slots(
     chunk = d.prefill_rows or count
     assert not any(n % devices for n in (count, total, d.slots, chunk)) and count % chunk == 0, (total, count, d.slots)
     limits = jnp.minimum(limits, d.new_tokens)
-    queue = Queue(jnp.asarray(prompt_of) % (count // devices), ids, limits)
+    queue = Queue(jnp.asarray(prompt_of) % (count // devices), ids, limits, cuts)
     layers = empty_blocks(model, d.blocks * devices, d.page) if d.page else None
+    assert cuts is None or layers is None
     prefilled, layers = prefill(
-        model, prompts, prompt_length, devices=devices, chunk=chunk, layers=layers, page=d.page, mesh=mesh
+        model,
+        prompts,
+        prompt_length,
+        devices=devices,
+        chunk=chunk,
+        layers=layers,
+        page=d.page,
+        mesh=mesh,
+        branched=cuts is not None,
     )
     record, occupancy = DecodeLoop(model, d, key, queue, prefilled, layers, devices=devices, mesh=mesh).run()
     found, form = record.rows(), d.kept_form(model.trunk.config.vocab)
@@ -74,7 +86,7 @@ def generate_in_slots(
     def behind_prompt(x: Array) -> Array:
         return jnp.pad(x, ((0, 0), (width, 0), *[(0, 0)] * (x.ndim - 2)))
 
-    queue_at = Queue(0, 0, 0)  # type: ignore[arg-type]
+    queue_at = Queue(0, 0, 0, 0)  # type: ignore[arg-type]
     own_prompt = on_each_device(lambda x, q: x[q.prompt], mesh, (0, queue_at), 0)
     trajectory = Trajectory(
         tokens=jnp.concatenate([own_prompt(prompts, queue), found.tokens], axis=1),

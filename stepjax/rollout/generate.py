@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,7 @@ class RolloutShape:
       cache_tokens: tokens that a device's blocks hold, at most; 0: what suits the lengths.
       held: tokens that a response and its prompt are expected to have, for `slots` 0 with `cache_tokens`: as many
         responses decode at once as then fit. 0: the most that they can have.
+      branched: rows may begin within their prompts (`Queue.cut`); the cache then has no blocks.
     """
 
     rows: int
@@ -53,6 +55,7 @@ class RolloutShape:
     block: int = 0
     cache_tokens: int = 0
     held: int = 0
+    branched: bool = False
 
     @classmethod
     def of_many(cls, total: int, at_once: int, prompt_width: int, new_tokens: int, devices: int) -> "RolloutShape":
@@ -89,9 +92,11 @@ def on_device(shape: RolloutShape, devices: int) -> DeviceSizes:
 
 def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
     """The cache of each device. UserError where it is too small for the prompts and one response."""
-    each = on_device(shape, batch_devices(mesh))
+    each, platform = on_device(shape, batch_devices(mesh)), mesh.devices.flat[0].platform
+    if shape.branched:
+        return CacheLayout.ring(platform, shape.new_tokens)
     return CacheLayout.choose(
-        mesh.devices.flat[0].platform,
+        platform,
         prompt_width=shape.prompt_width,
         new_tokens=shape.new_tokens,
         prompts=each.prompts,
@@ -172,6 +177,7 @@ def rollout_program(
             decoding,
             prompt_of=queue.prompt,
             limits=queue.limit,
+            cuts=queue.cut,
             mesh=mesh,
         )
 
@@ -180,12 +186,13 @@ def rollout_program(
     def ints(*dims: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(dims, jnp.int32, sharding=rows)
 
+    each_row: Any = ints(shape.rows)
     inputs = (
         abstract(definition.shapes, definition.shardings(mesh)),
         ints(each.prompts * devices, shape.prompt_width),
         ints(each.prompts * devices),
         abstract(jax.eval_shape(lambda: jax.random.key(0)), replicated(mesh)),
-        Queue(ints(shape.rows), ints(shape.rows), ints(shape.rows)),  # type: ignore[arg-type]
+        Queue(each_row, each_row, each_row, each_row if shape.branched else None),
     )
     turns = max(decoding.steps(shape.rows), 1)
     nested = nested_turns(decoding, shape, each.slots)

@@ -45,6 +45,11 @@ class CacheLayout:
         return f"{self.blocks:,} blocks of {self.page} tokens for them ({fit})"
 
     @classmethod
+    def ring(cls, platform: str, new_tokens: int) -> "CacheLayout":
+        """Without blocks."""
+        return cls(growths=int(platform in PAGES and new_tokens > GROWN))
+
+    @classmethod
     def choose(
         cls,
         platform: str,
@@ -67,7 +72,7 @@ class CacheLayout:
         """
         page = block or PAGES.get(platform, PAGE)
         if page >= new_tokens - 1 or (not block and not tokens and prompt_width + new_tokens <= SHORT):
-            return cls(growths=int(platform in PAGES and new_tokens > GROWN))
+            return cls.ring(platform, new_tokens)
         of_prompts = prompts * ((prompt_width - 1) // page)
         own = -(-(new_tokens - 1) // page)
         most = of_prompts + slots * own

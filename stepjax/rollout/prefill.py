@@ -40,6 +40,7 @@ def prefill(
     layers: Layers | None = None,
     page: int = 0,
     mesh: Mesh | None = None,
+    branched: bool = False,
 ) -> tuple[Prompts, Layers | None]:
     """Prefills prompts that are padded on the left, `chunk` at a time; each device keeps its own.
 
@@ -49,6 +50,7 @@ def prefill(
     Args:
       layers: blocks of `page` tokens. Those of a prompt longer than one go there but for its last 1 to `page` tokens,
         the first prompt's to the first blocks. None: all tokens stay with the prompts.
+      branched: rows may begin within their prompts, so the state behind every column is kept.
     """
     count, width = prompts.shape
     widths = sorted(widths or bucket_widths(width))
@@ -60,9 +62,9 @@ def prefill(
 
     def whole(tokens: Array, length: Array) -> Prompts:
         if len(widths) == 1 and chunks == 1:
-            return _pass(model, tokens, length, width)
+            return _pass(model, tokens, length, width, branched)
         fits = jnp.searchsorted(jnp.asarray(widths), jnp.max(length))
-        branches = [lambda t, n, w=w: _pass(model, t, n, w) for w in widths]
+        branches = [lambda t, n, w=w: _pass(model, t, n, w, branched) for w in widths]
         nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(branches[0], tokens, length))
         return jax.lax.switch(
             jnp.where(jnp.max(length) > 0, fits + 1, 0), [lambda t, n: nothing, *branches], tokens, length
@@ -154,7 +156,9 @@ def _last(found: Prompts, length: Int[Array, " c"], table: Int[Array, "c B"], pa
     return dataclasses.replace(found, layers=layers, positions=positions, segments=segments, table=table)
 
 
-def _pass(model: LanguageModel, prompts: Int[Array, "c P"], length: Int[Array, " c"], width: int) -> Prompts:
+def _pass(
+    model: LanguageModel, prompts: Int[Array, "c P"], length: Int[Array, " c"], width: int, branched: bool
+) -> Prompts:
     """The prompts' last `width` columns, which hold all of them, in a pool of the full width."""
     count, full = prompts.shape
     columns = jnp.arange(full, dtype=jnp.int32)[None] - (full - length[:, None])
@@ -162,4 +166,5 @@ def _pass(model: LanguageModel, prompts: Int[Array, "c P"], length: Int[Array, "
     start = full - width
     cache = dataclasses.replace(model.trunk.empty_cache(count, full), index=jnp.asarray(start, jnp.int32))
     hidden, cache = model.trunk.extend(prompts[:, start:], positions[:, start:], segments[:, start:], cache, fresh=True)
-    return Prompts(hidden[:, -1], cache.layers, positions, segments, length)
+    kept = jnp.pad(hidden, ((0, 0), (start, 0), (0, 0))) if branched else hidden[:, -1]
+    return Prompts(kept, cache.layers, positions, segments, length)

@@ -60,13 +60,15 @@ def _filled(
     row = jnp.where(takes, taken, jnp.where(free, rows, slots.row))
     known = jnp.minimum(row, rows - 1)
     prompt = queue.prompt[known]
+    length = prompts.length[prompt // size, prompt % size]
+    length = length if queue.cut is None else length - queue.cut[known]
     filled = dataclasses.replace(
         slots,
         row=row,
         id=queue.id[known],
         limit=queue.limit[known],
         time=jnp.where(free, 0, slots.time),
-        prompt_length=jnp.where(takes, prompts.length[prompt // size, prompt % size], slots.prompt_length),
+        prompt_length=jnp.where(takes, length, slots.prompt_length),
         stop=jnp.where(free, 0, slots.stop),
         waiting=slots.waiting.at[jnp.where(takes, row, rows)].set(False, mode="drop"),
     )
@@ -95,13 +97,22 @@ def _with_prompts(
             return jax.lax.dynamic_update_slice(into, piece, [slot if a == axis else 0 for a in range(into.ndim)])
 
         nothing = jnp.zeros((1, cache.segments.shape[1] - width), jnp.int32)
+        segments = put(cache.segments, prompts.segments)
+        if queue.cut is None:
+            state = put(hidden, prompts.hidden)
+        else:
+            last = width - 1 - queue.cut[row[slot]]  # the column that the row begins behind
+            own = jax.lax.dynamic_slice(segments, (slot, 0), (1, width))
+            segments = jax.lax.dynamic_update_slice(segments, jnp.where(jnp.arange(width) <= last, own, 0), (slot, 0))
+            state = jax.lax.dynamic_slice(prompts.hidden, (chunk, place, last, 0), (1, 1, 1, hidden.shape[1]))
+            state = jax.lax.dynamic_update_slice(hidden, state[0, 0], (slot, 0))
         cache = dataclasses.replace(
             cache,
             layers=jax.tree.map(lambda into, given: put(into, given, axis), cache.layers, prompts.layers),
             positions=put(cache.positions, prompts.positions),
-            segments=jax.lax.dynamic_update_slice(put(cache.segments, prompts.segments), nothing, (slot, width)),
+            segments=jax.lax.dynamic_update_slice(segments, nothing, (slot, width)),
         )
-        return i + 1, put(hidden, prompts.hidden), cache
+        return i + 1, state, cache
 
     start = (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
     _, hidden, cache = jax.lax.while_loop(lambda carry: carry[0] < count, take, start)

@@ -20,7 +20,8 @@ class Prompts:
     """Prefilled prompts: n chunks of c prompts.
 
     Attributes:
-      hidden: [n, c, D], the state that predicts each prompt's first response token.
+      hidden: [n, c, D], the state that predicts each prompt's first response token; where rows begin within their
+        prompts, [n, c, P, D], the state behind each column.
       layers: keys and values as in `Cache`, a chunk first, of each prompt's last tokens.
       positions, segments: int32[n, c, F], as in `Cache`.
       length: int32[n, c].
@@ -44,11 +45,14 @@ class Queue:
       prompt: int32[N], the place of the row's prompt among the prompts.
       id: int32[N], the number that names the row's random key.
       limit: int32[N], tokens that it has at most; 0: it is not sampled.
+      cut: int32[N], tokens at its prompt's end that it does without, fewer than the prompt has; None: all rows begin
+        behind their prompts. There are no blocks then.
     """
 
     prompt: Array
     id: Array
     limit: Array
+    cut: Array | None = None
 
 
 @jax.tree_util.register_dataclass

@@ -14,7 +14,7 @@ from stepjax.models.lora import MODULES
 from stepjax.parallel import batch_devices
 from stepjax.rewards.check import check_signals
 from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
-from stepjax.rewards.judged import JudgeReward
+from stepjax.rewards.later import JudgeReward
 from stepjax.rewards.reward_streams import has_critic
 from stepjax.rewards.signals import SIGNALS
 from stepjax.rollout.generate import cache_layout

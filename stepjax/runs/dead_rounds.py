@@ -5,6 +5,7 @@ from typing import Any
 
 from stepjax.config import PPOOptions
 from stepjax.learners.ppo import make_streams
+from stepjax.rewards.signals import SIGNALS
 
 MOST_CUT = 0.5
 """Share of responses cut off at the limit above which a round is warned of."""
@@ -20,8 +21,8 @@ class DeadRounds:
 
     def __init__(self, options: PPOOptions):
         self._options = options
-        # The divergence from the reference is 0 at the start, and no reward for a task.
-        self._streams = [name for name, stream in options.streams.items() if stream.signal != "kl"]
+        # A penalty such as the divergence from the reference may be 0 at the start, and is no reward for a task.
+        self._streams = [name for name, stream in options.streams.items() if not SIGNALS[stream.signal].penalty]
         grouped = {s.name for s in make_streams(options.streams) if s.rule.baseline in ("others", "mean")}
         self._grouped = [name for name in self._streams if name in grouped] if options.samples > 1 else []
         self._since: dict[str, int] = {}

@@ -8,7 +8,7 @@ import numpy as np
 from stepjax.config import StreamOptions
 from stepjax.rewards.by_token import by_token
 from stepjax.rewards.hosted import FunctionReward
-from stepjax.rewards.judged import JudgeReward
+from stepjax.rewards.later import JudgeReward, MonteCarloReward
 from stepjax.rewards.reward_streams import host_figures, make_text_reward
 from stepjax.rewards.signal import CORRECT, RATING
 from stepjax.rewards.user_function import arguments
@@ -78,12 +78,19 @@ class HostRewards:
         if self.judge is not None:
             self.judge.close()
 
-    def __call__(self, responses: Sequence[Response], index: np.ndarray, end: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(
+        self,
+        responses: Sequence[Response],
+        index: np.ndarray,
+        end: np.ndarray,
+        values: Sequence[np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
         """The host signals of `stepjax.rewards.signal` that these streams read.
 
         Args:
           responses: of the round (of several processes, this one's), read and rated by the task.
           index, end: int[B, T] and bool[B, T], the step of each token and the last token of each step.
+          values: of the steps of each response by completions, where a stream reads them.
 
         Raises:
           UserError: a user's function failed, or returned something other than rewards.
@@ -98,7 +105,9 @@ class HostRewards:
             found[name] = np.array([figure(r) for r in responses], np.float32)
         for name, reward in self.text_rewards.items():
             rewards = []
-            if responses:  # a process without a row calls nothing: a user's function need not handle empty lists
+            if isinstance(reward, MonteCarloReward):
+                rewards = reward(values)
+            elif responses:  # a process without a row calls nothing: a user's function need not handle empty lists
                 args, named = arguments(reward, _known(responses), f"config.ppo.streams.{name}")
                 rewards = reward(*args, **named)
             found[f"stream/{name}"] = by_token(rewards, index, end)

@@ -95,6 +95,11 @@ def monitors(responses: Sequence[Response], *, notes: bool) -> dict[str, float]:
     return found
 
 
+def agreement(prm: np.ndarray, ratings: np.ndarray, end: np.ndarray) -> float:
+    """Share of steps whose likeliest class is the exact one."""
+    return float((prm[end].argmax(-1) == ratings[end] + 1).mean()) if end.any() else 0.0
+
+
 def proxy_gap(
     prm: np.ndarray, ratings: np.ndarray, end: np.ndarray, responses: Sequence[Response], target: str = "step"
 ) -> float:

@@ -25,9 +25,10 @@ from stepjax.rewards.public_prm import PublicPRM
 from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
+from stepjax.runs.branches import Branches, reads_branches
 from stepjax.runs.dead_rounds import DeadRounds
 from stepjax.runs.host_signals import HostRewards
-from stepjax.runs.monitors import has_notes, monitors, proxy_gap
+from stepjax.runs.monitors import agreement, has_notes, monitors, proxy_gap
 from stepjax.runs.origins import StageOrigin
 from stepjax.runs.policy_exports import PolicyExports
 from stepjax.runs.ppo_programs import PPOPrograms
@@ -69,6 +70,7 @@ class PPO(PPOPrograms):
             run.task.problems("train"),
             lambda: StepJudge(self.options.judge, run.workdir / "judge", **processes),
         )
+        self.branches = Branches(run, self.options.mc) if reads_branches(self.options) else None
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
@@ -157,9 +159,14 @@ class PPO(PPOPrograms):
             assert scored.steps is not None
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
         with clock("rate"):
-            host = self.host_rewards(own, index, end)
             responses = share_responses(self.hosts, problems, own)
         unread: dict[str, float] = {}
+        values: list[np.ndarray] | None = None
+        if self.branches is not None:
+            with clock("mc"):
+                values, unread = self.branches(policy, responses, iteration, self.hosts.mine)
+        with clock("rate"):
+            host = self.host_rewards(own, index, end, values)
         if self.public is not None:
             with clock("prm"):
                 scores = score_responses(self.public, responses)
@@ -188,14 +195,9 @@ class PPO(PPOPrograms):
             if prm.shape[-1] > 1:  # a single output has no scale to compare
                 watched["proxy_gap"] = proxy_gap(prm, ratings, end, responses, run.config.prm.target)
             if responses[0].step_ratings is not None and run.config.prm.target == "step":
-                line["prm/agreement"] = _agreement(prm, ratings, end)
+                line["prm/agreement"] = agreement(prm, ratings, end)
         line |= {f"{PREFIX}{name}": value for name, value in watched.items()}
         return state, line, credited, responses
-
-
-def _agreement(prm: np.ndarray, ratings: np.ndarray, end: np.ndarray) -> float:
-    """Share of steps whose likeliest class is the exact one."""
-    return float((prm[end].argmax(-1) == ratings[end] + 1).mean()) if end.any() else 0.0
 
 
 def train_ppo(run: Run) -> Params:

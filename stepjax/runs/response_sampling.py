@@ -76,11 +76,13 @@ class ResponseSampler:
         key: jax.Array,
         ids: np.ndarray,
         limits: np.ndarray | None = None,
+        cuts: np.ndarray | None = None,
     ) -> Trajectory:
         """A response to each of prompts `rows`, `shape.rows` at most, on the device; the trajectory's other rows are
-        empty. `ids` name the random keys; `limits`: the longest of each response, where it is not `shape.new_tokens`.
+        empty. `ids` name the random keys; `limits`: the longest of each response, where it is not `shape.new_tokens`;
+        `cuts`, where the shape is branched: tokens at the end of its prompt that each does without.
         """
-        inputs = request(prompts, rows, ids, limits, self.shape, batch_devices(self.run.mesh))
+        inputs = request(prompts, rows, ids, limits, self.shape, batch_devices(self.run.mesh), cuts)
         tokens, lengths, queue = put(inputs, batch_sharding(self.run.mesh))
         trajectory, self.occupancy = self.program(params, tokens, lengths, key, queue)
         return trajectory
@@ -112,6 +114,7 @@ def request(
     limits: np.ndarray | None,
     shape: RolloutShape,
     devices: int,
+    cuts: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, Queue]:
     """Input of the rollout program: each device's prompts once, short ones first, and the rows to sample."""
     each, count = on_device(shape, devices), len(rows)
@@ -131,7 +134,8 @@ def request(
         tokens[at], lengths[at] = prompts.batch(different, shape.prompt_width)
         place = {row: i for i, row in enumerate(different)}
         place_of[own] = [place[row] for row in np.asarray(rows[own]).tolist()]
-    queue = Queue(place_of, numbers, longest)  # type: ignore[arg-type]
+    without = None if cuts is None else np.concatenate([cuts, np.zeros(shape.rows - count)]).astype(np.int32)
+    queue = Queue(place_of, numbers, longest, without)  # type: ignore[arg-type]
     return tokens, lengths, queue
 
 

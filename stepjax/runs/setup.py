@@ -130,7 +130,17 @@ class Run:
 
     def key(self, name: str) -> jax.Array:
         """The random key of a purpose, on the mesh: one tree of keys from the run's seed."""
-        purposes = ("policy", "prm", "critic", "rollout", "update", "prm_samples", "evaluate", "adapters")
+        purposes = [
+            "policy",
+            "prm",
+            "critic",
+            "rollout",
+            "update",
+            "prm_samples",
+            "evaluate",
+            "adapters",
+            "completions",
+        ]
         return key_on(self.mesh, self.config.seed, purposes.index(name))
 
     @property

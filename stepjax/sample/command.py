@@ -26,6 +26,7 @@ from stepjax.runs.responses import read_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step
 from stepjax.sample.records import Sampled, sampled_record
+from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts, fitting_prompts
 from stepjax.workdir.record_file import RecordFile
 
@@ -90,9 +91,9 @@ def run_sample(config: Config, workdir: Path, *, accept_changed: bool = False) -
 
 def sample(run: Run) -> Path:
     options = run.config.sample
-    if options.samples > 1 and options.temperature == 0:
-        raise UserError("config.sample.temperature: at 0 all responses to a problem are the same; raise it")
-    sampling = _sampling(run)
+    problems = run.task.problems(options.split)
+    count = min(options.problems or len(problems), len(problems))
+    sampling = sampling_of(run, [problems[i] for i in range(count)])
     scorer = make_scorer(run) if options.prm else None
     out = Path(options.out) if options.out else run.workdir / "samples" / f"{sampling.stage}-{options.split}.jsonl"
     made_with = {name: getattr(options, name) for name in MADE_WITH} | {
@@ -126,20 +127,20 @@ def _scored(scorer: StepScorer | None, found: Sequence[Sampled]) -> Sequence[Any
     return scorer.score_responses([s.response for s in found])
 
 
-def _sampling(run: Run) -> Sampling:
+def sampling_of(run: Run, problems: Sequence[Problem]) -> Sampling:
+    """How `config.sample` samples responses to these problems. UserError where the policy or the options lack."""
     options, ppo = run.config.sample, run.config.ppo
+    if options.samples > 1 and options.temperature == 0:
+        raise UserError("config.sample.temperature: at 0 all responses to a problem are the same; raise it")
     stage = options.stage or ("ppo" if has_stage(run, "ppo") else "sft")
     if not has_stage(run, stage):
         raise no_stage(run, stage)
-    problems = run.task.problems(options.split)
-    count = min(options.problems or len(problems), len(problems))
-    chosen = [problems[i] for i in range(count)]
-    prompts = fitting_prompts(run.prompt, chosen, width=2**31, where="config.sample")
+    prompts = fitting_prompts(run.prompt, problems, width=2**31, where="config.sample")
     width = -(-max(map(len, prompts.tokens)) // WIDTH_UNIT) * WIDTH_UNIT
     longest = options.max_new_tokens or ppo.max_new_tokens
     if options.min_new_tokens >= longest:
         raise UserError(f"config.sample.min_new_tokens: must be below max_new_tokens={longest}")
-    shape = RolloutShape.of_many(count * options.samples, options.rows, width, longest, batch_devices(run.mesh))
+    shape = RolloutShape.of_many(len(problems) * options.samples, options.rows, width, longest, batch_devices(run.mesh))
     how = Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
     key = key_on(run.mesh, options.seed, 30)
     return Sampling(run, stage, prompts, ResponseSampler.of_shape(run, shape, how), policy_params(run, stage), key)

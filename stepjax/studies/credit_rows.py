@@ -33,17 +33,15 @@ class Judges:
     Attributes:
       prm_errors: share of steps that the process reward model takes for one of another class.
       value_noise: standard deviation of a value PRM's error on a step.
-      completions: completions of which a step's value is the mean, in place of a value PRM; 0: a value PRM.
       critic_noise: standard deviation of a critic's error; the same on all visits to a state.
     """
 
     prm_errors: float = 0.1
     value_noise: float = 0.1
-    completions: int = 0
     critic_noise: float = 0.1
 
 
-EXACT = Judges(0.0, 0.0, 0, 0.0)
+EXACT = Judges(0.0, 0.0, 0.0)
 
 
 def rate(move: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -138,6 +136,10 @@ def scored_rows(
     )
     host = {RATING: jnp.asarray(on_last(rate(move, state[1]))), CORRECT: jnp.asarray(written.right)}
     host |= {figure: jnp.ones(count, jnp.float32) for figure in host_figures(options.streams)}
+    for name, o in options.streams.items():
+        if o.signal == "mc":
+            share = rng.binomial(options.mc.completions, writer.quality[(*state, move)]) / options.mc.completions
+            host[f"stream/{name}"] = jnp.asarray(on_last(o.bad + (o.good - o.bad) * share))
     return found, host, layout
 
 
@@ -151,11 +153,7 @@ def _class_scores(writer: Writer, state: State, move: np.ndarray, judges: Judges
 
 def _value_scores(writer: Writer, state: State, move: np.ndarray, judges: Judges, rng: np.random.Generator):
     """1 − V, V after each step."""
-    quality = writer.quality[(*state, move)]
-    if judges.completions:
-        value = rng.binomial(judges.completions, quality) / judges.completions
-    else:
-        value = np.clip(quality + judges.value_noise * rng.normal(size=len(move)), 0.0, 1.0)
+    value = np.clip(writer.quality[(*state, move)] + judges.value_noise * rng.normal(size=len(move)), 0.0, 1.0)
     return np.stack([1 - value, value], -1)
 
 

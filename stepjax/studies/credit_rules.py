@@ -54,7 +54,7 @@ sum of all scores that follow; step-level PPO, and the outcome on top; differenc
 of exact values, is what all of them could be."""
 
 RULES = (*PUBLISHED, *OWN)
-_JUDGES = {"vineppo": Judges(completions=9), "outcome_gae_exact": EXACT, "exact": EXACT}
+_JUDGES = {"outcome_gae_exact": EXACT, "exact": EXACT}
 
 
 @dataclasses.dataclass(frozen=True)

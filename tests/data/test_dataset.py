@@ -54,7 +54,7 @@ def test_every_sample_survives_the_way_through_tfds(tmp_path):
         convert(DataOptions(source=source, path=str(path), out=str(out), held_out=0.3))
         convert(DataOptions(source=source, path=str(path), out=str(copy), held_out=0.3))
         for split in splits(out):
-            file = copy if split == "train" else copy.with_suffix(".valid.jsonl")
+            file = copy if split == "train" else copy.with_suffix(f".{split}.jsonl")
             assert list(Records(out, split)) == list(Records(file)) and files
         groups = [{r.group_key for r in Records(out, split)} for split in splits(out)]
         assert len(set().union(*groups)) == sum(map(len, groups)), "a problem in two splits"
@@ -88,12 +88,33 @@ def test_nothing_is_replaced_unasked_and_nothing_but_a_dataset(tmp_path):
     with pytest.raises(UserError, match=r"exists already; name another folder, or set config\.data\.overwrite=True"):
         convert(DataOptions(**options))
     convert(DataOptions(**options, overwrite=True, shards=1))
-    assert len(list((tmp_path / "set").glob("*.array_record*"))) == 1
+    assert len(list((tmp_path / "set").glob("*.array_record*"))) == 2, "train and test, a shard each"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(UserError, match="it is not a TFDS dataset, so it is not replaced"):
         convert(DataOptions(**{**options, "out": str(tmp_path / "mine")}, overwrite=True))
     assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("out", ["set", "set.jsonl"])
+def test_the_files_of_a_folder_keep_their_splits(tmp_path, out):
+    """A folder laid out as GSM8K's: problems of test must not get into train."""
+    folder = tmp_path / "problems"
+    folder.mkdir()
+    counts = {"train.jsonl": 40, "test.jsonl": 5, "my_dev.jsonl": 3, "contest.jsonl": 2}
+    for name, count in counts.items():
+        rows = [{"question": f"{name} {i}", "answer": "1+1=2\n#### 2"} for i in range(count)]
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = convert(DataOptions(source="gsm8k", path=str(folder), out=str(tmp_path / out), held_out=0.5))
+    found = {split: of["records"] for split, of in report["splits"].items()}
+    assert found["test"] == 5 and found["train"] + found["valid"] == 45 and 3 < found["valid"] < 42
+    paths = {s: tmp_path / (out if s == "train" or out == "set" else f"set.{s}.jsonl") for s in found}
+    records = {s: list(Records(path, s if out == "set" else "train")) for s, path in paths.items()}
+    assert {r.problem for r in records["test"]} == {f"test.jsonl {i}" for i in range(5)}
+    assert {f"my_dev.jsonl {i}" for i in range(3)} <= {r.problem for r in records["valid"]}
+    assert any(r.problem.startswith("contest") for s in ("train", "valid") for r in records[s])
+    alone = convert(DataOptions(source="gsm8k", path=str(folder / "test.jsonl")))
+    assert list(alone["splits"]) == ["train"], "a single file is what the user makes of it"
 
 
 def test_an_error_leaves_no_dataset(tmp_path):

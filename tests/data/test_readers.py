@@ -310,7 +310,9 @@ def test_malformed_rows_are_named_or_set_aside(tmp_path):
     path = tmp_path / "rows.jsonl"
     lines = [json.dumps(good), "{broken", json.dumps({**good, "ratings": [5]}), "[1]", json.dumps(good)]
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match=r"rows\.jsonl:2: not JSON"):
+    with pytest.raises(
+        UserError, match=r"rows\.jsonl:2: not JSON.*; config\.data\.skip_bad=FILE sets such rows aside$"
+    ):
         read("records", path)
     aside = tmp_path / "folder" / "bad.jsonl"
     records, tally = read("records", path, skip_bad=str(aside))

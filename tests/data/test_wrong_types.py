@@ -88,7 +88,8 @@ def test_another_type_in_any_field(source: str, tmp_path: Path):
     alone.write_text("\n" + json.dumps(json.loads(set_aside[0]["row"])) + "\n")
     with pytest.raises(UserError) as error:
         list(read_records(DataOptions(source=source, path=str(alone)), Tally()))
-    assert str(error.value) == f"{alone}:2: {set_aside[0]['error']}"
+    hint = "config.data.skip_bad=FILE sets such rows aside"
+    assert str(error.value) == f"{alone}:2: {set_aside[0]['error']}; {hint}"
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_a_work_directory_holds_what_it_promises(tiny: TinyRun) -> None:
     names = {path.name for path in tiny.workdir.iterdir()}
     assert names == {
         ".lock", "config.json", "metrics.jsonl", "samples.jsonl", "eval.json", "report.html",
-        "checkpoints", "tensorboard", "tokenizer",
+        "checkpoints", "tensorboard", "tokenizer", "responses",
     }  # fmt: skip
     assert json.loads((tiny.workdir / "config.json").read_text())["ppo"]["iterations"] == 12
     for stage, logged in (("sft", range(15, 151, 15)), ("prm", range(1, 11)), ("ppo", range(1, 13))):

@@ -17,7 +17,7 @@ from stepjax.config import StreamOptions
 from stepjax.config.step_judge import StepJudgeOptions
 from stepjax.errors import UserError
 from stepjax.options import parse
-from stepjax.rewards.judged import JudgeReward
+from stepjax.rewards.later import JudgeReward
 from stepjax.runs.step_judge import StepJudge, judge_figures
 
 PROBLEMS, ANSWERS = ["1 + 1?", "9 times 0?", "2?"], ["2", "0", "2"]

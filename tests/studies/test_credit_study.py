@@ -12,7 +12,7 @@ from stepjax.studies.credit_tables import interval
 from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE, RIGHT, Written, make_writer, write
 
 SMALL = Size(steps=(2,), problems=32, judged=6_000)
-RULES = ("exact", "outcome_return", "grpo_process")
+RULES = ("exact", "outcome_return", "grpo_process", "vineppo")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ def test_what_is_unbiased_by_theory_has_no_bias_and_what_is_not_has_some(studied
     for figures in studied[1].values():
         assert figures["outcome_return"]["bias"] < 0.25 and figures["outcome_return"]["deviation"] > 1
         assert figures["grpo_process"]["bias"] > figures["outcome_return"]["bias"]
+        assert figures["vineppo"]["bias"] < 0.25 and figures["vineppo"]["correlation"] > 0.5
 
 
 def test_a_study_goes_on_where_it_stopped(studied, tmp_path, monkeypatch):

@@ -58,18 +58,17 @@ def read_records(options: DataOptions, tally: Tally) -> Iterator[LabelledSolutio
     check_reading(options)
     reader, context = READERS[options.source], Context(options, tally)
     with ExitStack() as stack:
-        bad = _set_aside(options, tally, stack) if options.skip_bad else None
+        bad = _set_aside(options, tally, stack) if options.skip_bad else _stop
         for path in data_files(options.path):
+            tally.file = path
             for place, row in read_rows(path, bad):
                 tally.rows += 1
                 context.place = place
                 try:
                     found = list(reader(row, context))
                 except (RowError, SchemaError) as error:
-                    wrong = UserError(f"{place}: {error}")
-                    if bad is None:
-                        raise wrong from None
                     tally.rows -= 1  # `bad` counts it
+                    wrong = UserError(f"{place}: {error}")
                     bad(wrong, json.dumps(row, ensure_ascii=False, default=str))
                     continue
                 for record, shared in found:
@@ -77,6 +76,10 @@ def read_records(options: DataOptions, tally: Tally) -> Iterator[LabelledSolutio
                         tally.dropped["solutions without a step"] += 1
                     else:
                         yield _finished(record, shared, options, tally)
+
+
+def _stop(error: UserError, row: str) -> None:
+    raise UserError(f"{error}; config.data.skip_bad=FILE sets such rows aside") from None
 
 
 def _finished(record: LabelledSolution, shared: int, options: DataOptions, tally: Tally) -> LabelledSolution:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepjax.answers.grading import number_of, same_answer
@@ -22,11 +23,13 @@ class Tally:
       rows: rows of the files.
       dropped: counts of everything that did not get into a record, by reason.
       noted: counts of what did, but not as a reader of the source may expect.
+      file: the one that is being read.
     """
 
     rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
+    file: Path | None = None
 
 
 class Found(NamedTuple):

@@ -1,4 +1,4 @@
-"""Rewards by a judge's ratings of steps; who asks the judge is told later (`runs/step_judge.py`)."""
+"""Rewards whose source is given later: a judge's ratings (`runs/step_judge.py`), values (`runs/branches.py`)."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -42,3 +42,16 @@ class JudgeReward:
             np.zeros(len(of_one), np.float32) if found is None else self._rewards[np.array(found, int) + 1]
             for found, of_one in zip(rated, steps, strict=True)
         ]
+
+
+class MonteCarloReward:
+    """From `bad` to `good` in proportion to the share of right completions behind each step."""
+
+    def __init__(self, options: StreamOptions, where: str):
+        self._bad, self._good, self._where = options.bad, options.good, where
+
+    def __call__(self, values: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+        """`values`: float32[steps] of each response, in [0, 1]. UserError where there are none."""
+        if values is None:
+            raise UserError(f"{self._where}.signal: completions value steps only while a policy is trained")
+        return [(self._bad + (self._good - self._bad) * of_one).astype(np.float32) for of_one in values]
