@@ -16,7 +16,7 @@ from stepjax.models.attention import LOG2E, Partial, whole_power
 from stepjax.models.cache import Blocks, KeyValues, WorkList
 from stepjax.parallel import on_each_device
 
-PAIRS = 8
+PAIRS = 16
 """Pairs that are worked off at once."""
 
 

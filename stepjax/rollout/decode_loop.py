@@ -24,7 +24,7 @@ from stepjax.rollout.environment import Replies
 from stepjax.rollout.noise import fold_in
 from stepjax.rollout.record import Log, Occupancy, Record
 from stepjax.rollout.refill import refill
-from stepjax.rollout.slots import Held, Prompts, Queue, Slots, shrunk
+from stepjax.rollout.slots import Held, Prompts, Queue, Slots, retire, shrunk
 
 
 class Steps(NamedTuple):
@@ -97,6 +97,7 @@ class DecodeLoop:
         self._slots_at = at[0]
         fill = functools.partial(refill, ample=d.ample)
         self._fill = on_each_device(fill, mesh, (*at, 0, None), self._slots_at)
+        self._retire = on_each_device(retire, mesh, (at[0], 0), self._slots_at)
         if layers is not None:
             axes, usage = layer_axes(layers), Usage(0, 0, 0)  # type: ignore[arg-type]
             turn = functools.partial(turn_ring, ample=d.ample)
@@ -213,7 +214,7 @@ class DecodeLoop:
         if waits:
             slots = self._fill(slots, self.prompts, self.queue, ended, (t + 1) % self.ring)
         else:
-            slots = dataclasses.replace(slots, row=jnp.where(ended, self.idle, slots.row))
+            slots = self._retire(slots, ended)
         return Steps(t + 1, slots, now.log.write(t - first, line), reply, occupancy)
 
     def _empty_slots(self) -> Slots:

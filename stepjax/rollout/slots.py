@@ -123,8 +123,17 @@ class Slots:
 
 
 def retire(slots: Slots, ended: Bool[Array, " S"]) -> Slots:
-    """Empties each slot that ended."""
-    return dataclasses.replace(slots, row=jnp.where(ended, slots.waiting.shape[0], slots.row))
+    """Empties each slot that ended; nothing attends to its blocks any more."""
+    row, held = jnp.where(ended, slots.waiting.shape[0], slots.row), slots.held
+    if held is not None:
+
+        def without(held: Held) -> tuple[Array, WorkList]:
+            count = jnp.where(ended, 0, held.count)
+            return count, work_list(held.table, count, held.shared, held.start, slots.prompt_length, held.page)
+
+        count, work = jax.lax.cond(jnp.any(ended & (held.count > 0)), without, lambda h: (h.count, h.work), held)
+        held = dataclasses.replace(held, count=count, work=work)
+    return dataclasses.replace(slots, row=row, held=held)
 
 
 def shrunk(slots: Slots, size: int) -> tuple[Slots, Int[Array, " s"]]:

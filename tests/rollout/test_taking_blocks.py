@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stepjax.models.blocks import work_list
 from stepjax.models.cache import Cache, KeyValues
 from stepjax.rollout.blocks import put_back, references, turn_ring
-from stepjax.rollout.slots import Held, Prompts, Queue, Slots
+from stepjax.rollout.slots import Held, Prompts, Queue, Slots, retire
 
 SLOTS, ROWS, PROMPTS, BLOCKS, PAGE, SHARED, MOST = 4, 9, 3, 14, 2, 2, 6
 
@@ -137,6 +137,16 @@ def test_rows_with_the_fewest_tokens_go_back_and_no_more_than_needed(rows, free)
     if gone:
         fewer = order[: gone - 1]
         assert needs.sum() - len(fewer) > free + own[fewer].sum()
+
+
+def test_a_row_that_ends_is_no_longer_attended_to():
+    example = [1, 3, 5], [0, 1, 2] * 3, list(range(ROWS)), [True] * 4, [False] * 5, [2, 1, 0, 2], [False] * 4
+    slots, *_ = state((*example, list(range(BLOCKS))))
+    ended = np.array([True, False, True, False])
+    after = jax.device_get(jax.jit(retire)(slots, ended))
+    rows = after.held.work.row[: after.held.work.count[0]].tolist()
+    assert rows == [1] * slots.held.count[1] + [3] * slots.held.count[3] and len(rows) == 4
+    assert after.row.tolist() == [ROWS, 1, ROWS, 3] and slots.held.work.count[0] == 8
 
 
 def test_the_work_list_names_each_rows_blocks_in_order():
