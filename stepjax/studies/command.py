@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stepjax.console.progress import say, table
-from stepjax.errors import UserError, nearest
+from stepjax.errors import UserError
 from stepjax.options import no_more
 
 STUDIES = ("credit",)
@@ -16,14 +16,12 @@ def study(argv: list[str]) -> None:
     Raises:
       UserError: an unknown study or option, a work directory that another study wrote.
     """
-    names = [a for a in argv if not a.startswith("-")]
-    if len(names) != 1:
-        raise UserError(USAGE)
-    if names[0] not in STUDIES:
-        raise UserError(f"no study {names[0]!r}{nearest(names[0], STUDIES)}; {USAGE}")
     given = dict(a.partition("=")[::2] for a in argv if a.startswith(("--workdir=", "--seeds=")))
     quick = "--quick" in argv
-    no_more([a for a in argv if a.startswith("-") and a != "--quick" and a.partition("=")[0] not in given], USAGE)
+    names = [a for a in argv if a != "--quick" and a.partition("=")[0] not in given]
+    no_more([a for a in names if a not in STUDIES], USAGE)
+    if len(names) != 1:
+        raise UserError(USAGE)
     seeds = seeds_of(given.get("--seeds", "0:2" if quick else "0:5"))
     workdir = Path(given.get("--workdir") or f"runs/study-{names[0]}{'-quick' if quick else ''}")
     _credit(workdir, seeds, quick)

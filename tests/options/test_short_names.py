@@ -37,6 +37,9 @@ def another(field: dataclasses.Field, value: Any) -> Any:
     return next(x for x in candidates if type(x) is type(value) and x != value and refusal(field, x) is None)
 
 
+OWN_OPTIONS = ("compare", "study")
+"""Commands that take no config."""
+
 FIRST_WORD = {"bench": ("rollout",), "show": ("prompt",)}
 """What a command's options follow."""
 
@@ -121,10 +124,10 @@ def test_every_command_refuses_a_misspelled_option_with_status_2(capsys, command
     assert cli.main([command, *program, "--config.ppo.epcohs=3"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert ("what is '--config.ppo.epcohs=3'" if command == "compare" else "did you mean '--config.ppo.epochs'") in told
+    assert ("what is '--config.ppo.epcohs=3'" if command in OWN_OPTIONS else "did you mean '--config.ppo.epochs'") in told
 
 
-@pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c != "compare"])
+@pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c not in OWN_OPTIONS])
 def test_what_is_not_an_option_is_refused_in_the_same_words(capsys, command, monkeypatch):
     monkeypatch.setattr("stepjax.pipeline.run_stages", None)
     program = FIRST_WORD.get(command, ())

@@ -112,7 +112,7 @@ def test_intervals_are_students():
     ("arguments", "said"),
     [
         ([], "stepjax study NAME"),
-        (["credits"], "did you mean 'credit'"),
+        (["credits"], "what is 'credits'"),
         (["credit", "--seed=3"], "what is '--seed=3'"),
         (["credit", "--seeds=5:5"], "give seeds from 0 on"),
         (["credit", "--seeds=a"], "give seeds from 0 on"),
