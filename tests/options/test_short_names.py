@@ -124,7 +124,8 @@ def test_every_command_refuses_a_misspelled_option_with_status_2(capsys, command
     assert cli.main([command, *program, "--config.ppo.epcohs=3"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert ("what is '--config.ppo.epcohs=3'" if command in OWN_OPTIONS else "did you mean '--config.ppo.epochs'") in told
+    wanted = "what is '--config.ppo.epcohs=3'" if command in OWN_OPTIONS else "did you mean '--config.ppo.epochs'"
+    assert wanted in told
 
 
 @pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c not in OWN_OPTIONS])
