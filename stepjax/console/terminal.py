@@ -73,7 +73,7 @@ def ascii_only(stream: TextIO) -> bool:
 
 def encodable(text: str, stream: TextIO) -> str:
     """The text in characters that the stream can show."""
-    if not ascii_only(stream):
-        return text
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.translate(_ASCII).encode(encoding, errors="replace").decode(encoding)
+    if ascii_only(stream):
+        text = text.translate(_ASCII)
+    return text.encode(encoding, errors="replace").decode(encoding)  # lone surrogates fit into no encoding

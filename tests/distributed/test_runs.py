@@ -193,9 +193,9 @@ def test_a_lost_process_is_named_and_the_run_goes_on_anywhere(
     # One process of eight devices, for a round.
     iterate = PPO.iterate
 
-    def one_round(*args):
+    def one_round(*args, **more):
         stopping.current.request("enough")
-        return iterate(*args)
+        return iterate(*args, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(PPO, "iterate", one_round)

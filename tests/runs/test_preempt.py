@@ -63,7 +63,8 @@ def test_a_step_that_does_not_end_in_time_is_given_up(tiny: TinyRun, tmp_path: P
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
     endless = (
         "import time\nimport stepjax.runs.ppo as ppo\nwhole = ppo.PPO.iterate\n"
-        "def iterate(self, *args):\n    if args[3] == 3: time.sleep(100)\n    return whole(self, *args)\n"
+        "def iterate(self, state, order, number, *others, **more):\n    if number == 3: time.sleep(100)\n"
+        "    return whole(self, state, order, number, *others, **more)\n"
         "ppo.PPO.iterate = iterate\n"
     )
     process = start("ppo", tiny.config, workdir, "--config.distributed.grace=1", prelude=endless)
