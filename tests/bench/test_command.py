@@ -36,6 +36,7 @@ def lines_of(capsys, *arguments):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.slow
 def test_an_iteration_times_and_profiles_every_program(capsys):
     lines = lines_of(capsys, "iteration", *TINY, "--profile", "--config.mesh.data=2")
     assert [x["repeat"] for x in lines] == [1, 2, "median"] and all(set(x) >= UPDATE_KEYS for x in lines)

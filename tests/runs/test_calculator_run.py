@@ -27,7 +27,8 @@ def write_gsm8k(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("environment", ["calculator", pytest.param("", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", ["calculator", ""])
 def test_the_calculator_makes_notes_hold(
     tmp_path: Path, compiled_once: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, environment: str
 ) -> None:

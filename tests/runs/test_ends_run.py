@@ -76,6 +76,7 @@ def export(work, out, *, stage="ppo"):
     return [json.loads((out / f"{name}.json").read_text()) for name in ("config", "generation_config")]
 
 
+@pytest.mark.slow
 def test_each_end_of_the_generation_config_ends_responses(recipe, tmp_path, capsys):
     source = generation(with_tokenizer(says_only(tmp_path / "model", END)), eos_token_id=[PAD, END], top_p=0.9)
     config, work = recipe(source), tmp_path / "run"

@@ -38,6 +38,7 @@ def size(tree: dict[str, np.ndarray], prefix: str) -> int:
     return sum(x.nbytes for name, x in tree.items() if name.startswith(prefix))
 
 
+@pytest.mark.slow
 def test_adapters_and_heads_alone_are_trained_saved_and_resumed(tiny: TinyRun, tmp_path: Path) -> None:
     config, whole = changed(tiny, tmp_path, CHANGES)
     assert stepjax("prm", config, whole) == 0

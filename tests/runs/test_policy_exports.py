@@ -25,6 +25,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_every_round_a_folder_that_is_the_export_of_its_checkpoint(
     tiny: TinyRun, three_rounds: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def terminate(process, moment, seconds: float = 30.0) -> tuple[int, str, float]:
     return status, error, time.monotonic() - begun
 
 
+@pytest.mark.slow
 def test_sigterm_saves_the_round_and_the_same_command_ends_with_the_same_bits(tiny: TinyRun, tmp_path: Path) -> None:
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
     # No checkpoint would be due by then.

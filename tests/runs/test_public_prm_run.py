@@ -47,6 +47,7 @@ def prepare(tiny: TinyRun, tmp_path: Path, checkpoint: Path, **changes: object) 
     return config, workdir
 
 
+@pytest.mark.slow
 def test_ppo_is_paid_by_a_model_with_another_tokenizer(tiny: TinyRun, tmp_path: Path, checkpoint: Path) -> None:
     config, whole = prepare(tiny, tmp_path, checkpoint)
     assert stepjax("prm", config, whole) == 0 and not (whole / "checkpoints" / "prm").exists()  # nothing to train

@@ -35,6 +35,7 @@ def config(folder, checkpoint, **changes):
     return write_config(folder / "start.py", {**options, **changes}, streams=VERIFIED)
 
 
+@pytest.mark.slow
 def test_ppo_starts_from_a_checkpoint_and_is_exported(checkpoint, tmp_path, compiled_once, capsys):
     recipe = config(tmp_path, checkpoint, **{"mesh.data": 1, "mesh.fsdp": 2, "mesh.tensor": 2})
     work, out = tmp_path / "run", tmp_path / "out"

@@ -178,6 +178,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_sigkill_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
     """Kills a process in the middle of many quick saves, over and over; each restore must find one step everywhere."""
     rng = random.Random(0)
