@@ -226,6 +226,7 @@ def _nan(moments: dict) -> dict:
     return {**moments, "nu": moments["nu"].at[0].set(jnp.nan)}
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_with_a_notice(
     tiny: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

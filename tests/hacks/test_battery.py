@@ -64,6 +64,7 @@ def test_the_same_battery_gives_the_same_figures_and_is_told(
     assert "Edits that add nothing" in page and "16 exact solutions, paid by exact ratings" in page
 
 
+@pytest.mark.slow
 def test_a_narrow_reward_model_leaves_out_and_says_so(tiny: TinyRun, tmp_path: Path) -> None:
     workdir = tiny.copy(tmp_path / "run")
     started = json.loads((workdir / "config.json").read_text())
@@ -126,6 +127,7 @@ def test_ppo_logs_its_monitors(tiny: TinyRun) -> None:
     assert "Signs of reward hacking" in (tiny.workdir / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_alarms_of_a_stopped_run_are_those_of_a_whole_one(tiny: TinyRun, tmp_path: Path) -> None:
     """A quick baseline of two rounds lets some ring; what a run knew before a stop it knows after it."""
     sharp = ("--config.ppo.alarm=0.01", "--config.ppo.alarm_rounds=2")

@@ -214,6 +214,7 @@ def test_mistakes_of_the_options(tmp_path, capsys):
         assert main(arguments(server, data, "")) == 2 and "config.label.out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_no_label_is_lost_or_doubled(tmp_path):
     some = records(60)
     data, out = write(tmp_path / "data.jsonl", some), tmp_path / "labels.jsonl"

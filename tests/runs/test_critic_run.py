@@ -45,6 +45,7 @@ def test_critics_of_their_own_are_refitted_and_resume(tiny: TinyRun, tmp_path: P
     assert by_round[4]["weights/kl"] != 0.5
 
 
+@pytest.mark.slow
 def test_a_value_prm_is_the_critic_from_the_first_round_on(tiny: TinyRun, tmp_path: Path) -> None:
     """Frozen, its part of the critic stays the process reward model that it was."""
     changes = {**OPTIONS, "ppo.iterations": 1, "ppo.critic_frozen": True}

@@ -102,6 +102,7 @@ def policies(evaluated):
             yield from policies(value)
 
 
+@pytest.mark.slow
 def test_the_end_of_the_chat_template_ends_responses_and_texts_begin_once(recipe, tmp_path, capsys):
     source = with_tokenizer(says_only(tmp_path / "model", END, {**CASE, "eos_token_id": PAD}), chat=CHAT, begins=True)
     work = tmp_path / "run"

@@ -11,6 +11,7 @@ from stepjax.models import load_pretrained
 from stepjax.runs.export import whole_folder
 
 
+@pytest.mark.slow
 def test_a_policy_from_scratch_is_exported_in_the_plainest_family(tmp_path, compiled_once):
     # Norms and biases together: the family with both has a bias on the output too.
     options = {**OPTIONS, "model.qkv_bias": True, "model.head_dim": 8, "sft.updates": 1}

@@ -71,6 +71,7 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_classes_from_a_tfds_folder_head_first_and_resumed(data, tmp_path, capsys):
     options = {"prm__classes": 2, "prm__neutral": "good", "prm__head_first": 5}
     found = train(tmp_path / "whole", data / "step", **options)

@@ -86,6 +86,7 @@ def test_rates_of_updates(monkeypatch):
     assert rates.at(5)["rate/tokens"] == pytest.approx(200)
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_rates_and_traces_a_round(tiny, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(tiny.workdir, workdir)

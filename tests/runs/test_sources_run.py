@@ -34,10 +34,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory, compiled_once: Path) -> Path
     return made_once(tmp_path_factory, "plain", lambda folder: train(folder, "jsonl")) / "run"
 
 
-SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in ("array_gz", "tfds_folder")]
-
-
-@pytest.mark.parametrize("form", ["parquet", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["parquet", "array_gz", "tfds_folder"])
 def test_a_run_does_not_depend_on_where_its_problems_are(
     form: str, tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
