@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stepjax import __version__
 from stepjax.console.ending import failed
 from stepjax.console.pipes import flush_output, outlive_readers
+from stepjax.console.terminal import encodable
 from stepjax.distributed.absent_tpu import skip_absent_tpu
 from stepjax.distributed.signals import INTERRUPTED, second_interrupt_ends
 from stepjax.errors import UserError
@@ -173,7 +174,7 @@ def compare(argv: list[str]) -> None:
     titles = "mean ± standard deviation over runs", f"differences to {rows[0].name}, by seed: mean [95 % interval]"
     for title, of in zip(titles, (lines, paired), strict=True):
         if "--markdown" in argv and len(of) > 1:
-            print(comparison.as_markdown(of))
+            print(encodable(comparison.as_markdown(of), sys.stdout))
         elif len(of) > 1:
             table(title, of[0], of[1:])
     for line in comparison.unevaluated(rows):
@@ -221,7 +222,7 @@ def _options(argv: list[str]) -> None:
         print(options(*words))
         return
     for line in changed_lines(_parsed(others, "").config, *words) or ["all options have their defaults"]:
-        print(line)
+        print(encodable(line, sys.stdout))
 
 
 def _accepting(argv: list[str]) -> tuple[bool, list[str]]:

@@ -20,6 +20,9 @@ from stepjax.options.recipes import from_dict
 from stepjax.options.saved import CONFIG, remembered
 from stepjax.options.stream_edits import edit_streams
 
+MOST_BITS = 4096
+"""Of a whole number in a config; Python writes out numbers of up to 4,300 digits."""
+
 
 class Parsed(NamedTuple):
     """A command line, read.
@@ -102,7 +105,17 @@ def _read(file: str, section: str) -> ConfigDict:
             getattr(config, "lock", None)  # the flag library keeps an OSError of the file until it is looked at
     if not isinstance(config, ConfigDict):
         raise UserError("the config file's get_config() must return stepjax.options.recipe(), changed or not")
+    _check_sizes(config)
     return config
+
+
+def _check_sizes(config: ConfigDict, name: str = "config") -> None:
+    """UserError for a number too long to be written out, as everything that shows a config would have to do."""
+    for key, value in config.items(preserve_field_references=True):
+        if isinstance(value, ConfigDict):
+            _check_sizes(value, f"{name}.{key}")
+        elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise UserError(f"{name}.{key}: a whole number of more than {MOST_BITS} bits")
 
 
 def _changed(config: ConfigDict, changes: Sequence[str], typed: Sequence[str], section: str) -> ConfigDict:
