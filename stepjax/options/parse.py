@@ -109,11 +109,16 @@ def _read(file: str, section: str) -> ConfigDict:
     return config
 
 
-def _check_sizes(config: ConfigDict, name: str = "config") -> None:
-    """UserError for a number too long to be written out, as everything that shows a config would have to do."""
+def _check_sizes(config: ConfigDict, name: str = "config", around: tuple[ConfigDict, ...] = ()) -> None:
+    """UserError for a number too long to be written out, as everything that shows a config would have to do.
+
+    A section inside of itself (`around`: those that hold this one) is passed over: it is refused elsewhere.
+    """
+    if any(config is other for other in around):
+        return
     for key, value in config.items(preserve_field_references=True):
         if isinstance(value, ConfigDict):
-            _check_sizes(value, f"{name}.{key}")
+            _check_sizes(value, f"{name}.{key}", (*around, config))
         elif isinstance(value, int) and value.bit_length() > MOST_BITS:
             raise UserError(f"{name}.{key}: a whole number of more than {MOST_BITS} bits")
 
