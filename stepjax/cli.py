@@ -1,6 +1,5 @@
 """The `stepjax` command: one subcommand, one function."""
 
-import difflib
 import functools
 import os
 import signal
@@ -226,16 +225,9 @@ def _options(argv: list[str]) -> None:
 
 
 def _accepting(argv: list[str]) -> tuple[bool, list[str]]:
-    """Whether the user goes on with files that were changed, and the other arguments."""
-    from stepjax.workdir.fingerprints import ACCEPT
+    from stepjax.workdir.accepted import take_accept
 
-    for argument in argv:
-        name = argument.partition("=")[0]
-        if name != argument and name == ACCEPT:
-            raise UserError(f"{argument}: it takes no value; write {ACCEPT}")
-        if name != ACCEPT and difflib.get_close_matches(name, [ACCEPT], cutoff=0.8):
-            raise UserError(f"{argument}: no such option (did you mean '{ACCEPT}'?)")
-    return ACCEPT in argv, [argument for argument in argv if argument != ACCEPT]
+    return take_accept(argv)
 
 
 COMMANDS: dict[str, Command] = {

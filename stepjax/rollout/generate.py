@@ -181,31 +181,33 @@ def rollout_program(
             mesh=mesh,
         )
 
-    rows = batch_sharding(mesh)
-
-    def ints(*dims: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(dims, jnp.int32, sharding=rows)
-
-    each_row: Any = ints(shape.rows)
-    inputs = (
-        abstract(definition.shapes, definition.shardings(mesh)),
-        ints(each.prompts * devices, shape.prompt_width),
-        ints(each.prompts * devices),
-        abstract(jax.eval_shape(lambda: jax.random.key(0)), replicated(mesh)),
-        Queue(each_row, each_row, each_row, each_row if shape.branched else None),
-    )
-    turns = max(decoding.steps(shape.rows), 1)
-    nested = nested_turns(decoding, shape, each.slots)
-    out = (rows, replicated(mesh))
     return Program(
         "rollout",
         rollout,
         mesh=mesh,
-        inputs=inputs,
-        out_shardings=out,
-        turns=turns,
-        nested=nested,
+        inputs=_abstract_inputs(definition, mesh, shape),
+        out_shardings=(batch_sharding(mesh), replicated(mesh)),
+        turns=max(decoding.steps(shape.rows), 1),
+        nested=nested_turns(decoding, shape, each.slots),
         note=f"{each.slots} slots a device, {layout.told}",
+    )
+
+
+def _abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: RolloutShape) -> tuple[Any, ...]:
+    """Parameters, prompts, their lengths, key and queue."""
+    devices, rows = batch_devices(mesh), batch_sharding(mesh)
+
+    def ints(*dims: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(dims, jnp.int32, sharding=rows)
+
+    prompts, each_row = on_device(shape, devices).prompts * devices, ints(shape.rows)
+    queue: Any = Queue(each_row, each_row, each_row, each_row if shape.branched else None)  # type: ignore[arg-type]
+    return (
+        abstract(definition.shapes, definition.shardings(mesh)),
+        ints(prompts, shape.prompt_width),
+        ints(prompts),
+        abstract(jax.eval_shape(lambda: jax.random.key(0)), replicated(mesh)),
+        queue,
     )
 
 

@@ -5,7 +5,6 @@ rule credits the same responses by the credit program of training. Work that is 
 """
 
 import dataclasses
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from stepjax.console.progress import say
-from stepjax.errors import UserError
+from stepjax.console.progress import progress
 from stepjax.learners.ppo import credited, make_streams
 from stepjax.studies.credit_measures import Sums
 from stepjax.studies.credit_rows import scored_rows, width_of
 from stepjax.studies.credit_rules import RULES, Rule, make_rule
 from stepjax.studies.credit_writer import PHASES, Written, make_writer, write
+from stepjax.workdir.folder import open_workdir
 from stepjax.workdir.json_file import plain, read_json, write_json
 
 FILE = "credit.json"
@@ -42,31 +41,28 @@ Found = dict[str, dict[str, dict[str, float]]]
 
 
 def run_study(workdir: Path, seeds: Sequence[int], size: Size, rules: Sequence[str] = RULES) -> Found:
-    """Measures what `workdir` lacks and returns all of it.
+    """Measures what `workdir` lacks of these seeds and rules, and returns their figures.
 
     Raises:
-      UserError: the work directory cannot be written, or holds a study of another size.
+      UserError: the work directory cannot be used, or holds something else or a study of another size.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / FILE
-    before = read_json(path)
-    measured = plain(dataclasses.asdict(size))
-    if before and before.get("size") != measured:
-        raise UserError(f"{path}: a study of another size ({before.get('size')}); use another --workdir")
-    found: Found = before.get("figures", {})
     made = [make_rule(name, size.samples) for name in rules]
     programs = {rule.name: _program(rule) for rule in made}
-    start = time.perf_counter()
-    for steps in size.steps:
-        for phase in PHASES:
-            for seed in seeds:
-                key = f"{steps}/{phase}/{seed}"
-                missing = [rule for rule in made if rule.name not in found.get(key, {})]
-                if missing:
-                    found.setdefault(key, {}).update(_measure(missing, programs, steps, phase, seed, size))
-                    write_json(path, plain({"size": measured, "figures": found}))
-        say(f"K = {steps}: {time.perf_counter() - start:.0f} s")
-    return found
+    wanted = [(steps, phase, seed) for steps in size.steps for phase in PHASES for seed in seeds]
+    with open_workdir(workdir, {"study": "credit", **plain(dataclasses.asdict(size))}) as folder:
+        found: Found = read_json(folder / FILE)
+        missing = {at: [r for r in made if r.name not in found.get(_key(*at), {})] for at in wanted}
+        todo = [at for at in wanted if missing[at]]
+        with progress("Study", len(wanted), "policies", len(wanted) - len(todo)) as bar:
+            for at in todo:
+                found.setdefault(_key(*at), {}).update(_measure(missing[at], programs, *at, size))
+                write_json(folder / FILE, plain(found))
+                bar.advance()
+    return {_key(*at): {name: found[_key(*at)][name] for name in rules} for at in wanted}
+
+
+def _key(steps: int, phase: str, seed: int) -> str:
+    return f"{steps}/{phase}/{seed}"
 
 
 def _program(rule: Rule) -> Callable[..., Any]:

@@ -1,17 +1,15 @@
 """Tables and charts of the study `credit`: means and 95 % intervals over seeds."""
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 from scipy import stats
 
-from stepjax.errors import UserError
-from stepjax.report.charts import Chart, Line, draw
+from stepjax.report.charts import Chart, Line
 from stepjax.studies.credit_rules import RULES
 from stepjax.studies.credit_writer import PHASES
+from stepjax.studies.page import write_charts
 
 Found = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 MEASURES = {
@@ -66,8 +64,7 @@ def _cell(values: np.ndarray) -> str:
 
 def write_page(path: Path, found: Found) -> Path:
     """The figures by K as charts on one page; UserError where it cannot be written."""
-    style = resources.files("stepjax.report").joinpath("page.css").read_text(encoding="utf-8")
-    parts = [Markup("<h1>Credit rules against exact advantages</h1>")]
+    parts = []
     for phase in PHASES:
         charts = []
         for measure in ("correlation", "wrong_sign", "deviation"):
@@ -76,13 +73,6 @@ def write_page(path: Path, found: Found) -> Path:
                 means = [interval(of_seeds(found, k, phase, rule, measure))[0] for k in lengths_of(found)]
                 lines.append(Line(rule, [(i, None if np.isnan(x) else x) for i, x in enumerate(means)]))
             unit = "share" if measure == "wrong_sign" else ""
-            charts.append(draw(Chart(MEASURES[measure], tuple(lines), unit=unit, x_name="log₂ K − 1", width=440)))
-        drawn = Markup("").join(charts)
-        parts.append(Markup('<h2>{} in training</h2><div class="charts">{}</div>').format(phase, drawn))
-    head = Markup("<!doctype html><html lang='en'><meta charset='utf-8'><title>Credit</title><style>{}</style>")
-    page = head.format(Markup(style)) + Markup("<main>{}</main></html>").format(Markup("\n").join(parts))
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    return path
+            charts.append(Chart(MEASURES[measure], tuple(lines), unit=unit, x_name="log₂ K − 1", width=440))
+        parts.append((f"{phase} in training", charts))
+    return write_charts(path, "Credit rules against exact advantages", parts)

@@ -1,14 +1,11 @@
 """The charts of the study of labels, on one page without scripts."""
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from stepjax.errors import UserError
-from stepjax.report.charts import Chart, Line, draw
+from stepjax.report.charts import Chart, Line
 from stepjax.report.series import Points
+from stepjax.studies.page import write_charts
 
 NAMES = {"hard": "hard", "soft": "soft", "omegaprm": "OmegaPRM"}
 
@@ -36,20 +33,10 @@ def _points(values: list[Any]) -> Points:
 
 def write_page(path: Path, found: dict[str, Any]) -> Path:
     """Writes the page; UserError where it cannot be written."""
-    style = resources.files("stepjax.report").joinpath("page.css").read_text(encoding="utf-8")
     chains = found["chains"]
     worlds = [
         (f"{found['solutions']} solutions of the run's policy", found["completers"]),
         (f"{chains['solutions']} demonstrations of {chains['operations']} operations", chains["completers"]),
     ]
-    parts = [Markup("<h1>Labels by completions, against exact ratings</h1>")]
-    for title, completers in worlds:
-        drawn = Markup("").join(draw(chart) for chart in charts_of(completers))
-        parts.append(Markup('<h2>{}</h2><div class="charts">{}</div>').format(title, drawn))
-    head = Markup("<!doctype html><html lang='en'><meta charset='utf-8'><title>Labels</title><style>{}</style>")
-    page = head.format(Markup(style)) + Markup("<main>{}</main></html>").format(Markup("\n").join(parts))
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    return path
+    parts = [(title, charts_of(completers)) for title, completers in worlds]
+    return write_charts(path, "Labels by completions, against exact ratings", parts)

@@ -124,7 +124,16 @@ def test_wrong_command_lines_are_one_line(arguments, said, capsys):
     assert said in err and err.count("\n") == 1
 
 
-def test_another_size_is_refused(studied, capsys):
-    folder, _ = studied
-    assert main(["study", "credit", "--quick", f"--workdir={folder}"]) == 2
-    assert "use another --workdir" in capsys.readouterr().err
+def test_another_size_and_other_folders_are_refused(studied, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for folder in (studied[0], tmp_path, tmp_path / "file"):
+        assert main(["study", "credit", "--quick", f"--workdir={folder}"]) == 2
+        err = capsys.readouterr().err
+        assert "use another --workdir" in err and err.count("\n") == 1
+
+
+def test_figures_are_those_of_the_seeds_and_rules_that_were_asked_for(studied):
+    folder, found = studied
+    assert run_study(folder, [1], SMALL, RULES[:1]) == {
+        key: {RULES[0]: figures[RULES[0]]} for key, figures in found.items() if key.endswith("/1")
+    }
