@@ -20,6 +20,7 @@ from stepjax.distributed.signals import heard
 from stepjax.errors import Stopped, UserError
 from stepjax.options import parse
 from stepjax.options.names import COMMANDS
+from stepjax.options.seed_list import seeds_of
 from stepjax.workdir.fingerprints import ACCEPT
 from stepjax.workdir.folder import CONFIG
 from stepjax.workdir.json_file import read_json
@@ -48,15 +49,13 @@ def take_seeds(argv: Sequence[str]) -> tuple[Seeds | None, list[str]]:
         if given[JOBS]:
             raise UserError(f"{given[JOBS][-1]}: it needs {SEEDS}, as in {SEEDS}=0,1,2 {JOBS}=3")
         return None, rest
-    seeds = [part.strip() for part in given[SEEDS][-1].partition("=")[2].split(",")]
-    if not all(re.fullmatch(r"\d{1,9}", seed) for seed in seeds) or len({*map(int, seeds)}) < len(seeds):
-        raise UserError(f"{given[SEEDS][-1]}: name different whole numbers, as in {SEEDS}=0,1,2")
+    seeds = seeds_of(given[SEEDS][-1])
     jobs = given[JOBS][-1].partition("=")[2] if given[JOBS] else "1"
     if not re.fullmatch(r"[1-9]\d{0,3}", jobs):
         raise UserError(f"{given[JOBS][-1]}: name how many runs there are at a time, as in {JOBS}=2")
     if any(re.match(r"--?config\.seed=", argument) for argument in rest):
         raise UserError(f"{SEEDS} sets config.seed; leave --config.seed out")
-    return Seeds(tuple(map(int, seeds)), int(jobs)), rest
+    return Seeds(tuple(seeds), int(jobs)), rest
 
 
 @dataclass

@@ -56,6 +56,7 @@ def child(monkeypatch, tmp_path):
 def test_the_list_of_seeds():
     assert take_seeds(["--config.epochs=1"]) == (None, ["--config.epochs=1"])
     assert take_seeds(["--seeds=0,12", "--workdir=a"]) == (Seeds((0, 12)), ["--workdir=a"])
+    assert take_seeds(["--seeds=2:5"]) == (Seeds((2, 3, 4)), [])
     assert take_seeds(["--jobs=3", "--seeds=4"]) == (Seeds((4,), 3), [])
 
 
@@ -65,6 +66,8 @@ def test_the_list_of_seeds():
         (["--seeds"], "--seeds: name different whole numbers"),
         (["--seeds=0,x"], "--seeds=0,x: name different whole numbers"),
         (["--seeds=1,01"], "name different whole numbers"),
+        (["--seeds=3:3"], "name different whole numbers"),
+        (["--seeds=0:999999999"], "name different whole numbers"),
         (["--seeds=0", "--jobs=0"], "--jobs=0: name how many"),
         (["--jobs=2"], "--jobs=2: it needs --seeds"),
         (["--seeds=0", "--config.seed=1"], "leave --config.seed out"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from stepjax.console.progress import say, table
 from stepjax.errors import UserError
 from stepjax.options import no_more
+from stepjax.options.seed_list import seeds_of
 
 STUDIES = ("credit",)
 USAGE = "stepjax study NAME [--workdir=DIR] [--seeds=0:5] [--quick]; studies: " + ", ".join(STUDIES)
@@ -22,21 +23,9 @@ def study(argv: list[str]) -> None:
     no_more([a for a in names if a not in STUDIES], USAGE)
     if len(names) != 1:
         raise UserError(USAGE)
-    seeds = seeds_of(given.get("--seeds", "0:2" if quick else "0:5"))
+    seeds = seeds_of("--seeds=" + given.get("--seeds", "0:2" if quick else "0:5"))
     workdir = Path(given.get("--workdir") or f"runs/study-{names[0]}{'-quick' if quick else ''}")
     _credit(workdir, seeds, quick)
-
-
-def seeds_of(text: str) -> list[int]:
-    """`0:5` or `0,1,4` → the seeds; UserError for anything else."""
-    first, colon, end = text.partition(":")
-    try:
-        seeds = list(range(int(first), int(end))) if colon else [int(x) for x in text.split(",")]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0:
-        raise UserError(f"--seeds={text}: give seeds from 0 on, such as 0:5 (0 to 4) or 0,1,2")
-    return seeds
 
 
 def _credit(workdir: Path, seeds: list[int], quick: bool) -> None:

@@ -114,8 +114,8 @@ def test_intervals_are_students():
         ([], "stepjax study NAME"),
         (["credits"], "what is 'credits'"),
         (["credit", "--seed=3"], "what is '--seed=3'"),
-        (["credit", "--seeds=5:5"], "give seeds from 0 on"),
-        (["credit", "--seeds=a"], "give seeds from 0 on"),
+        (["credit", "--seeds=5:5"], "name different whole numbers"),
+        (["credit", "--seeds=a"], "name different whole numbers"),
     ],
 )
 def test_wrong_command_lines_are_one_line(arguments, said, capsys):
