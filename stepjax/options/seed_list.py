@@ -4,7 +4,6 @@ import re
 
 from stepjax.errors import UserError
 
-
 MOST = 10_000
 """Seeds of a span."""
 
