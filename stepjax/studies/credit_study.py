@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from stepjax.console.progress import progress
+from stepjax.errors import UserError
 from stepjax.learners.ppo import credited, make_streams
 from stepjax.studies.credit_measures import Sums
 from stepjax.studies.credit_rows import scored_rows, width_of
@@ -44,13 +45,17 @@ def run_study(workdir: Path, seeds: Sequence[int], size: Size, rules: Sequence[s
     """Measures what `workdir` lacks of these seeds and rules, and returns their figures.
 
     Raises:
-      UserError: the work directory cannot be used, or holds something else or a study of another size.
+      UserError: the work directory cannot be used, holds something else, a study of another size or damaged figures.
     """
     made = [make_rule(name, size.samples) for name in rules]
     programs = {rule.name: _program(rule) for rule in made}
     wanted = [(steps, phase, seed) for steps in size.steps for phase in PHASES for seed in seeds]
     with open_workdir(workdir, {"study": "credit", **plain(dataclasses.asdict(size))}) as folder:
         found: Found = read_json(folder / FILE)
+        if not found and (folder / FILE).exists():
+            raise UserError(
+                f"{folder / FILE} is damaged: remove it to measure all of it again, or use another --workdir"
+            )
         missing = {at: [r for r in made if r.name not in found.get(_key(*at), {})] for at in wanted}
         todo = [at for at in wanted if missing[at]]
         with progress("Study", len(wanted), "policies", len(wanted) - len(todo)) as bar:

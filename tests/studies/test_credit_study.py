@@ -1,9 +1,12 @@
 """The study of credit: exact values, measures against a plain loop, rules whose figures are known, resumption."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from stepjax.cli import main
+from stepjax.errors import UserError
 from stepjax.studies import credit_study
 from stepjax.studies.credit_measures import Sums
 from stepjax.studies.credit_rows import lay_out, rate, width_of
@@ -130,6 +133,14 @@ def test_another_size_and_other_folders_are_refused(studied, tmp_path, capsys):
         assert main(["study", "credit", "--quick", f"--workdir={folder}"]) == 2
         err = capsys.readouterr().err
         assert "use another --workdir" in err and err.count("\n") == 1
+
+
+def test_damaged_figures_are_not_overwritten(studied, tmp_path):
+    folder = shutil.copytree(studied[0], tmp_path / "run")
+    (folder / "credit.json").write_text('{"2/early/0": {"grpo"')
+    with pytest.raises(UserError, match=r"credit\.json is damaged"):
+        run_study(folder, [0], SMALL, RULES)
+    assert (folder / "credit.json").read_text().endswith('"grpo"')
 
 
 def test_figures_are_those_of_the_seeds_and_rules_that_were_asked_for(studied):
