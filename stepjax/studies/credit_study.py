@@ -54,7 +54,7 @@ def run_study(workdir: Path, seeds: Sequence[int], size: Size, rules: Sequence[s
         found: Found = read_json(folder / FILE)
         if not found and (folder / FILE).exists():
             raise UserError(
-                f"{folder / FILE} is damaged: remove it to measure all of it again, or use another --workdir"
+                f"{folder / FILE} is damaged: remove it to measure again, or use another --workdir"
             )
         missing = {at: [r for r in made if r.name not in found.get(_key(*at), {})] for at in wanted}
         todo = [at for at in wanted if missing[at]]
