@@ -53,9 +53,7 @@ def run_study(workdir: Path, seeds: Sequence[int], size: Size, rules: Sequence[s
     with open_workdir(workdir, {"study": "credit", **plain(dataclasses.asdict(size))}) as folder:
         found: Found = read_json(folder / FILE)
         if not found and (folder / FILE).exists():
-            raise UserError(
-                f"{folder / FILE} is damaged: remove it to measure again, or use another --workdir"
-            )
+            raise UserError(f"{folder / FILE} is damaged: remove it to measure again, or use another --workdir")
         missing = {at: [r for r in made if r.name not in found.get(_key(*at), {})] for at in wanted}
         todo = [at for at in wanted if missing[at]]
         with progress("Study", len(wanted), "policies", len(wanted) - len(todo)) as bar:
