@@ -27,6 +27,7 @@ from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.branches import Branches, reads_branches
 from stepjax.runs.dead_rounds import DeadRounds
+from stepjax.runs.dynamic_sampling import Draw, DynamicSampling, Filled
 from stepjax.runs.host_signals import HostRewards
 from stepjax.runs.monitors import agreement, has_notes, monitors, proxy_gap
 from stepjax.runs.origins import StageOrigin
@@ -36,7 +37,6 @@ from stepjax.runs.ppo_sampling import occupancy_of
 from stepjax.runs.profile import Profile
 from stepjax.runs.prompt_order import PromptOrder
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
-from stepjax.runs.refill import Draw, Filled, Refill
 from stepjax.runs.response_figures import SeparatorWatch, measure
 from stepjax.runs.responses import Response, share_responses
 from stepjax.runs.samples import sample_rows
@@ -61,9 +61,9 @@ class PPO(PPOPrograms):
         self.told = False  # of responses that the public model could not read
         self.separated = SeparatorWatch(run.splitter.separator)
         self.hosts = HostRows(run.mesh, self.rows)
-        self.refill: Refill | None = None
+        self.refill: DynamicSampling | None = None
         if most := self.options.refill:
-            self.refill = Refill(self.round, self.hosts, run.mesh, samples=self.options.samples, most=most)
+            self.refill = DynamicSampling(self.round, self.hosts, run.mesh, samples=self.options.samples, most=most)
         processes = {"process": jax.process_index(), "processes": jax.process_count()}
         self.host_rewards = HostRewards(
             self.options.streams,

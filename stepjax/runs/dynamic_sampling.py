@@ -46,7 +46,7 @@ class Filled:
     figures: dict[str, float]
 
 
-class Refill:
+class DynamicSampling:
     """Fills a round with informative problems.
 
     Args:

@@ -15,7 +15,7 @@ from stepjax.host_rows import HostRows
 from stepjax.options import parse
 from stepjax.parallel import batch_sharding, fetch, make_mesh, put
 from stepjax.programs import abstract
-from stepjax.runs.refill import Refill
+from stepjax.runs.dynamic_sampling import DynamicSampling
 from stepjax.runs.responses import Response
 from stepjax.tasks.base import Problem
 from stepjax.trajectory import Trajectory
@@ -66,7 +66,7 @@ class Rollouts:
 @functools.cache
 def compiled():
     hosts = HostRows(mesh(), ROWS)
-    return Refill(Rollouts(np.zeros((1, ROWS))), hosts, mesh(), samples=SAMPLES, most=1)  # type: ignore[arg-type]
+    return DynamicSampling(Rollouts(np.zeros((1, ROWS))), hosts, mesh(), samples=SAMPLES, most=1)  # type: ignore[arg-type]
 
 
 def filled(right: np.ndarray, most: int, told: bool = False):
