@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 
-from stepjax.models.cache import Cache
-from stepjax.rollout.slots import Prompts, Slots
+from stepjax.models.cache import Cache, KeyValues
+from stepjax.rollout.slots import Prompts, Queue, Slots
+
+QUEUE_AXES: Any = Queue(0, 0, 0, 0, 0)  # type: ignore[arg-type]
 
 
 def slot_axes(slots: Slots) -> Any:
@@ -32,3 +34,12 @@ def layer_axes(layers: Any, leading: int = 0) -> Any:
     """Of keys and values: the rows (or the blocks), behind the layers where these are stacked."""
     stacked = not isinstance(layers, tuple)
     return jax.tree.map(lambda _: leading + stacked, layers)
+
+
+def column_axes(layers: Any) -> Any:
+    """Of keys and values: the columns, counted from the last dimension."""
+
+    def one(of: KeyValues) -> KeyValues:
+        return KeyValues(-1, -2, *(None if x is None else -1 for x in (of.key_scales, of.value_scales)))  # type: ignore[arg-type]
+
+    return tuple(one(x) for x in layers) if isinstance(layers, tuple) else one(layers)

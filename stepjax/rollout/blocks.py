@@ -79,20 +79,23 @@ def turn_ring(
     full: Bool[Array, ""],
     *,
     ample: bool,
+    anew: bool = False,
 ) -> tuple[Slots, Layers, Usage]:
-    """Where the ring is `full`: moves it to blocks, puts rows back where there are too few, lets others begin."""
+    """Where the ring is `full`: moves it to blocks, puts rows back where there are too few, lets others begin.
+
+    `anew`: counts the free blocks even where it is not; else a pause between two steps would change which rows begin.
+    """
     held = slots.held
     assert held is not None
     axis, live = int(isinstance(layers, KeyValues)), slots.live
     blocks = jax.tree.leaves(layers)[0].shape[axis]
     used = references(blocks, held, live, prompts, queue, slots.waiting)
-    needs = live & (slots.time > 0) & full
-    back = put_back(slots.time, needs, held.count - held.shared, jnp.sum(used == 0, dtype=jnp.int32))
-    restarted = jnp.sum(jnp.where(back, slots.time, 0), dtype=jnp.int32)
-    waiting = slots.waiting.at[jnp.where(back, slots.row, slots.waiting.shape[0])].set(True, mode="drop")
-    slots = dataclasses.replace(retire(slots, back), waiting=waiting)
+    needs = live & (slots.drawn > 0) & full
+    back = put_back(slots.drawn, needs, held.count - held.shared, jnp.sum(used == 0, dtype=jnp.int32))
+    restarted = jnp.sum(jnp.where(back, slots.drawn, 0), dtype=jnp.int32)
+    slots = _waiting_again(slots, back)
     needs &= ~back
-    used = references(blocks, held, slots.live, prompts, queue, waiting)
+    used = references(blocks, held, slots.live, prompts, queue, slots.waiting)
     given = jnp.nonzero(used == 0, size=len(needs), fill_value=blocks)[0][jnp.cumsum(needs) - 1]
     given = jnp.where(needs, given, blocks).astype(jnp.int32)
     layers = _moved(slots, layers, given, prompts.positions.shape[2])
@@ -101,8 +104,9 @@ def turn_ring(
     table = jnp.where(last & needs[:, None], given[:, None], held.table)
     free = jnp.sum(used == 0, dtype=jnp.int32) - jnp.sum(needs, dtype=jnp.int32)
     alive = jnp.where(slots.live, count, 0)
-    work = work_list(table, alive, held.shared, held.start, slots.prompt_length, held.page)
+    work = work_list(table, alive, held.shared, held.start, slots.prefilled, held.page)
     room = (free - jnp.sum(slots.live, dtype=jnp.int32))[None]
+    room = room if anew else jnp.where(full, room, held.room)
     now = Held(table, count, held.shared, held.start, work, room, held.page)
     front = prompts.positions.shape[2]
     segments = slots.cache.segments
@@ -117,6 +121,33 @@ def turn_ring(
         # An empty slot ends nothing, but where `full` it may take a row.
         slots = refill(slots, prompts, queue, ~slots.live & full, jnp.zeros((), jnp.int32), ample=False)
     return slots, layers, usage
+
+
+def _waiting_again(slots: Slots, back: Bool[Array, " S"]) -> Slots:
+    waiting = slots.waiting.at[jnp.where(back, slots.row, slots.waiting.shape[0])].set(True, mode="drop")
+    return dataclasses.replace(retire(slots, back), waiting=waiting)
+
+
+def blocks_for_prompts(
+    slots: Slots, prompts: Prompts, queue: Queue, length: Int[Array, " A"], *, blocks: int, ample: bool
+) -> tuple[Slots, Int[Array, "A B"]]:
+    """Free blocks for prompts of these lengths, one table each, and the slots without rows in their way."""
+    held, most = slots.held, 0 if prompts.table is None else prompts.table.shape[-1]
+    assert held is not None
+    count = jnp.maximum(length - 1, 0) // held.page
+    used = references(blocks, held, slots.live, prompts, queue, slots.waiting)
+    if not ample:
+        live = jnp.sum(slots.live, dtype=jnp.int32)
+        missing = jnp.sum(count) - jnp.sum(used == 0, dtype=jnp.int32)
+        # `put_back` counts a block that each row needs: here none does.
+        back = put_back(slots.drawn, slots.live, held.count - held.shared - 1, live - missing)
+        slots = _waiting_again(slots, back)
+        used = references(blocks, held, slots.live, prompts, queue, slots.waiting)
+    nowhere = jnp.iinfo(jnp.int32).max
+    free = jnp.nonzero(used == 0, size=length.shape[0] * most, fill_value=nowhere)[0].astype(jnp.int32)
+    number = jnp.arange(most, dtype=jnp.int32)
+    place = (jnp.cumsum(count) - count)[:, None] + number
+    return slots, jnp.where(number < count[:, None], free[place], nowhere)
 
 
 def _moved(slots: Slots, layers: Layers, given: Int[Array, " S"], front: int) -> Layers:

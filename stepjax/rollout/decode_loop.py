@@ -16,8 +16,9 @@ from jaxtyping import Array, PRNGKeyArray
 
 from stepjax.models import LanguageModel
 from stepjax.models.cache import Blocks, grown
+from stepjax.models.decoder import LayerWeights
 from stepjax.parallel import constrain, on_each_device
-from stepjax.rollout.axes import layer_axes, prompt_axes, slot_axes
+from stepjax.rollout.axes import QUEUE_AXES, layer_axes, prompt_axes, slot_axes
 from stepjax.rollout.blocks import Layers, Usage, turn_ring
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.environment import Replies
@@ -43,7 +44,9 @@ class Steps(NamedTuple):
     occupancy: Occupancy
 
 
-class Progress(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Progress:
     """What a turn changes.
 
     Attributes:
@@ -77,42 +80,44 @@ class DecodeLoop:
         key: PRNGKeyArray,
         queue: Queue,
         prompts: Prompts,
-        layers: Layers | None,
         *,
         devices: int,
         mesh: Mesh | None,
+        weights: LayerWeights | None = None,
     ):
-        """`layers`: the blocks, in which there may be prompts; None: there are none."""
+        """`weights`: the trunk's `split_weights`, where they are made already."""
         d = decoding
+        assert queue.start is None or d.tool is None, "a tool would not know the first tokens"
         self.model, self.decoding, self.key = model, decoding, key
-        self.queue, self.prompts, self.layers = queue, prompts, layers
+        self.queue, self.prompts = queue, prompts
         self.devices, self.mesh = devices, mesh
-        self.width, self.ring = prompts.positions.shape[-1], d.ring
+        # Where responses may come with tokens, the prompts' columns hold them too; a ring takes them over.
+        rolled = d.ring if queue.start is not None and not d.page else 0
+        self.width, self.ring = prompts.positions.shape[-1] - rolled, d.ring
         self.turn = d.turn(queue.id.shape[0])
         self.idle = queue.id.shape[0] // devices
         self.nowhere = self.idle * d.new_tokens
         self.form = d.kept_form(model.trunk.config.vocab)
-        slots = self._empty_slots()
-        at = slot_axes(slots), prompt_axes(prompts), Queue(0, 0, 0, 0)  # type: ignore[arg-type]
-        self._slots_at = at[0]
-        fill = functools.partial(refill, ample=d.ample)
-        self._fill = on_each_device(fill, mesh, (*at, 0, None), self._slots_at)
-        self._retire = on_each_device(retire, mesh, (at[0], 0), self._slots_at)
-        if layers is not None:
-            axes, usage = layer_axes(layers), Usage(0, 0, 0)  # type: ignore[arg-type]
-            turn = functools.partial(turn_ring, ample=d.ample)
-            self._turn_ring = on_each_device(
-                turn, mesh, (self._slots_at, axes, *at[1:], None), (self._slots_at, axes, usage)
-            )
-            zero = jnp.zeros((), jnp.int32)
-            slots, self.layers, _ = self._turn_ring(slots, layers, prompts, queue, zero > 0)  # counts what is free
-        self._first = self._fill(slots, prompts, queue, jnp.ones(d.slots, bool), jnp.zeros((), jnp.int32))
-        self._weights = model.trunk.split_weights()
+        self._empty = self._empty_slots()
+        self._slots_at = slot_axes(self._empty)
+        self._given_at = prompt_axes(prompts), QUEUE_AXES
+        fill = functools.partial(refill, ample=d.ample, ring=rolled)
+        self._fill = on_each_device(fill, mesh, (self._slots_at, *self._given_at, 0, None), self._slots_at)
+        self._retire = on_each_device(retire, mesh, (self._slots_at, 0), self._slots_at)
+        self._weights = model.trunk.split_weights() if weights is None else weights
 
-    def run(self) -> tuple[Record, Occupancy]:
-        """Decodes all rows."""
+    def _turn_ring(
+        self, slots: Slots, layers: Layers, full: Array, *, anew: bool = False
+    ) -> tuple[Slots, Layers, Usage]:
+        axes, usage = layer_axes(layers), Usage(0, 0, 0)  # type: ignore[arg-type]
+        turn = functools.partial(turn_ring, ample=self.decoding.ample, anew=anew)
+        inputs, outputs = (self._slots_at, axes, *self._given_at, None), (self._slots_at, axes, usage)
+        return on_each_device(turn, self.mesh, inputs, outputs)(slots, layers, self.prompts, self.queue, full)
+
+    def run(self, layers: Layers | None) -> tuple[Record, Occupancy]:
+        """Decodes all rows. `layers`: the blocks, in which there may be prompts; None: there are none."""
         sizes = self.decoding.sizes(self.devices)
-        now = self._begin()
+        now = self.begin(layers)
         for number, size in enumerate(sizes):
             # Slots are halved when no row waits any more.
             least = sizes[number + 1] if number + 1 < len(sizes) else 0
@@ -123,18 +128,38 @@ class DecodeLoop:
             unfinished = functools.partial(self._unfinished, least=least)
             for columns in self.decoding.rings() if number == 0 else [self.ring]:
                 cache = grown(now.slots.cache, self.width + columns)
-                now = now._replace(slots=dataclasses.replace(now.slots, cache=cache))
+                now = dataclasses.replace(now, slots=dataclasses.replace(now.slots, cache=cache))
                 now = jax.lax.while_loop(
                     unfinished, functools.partial(self._turn, unfinished=unfinished, waits=waits), now
                 )
         return now.record, now.occupancy
 
-    def _begin(self) -> Progress:
+    def some(self, now: Progress, steps: Array) -> Progress:
+        """`steps` more steps, fewer where all rows end before; the slots are not halved."""
+        end = now.t + steps
+
+        def unfinished(now: Progress | Steps) -> Array:
+            return (now.t < end) & self._unfinished(now, least=0)
+
+        return jax.lax.while_loop(unfinished, functools.partial(self._turn, unfinished=unfinished, waits=True), now)
+
+    def filled(self, now: Progress) -> Progress:
+        """With rows that wait in the slots that are empty."""
+        slots, layers = now.slots, now.layers
+        if layers is not None:
+            slots, layers, _ = self._turn_ring(slots, layers, now.t < 0, anew=True)
+        slots = self._fill(slots, self.prompts, self.queue, slots.row >= self.idle, now.t % self.ring)
+        return dataclasses.replace(now, slots=slots, layers=layers)
+
+    def begin(self, layers: Layers | None, record: Record | None = None) -> Progress:
+        """Before the first step. `record`: of the first tokens of responses, and of those that ended before."""
         d = self.decoding
         reply = None if d.tool is None else Replies.none(d.slots, d.new_tokens, d.tool.reply_tokens)
-        record = Record.empty(self.queue.id.shape[0], d.new_tokens, tool=d.tool is not None, form=self.form)
+        if record is None:
+            record = Record.empty(self.queue.id.shape[0], d.new_tokens, tool=d.tool is not None, form=self.form)
         record = jax.tree.map(lambda x: constrain(x, "batch"), record)
-        return Progress(jnp.zeros((), jnp.int32), self._first, self.layers, record, reply, Occupancy.none())
+        now = Progress(jnp.zeros((), jnp.int32), self._empty, layers, record, reply, Occupancy.none())
+        return self.filled(now)
 
     def _halved(self, now: Progress, size: int) -> Progress:
         """The rows that decode in `size` slots."""
@@ -144,7 +169,7 @@ class DecodeLoop:
         if reply is not None:
             take = on_each_device(lambda r, k: jax.tree.map(lambda x: x[k], r), self.mesh, (0, 0), 0)
             reply = take(reply, kept)
-        return now._replace(slots=slots, reply=reply)
+        return dataclasses.replace(now, slots=slots, reply=reply)
 
     def _unfinished(self, now: Progress | Steps, least: int) -> Array:
         """Whether on any device more than `least` rows decode, or any waits; and the ring has room for a step."""
@@ -167,7 +192,7 @@ class DecodeLoop:
         record, slots, layers, occupancy = write(now.record, steps.log), steps.slots, now.layers, steps.occupancy
         if layers is not None:
             full = steps.t % self.ring == 0
-            slots, layers, usage = self._turn_ring(slots, layers, self.prompts, self.queue, full)
+            slots, layers, usage = self._turn_ring(slots, layers, full)
             occupancy = occupancy.using(usage.blocks * self.ring, usage.tokens, usage.restarted)
         return Progress(steps.t, slots, layers, record, steps.reply, occupancy)
 
@@ -235,4 +260,5 @@ class DecodeLoop:
             hidden=jnp.zeros((d.slots, config.width), config.dtype),
             cache=self.model.trunk.empty_cache(d.slots, self.width + d.rings()[0]),
             held=held,
+            start=None if self.queue.start is None else nothing,
         )

@@ -20,6 +20,7 @@ from stepjax.kept import Kept
 from stepjax.models import LanguageModel
 from stepjax.models.cache import KeyValues
 from stepjax.parallel import batch_devices, constrain, on_each_device
+from stepjax.rollout.axes import QUEUE_AXES
 from stepjax.rollout.blocks import Layers
 from stepjax.rollout.decode_loop import DecodeLoop
 from stepjax.rollout.decoding import Decoding
@@ -80,14 +81,13 @@ def generate_in_slots(
         mesh=mesh,
         branched=cuts is not None,
     )
-    record, occupancy = DecodeLoop(model, d, key, queue, prefilled, layers, devices=devices, mesh=mesh).run()
+    record, occupancy = DecodeLoop(model, d, key, queue, prefilled, devices=devices, mesh=mesh).run(layers)
     found, form = record.rows(), d.kept_form(model.trunk.config.vocab)
 
     def behind_prompt(x: Array) -> Array:
         return jnp.pad(x, ((0, 0), (width, 0), *[(0, 0)] * (x.ndim - 2)))
 
-    queue_at = Queue(0, 0, 0, 0)  # type: ignore[arg-type]
-    own_prompt = on_each_device(lambda x, q: x[q.prompt], mesh, (0, queue_at), 0)
+    own_prompt = on_each_device(lambda x, q: x[q.prompt], mesh, (0, QUEUE_AXES), 0)
     trajectory = Trajectory(
         tokens=jnp.concatenate([own_prompt(prompts, queue), found.tokens], axis=1),
         prompt_length=own_prompt(prompt_length, queue),

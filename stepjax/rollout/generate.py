@@ -25,6 +25,9 @@ from stepjax.rollout.slots import Queue
 from stepjax.rollout.stops import Stops
 from stepjax.trajectory import Trajectory
 
+RESUMED_CHUNKS = 8
+"""Into how many chunks the beginnings of rows are divided, where nothing else is asked for."""
+
 
 @dataclass(frozen=True)
 class RolloutShape:
@@ -43,6 +46,7 @@ class RolloutShape:
       held: tokens that a response and its prompt are expected to have, for `slots` 0 with `cache_tokens`: as many
         responses decode at once as then fit. 0: the most that they can have.
       branched: rows may begin within their prompts (`Queue.cut`); the cache then has no blocks.
+      resumed: rows may begin with tokens of their response (`Queue.start`), which are prefilled behind their prompts.
     """
 
     rows: int
@@ -56,6 +60,12 @@ class RolloutShape:
     cache_tokens: int = 0
     held: int = 0
     branched: bool = False
+    resumed: bool = False
+
+    @property
+    def entry_width(self) -> int:
+        """Tokens that are prefilled for a row, at most."""
+        return self.prompt_width + (self.new_tokens - 1 if self.resumed else 0)
 
     @classmethod
     def of_many(cls, total: int, at_once: int, prompt_width: int, new_tokens: int, devices: int) -> "RolloutShape":
@@ -82,7 +92,11 @@ def on_device(shape: RolloutShape, devices: int) -> DeviceSizes:
         raise ValueError(f"{shape.rows} rows cannot be divided among {devices} devices")
     # Rows that share a prompt may be divided at a device's first and last row.
     prompts = rows // shape.samples if rows % shape.samples == 0 else min(rows, rows // shape.samples + 2)
-    chunk = min(-(-shape.prefill_rows // devices) or prompts, prompts)
+    at_once = shape.prefill_rows
+    if shape.resumed:
+        # Each row may have a beginning of its own. Short and long ones are prefilled apart.
+        prompts, at_once = rows, at_once or -(-shape.rows // RESUMED_CHUNKS)
+    chunk = min(-(-at_once // devices) or prompts, prompts)
     slots = -(-shape.slots // devices) or rows
     if shape.cache_tokens and not shape.slots:
         slots = max(shape.cache_tokens // (shape.held or shape.prompt_width + shape.new_tokens), 1)
@@ -95,15 +109,19 @@ def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
     each, platform = on_device(shape, batch_devices(mesh)), mesh.devices.flat[0].platform
     if shape.branched:
         return CacheLayout.ring(platform, shape.new_tokens)
-    return CacheLayout.choose(
+    found = CacheLayout.choose(
         platform,
         prompt_width=shape.prompt_width,
         new_tokens=shape.new_tokens,
-        prompts=each.prompts,
+        prompts=-(-each.rows // shape.samples) if shape.resumed else each.prompts,
         slots=each.slots,
         block=shape.block,
         tokens=shape.cache_tokens,
     )
+    if not (shape.resumed and found.page):
+        return found
+    # How many blocks the beginnings of rows take is not known before.
+    return replace(found, blocks=max(found.blocks, shape.cache_tokens // found.page), ample=False)
 
 
 def fitting(shape: RolloutShape, mesh: Mesh) -> RolloutShape:
@@ -139,24 +157,8 @@ def rollout_program(
     parameters are gathered over fsdp once, not at every step. `record`: where the sampler has filters, the trajectory
     holds what they kept.
     """
-    devices = batch_devices(mesh)
-    each = on_device(shape, devices)
-    layout = cache_layout(shape, mesh)
-    decoding = Decoding(
-        new_tokens=shape.new_tokens,
-        slots=each.slots * devices,
-        eos=(eos,) if isinstance(eos, int) else eos,
-        sampler=sampler,
-        tool=tool,
-        stops=stops,
-        record=record,
-        prefill_rows=each.chunk * devices,
-        halvings=shape.halvings,
-        page=layout.page,
-        blocks=layout.blocks,
-        ample=layout.ample,
-        growths=layout.growths,
-    )
+    each = on_device(shape, batch_devices(mesh))
+    decoding = decoding_of(shape, mesh, eos=eos, sampler=sampler, tool=tool, stops=stops, record=record)
 
     def rollout(
         params: Params,
@@ -185,15 +187,45 @@ def rollout_program(
         "rollout",
         rollout,
         mesh=mesh,
-        inputs=_abstract_inputs(definition, mesh, shape),
+        inputs=abstract_inputs(definition, mesh, shape),
         out_shardings=(batch_sharding(mesh), replicated(mesh)),
         turns=max(decoding.steps(shape.rows), 1),
         nested=nested_turns(decoding, shape, each.slots),
-        note=f"{each.slots} slots a device, {layout.told}",
+        note=f"{each.slots} slots a device, {cache_layout(shape, mesh).told}",
     )
 
 
-def _abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: RolloutShape) -> tuple[Any, ...]:
+def decoding_of(
+    shape: RolloutShape,
+    mesh: Mesh,
+    *,
+    eos: int | tuple[int, ...],
+    sampler: Sampler,
+    tool: HostTool | None = None,
+    stops: Stops | None = None,
+    record: bool = False,
+) -> Decoding:
+    """How rows are decoded on all devices."""
+    devices = batch_devices(mesh)
+    each, layout = on_device(shape, devices), cache_layout(shape, mesh)
+    return Decoding(
+        new_tokens=shape.new_tokens,
+        slots=each.slots * devices,
+        eos=(eos,) if isinstance(eos, int) else eos,
+        sampler=sampler,
+        tool=tool,
+        stops=stops,
+        record=record,
+        prefill_rows=each.chunk * devices,
+        halvings=shape.halvings,
+        page=layout.page,
+        blocks=layout.blocks,
+        ample=layout.ample,
+        growths=layout.growths,
+    )
+
+
+def abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: RolloutShape) -> tuple[Any, ...]:
     """Parameters, prompts, their lengths, key and queue."""
     devices, rows = batch_devices(mesh), batch_sharding(mesh)
 
@@ -201,10 +233,11 @@ def _abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: R
         return jax.ShapeDtypeStruct(dims, jnp.int32, sharding=rows)
 
     prompts, each_row = on_device(shape, devices).prompts * devices, ints(shape.rows)
-    queue: Any = Queue(each_row, each_row, each_row, each_row if shape.branched else None)  # type: ignore[arg-type]
+    branched, resumed = (each_row if asked else None for asked in (shape.branched, shape.resumed))
+    queue: Any = Queue(each_row, each_row, each_row, branched, resumed)  # type: ignore[arg-type]
     return (
         abstract(definition.shapes, definition.shardings(mesh)),
-        ints(prompts, shape.prompt_width),
+        ints(prompts, shape.entry_width),
         ints(prompts),
         abstract(jax.eval_shape(lambda: jax.random.key(0)), replicated(mesh)),
         queue,

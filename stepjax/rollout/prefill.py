@@ -41,6 +41,7 @@ def prefill(
     page: int = 0,
     mesh: Mesh | None = None,
     branched: bool = False,
+    tables: Int[Array, "Q B"] | None = None,
 ) -> tuple[Prompts, Layers | None]:
     """Prefills prompts that are padded on the left, `chunk` at a time; each device keeps its own.
 
@@ -51,6 +52,7 @@ def prefill(
       layers: blocks of `page` tokens. Those of a prompt longer than one go there but for its last 1 to `page` tokens,
         the first prompt's to the first blocks. None: all tokens stay with the prompts.
       branched: rows may begin within their prompts, so the state behind every column is kept.
+      tables: the blocks of each prompt; None: the first ones, one prompt after the other.
     """
     count, width = prompts.shape
     widths = sorted(widths or bucket_widths(width))
@@ -82,8 +84,7 @@ def prefill(
         layers = store(layers, found.layers, length, table)
         return layers, _last(found, length, table, page)
 
-    tables = None
-    if layers is not None and width > page:
+    if tables is None and layers is not None and width > page:
         tables = on_each_device(functools.partial(_tables, width=width, page=page), mesh, (0,), 0)(prompt_length)
     given = by_chunk(prompts), by_chunk(prompt_length), None if tables is None else by_chunk(tables)
     if chunks == 1:

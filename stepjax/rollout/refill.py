@@ -13,17 +13,27 @@ from jaxtyping import Array, Bool, Int
 
 from stepjax.models.blocks import work_list
 from stepjax.models.cache import Cache
+from stepjax.rollout.axes import column_axes
 from stepjax.rollout.slots import Held, Prompts, Queue, Slots, retire
 
 
 def refill(
-    slots: Slots, prompts: Prompts, queue: Queue, ended: Bool[Array, " S"], begin: Int[Array, ""], *, ample: bool = True
+    slots: Slots,
+    prompts: Prompts,
+    queue: Queue,
+    ended: Bool[Array, " S"],
+    begin: Int[Array, ""],
+    *,
+    ample: bool = True,
+    ring: int = 0,
 ) -> Slots:
     """Gives the slots that ended, and those that are empty, the next rows that wait.
 
     Args:
       begin: the column of the ring in which a row that begins now writes its first token.
       ample: there are blocks for any rows; else only as many begin as leave each row two blocks to come.
+      ring: columns of a ring that takes the first tokens of a response, which are prefilled with its prompt; 0: they
+        stay with the prompt.
     """
     # The cache is in no branch: a CPU would copy it in every step.
     small = dataclasses.replace(slots, hidden=None, cache=None)  # type: ignore[arg-type]
@@ -32,7 +42,7 @@ def refill(
     nobody = jnp.zeros(ended.shape, jnp.int32), jnp.zeros((), jnp.int32)
     begins = jnp.any(ended) & jnp.any(slots.waiting) & (allowed > 0)
     small, order, count = jax.lax.cond(begins, filled, lambda: (retire(small, ended), *nobody))
-    hidden, cache = _with_prompts(slots, prompts, queue, small.row, order, count)
+    hidden, cache = _with_prompts(slots, prompts, queue, small.row, order, count, begin, ring)
     return dataclasses.replace(small, hidden=hidden, cache=cache)
 
 
@@ -62,15 +72,21 @@ def _filled(
     prompt = queue.prompt[known]
     length = prompts.length[prompt // size, prompt % size]
     length = length if queue.cut is None else length - queue.cut[known]
+    time, start = jnp.zeros_like(row), None
+    if queue.start is not None:
+        assert slots.start is not None
+        time = start = jnp.where(takes, queue.start[known], slots.start)
+        length = length - start
     filled = dataclasses.replace(
         slots,
         row=row,
         id=queue.id[known],
         limit=queue.limit[known],
-        time=jnp.where(free, 0, slots.time),
+        time=jnp.where(free, time, slots.time),
         prompt_length=jnp.where(takes, length, slots.prompt_length),
         stop=jnp.where(free, 0, slots.stop),
         waiting=slots.waiting.at[jnp.where(takes, row, rows)].set(False, mode="drop"),
+        start=start,
     )
     if slots.held is not None:
         filled = dataclasses.replace(filled, held=_holding(filled, prompts, prompt, takes, begin))
@@ -78,7 +94,7 @@ def _filled(
 
 
 def _with_prompts(
-    slots: Slots, prompts: Prompts, queue: Queue, row: Array, order: Array, count: Array
+    slots: Slots, prompts: Prompts, queue: Queue, row: Array, order: Array, count: Array, begin: Array, ring: int
 ) -> tuple[Array, Cache]:
     """Hidden states and cache: a loop over the slots that take a row copies each one's prompt in place."""
     size, width, axis = prompts.positions.shape[1], prompts.positions.shape[2], slots.cache.row_axis
@@ -88,16 +104,27 @@ def _with_prompts(
         slot = order[i]
         prompt = queue.prompt[row[slot]]
         chunk, place = prompt // size, prompt % size
+        columns = kept = None
+        if ring:
+            assert queue.start is not None
+            columns, kept = ring_columns(queue.start[row[slot]], begin, width, ring)
 
-        def put(into: Array, given: Array, axis: int = 0) -> Array:
+        def put(into: Array, given: Array, axis: int = 0, column: int | None = None) -> Array:
             start = [chunk, *(place if a == axis else 0 for a in range(into.ndim))]
             piece = jax.lax.dynamic_slice(
                 given, start, (1, *(1 if a == axis else n for a, n in enumerate(given.shape[1:])))
             )[0]
+            if columns is not None and column is not None:
+                piece = jnp.take(piece, columns, axis=column, mode="clip")
             return jax.lax.dynamic_update_slice(into, piece, [slot if a == axis else 0 for a in range(into.ndim)])
 
-        nothing = jnp.zeros((1, cache.segments.shape[1] - width), jnp.int32)
-        segments = put(cache.segments, prompts.segments)
+        segments = put(cache.segments, prompts.segments, column=1)
+        if kept is None:
+            nothing = jnp.zeros((1, cache.segments.shape[1] - width), jnp.int32)
+            segments = jax.lax.dynamic_update_slice(segments, nothing, (slot, width))
+        else:
+            own = jax.lax.dynamic_slice(segments, (slot, 0), (1, segments.shape[1]))
+            segments = jax.lax.dynamic_update_slice(segments, jnp.where(kept, own, 0), (slot, 0))
         if queue.cut is None:
             state = put(hidden, prompts.hidden)
         else:
@@ -108,15 +135,34 @@ def _with_prompts(
             state = jax.lax.dynamic_update_slice(hidden, state[0, 0], (slot, 0))
         cache = dataclasses.replace(
             cache,
-            layers=jax.tree.map(lambda into, given: put(into, given, axis), cache.layers, prompts.layers),
-            positions=put(cache.positions, prompts.positions),
-            segments=jax.lax.dynamic_update_slice(segments, nothing, (slot, width)),
+            layers=jax.tree.map(
+                lambda into, given, column: put(into, given, axis, column),
+                cache.layers,
+                prompts.layers,
+                column_axes(cache.layers),
+            ),
+            positions=put(cache.positions, prompts.positions, column=1),
+            segments=segments,
         )
         return i + 1, state, cache
 
     start = (jnp.zeros((), jnp.int32), slots.hidden, slots.cache)
     _, hidden, cache = jax.lax.while_loop(lambda carry: carry[0] < count, take, start)
     return hidden, cache
+
+
+def ring_columns(start: Array, begin: Array, width: int, ring: int) -> tuple[Int[Array, " C"], Bool[Array, " C"]]:
+    """Where the columns of a slot come from, of a pool of `width` columns in which a prompt and the `start` first
+    tokens of its response end in the last one; and which of them hold a token, if that of the pool does.
+
+    The response's tokens go to the ring, to the columns that they would have if the row had been there all the time
+    and wrote its next token in column `begin`.
+    """
+    front = width - ring
+    number = jnp.arange(width, dtype=jnp.int32)
+    behind = (number - front - begin) % ring
+    inside = number < front
+    return jnp.where(inside, number + ring - start, front + behind), inside | (behind >= ring - start)
 
 
 def _holding(slots: Slots, prompts: Prompts, prompt: Array, takes: Bool[Array, " S"], begin: Array) -> Held:
@@ -127,9 +173,9 @@ def _holding(slots: Slots, prompts: Prompts, prompt: Array, takes: Bool[Array, "
     if prompts.table is not None:
         own = prompts.table[prompt // size, prompt % size]
         table = jnp.where(takes[:, None], table.at[:, : own.shape[1]].set(own), table)
-        shared = jnp.where(takes, (slots.prompt_length - 1) // held.page, shared)
+        shared = jnp.where(takes, (slots.prefilled - 1) // held.page, shared)
     count = jnp.where(takes, shared, jnp.where(slots.live, held.count, 0))
     started = jnp.where(takes, begin, held.start)
-    work = work_list(table, count, shared, started, slots.prompt_length, held.page)
+    work = work_list(table, count, shared, started, slots.prefilled, held.page)
     room = held.room - jnp.sum(takes, dtype=jnp.int32)
     return Held(table, count, shared, started, work, room, held.page)

@@ -47,12 +47,15 @@ class Queue:
       limit: int32[N], tokens that it has at most; 0: it is not sampled.
       cut: int32[N], tokens at its prompt's end that it does without, fewer than the prompt has; None: all rows begin
         behind their prompts. There are no blocks then.
+      start: int32[N], tokens at its prompt's end that are the first ones of its response: it goes on behind them as if
+        it had drawn them itself. `limit` counts them. None: there are none.
     """
 
     prompt: Array
     id: Array
     limit: Array
     cut: Array | None = None
+    start: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -97,12 +100,13 @@ class Slots:
       row: int32[S], the row in each slot; the number of rows where there is none.
       id, limit: int32[S], the row's, as in `Queue`.
       time: int32[S], tokens that it has so far.
-      prompt_length: int32[S].
+      prompt_length: int32[S], without the response's first tokens.
       stop: int32[S], the state of the automaton that may stop it.
       waiting: bool[N], the rows that wait for a slot.
       hidden: [S, D], the state that predicts the next token.
       cache: keys and values: the prompts' last tokens in front, the ring behind.
       held: the tokens before these; None: there are none.
+      start: int32[S], the row's, as in `Queue`.
     """
 
     row: Array
@@ -115,11 +119,22 @@ class Slots:
     hidden: Array
     cache: Cache
     held: Held | None = None
+    start: Array | None = None
 
     @property
     def live(self) -> Bool[Array, " S"]:
         """Which of one device's slots decode."""
         return self.row < self.waiting.shape[0]
+
+    @property
+    def drawn(self) -> Int[Array, " S"]:
+        """Tokens that were drawn here."""
+        return self.time if self.start is None else self.time - self.start
+
+    @property
+    def prefilled(self) -> Int[Array, " S"]:
+        """Tokens before these: of the prompt, and of the response's beginning."""
+        return self.prompt_length if self.start is None else self.prompt_length + self.start
 
 
 def retire(slots: Slots, ended: Bool[Array, " S"]) -> Slots:
@@ -129,7 +144,7 @@ def retire(slots: Slots, ended: Bool[Array, " S"]) -> Slots:
 
         def without(held: Held) -> tuple[Array, WorkList]:
             count = jnp.where(ended, 0, held.count)
-            return count, work_list(held.table, count, held.shared, held.start, slots.prompt_length, held.page)
+            return count, work_list(held.table, count, held.shared, held.start, slots.prefilled, held.page)
 
         count, work = jax.lax.cond(jnp.any(ended & (held.count > 0)), without, lambda h: (h.count, h.work), held)
         held = dataclasses.replace(held, count=count, work=work)
@@ -152,9 +167,10 @@ def shrunk(slots: Slots, size: int) -> tuple[Slots, Int[Array, " s"]]:
     )
     names = ("row", "id", "limit", "time", "prompt_length", "stop", "hidden")
     by_row: dict[str, Any] = {name: rows(getattr(slots, name)) for name in names}
+    by_row["start"] = None if slots.start is None else rows(slots.start)
     if (held := slots.held) is not None:
         table, count, shared, start = (rows(x) for x in (held.table, held.count, held.shared, held.start))
         count = jnp.where(by_row["row"] < slots.waiting.shape[0], count, 0)
-        work = work_list(table, count, shared, start, by_row["prompt_length"], held.page)
+        work = work_list(table, count, shared, start, rows(slots.prefilled), held.page)
         by_row["held"] = Held(table, count, shared, start, work, held.room, held.page)
     return dataclasses.replace(slots, cache=cache, **by_row), kept

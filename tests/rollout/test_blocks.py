@@ -53,8 +53,8 @@ def in_blocks(page, blocks, slots, shape=None, apart=True, halvings=0):
 def starved():
     """Too few blocks; those that no row reads, or will, are filled with NaN at each turn of the ring."""
 
-    def poisoned(slots, layers, prompts, queue, full, *, ample):
-        slots, layers, usage = turn_ring(slots, layers, prompts, queue, full, ample=ample)
+    def poisoned(slots, layers, prompts, queue, full, *, ample, anew):
+        slots, layers, usage = turn_ring(slots, layers, prompts, queue, full, ample=ample, anew=anew)
         blocks = len(layers[0].keys)
         read = references(blocks, slots.held, slots.live, prompts, queue, slots.waiting) > 0
         fill = functools.partial(jnp.where, read[:, None, None, None])

@@ -1,0 +1,269 @@
+"""A rollout between two turns: all that goes on in the next one, as arrays that stay on the devices.
+
+Pure functions, meant for jit: `PausableRollout` compiles them. The decode loop is the one of a rollout in one go; here
+it ends after a number of steps, and what it carries leaves the program and enters it again.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from stepjax.kept import Kept
+from stepjax.models import LanguageModel
+from stepjax.models.decoder import LayerWeights
+from stepjax.parallel import on_each_device
+from stepjax.rollout.axes import QUEUE_AXES, prompt_axes, slot_axes
+from stepjax.rollout.blocks import blocks_for_prompts
+from stepjax.rollout.decode_loop import DecodeLoop, Progress
+from stepjax.rollout.decoding import Decoding
+from stepjax.rollout.engine import empty_blocks
+from stepjax.rollout.prefill import bucket_widths, prefill
+from stepjax.rollout.record import Occupancy, Record
+from stepjax.rollout.slots import Prompts, Queue, Slots
+from stepjax.trajectory import Trajectory
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Paused:
+    """A rollout between two turns.
+
+    Attributes:
+      key: of all rows.
+      queue: the rows, those that ended too.
+      prompts: prefilled; what no row that waits or decodes reads may be replaced.
+      text: int32[N, P], each row's prompt, which ends in the last column.
+      text_length: int32[N].
+      now: slots, blocks and record.
+    """
+
+    key: PRNGKeyArray
+    queue: Queue
+    prompts: Prompts
+    text: Int[Array, "N P"]
+    text_length: Int[Array, " N"]
+    now: Progress
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What every host reads after a turn.
+
+    Attributes:
+      length: int32[N], tokens of the responses that ended; 0 of the others.
+      finished: bool[N], the response ended by itself.
+      decoding, waiting: int32[], rows in slots, and rows that wait for one.
+      occupancy: the use of slots and cache since the start.
+    """
+
+    length: Int[Array, " N"]
+    finished: Bool[Array, " N"]
+    decoding: Int[Array, ""]
+    waiting: Int[Array, ""]
+    occupancy: Occupancy
+
+
+@dataclasses.dataclass(frozen=True)
+class PausedEngine:
+    """The slot engine, whose state leaves its programs.
+
+    Attributes:
+      prompt_width: P, tokens of the widest prompt.
+      mesh: as in `generate_in_slots`.
+      devices: along the batch axes of the mesh.
+      added: A, prompts that are added at once, on all devices.
+    """
+
+    decoding: Decoding
+    prompt_width: int
+    mesh: Mesh
+    devices: int
+    added: int
+
+    def start(
+        self,
+        model: LanguageModel,
+        weights: LayerWeights | None,
+        tokens: Int[Array, "Q F"],
+        length: Int[Array, " Q"],
+        key: PRNGKeyArray,
+        queue: Queue,
+        record: Record | None,
+    ) -> tuple[Paused, Seen]:
+        """Prefills what rows begin with, and lets the first ones begin. `record`: the tokens among it that are of
+        responses, and the responses that ended before; None: there are none."""
+        d = self.decoding
+        layers = empty_blocks(model, d.blocks * self.devices, d.page) if d.page else None
+        widths = sorted({*bucket_widths(tokens.shape[1]), self.prompt_width})
+        prompts, layers = prefill(
+            model,
+            tokens,
+            length,
+            devices=self.devices,
+            chunk=d.prefill_rows,
+            widths=widths,
+            layers=layers,
+            page=d.page,
+            mesh=self.mesh,
+        )
+        now = self._loop(model, weights, key, queue, prompts).begin(layers, record)
+        text, text_length = self._texts(tokens, length, queue)
+        return self._seen(Paused(key, queue, prompts, text, text_length, now))
+
+    def turn(
+        self, model: LanguageModel, weights: LayerWeights | None, state: Paused, steps: Int[Array, ""]
+    ) -> tuple[Paused, Seen]:
+        """`steps` more steps, fewer where all rows end before."""
+        loop = self._loop(model, weights, state.key, state.queue, state.prompts)
+        return self._seen(dataclasses.replace(state, now=loop.some(state.now, steps)))
+
+    def add(
+        self,
+        model: LanguageModel,
+        weights: LayerWeights | None,
+        state: Paused,
+        tokens: Int[Array, "A F"],
+        length: Int[Array, " A"],
+        place: Int[Array, " A"],
+        queue: Queue,
+        begins: Bool[Array, " N"],
+        record: Record | None,
+    ) -> tuple[Paused, Seen]:
+        """Prefills what further rows begin with, into places of the prompts that no row reads (`place`, counted from
+        the device's first one; where there are too many, that of a place behind the last), and lets the rows that
+        `begins` names, which had ended, begin as the new queue says."""
+        d, now = self.decoding, state.now
+        layers, slots, tables = now.layers, now.slots, None
+        if layers is not None and state.prompts.table is not None:
+            slots, tables = self._room(slots, state.prompts, state.queue, length)
+        found, layers = prefill(
+            model,
+            tokens,
+            length,
+            devices=self.devices,
+            chunk=tokens.shape[0],
+            widths=sorted({*bucket_widths(tokens.shape[1]), self.prompt_width}),
+            layers=layers,
+            page=d.page,
+            mesh=self.mesh,
+            tables=tables,
+        )
+        at = prompt_axes(state.prompts)
+        put = on_each_device(_replaced, self.mesh, (at, at, 0), at)
+        prompts = put(state.prompts, found, place)
+        slots = dataclasses.replace(slots, waiting=slots.waiting | begins & (queue.limit > 0))
+        kept = now.record if record is None else record
+
+        def begun(new: Array, old: Array) -> Array:
+            return jnp.where(begins.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+
+        if record is None:
+            kept = dataclasses.replace(kept, length=jnp.zeros_like(kept.length), finished=jnp.zeros_like(kept.finished))
+        now = dataclasses.replace(now, layers=layers, slots=slots, record=jax.tree.map(begun, kept, now.record))
+        now = self._loop(model, weights, state.key, queue, prompts).filled(now)
+        added, added_length = self._placed_texts(state, tokens, length, place, queue)
+        text, text_length = begun(added, state.text), begun(added_length, state.text_length)
+        return self._seen(Paused(state.key, queue, prompts, text, text_length, now))
+
+    def rows(self, state: Paused, vocab: int) -> Trajectory:
+        """The responses so far: also of rows that decode, which are not finished; `vocab`: of the model."""
+        now, form = state.now, self.decoding.kept_form(vocab)
+
+        def so_far(slots: Slots, length: Array, start: Array) -> Array:
+            return jnp.where(length > 0, length, start).at[slots.row].set(slots.time, mode="drop")
+
+        start = jnp.zeros_like(now.record.length) if state.queue.start is None else state.queue.start
+        measure = on_each_device(so_far, self.mesh, (slot_axes(now.slots), 0, 0), 0)
+        length = measure(now.slots, now.record.length, start)
+        found = dataclasses.replace(now.record, length=length).rows()
+
+        def behind_prompt(x: Array) -> Array:
+            return jnp.pad(x, ((0, 0), (self.prompt_width, 0), *[(0, 0)] * (x.ndim - 2)))
+
+        return Trajectory(
+            tokens=jnp.concatenate([state.text, found.tokens], axis=1),
+            prompt_length=state.text_length,
+            response_length=length,
+            finished=found.finished,
+            logprobs=behind_prompt(found.logprobs),
+            prompt_width=self.prompt_width,
+            env_tokens=None if found.env_tokens is None else behind_prompt(found.env_tokens),
+            kept=None if found.kept is None or form is None else Kept(behind_prompt(found.kept), form),
+        )
+
+    def _loop(
+        self, model: LanguageModel, weights: LayerWeights | None, key: PRNGKeyArray, queue: Queue, prompts: Prompts
+    ) -> DecodeLoop:
+        return DecodeLoop(
+            model, self.decoding, key, queue, prompts, devices=self.devices, mesh=self.mesh, weights=weights
+        )
+
+    def _seen(self, state: Paused) -> tuple[Paused, Seen]:
+        now = state.now
+        idle = now.record.length.shape[0] // self.devices
+        seen = Seen(
+            length=now.record.length,
+            finished=now.record.finished,
+            decoding=jnp.sum(now.slots.row < idle, dtype=jnp.int32),
+            waiting=jnp.sum(now.slots.waiting, dtype=jnp.int32),
+            occupancy=now.occupancy,
+        )
+        return state, seen
+
+    def _room(self, slots: Slots, prompts: Prompts, queue: Queue, length: Array) -> tuple[Slots, Array]:
+        d, at = self.decoding, slot_axes(slots)
+
+        def local(slots: Slots, prompts: Prompts, queue: Queue, length: Array) -> tuple[Slots, Array]:
+            return blocks_for_prompts(slots, prompts, queue, length, blocks=d.blocks, ample=d.ample)
+
+        call = on_each_device(local, self.mesh, (at, prompt_axes(prompts), QUEUE_AXES, 0), (at, 0))
+        return call(slots, prompts, queue, length)
+
+    def _texts(self, tokens: Array, length: Array, queue: Queue) -> tuple[Array, Array]:
+        """Each row's prompt, without the response's first tokens, which lie behind it."""
+
+        def local(tokens: Array, length: Array, queue: Queue) -> tuple[Array, Array]:
+            start = jnp.zeros_like(queue.id) if queue.start is None else queue.start
+            first = tokens.shape[1] - start - self.prompt_width
+            columns = first[:, None] + jnp.arange(self.prompt_width)
+            own = jnp.take_along_axis(tokens[queue.prompt], jnp.maximum(columns, 0), axis=1)
+            return own, length[queue.prompt] - start
+
+        return on_each_device(local, self.mesh, (0, 0, QUEUE_AXES), (0, 0))(tokens, length, queue)
+
+    def _placed_texts(
+        self, state: Paused, tokens: Array, length: Array, place: Array, queue: Queue
+    ) -> tuple[Array, Array]:
+        """`_texts` of prompts that lie in some places; those of other rows mean nothing."""
+        places = state.prompts.length.shape[0] * state.prompts.length.shape[1] // self.devices
+
+        def at(place: Array, queue: Queue) -> Queue:
+            number = (
+                jnp.zeros(places, jnp.int32).at[place].set(jnp.arange(place.shape[0], dtype=jnp.int32), mode="drop")
+            )
+            return dataclasses.replace(queue, prompt=number[queue.prompt])
+
+        local: Any = on_each_device(at, self.mesh, (0, QUEUE_AXES), QUEUE_AXES)
+        return self._texts(tokens, length, local(place, queue))
+
+
+def _replaced(pool: Prompts, found: Prompts, place: Int[Array, " A"]) -> Prompts:
+    """One device's prompts with those that were found, in their places."""
+    size = pool.positions.shape[1]
+    chunk, within = place // size, place % size
+
+    def put(into: Array, new: Array) -> Array:
+        return into.at[chunk, within].set(new[0], mode="drop")
+
+    def stacked(into: Array, new: Array) -> Array:
+        return into.at[chunk, :, within].set(new[0].swapaxes(0, 1), mode="drop")
+
+    layers = jax.tree.map(put if isinstance(pool.layers, tuple) else stacked, pool.layers, found.layers)
+    rest = {f.name: getattr(pool, f.name) for f in dataclasses.fields(pool) if f.name != "layers"}
+    others = jax.tree.map(put, rest, {name: getattr(found, name) for name in rest})
+    return Prompts(layers=layers, **others)
