@@ -68,6 +68,13 @@ class PPOOptions:
         "start each rollout before the update of the previous round, with parameters that are one update old, so that "
         "rating and grading take no extra time; use it with an importance_cap",
     )
+    carry: int = option(
+        0,
+        "partial rollouts: a round ends as soon as it has enough whole responses, of half as many problems again as it "
+        "trains on; the others go on in the next rounds, at most this many rounds older than their first token; use "
+        "it with an importance_cap. 0: a round waits for all of its responses",
+        least=0,
+    )
     importance_cap: float = option(
         0.0,
         "a token's weight is multiplied by the ratio of its probability under the learner's policy to that under the "

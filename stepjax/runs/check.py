@@ -48,6 +48,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
     cache_layout(round_shape(ppo), mesh)
     if ppo.stale and not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: stale rollouts need one; 2 is usual")
+    check_carry(ppo)
     if ppo.min_new_tokens >= ppo.max_new_tokens:
         raise UserError(
             f"config.ppo.min_new_tokens: {ppo.min_new_tokens} must be below max_new_tokens={ppo.max_new_tokens}"
@@ -78,6 +79,23 @@ def check_options(config: Config, mesh: Mesh) -> None:
         if 0 < getattr(ppo, name) <= 1:
             raise UserError(f"config.ppo.{name}: must be above 1, or 0 for none, not {getattr(ppo, name)}")
     check_credit(ppo)
+
+
+def check_carry(ppo: PPOOptions) -> None:
+    """UserError where something does not go with responses that are sampled over several rounds."""
+    if not ppo.carry:
+        return
+    others = {
+        "stale": (ppo.stale, "a round's rollout ends by what the host reads, so none can run ahead"),
+        "waves": (ppo.waves > 1, "a round is one rollout that ends when enough responses have"),
+        "refill": (ppo.refill > 0, "a round is one rollout, without further ones"),
+        "environment": (ppo.environment, "a response goes on without the environment's pending reply"),
+    }
+    for name, (asked, why) in others.items():
+        if asked:
+            raise UserError(f"config.ppo.{name}: not with ppo.carry={ppo.carry}: {why}; leave one of the two out")
+    if not ppo.importance_cap:
+        raise UserError("config.ppo.importance_cap: carried responses need one; 2 is usual")
 
 
 def check_credit(ppo: PPOOptions) -> None:

@@ -26,6 +26,7 @@ from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.branches import Branches, reads_branches
+from stepjax.runs.carried_rounds import CarriedRounds
 from stepjax.runs.dead_rounds import DeadRounds
 from stepjax.runs.dynamic_sampling import Draw, DynamicSampling, Filled
 from stepjax.runs.host_signals import HostRewards
@@ -49,6 +50,9 @@ from stepjax.trajectory import Trajectory
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.metrics import Metrics
 
+CARRIED = "carried"
+"""The name of the responses that go on in a checkpoint."""
+
 
 class PPO(PPOPrograms):
     """The programs of a PPO run and its fixed parameters (reference policy, process reward model)."""
@@ -64,6 +68,7 @@ class PPO(PPOPrograms):
         self.refill: DynamicSampling | None = None
         if most := self.options.refill:
             self.refill = DynamicSampling(self.round, self.hosts, run.mesh, samples=self.options.samples, most=most)
+        self.carried = CarriedRounds(run, self.sampler.shape) if self.options.carry else None
         processes = {"process": jax.process_index(), "processes": jax.process_count()}
         self.host_rewards = HostRewards(
             self.options.streams,
@@ -112,6 +117,26 @@ class PPO(PPOPrograms):
                 found[role] = trainable.frozen_of(whole)
         return found
 
+    @property
+    def abstract_saved(self) -> State:
+        """The state of a checkpoint: what is trained, and the responses that go on."""
+        if self.carried is None:
+            return self.abstract_state
+        return {**self.abstract_state, CARRIED: self.carried.arrays.abstract(self.run.mesh)}
+
+    def saved(self, state: State) -> State:
+        """With the responses that go on in the next round."""
+        if self.carried is None:
+            return state
+        return {**state, CARRIED: put(self.carried.arrays.of(self.carried.carried), replicated(self.run.mesh))}
+
+    def opened(self, state: State) -> State:
+        """Without them, which the next round goes on with."""
+        if self.carried is None:
+            return state
+        self.carried.carried = self.carried.arrays.groups_of(fetch(state[CARRIED]))
+        return {name: x for name, x in state.items() if name != CARRIED}
+
     def whole(self, state: State, role: str) -> Params:
         """All parameters of a role: those that are trained and those that are frozen."""
         return join(state[role]["params"], self.frozen.get(role, {}))
@@ -130,8 +155,14 @@ class PPO(PPOPrograms):
         run = self.run
         policy = self.whole(state, "policy")
         filled: Filled | None = None
+        carry: dict[str, float] = {}
         with clock("rollout"):
-            waves, problems = self.ahead.pop(iteration) if iteration in self.ahead else self.sample(policy, order)
+            if self.carried is not None:
+                given = order.prompts, order.problem, self.rollout_key, iteration, self.sampler.shape
+                drawn = self.carried(policy, *given)
+                waves, problems, carry = [(drawn.rows, drawn.occupancy)], drawn.problems, drawn.figures
+            else:
+                waves, problems = self.ahead.pop(iteration) if iteration in self.ahead else self.sample(policy, order)
         if self.refill is None:
             rows = self.round.whole(waves)
         else:
@@ -183,7 +214,7 @@ class PPO(PPOPrograms):
             figures = fetch({**described, **updated}) | occupancy_of(waves)
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread
-        line |= {} if filled is None else filled.figures
+        line |= carry if filled is None else filled.figures
         if (rater := self.host_rewards.judge) is not None:
             line |= judge_figures(self.hosts.gather(rater.last), rater.options)
         line["true/separated"] = self.separated(responses, f"PPO round {iteration}: ")
@@ -208,8 +239,8 @@ def train_ppo(run: Run) -> Params:
         public = load_public_prm(run) if run.config.prm.path else None
         ppo = PPO(run, stage_params(run, "sft", run.policy), None if public else _prm_params(run), public)
         done = drawn = 0
-        if found := checkpoints.resume(ppo.abstract_state):
-            state, host = found
+        if found := checkpoints.resume(ppo.abstract_saved):
+            state, host = ppo.opened(found[0]), found[1]
             done, drawn = host["step"], host.get("rollouts", host["step"])
             if done >= options.iterations:
                 return ppo.whole(state, "policy")
@@ -217,7 +248,8 @@ def train_ppo(run: Run) -> Params:
             state = ppo.initial_state()
         origin.begin()
         problems = run.task.problems("train")
-        limit = min(len(problems), options.iterations * options.prompts * (1 + options.refill))
+        most = options.iterations * options.prompts * (1 + options.refill)
+        limit = min(len(problems), most if ppo.carried is None else most + ppo.carried.spare)
         prompts = fitting_prompts(
             run.prompt, problems[:limit], width=options.prompt_tokens, where="config.ppo.prompt_tokens"
         )
@@ -270,7 +302,7 @@ def train_ppo(run: Run) -> Params:
                     check_state(ppo.finite, state, "PPO", step)
                     metrics.sync()
                     # A rollout that runs ahead is drawn again by a run that is continued here.
-                    checkpoints.save(step, state, {"step": step, "rollouts": order.drawn - len(ppo.ahead)})
+                    checkpoints.save(step, ppo.saved(state), {"step": step, "rollouts": order.drawn - len(ppo.ahead)})
                 checkpoints.raise_failed()
                 if ending:
                     checkpoints.wait()

@@ -19,6 +19,10 @@ class PromptOrder:
         self.prompts, self.drawn, self._options = prompts, drawn, options
         self._order = grain.MapDataset.range(len(prompts.problems)).seed(seed + 2).shuffle().repeat()
 
+    def problem(self, number: int) -> int:
+        """The prompt of the n-th problem that the run samples."""
+        return int(self._order[number])
+
     def next(self) -> tuple[int, np.ndarray]:
         """The number of the next rollout, from 1, and the prompt of each of its responses."""
         first, options = self.drawn * self._options.prompts, self._options

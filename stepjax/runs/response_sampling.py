@@ -115,12 +115,14 @@ def request(
     shape: RolloutShape,
     devices: int,
     cuts: np.ndarray | None = None,
+    starts: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, Queue]:
-    """Input of the rollout program: each device's prompts once, short ones first, and the rows to sample."""
+    """Input of the rollout program: each device's prompts once, short ones first, and the rows to sample; `starts`: how
+    many tokens at the end of each one's prompt are the first ones of its response."""
     each, count = on_device(shape, devices), len(rows)
     if count > shape.rows:
         raise ValueError(f"{count} rows, but the rollout is compiled for {shape.rows}")
-    tokens = np.zeros((devices * each.prompts, shape.prompt_width), np.int32)
+    tokens = np.zeros((devices * each.prompts, shape.entry_width), np.int32)
     lengths = np.zeros(devices * each.prompts, np.int32)
     place_of, numbers, longest = (np.zeros(shape.rows, np.int32) for _ in range(3))
     numbers[:count] = ids
@@ -131,11 +133,11 @@ def request(
         if not different:
             continue
         at = device * each.prompts + np.arange(len(different))
-        tokens[at], lengths[at] = prompts.batch(different, shape.prompt_width)
+        tokens[at], lengths[at] = prompts.batch(different, shape.entry_width)
         place = {row: i for i, row in enumerate(different)}
         place_of[own] = [place[row] for row in np.asarray(rows[own]).tolist()]
     without = None if cuts is None else np.concatenate([cuts, np.zeros(shape.rows - count)]).astype(np.int32)
-    queue = Queue(place_of, numbers, longest, without)  # type: ignore[arg-type]
+    queue = Queue(place_of, numbers, longest, without, starts)  # type: ignore[arg-type]
     return tokens, lengths, queue
 
 
