@@ -27,6 +27,7 @@ from stepjax.errors import UserError
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, fetch, put, replicated
+from stepjax.rollout.adding import Places, Row
 from stepjax.rollout.generate import RESUMED_CHUNKS, RolloutShape, decoding_of, on_device
 from stepjax.rollout.paused import Paused, PausedEngine, Seen
 from stepjax.rollout.paused_programs import PausedPrograms
@@ -38,7 +39,7 @@ from stepjax.trajectory import Trajectory
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
+class Pause:
     """A rollout between two turns.
 
     Attributes:
@@ -72,28 +73,6 @@ class State:
     def open(self) -> np.ndarray:
         """bool[N], the rows that decode or wait."""
         return np.asarray((self.queue.limit > 0) & (self.read.length == 0))
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A row that is added.
-
-    Attributes:
-      row: its number, that of a row that has ended or was never sampled.
-      prompt: its tokens.
-      id: the number that names its random key.
-      limit: tokens of its response at most; 0: as many as any may have.
-      begun: the response's first tokens, which it goes on behind; `logprobs` and `kept` of them as the trajectory shall
-        hold them. Only where the shape is `resumed`.
-    """
-
-    row: int
-    prompt: Sequence[int]
-    id: int
-    limit: int = 0
-    begun: Sequence[int] = ()
-    logprobs: Sequence[float] = ()
-    kept: np.ndarray | None = None
 
 
 class PausableRollout:
@@ -144,7 +123,7 @@ class PausableRollout:
         key: jax.Array,
         queue: Queue,
         record: Record | None = None,
-    ) -> State:
+    ) -> Pause:
         """Prefills and lets the first rows begin.
 
         Args:
@@ -160,7 +139,7 @@ class PausableRollout:
             raise UserError(self._too_small())
         texts, lengths, rows, begun = put((tokens, length, queue, record), self._by_row)
         arrays, seen = self.programs.start(ready, texts, lengths, key, rows, begun)
-        return State(arrays, seen, queue, length)
+        return Pause(arrays, seen, queue, length)
 
     def fits(self, length: np.ndarray) -> bool:
         """Whether the blocks hold prompts of these lengths, `[Q]`, beside one longest response on each device."""
@@ -176,22 +155,24 @@ class PausableRollout:
             "the responses of a round begin with and one response of the greatest length; raise it"
         )
 
-    def turn(self, ready: Any, state: State, steps: int) -> State:
+    def turn(self, ready: Any, state: Pause, steps: int) -> Pause:
         """At most `steps` more steps of all slots; fewer where all rows end before."""
         arrays, seen = self.programs.turn(ready, state.arrays, put(np.int32(steps), replicated(self.mesh)))
         return dataclasses.replace(state, arrays=arrays, seen=seen)
 
-    def add(self, ready: Any, state: State, rows: Sequence[Row]) -> State:
+    def add(self, ready: Any, state: Pause, rows: Sequence[Row]) -> Pause:
         """Lets further rows begin, in the places of rows that have ended; every process gives the same ones."""
-        for some in self._portions(rows):
-            (*inputs, record), queue, length = self._added(state, some)
-            if not self.fits(length):
+        record = self.no_record() if self.shape.resumed else None
+        places = Places(self.shape, self.devices, self.places, self.added)
+        for some in places.portions(rows):
+            inputs = places.added(state.queue, state.open, state.length, some, record)
+            if not self.fits(inputs.lengths):
                 raise UserError(self._too_small())
-            arrays, seen = self.programs.add(ready, state.arrays, *put((*inputs, record), self._by_row))
-            state = State(arrays, seen, queue, length)
+            arrays, seen = self.programs.add(ready, state.arrays, *put(inputs.given, self._by_row))
+            state = Pause(arrays, seen, inputs.queue, inputs.lengths)
         return state
 
-    def rows(self, state: State) -> Trajectory:
+    def rows(self, state: Pause) -> Trajectory:
         """All responses so far, on the devices; those of rows that decode are not finished, of rows that wait empty (or
         what they begin with). The state stays whole."""
         found: Trajectory = self.programs.rows(state.arrays)
@@ -208,66 +189,3 @@ class PausableRollout:
             finished=np.zeros(n, bool),  # type: ignore[arg-type]
             kept=None if form is None else np.zeros((n, w, form.words), form.dtype),  # type: ignore[arg-type]
         )
-
-    def _device(self, row: int) -> int:
-        return row // (self.shape.rows // self.devices)
-
-    def _portions(self, rows: Sequence[Row]) -> list[list[Row]]:
-        """The rows in portions whose different prompts one call takes."""
-        found: list[list[Row]] = [[]]
-        texts: list[set[tuple[int, ...]]] = [set() for _ in range(self.devices)]
-        for row in rows:
-            own, text = texts[self._device(row.row)], (*row.prompt, *row.begun)
-            if text not in own and len(own) == self.added:
-                found.append([])
-                texts = [set() for _ in range(self.devices)]
-                own = texts[self._device(row.row)]
-            own.add(text)
-            found[-1].append(row)
-        return [some for some in found if some]
-
-    def _added(self, state: State, rows: Sequence[Row]) -> tuple[tuple[Any, ...], Queue, np.ndarray]:
-        """Inputs of the `add` program, and the queue and the prompts' lengths behind it. ValueError where a row has not
-        ended, or there is no place for its prompt."""
-        shape, count = self.shape, self.devices * self.added
-        tokens, length = np.zeros((count, shape.entry_width), np.int32), np.zeros(count, np.int32)
-        place, begins = np.full(count, self.places, np.int32), np.zeros(shape.rows, bool)
-        queue: Queue = jax.tree.map(np.array, state.queue)
-        record = self.no_record() if shape.resumed else None
-        lengths, free = state.length.copy(), self._free(state)
-        for device, places in enumerate(free):
-            lengths[[device * self.places + own for own in places]] = 0
-        given: dict[tuple[int, tuple[int, ...]], int] = {}
-        for row in rows:
-            device, text = self._device(row.row), (*row.prompt, *row.begun)
-            if state.open[row.row] or begins[row.row]:
-                raise ValueError(f"row {row.row} has not ended")
-            if (device, text) not in given:
-                if not free[device]:
-                    raise ValueError(f"row {row.row}: device {device} has no free place for its prompt")
-                at = device * self.added + sum(d == device for d, _ in given)
-                given[device, text] = own = free[device].pop(0)
-                tokens[at, shape.entry_width - len(text) :], length[at], place[at] = text, len(text), own
-                lengths[device * self.places + own] = len(text)
-            begins[row.row] = True
-            limit = min(row.limit or shape.new_tokens, shape.new_tokens)
-            queue.prompt[row.row], queue.id[row.row], queue.limit[row.row] = given[device, text], row.id, limit
-            if record is not None:
-                self._begin(record, queue, row)
-            elif row.begun:
-                raise ValueError("rows begin with tokens of their response only where the shape is resumed")
-        return (tokens, length, place, queue, begins, record), queue, lengths
-
-    def _free(self, state: State) -> list[list[int]]:
-        """On each device the places of prompts that no row reads."""
-        by_device = zip(np.split(state.queue.prompt, self.devices), np.split(state.open, self.devices), strict=True)
-        read = [set(prompt[open_rows].tolist()) for prompt, open_rows in by_device]
-        return [[place for place in range(self.places) if place not in own] for own in read]
-
-    def _begin(self, record: Any, queue: Any, row: Row) -> None:
-        count = len(row.begun)
-        queue.start[row.row] = count
-        record.tokens[row.row, :count] = row.begun
-        record.logprobs[row.row, :count] = row.logprobs
-        if record.kept is not None and count:
-            record.kept[row.row, :count] = row.kept

@@ -7,7 +7,7 @@ under the policy that drew it, which the importance weights read [Kimi k1.5 2501
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,19 +16,24 @@ import numpy as np
 from jax.sharding import Mesh
 
 from stepjax.config import PPOOptions
+from stepjax.learners.optimizers import State
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, fetch, put, replicated
 from stepjax.phases import phase
 from stepjax.programs import Program, abstract
 from stepjax.rollout.generate import RolloutShape
-from stepjax.rollout.pausable import PausableRollout, State
+from stepjax.rollout.pausable import PausableRollout, Pause
 from stepjax.rollout.record import Occupancy
 from stepjax.runs.carried import Group, GroupArrays, Part
+from stepjax.runs.prompt_order import PromptOrder
 from stepjax.runs.response_sampling import make_sampler, request
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts
 from stepjax.trajectory import Trajectory
+
+CARRIED = "carried"
+"""The name of the responses that go on in a checkpoint."""
 
 SPARE = 2
 """One problem more is sampled for so many of a round."""
@@ -98,18 +103,13 @@ class CarriedRounds:
     def __call__(
         self,
         policy: Params,
-        prompts: Prompts,
-        problem_of: Callable[[int], int],
+        order: PromptOrder,
         key: jax.Array,
         number: int,
         shape: RolloutShape,
     ) -> CarriedRound:
-        """Round `number`, from 1 on.
-
-        Args:
-          problem_of: the prompt of the n-th problem of the run.
-          shape: as at first, with another number of slots perhaps.
-        """
+        """Round `number`, from 1 on. `shape`: as at first, with another number of slots perhaps."""
+        prompts, problem_of = order.prompts, order.problem
         if shape != self._asked:
             self._resize(shape)
         nothing = (Part.nothing(self.arrays.form),) * self.options.samples
@@ -179,7 +179,7 @@ class CarriedRounds:
         shape, devices = self.rollout.shape, self.rollout.devices
         return *request(Prompts([], texts, 0), chosen, ids, limits, shape, devices, starts=start), record
 
-    def _whole(self, groups: Sequence[Group], state: State, number: int) -> list[int]:
+    def _whole(self, groups: Sequence[Group], state: Pause, number: int) -> list[int]:
         """The groups whose responses are all whole, the oldest first; none while one that may not grow older is not."""
         ended = (state.read.length > 0)[self._places()].all(axis=1)
         due = [group.age(number) >= self.options.carry for group in groups]
@@ -187,7 +187,7 @@ class CarriedRounds:
             return []
         return sorted(np.flatnonzero(ended).tolist(), key=lambda i: (not due[i], groups[i].number))
 
-    def _taken(self, groups: list[Group], state: State, prompts: Prompts, number: int, restarted: int) -> CarriedRound:
+    def _taken(self, groups: list[Group], state: Pause, prompts: Prompts, number: int, restarted: int) -> CarriedRound:
         """The round, and what goes on."""
         places, samples = self._places(), self.options.samples
         taken = self._whole(groups, state, number)[: self.options.prompts]
@@ -235,6 +235,26 @@ def _longer(part: Part, found: Trajectory, row: int, ended: bool, number: int) -
         finished=bool(found.finished[row]),
         kept=None if found.kept is None else np.asarray(found.kept.record[row, span]),
     )
+
+
+def abstract_saved(state: State, carried: CarriedRounds | None) -> State:
+    """What a checkpoint holds: what is trained, and the responses that go on."""
+    return state if carried is None else {**state, CARRIED: carried.arrays.abstract(carried.run.mesh)}
+
+
+def saved(state: State, carried: CarriedRounds | None) -> State:
+    """The state with the responses that go on in the next round."""
+    if carried is None:
+        return state
+    return {**state, CARRIED: put(carried.arrays.of(carried.carried), replicated(carried.run.mesh))}
+
+
+def opened(state: State, carried: CarriedRounds | None) -> State:
+    """The state without them; the next round goes on with them."""
+    if carried is None:
+        return state
+    carried.carried = carried.arrays.groups_of(fetch(state[CARRIED]))
+    return {name: x for name, x in state.items() if name != CARRIED}
 
 
 def choose_program(mesh: Mesh, rows: Trajectory, count: int) -> Program:

@@ -26,7 +26,7 @@ from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rewards.signal import RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.branches import Branches, reads_branches
-from stepjax.runs.carried_rounds import CarriedRounds
+from stepjax.runs.carried_rounds import CarriedRounds, abstract_saved, opened, saved
 from stepjax.runs.dead_rounds import DeadRounds
 from stepjax.runs.dynamic_sampling import Draw, DynamicSampling, Filled
 from stepjax.runs.host_signals import HostRewards
@@ -34,9 +34,9 @@ from stepjax.runs.monitors import agreement, has_notes, monitors, proxy_gap
 from stepjax.runs.origins import StageOrigin
 from stepjax.runs.policy_exports import PolicyExports
 from stepjax.runs.ppo_programs import PPOPrograms
-from stepjax.runs.ppo_sampling import occupancy_of
+from stepjax.runs.ppo_sampling import occupancy_of, runs_ahead
 from stepjax.runs.profile import Profile
-from stepjax.runs.prompt_order import PromptOrder
+from stepjax.runs.prompt_order import PromptOrder, sampled_prompts
 from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
 from stepjax.runs.response_figures import SeparatorWatch, measure
 from stepjax.runs.responses import Response, share_responses
@@ -45,13 +45,9 @@ from stepjax.runs.setup import Run, check_finite, check_state
 from stepjax.runs.stages import has_stage, stage_params
 from stepjax.runs.step_judge import StepJudge, judge_figures
 from stepjax.runs.throughput import Clock, PPORates
-from stepjax.tasks.encoding import fitting_prompts
 from stepjax.trajectory import Trajectory
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.metrics import Metrics
-
-CARRIED = "carried"
-"""The name of the responses that go on in a checkpoint."""
 
 
 class PPO(PPOPrograms):
@@ -117,26 +113,6 @@ class PPO(PPOPrograms):
                 found[role] = trainable.frozen_of(whole)
         return found
 
-    @property
-    def abstract_saved(self) -> State:
-        """The state of a checkpoint: what is trained, and the responses that go on."""
-        if self.carried is None:
-            return self.abstract_state
-        return {**self.abstract_state, CARRIED: self.carried.arrays.abstract(self.run.mesh)}
-
-    def saved(self, state: State) -> State:
-        """With the responses that go on in the next round."""
-        if self.carried is None:
-            return state
-        return {**state, CARRIED: put(self.carried.arrays.of(self.carried.carried), replicated(self.run.mesh))}
-
-    def opened(self, state: State) -> State:
-        """Without them, which the next round goes on with."""
-        if self.carried is None:
-            return state
-        self.carried.carried = self.carried.arrays.groups_of(fetch(state[CARRIED]))
-        return {name: x for name, x in state.items() if name != CARRIED}
-
     def whole(self, state: State, role: str) -> Params:
         """All parameters of a role: those that are trained and those that are frozen."""
         return join(state[role]["params"], self.frozen.get(role, {}))
@@ -147,6 +123,15 @@ class PPO(PPOPrograms):
         waves = self.round.start(policy, order.prompts, chosen, self.rollout_key, self.row_ids(number))
         return waves, [order.prompts.problems[c] for c in chosen]
 
+    def drawn(
+        self, policy: Params, order: PromptOrder, iteration: int
+    ) -> tuple[Waves, list[Problem], dict[str, float]]:
+        """The round's rollout, started here or before, and figures of responses that went on."""
+        if self.carried is None:
+            return *(self.ahead.pop(iteration) if iteration in self.ahead else self.sample(policy, order)), {}
+        found = self.carried(policy, order, self.rollout_key, iteration, self.sampler.shape)
+        return [(found.rows, found.occupancy)], found.problems, found.figures
+
     def iterate(
         self, state: State, order: PromptOrder, iteration: int, clock: Clock, *, ahead: bool = False
     ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
@@ -155,14 +140,8 @@ class PPO(PPOPrograms):
         run = self.run
         policy = self.whole(state, "policy")
         filled: Filled | None = None
-        carry: dict[str, float] = {}
         with clock("rollout"):
-            if self.carried is not None:
-                given = order.prompts, order.problem, self.rollout_key, iteration, self.sampler.shape
-                drawn = self.carried(policy, *given)
-                waves, problems, carry = [(drawn.rows, drawn.occupancy)], drawn.problems, drawn.figures
-            else:
-                waves, problems = self.ahead.pop(iteration) if iteration in self.ahead else self.sample(policy, order)
+            waves, problems, unread = self.drawn(policy, order, iteration)
         if self.refill is None:
             rows = self.round.whole(waves)
         else:
@@ -191,11 +170,11 @@ class PPO(PPOPrograms):
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
         with clock("rate"):
             responses = share_responses(self.hosts, problems, own)
-        unread: dict[str, float] = {}
         values: list[np.ndarray] | None = None
         if self.branches is not None:
             with clock("mc"):
-                values, unread = self.branches(policy, responses, iteration, self.hosts.mine)
+                values, found = self.branches(policy, responses, iteration, self.hosts.mine)
+            unread |= found
         with clock("rate"):
             host = self.host_rewards(own, index, end, values)
         if self.public is not None:
@@ -214,7 +193,7 @@ class PPO(PPOPrograms):
             figures = fetch({**described, **updated}) | occupancy_of(waves)
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread
-        line |= carry if filled is None else filled.figures
+        line |= {} if filled is None else filled.figures
         if (rater := self.host_rewards.judge) is not None:
             line |= judge_figures(self.hosts.gather(rater.last), rater.options)
         line["true/separated"] = self.separated(responses, f"PPO round {iteration}: ")
@@ -239,22 +218,16 @@ def train_ppo(run: Run) -> Params:
         public = load_public_prm(run) if run.config.prm.path else None
         ppo = PPO(run, stage_params(run, "sft", run.policy), None if public else _prm_params(run), public)
         done = drawn = 0
-        if found := checkpoints.resume(ppo.abstract_saved):
-            state, host = ppo.opened(found[0]), found[1]
+        if found := checkpoints.resume(abstract_saved(ppo.abstract_state, ppo.carried)):
+            state, host = opened(found[0], ppo.carried), found[1]
             done, drawn = host["step"], host.get("rollouts", host["step"])
             if done >= options.iterations:
                 return ppo.whole(state, "policy")
         else:
             state = ppo.initial_state()
         origin.begin()
-        problems = run.task.problems("train")
-        most = options.iterations * options.prompts * (1 + options.refill)
-        limit = min(len(problems), most if ppo.carried is None else most + ppo.carried.spare)
-        prompts = fitting_prompts(
-            run.prompt, problems[:limit], width=options.prompt_tokens, where="config.ppo.prompt_tokens"
-        )
-        if prompts.left_out:
-            say(f"PPO: {prompts.left_out} prompts longer than prompt_tokens={options.prompt_tokens} were left out")
+        spare = 0 if ppo.carried is None else ppo.carried.spare
+        prompts = sampled_prompts(options, run.prompt, run.task.problems("train"), spare)
         order = PromptOrder(options, prompts, run.config.seed, drawn)
         with (
             Metrics(run.workdir, "ppo") as metrics,
@@ -302,7 +275,9 @@ def train_ppo(run: Run) -> Params:
                     check_state(ppo.finite, state, "PPO", step)
                     metrics.sync()
                     # A rollout that runs ahead is drawn again by a run that is continued here.
-                    checkpoints.save(step, ppo.saved(state), {"step": step, "rollouts": order.drawn - len(ppo.ahead)})
+                    checkpoints.save(
+                        step, saved(state, ppo.carried), {"step": step, "rollouts": order.drawn - len(ppo.ahead)}
+                    )
                 checkpoints.raise_failed()
                 if ending:
                     checkpoints.wait()
@@ -310,12 +285,6 @@ def train_ppo(run: Run) -> Params:
                 bar.advance(1, **_shown(line, options))
             checkpoints.wait()
         return ppo.whole(state, "policy")
-
-
-def runs_ahead(options: PPOOptions, step: int) -> bool:
-    """Whether the rollout after a round starts before the round's update; not where a checkpoint is due, so that a run
-    that is continued there samples what it would have sampled."""
-    return options.stale and step < options.iterations and step % options.checkpoint_every != 0
 
 
 def _shown(line: dict[str, float], options: PPOOptions) -> dict[str, float]:

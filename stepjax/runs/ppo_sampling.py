@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from stepjax.config import PPOOptions
 from stepjax.host_rows import HostRows
 from stepjax.models.definition import Params
 from stepjax.parallel import RULES, batch_devices, batch_sharding, fetch
@@ -85,6 +86,12 @@ class RoundSampler:
             begin(own)
             found |= dict(zip(rows[self._hosts.mine].tolist(), own, strict=True))
         return [found[row] for row in sorted(found)]
+
+
+def runs_ahead(options: PPOOptions, step: int) -> bool:
+    """Whether the rollout after a round starts before the round's update; not where a checkpoint is due, so that a run
+    that is continued there samples what it would have sampled."""
+    return options.stale and step < options.iterations and step % options.checkpoint_every != 0
 
 
 def occupancy_of(waves: Waves) -> dict[str, float]:

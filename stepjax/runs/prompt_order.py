@@ -1,10 +1,26 @@
 """Which problems each rollout of a PPO run samples."""
 
+from collections.abc import Sequence
+
 import grain
 import numpy as np
 
 from stepjax.config import PPOOptions
-from stepjax.tasks.encoding import Prompts
+from stepjax.console.progress import say
+from stepjax.tasks.base import Problem
+from stepjax.tasks.encoding import Prompts, fitting_prompts
+from stepjax.tasks.prompts import Prompt
+
+
+def sampled_prompts(options: PPOOptions, prompt: Prompt, problems: Sequence[Problem], spare: int) -> Prompts:
+    """The prompts of the problems that a run may sample, those too long left out, which is said; `spare`: problems that
+    are sampled beside a round's own."""
+    limit = min(len(problems), options.iterations * options.prompts * (1 + options.refill) + spare)
+    width = options.prompt_tokens
+    found = fitting_prompts(prompt, problems[:limit], width=width, where="config.ppo.prompt_tokens")
+    if found.left_out:
+        say(f"PPO: {found.left_out} prompts longer than prompt_tokens={width} were left out")
+    return found
 
 
 class PromptOrder:

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,6 +52,9 @@ def problem_of(number: int) -> int:
     return number * 5 % 9
 
 
+ORDER: Any = SimpleNamespace(prompts=PROMPTS, problem=problem_of)
+
+
 def placed(run, tree):
     return jax.device_put(tree, policy().shardings(run.mesh))
 
@@ -84,7 +88,7 @@ def rounds(policies=1, mesh=(1, 1, 1), **changes):
     key, found, carried.carried = jax.device_put(jax.random.key(7), replicated(run.mesh)), [], []
     for number in range(1, ROUNDS + 1):
         params = placed(run, policy_params() if number % policies == 1 % policies else OTHER)
-        made = carried(params, PROMPTS, problem_of, key, number, round_shape(run.config.ppo))
+        made = carried(params, ORDER, key, number, round_shape(run.config.ppo))
         found.append((made, fetch(made.rows), list(carried.carried)))
     return found
 
