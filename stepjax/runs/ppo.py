@@ -123,14 +123,12 @@ class PPO(PPOPrograms):
         waves = self.round.start(policy, order.prompts, chosen, self.rollout_key, self.row_ids(number))
         return waves, [order.prompts.problems[c] for c in chosen]
 
-    def drawn(
-        self, policy: Params, order: PromptOrder, iteration: int
-    ) -> tuple[Waves, list[Problem], dict[str, float]]:
+    def drawn(self, policy: Params, order: PromptOrder, iteration: int) -> tuple[Draw, dict[str, float]]:
         """The round's rollout, started here or before, and figures of responses that went on."""
         if self.carried is None:
-            return *(self.ahead.pop(iteration) if iteration in self.ahead else self.sample(policy, order)), {}
+            return (self.ahead.pop(iteration) if iteration in self.ahead else self.sample(policy, order)), {}
         found = self.carried(policy, order, self.rollout_key, iteration, self.sampler.shape)
-        return [(found.rows, found.occupancy)], found.problems, found.figures
+        return ([(found.rows, found.occupancy)], found.problems), found.figures
 
     def iterate(
         self, state: State, order: PromptOrder, iteration: int, clock: Clock, *, ahead: bool = False
@@ -141,7 +139,7 @@ class PPO(PPOPrograms):
         policy = self.whole(state, "policy")
         filled: Filled | None = None
         with clock("rollout"):
-            waves, problems, unread = self.drawn(policy, order, iteration)
+            (waves, problems), unread = self.drawn(policy, order, iteration)
         if self.refill is None:
             rows = self.round.whole(waves)
         else:
