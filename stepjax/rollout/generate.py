@@ -25,7 +25,7 @@ from stepjax.rollout.slots import Queue
 from stepjax.rollout.stops import Stops
 from stepjax.trajectory import Trajectory
 
-RESUMED_CHUNKS = 8
+RESUMED_CHUNKS = 32
 """Into how many chunks the beginnings of rows are divided, where nothing else is asked for."""
 
 
