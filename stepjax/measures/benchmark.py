@@ -17,8 +17,8 @@ def benchmark_report(
 
     `avg` is the share of right responses (avg@n, which is also the estimate of pass@1); `pass` and `maj` hold a figure
     for each of `sizes` k: the chance that one of k responses is right, by the unbiased estimator
-    1 − C(n − c, k) / C(n, k) [Chen 2021, eq. 1], and that the answer that most of k responses give is right, both as the
-    mean over all subsets of k responses. A figure is {"value", "low", "high", "interval"}, see `figure`.
+    1 − C(n − c, k) / C(n, k) [Chen 2021, eq. 1], and that the answer that most of k responses give is right, both as
+    the mean over all subsets of k responses. A figure is {"value", "low", "high", "interval"}, see `figure`.
 
     Args:
       right: whether each response is right.
@@ -59,4 +59,3 @@ def figure(of_problems: Float[np.ndarray, " P"], seed: int = 0) -> dict[str, Any
         return {"value": mean, "low": low, "high": high, "interval": "wilson"}
     low, high = (float(end) for end in bootstrap_interval(values, np.random.default_rng(seed)))
     return {"value": mean, "low": low, "high": high, "interval": "bootstrap"}
-
