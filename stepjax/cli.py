@@ -131,8 +131,9 @@ def plan(argv: list[str]) -> None:
 
 
 def export(argv: list[str]) -> None:
-    """write the trained policy as a Hugging Face folder (--config.out=DIR)"""
+    """write the trained policy as a Hugging Face folder (--config.out=DIR), or upload it (--push=OWNER/NAME)"""
     accept, argv = _accepting(argv)
+    argv = [f"--config.export.push={a.partition('=')[2]}" if a.startswith("--push=") else a for a in argv]
     config, workdir = _parsed(argv, "export", home=None, forget=("mesh",))
     if workdir is None:
         raise UserError("name the work directory: stepjax export --workdir=DIR --config.out=FOLDER")

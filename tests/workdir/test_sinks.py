@@ -179,7 +179,7 @@ def history(folder: Path) -> list[dict]:
     from wandb.proto.wandb_internal_pb2 import Record
 
     for _ in range(100):
-        files = [path.read_bytes() for path in sorted(folder.glob("wandb/*/*.wandb"))]
+        files = [path.read_bytes() for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
         found = [Record.FromString(record) for data in files for record in records(data)]
         if sum(record.WhichOneof("record_type") == "exit" for record in found) == 2:
             break
