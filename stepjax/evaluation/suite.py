@@ -100,6 +100,7 @@ def _measure(
         "stage": policy.stage,
         "policy": policy.name,
         "source": member.source,
+        "total": total,
         **{name: getattr(options, name) for name in SAMPLED},
         "max_new_tokens": longest,
         "prompt": dataclasses.asdict(run.config.prompt),

@@ -69,7 +69,10 @@ def _benchmark(figures: Figures, name: str, of: Mapping[str, Any]) -> None:
     hub = BENCHMARKS[name].hub.removeprefix("hub:").partition(":")[0] if name in BENCHMARKS else name
     for metric, value in entries:
         figures.rows.append([where, metric, _value(value["value"], "share"), _interval(value["low"], value["high"])])
-        figures.results.append(_result(hub, name, metric, value["value"]))
+        if of["problems"] == of.get(
+            "total", of["problems"]
+        ):  # a part of a benchmark is not compared with others' wholes
+            figures.results.append(_result(hub, name, metric, value["value"]))
     figures.notes += [f"{name}: {note}." for note in of.get("notes") or []]
 
 

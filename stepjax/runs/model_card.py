@@ -43,7 +43,7 @@ def write_card(run: Run, stage: str, folder: Path, *, adapter: bool = False, nam
         title=title,
         name=name,
         adapter=adapter,
-        lead=_lead(stage, adapter),
+        lead=_lead(stage, step, adapter),
         base=_told(base),
         data=_data(run, stage, step),
         streams=_streams(run) if stage == "ppo" else [],
@@ -103,8 +103,10 @@ def _head(base: dict[str, str], figures: Figures, title: str, stage: str, adapte
     return str(data.to_yaml()).strip()
 
 
-def _lead(stage: str, adapter: bool) -> str:
+def _lead(stage: str, step: int | None, adapter: bool) -> str:
     what = "Adapters (PEFT) of a language model" if adapter else "A language model"
+    if step is None:
+        return f"{what}, as it was loaded by stepjax {version('stepjax')}: not trained."
     how = "step-level PPO" if stage == "ppo" else "supervised training on demonstrations"
     return f"{what}, trained by {how} with stepjax {version('stepjax')}."
 
@@ -118,7 +120,9 @@ def _told(base: dict[str, str]) -> str:
 
 
 def _data(run: Run, stage: str, step: int | None) -> list[str]:
-    """The task and its files, with the fingerprints that the checkpoint keeps."""
+    """The task and its files, with the fingerprints that the checkpoint keeps; a checkpoint as loaded saw none here."""
+    if step is None:
+        return ["none here; see the base model"]
     record = None if step is None else origin.read(stage_folder(run, stage) / str(step))
     prints = {} if record is None else record.parts.get("data", {})
     lines = [f"problems: task `{run.task.name}`" + ("" if prints else _sources(run))]
@@ -151,7 +155,7 @@ def _prm(run: Run) -> str:
 
 def _training(run: Run, stage: str, step: int | None) -> list[str]:
     config = run.config
-    lines = [f"stage {stage}, step {step}, seed {config.seed}"] if step is not None else ["as loaded: not trained"]
+    lines = ["none"] if step is None else [f"stage {stage}, step {step}, seed {config.seed}"]
     if stage == "ppo":
         lines.append(f"{config.ppo.prompts} prompts × {config.ppo.samples} responses a round")
     if config.lora.rank:

@@ -91,7 +91,7 @@ def test_an_export_has_a_card_and_is_pushed(tiny: TinyRun, tmp_path, hub, capsys
     assert told[-1].startswith("stepjax: config.export.push=me/tiny-policy: the hub does not take it (no route);")
     assert f"hf upload me/tiny-policy {workdir / 'exported' / 'sft'}" in told[-1]
     card = ModelCard.load(workdir / "exported" / "sft" / "README.md")
-    assert "before reinforcement learning" in card.text and "Step scores" not in card.text
+    assert "not trained by reinforcement learning here" in card.text and "Step scores" not in card.text
     # A second push replaces the folder of the first one.
     hub.error = None
     assert main(["export", f"--workdir={workdir}", "--config.stage=sft", "--push=me/tiny-policy"]) == 0
