@@ -120,6 +120,9 @@ def test_figures_of_another_checkpoint_are_left_out():
             "are of ppo 8, not of step 9, and are left out."[-40:],
         ]
     )
+    found["measures"]["suite"]["members"]["gsm8k"]["ppo"]["total"] = 9
+    part = figures_of(found, "ppo", 8)
+    assert part.rows == own.rows and len(part.results) == 1, "a part of a benchmark is in the table only"
     assert not sft.rows and not sft.notes and not figures_of({}, "ppo", 1).rows
 
 
