@@ -67,11 +67,10 @@ def _benchmark(figures: Figures, name: str, of: Mapping[str, Any]) -> None:
     for key in ("pass", "maj"):
         entries += [(f"{key}@{k}", value) for k, value in zip(of["sizes"], of[key], strict=True) if k > 1]
     hub = BENCHMARKS[name].hub.removeprefix("hub:").partition(":")[0] if name in BENCHMARKS else name
+    whole = of["problems"] == of.get("total", of["problems"])  # others report the whole, not a part
     for metric, value in entries:
         figures.rows.append([where, metric, _value(value["value"], "share"), _interval(value["low"], value["high"])])
-        if of["problems"] == of.get(
-            "total", of["problems"]
-        ):  # a part of a benchmark is not compared with others' wholes
+        if whole:
             figures.results.append(_result(hub, name, metric, value["value"]))
     figures.notes += [f"{name}: {note}." for note in of.get("notes") or []]
 
