@@ -1,26 +1,20 @@
 """The page of a comparison: its tables, the curves of all rows laid over each other, the same problems side by side."""
 
-import base64
-import hashlib
 import json
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-import stepjax
-from stepjax.errors import UserError
+from stepjax.report import template
 from stepjax.report.charts import LINE_TONES, Chart, Line, draw
 from stepjax.report.compare import Compared, Row, as_text, compare, differences, unevaluated
 from stepjax.report.read import merge_records
 from stepjax.report.series import Points, finite
-from stepjax.report.text import marked, number, visible
+from stepjax.report.text import marked, number
 
 MOST_PROBLEMS = 12
 FIRST = ("true/accuracy", "reward/", "true/", "kl/", "hack/")
@@ -48,24 +42,9 @@ class Asked:
 
 def write_comparison(rows: Sequence[Row], path: Path) -> Path:
     """Writes the page. UserError where it cannot be written; it is written whole or not at all."""
-    page = _render(rows)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(page.encode("utf-8"))
-        os.replace(draft, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
-
-
-def _render(rows: Sequence[Row]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, finalize=visible, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    package = files("stepjax.report")
-    script = package.joinpath("page.js").read_text(encoding="utf-8")
     charts = overlaid(rows)
-    return environment.from_string(package.joinpath("compare.html.j2").read_text(encoding="utf-8")).render(
+    page = template.render(
+        "compare.html.j2",
         names=[row.name for row in rows],
         table=as_text(compare(rows)),
         differences=differences(rows),
@@ -73,11 +52,8 @@ def _render(rows: Sequence[Row]) -> str:
         first=[draw(chart) for chart in charts if chart.title.startswith(FIRST)],
         others=[draw(chart) for chart in charts if not chart.title.startswith(FIRST)],
         problems=side_by_side(rows),
-        version=stepjax.__version__,
-        style=Markup(package.joinpath("page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return template.write(page, path)
 
 
 def overlaid(rows: Sequence[Row]) -> list[Chart]:

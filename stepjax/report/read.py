@@ -1,6 +1,7 @@
 """Reads the files of a work directory, as far as they can be read. What cannot be read becomes a note."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ class RunFiles:
       samples: responses in the order they were written.
       evaluation: eval.json, or {}.
       hacks: hacks.json, or {}.
+      responses: what each evaluated stage wrote to held-out problems, in the order of the file.
+      executions: on which machine each stage ran, and how long, in the order they ended.
       notes: sentences about what could not be read.
     """
 
@@ -31,6 +34,8 @@ class RunFiles:
     samples: list[dict[str, Any]]
     evaluation: dict[str, Any]
     hacks: dict[str, Any] = field(default_factory=dict)
+    responses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    executions: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -40,13 +45,16 @@ def read_run(workdir: Path) -> RunFiles:
         what = "holds none of " + ", ".join(FILES) if workdir.is_dir() else "is not a folder"
         raise UserError(f"{workdir}: {what}; give the work directory of a run")
     notes: list[str] = []
+    evaluation = _document(workdir / "eval.json", notes)
     return RunFiles(
         name=workdir.resolve().name,
         config=_document(workdir / "config.json", notes),
-        metrics=merge_records(_lines(workdir / "metrics.jsonl", notes)),
-        samples=_unrepeated(_lines(workdir / "samples.jsonl", notes)),
-        evaluation=_document(workdir / "eval.json", notes),
+        metrics=merge_records(read_lines(workdir / "metrics.jsonl", notes)),
+        samples=_unrepeated(read_lines(workdir / "samples.jsonl", notes)),
+        evaluation=evaluation,
         hacks=_document(workdir / "hacks.json", notes),
+        responses=_responses(workdir, evaluation, notes),
+        executions=read_lines(workdir / "stages.jsonl", notes),
         notes=notes,
     )
 
@@ -91,7 +99,7 @@ def _document(path: Path, notes: list[str]) -> dict[str, Any]:
     return value
 
 
-def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+def read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file. A last line without its end, left by a stopped run, is skipped."""
     if not path.is_file():
         return []
@@ -117,6 +125,16 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     if cut_off:
         notes.append(f"{path.name}: the last line is cut off (the run was stopped while it wrote) and was left out.")
     return records
+
+
+def _responses(workdir: Path, evaluation: dict[str, Any], notes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The responses of the evaluation of `eval.json`, by stage; those of an earlier one on another split stay out."""
+    rows, split = evaluation.get("rows"), evaluation.get("split")
+    stages = [stage for stage in rows if re.fullmatch(r"\w+", stage)] if isinstance(rows, dict) else []
+    if not isinstance(split, str) or not re.fullmatch(r"[\w.-]+", split):
+        return {}
+    paths = {stage: workdir / "responses" / f"{stage}-{split}.jsonl" for stage in stages}
+    return {stage: found for stage, path in paths.items() if (found := read_lines(path, notes))}
 
 
 def _unrepeated(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
