@@ -12,6 +12,8 @@ from markupsafe import Markup
 from stepjax.report import template
 from stepjax.report.charts import LINE_TONES, Chart, Line, draw
 from stepjax.report.compare import Compared, Row, as_text, compare, differences, unevaluated
+from stepjax.report.held_out import FILTERS, Heard, Side, side_of
+from stepjax.report.plans import named
 from stepjax.report.read import merge_records
 from stepjax.report.series import Points, finite
 from stepjax.report.text import marked, number
@@ -22,43 +24,36 @@ FIRST = ("true/accuracy", "reward/", "true/", "kl/", "hack/")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A row's response to a problem: its steps with P(right) in words, and its grade."""
-
-    row: str
-    correct: bool | None
-    unfinished: bool
-    steps: list[tuple[Markup, str]]
-
-
-@dataclass(frozen=True)
 class Asked:
-    """A problem, and what each row answers."""
+    """A problem, and the response of each row, which its `stage` names."""
 
     problem: Markup
     answer: Markup
-    answers: list[Answer]
+    answers: list[Side]
 
 
 def write_comparison(rows: Sequence[Row], path: Path) -> Path:
     """Writes the page. UserError where it cannot be written; it is written whole or not at all."""
-    charts = overlaid(rows)
+    charts, problems = overlaid(rows), side_by_side(rows)
     page = template.render(
         "compare.html.j2",
         names=[row.name for row in rows],
         table=as_text(compare(rows)),
         differences=differences(rows),
         missing=unevaluated(rows),
-        first=[draw(chart) for chart in charts if chart.title.startswith(FIRST)],
-        others=[draw(chart) for chart in charts if not chart.title.startswith(FIRST)],
-        problems=side_by_side(rows),
+        first=[draw(chart) for metric, chart in charts if metric.startswith(FIRST)],
+        others=[draw(chart) for metric, chart in charts if not metric.startswith(FIRST)],
+        problems=problems,
+        filters=FILTERS,
+        rated=any(step.mark for asked in problems for side in asked.answers for step in side.steps),
+        scored=any(step.p for asked in problems for side in asked.answers for step in side.steps),
     )
     return template.write(page, path)
 
 
-def overlaid(rows: Sequence[Row]) -> list[Chart]:
-    """A chart for each metric of PPO, a line for each row: the mean over its runs. Where there are more rows than
-    tones, several charts."""
+def overlaid(rows: Sequence[Row]) -> list[tuple[str, Chart]]:
+    """The charts, each with its metric: one for each metric of PPO, a line for each row, the mean over its runs. Where
+    there are more rows than tones, several charts."""
     curves = [_means([_records(run) for run in row.runs]) for row in rows]
     names = list(dict.fromkeys(name for of in curves for name in of))
     names.sort(key=lambda name: next((i for i, start in enumerate(FIRST) if name.startswith(start)), len(FIRST)))
@@ -67,8 +62,8 @@ def overlaid(rows: Sequence[Row]) -> list[Chart]:
         lines = [Line(row.name, of[name]) for row, of in zip(rows, curves, strict=True) if finite(of.get(name, []))]
         for at in range(0, len(lines), len(LINE_TONES)):
             part = tuple(lines[at : at + len(LINE_TONES)])
-            unit = "share" if name.startswith("true/accuracy") else ""
-            charts.append(Chart(title=name, lines=part, unit=unit, x_name="iteration", zero=unit == "share"))
+            title, unit = named("ppo", name)
+            charts.append((name, Chart(title, part, unit=unit, x_name="iteration", zero=unit == "share")))
     return charts
 
 
@@ -114,7 +109,7 @@ def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[Asked]:
         Asked(
             marked(str(answered[0][1][key].get("problem", ""))),
             marked(str(answered[0][1][key].get("answer", "")), 400),
-            [_answer(name, of[key]) for name, of in answered],
+            [_side(name, of[key]) for name, of in answered],
         )
         for key in shared[:most]
     ]
@@ -129,17 +124,6 @@ def _responses(run: Compared) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _answer(name: str, row: dict[str, Any]) -> Answer:
-    extra = row["extra"] if isinstance(row.get("extra"), dict) else {}
-    steps = row["steps"] if isinstance(row.get("steps"), list) else []
-    prm = extra["prm"] if isinstance(extra.get("prm"), list) else []
-    scores = [number(p) for p in prm] + [None] * len(steps)
-    return Answer(
-        row=name,
-        correct=row.get("correct") if isinstance(row.get("correct"), bool) else None,
-        unfinished=extra.get("unfinished") is True,
-        steps=[
-            (marked(str(step)), "" if p is None else f"P(right) {p:.2f}")
-            for step, p in zip(steps, scores[: len(steps)], strict=True)
-        ],
-    )
+def _side(row: str, response: dict[str, Any]) -> Side:
+    heard = Heard.of(response)
+    return side_of(row, heard, [name for name, (_, passes) in FILTERS.items() if passes(heard)])

@@ -138,7 +138,7 @@ def held_out(responses: Mapping[str, Sequence[Mapping[str, Any]]]) -> HeldOut | 
             key.rpartition("/")[0] or key,
             marked(str(rows[-1][key].get("problem", "")), 2000),
             marked(str(rows[-1][key].get("answer", "")), 200),
-            [_side(title(s), h, f) for s, h, f in zip(stages, judged[key], kinds[key], strict=True)],
+            [side_of(title(s), h, f) for s, h, f in zip(stages, judged[key], kinds[key], strict=True)],
             key in keys[:MOST_PLAIN],
         )
         for key in keys
@@ -165,7 +165,8 @@ def _chosen(keys: Sequence[str], kinds: Mapping[str, list[list[str]]], sides: in
     return chosen
 
 
-def _side(stage: str, heard: Heard, found: list[str]) -> Side:
+def side_of(stage: str, heard: Heard, found: list[str]) -> Side:
+    """A response for the page; `stage`: what it is headed with."""
     known = list(zip(heard.steps, heard.ratings, heard.prm, strict=True))
     return Side(
         stage=stage,

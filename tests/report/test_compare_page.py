@@ -49,8 +49,12 @@ def runs(tmp_path):
 
 
 def test_curves_are_means_over_seeds_laid_over_each_other(runs):
-    charts = {chart.title: chart for chart in overlaid(experiments(runs))}
+    charts = dict(overlaid(experiments(runs)))
     assert list(charts) == ["true/accuracy", "kl/reference"], "no timings; the most important one first"
+    assert [(chart.title, chart.unit) for chart in charts.values()] == [
+        ("Right answers", "share"),
+        ("Distance from the reference", "KL, nats"),
+    ]
     a, b = charts["true/accuracy"].lines
     assert (a.name, b.name) == ("a: ppo.kl=0.0", "b: ppo.kl=0.5")
     assert a.points == [(1, pytest.approx(0.3)), (2, pytest.approx(0.6))] and b.points[1] == (2, 0.2)
@@ -59,11 +63,11 @@ def test_curves_are_means_over_seeds_laid_over_each_other(runs):
 def test_problems_that_are_graded_differently_come_first(runs):
     asked = side_by_side(experiments(runs))
     assert [str(one.answer) for one in asked] == ["5", "2"]
-    assert [(one.row, one.correct, one.unfinished) for one in asked[0].answers] == [
+    assert [(one.stage, one.correct, one.truncated) for one in asked[0].answers] == [
         ("a: ppo.kl=0.0", True, False),
         ("b: ppo.kl=0.5", False, True),
     ]
-    assert [score for _, score in asked[0].answers[0].steps] == ["P(right) 0.25", "P(right) 0.75"]
+    assert [(step.p, step.tone) for step in asked[0].answers[0].steps] == [("0.25", -2), ("0.75", 2)]
     assert asked[1].problem == "&lt;b&gt;1+1&lt;/b&gt;", "texts of models are escaped"
     (runs[2] / "responses" / "ppo-test.jsonl").unlink()
     assert [len(one.answers) for one in side_by_side(experiments(runs))] == [1, 1]
