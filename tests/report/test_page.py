@@ -110,8 +110,8 @@ def test_report_holds_every_part_in_order(chain):
         "Right answers", "Reward: prm", "Reward: outcome", "Reward: length", "Reward: kl", "Tokens a response",
         "by exact rating", "21 more metrics: Distance and speed of the policy", "Distance from the reference",
         "Entropy", "Sampler against learner", "Variance of returns", "Loss of SFT", "Loss of the reward model",
-        "Seconds a phase", "Other: PPO · router", "Reward model against exact ratings", "Responses in training", "PPO iteration 120",
-        "Options", "rollout.temperature",
+        "Seconds a phase", "Other: PPO · router", "Reward model against exact ratings", "Responses in training",
+        "PPO iteration 120", "Options", "rollout.temperature",
     ]  # fmt: skip
     at = 0
     for part in parts:
