@@ -34,10 +34,11 @@ class Asked:
 
 def write_comparison(rows: Sequence[Row], path: Path) -> Path:
     """Writes the page. UserError where it cannot be written; it is written whole or not at all."""
-    charts, problems = overlaid(rows), side_by_side(rows)
+    lines, charts, problems = line_names(rows), overlaid(rows), side_by_side(rows)
     page = template.render(
         "compare.html.j2",
-        names=[row.name for row in rows],
+        rows=[(label, row.name.partition(": ")[2], tone) for row, (label, tone) in zip(rows, lines, strict=True)],
+        labels={row.name: label for row, (label, _) in zip(rows, lines, strict=True)},
         table=as_text(compare(rows)),
         differences=differences(rows),
         missing=unevaluated(rows),
@@ -51,19 +52,33 @@ def write_comparison(rows: Sequence[Row], path: Path) -> Path:
     return template.write(page, path)
 
 
+def line_names(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """What each row is called on the page, without its options, and the tone of its lines. Folders of one name are
+    numbered."""
+    folders = [row.name.partition(": ")[0] for row in rows]
+    labels = [f if folders.count(f) == 1 else f"{f} ({folders[: i + 1].count(f)})" for i, f in enumerate(folders)]
+    return [(label, LINE_TONES[i % len(LINE_TONES)]) for i, label in enumerate(labels)]
+
+
 def overlaid(rows: Sequence[Row]) -> list[tuple[str, Chart]]:
     """The charts, each with its metric: one for each metric of PPO, a line for each row, the mean over its runs. Where
     there are more rows than tones, several charts."""
     curves = [_means([_records(run) for run in row.runs]) for row in rows]
     names = list(dict.fromkeys(name for of in curves for name in of))
     names.sort(key=lambda name: next((i for i, start in enumerate(FIRST) if name.startswith(start)), len(FIRST)))
-    charts = []
+    told, charts = line_names(rows), []
     for name in names:
-        lines = [Line(row.name, of[name]) for row, of in zip(rows, curves, strict=True) if finite(of.get(name, []))]
+        lines = [
+            Line(label, of[name], tone)
+            for (label, tone), of in zip(told, curves, strict=True)
+            if finite(of.get(name, []))
+        ]
         for at in range(0, len(lines), len(LINE_TONES)):
             part = tuple(lines[at : at + len(LINE_TONES)])
             title, unit = named("ppo", name)
-            charts.append((name, Chart(title, part, unit=unit, x_name="iteration", zero=unit == "share")))
+            charts.append(
+                (name, Chart(title, part, unit=unit, x_name="iteration", zero=unit == "share", keyed=len(rows) > 1))
+            )
     return charts
 
 
@@ -100,7 +115,11 @@ def _means(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Points]:
 def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[Asked]:
     """Held-out problems to which the first evaluated run of each row has a response, those with different grades first;
     the later stage's response counts."""
-    answered = [(row.name, of) for row in rows if (of := next(filter(None, map(_responses, row.runs)), {}))]
+    answered = [
+        (label, of)
+        for row, (label, _) in zip(rows, line_names(rows), strict=True)
+        if (of := next(filter(None, map(_responses, row.runs)), {}))
+    ]
     if not answered:
         return []
     shared = [key for key in answered[0][1] if all(key in of for _, of in answered)]
