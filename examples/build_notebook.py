@@ -47,7 +47,7 @@ def credited(rounds, most=6):
             y += 6
             for column in np.flatnonzero(np.asarray(rows.mask)[row]):
                 token, a = int(rows.tokens[row, column]), float(advantages[row, column]) / largest
-                text = {1: "end", 2: "↵"}.get(token, LETTERS[token])
+                text = {0: "end", 1: "↵"}.get(token, LETTERS[token])
                 x, colour = 12 + 34 * (column - rows.prompt_width), "29,95,168" if a > 0 else "205,96,22"
                 parts.append(f'<rect x="{x}" y="{y}" width="32" height="20" fill="rgba({colour},{abs(a):.2f})"/>')
                 parts.append(f'<text x="{x + 16}" y="{y + 14}" text-anchor="middle" fill="#1b2129">{text}</text>')

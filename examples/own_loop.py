@@ -19,12 +19,12 @@ from stepjax.rewards import on_response_end, on_step_ends
 from stepjax.rollout import generate
 from stepjax.steps import StepSplitter
 
-LETTERS = ["<pad>", "</s>", "Ċ", *"0123456789"]  # Ċ: a newline, as byte-level vocabularies write it
+LETTERS = ["</s>", "Ċ", *"0123456789", "<pad>"]  # Ċ: a newline, as byte-level vocabularies write it
 letters = Tokenizer(models.BPE({letter: i for i, letter in enumerate(LETTERS)}, []))
 letters.pre_tokenizer, letters.decoder = pre_tokenizers.ByteLevel(False, use_regex=False), decoders.ByteLevel()
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", eos_token="</s>")
 splitter = StepSplitter(tokenizer, "\n")
-config = DecoderConfig(len(LETTERS), layers=1, width=32, heads=2, kv_heads=2, head_dim=16, mlp=64)
+config = DecoderConfig(13, layers=1, width=32, heads=2, kv_heads=2, head_dim=16, mlp=64, entries=12)  # never <pad>
 policy = Definition(lambda rngs: LanguageModel(config, rngs))
 PROMPTS, SAMPLES, NEW_TOKENS, MOST_STEPS = [tokenizer.encode(f"{i}\n") for i in range(4)], 16, 16, 16
 
@@ -37,7 +37,7 @@ def successor(step):
 def pay(rows):
     steps, scores = [], np.zeros((rows.tokens.shape[0], MOST_STEPS), np.float32)
     for row, tokens, mask in zip(scores, np.asarray(rows.tokens), np.asarray(rows.mask), strict=True):
-        steps.append([step.strip() for step in splitter.texts(tokens, mask)])
+        steps.append([step.removesuffix("\n") for step in splitter.texts(tokens, mask)])
         before = [tokenizer.decode(tokens[:2]).strip(), *steps[-1]]
         row[: len(steps[-1])] = [s == successor(b) for b, s in zip(before, steps[-1], strict=False)]
     return steps, scores, scores[:, :4].mean(axis=1)  # a response: the share of good ones among its first four steps
@@ -55,12 +55,12 @@ def credit(rows, scores, outcome):
 
 
 # %% Update
-optimizer = optax.adam(1e-2)
+optimizer = optax.adam(5e-3)
 
 
 @jax.jit
 def update(params, state, rows, advantages):
-    gradients, metrics = jax.grad(lambda p: ppo_loss(policy, p, rows, advantages, entropy=0.05), has_aux=True)(params)
+    gradients, metrics = jax.grad(lambda p: ppo_loss(policy, p, rows, advantages, entropy=0.04), has_aux=True)(params)
     changes, state = optimizer.update(gradients, state)
     return optax.apply_updates(params, changes), state, metrics
 
@@ -70,7 +70,7 @@ def train(rounds=60):
     params = jax.jit(policy.init)(jax.random.key(0))
     state, history = optimizer.init(params), []
     for i in range(rounds):
-        rows = generate(policy, params, PROMPTS, jax.random.key(i), new_tokens=NEW_TOKENS, eos=1, samples=SAMPLES)
+        rows = generate(policy, params, PROMPTS, jax.random.key(i), new_tokens=NEW_TOKENS, eos=0, samples=SAMPLES)
         steps, scores, outcome = pay(rows)
         advantages = credit(rows, scores, outcome)
         for _ in range(2):
