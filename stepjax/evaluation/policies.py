@@ -53,7 +53,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         scores = None if scorer is None else scorer.score_responses(answered)
         write_responses(run, stage, answered, scores)
         if scorer is not None and answered[0].step_ratings is not None:
-            found["prm"][stage] = classification_report(*scorer.classifier(scorer.params, answered))
+            rated = scorer.classifier(scorer.params, answered)
+            found["prm"][stage] = classification_report(*rated, classes=run.config.prm.classes)
             found["notes"] += [f"{stage}: {sentence}." for sentence in scorer.classifier.told_left_out()]
     found["seconds"] = round(time.perf_counter() - start, 2)
     path = run.workdir / "eval.json"
