@@ -60,7 +60,7 @@ AFTER = (
     ("Run it", "history = train()"),
     ("What it learned", PICTURES),
     ("", 'curve([of["good"] for of in history], "good steps")'),
-    ("Who is credited: the tokens of a good step, and not those of the bad step after it", "credited([4, 59])"),
+    ("Who is credited: the tokens of a good step, and not those of the bad step after it", "credited([19, 59])"),
 )
 
 

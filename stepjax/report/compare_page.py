@@ -1,6 +1,5 @@
 """The page of a comparison: its tables, the curves of all rows laid over each other, the same problems side by side."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from stepjax.report.charts import LINE_TONES, Chart, Line, draw
 from stepjax.report.compare import Compared, Row, as_text, compare, differences, unevaluated
 from stepjax.report.held_out import FILTERS, Heard, Side, side_of
 from stepjax.report.plans import named
-from stepjax.report.read import merge_records
+from stepjax.report.read import firsts, merge_records, read_lines
 from stepjax.report.series import Points, finite
 from stepjax.report.text import marked, number
 
@@ -84,20 +83,9 @@ def overlaid(rows: Sequence[Row]) -> list[tuple[str, Chart]]:
 
 def _records(run: Compared) -> list[dict[str, Any]]:
     """The records of a run's stage ppo."""
-    return [record for record in merge_records(_lines(run.workdir / "metrics.jsonl")) if record["stage"] == "ppo"]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file, as far as it can be read."""
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    return [
+        record for record in merge_records(read_lines(run.workdir / "metrics.jsonl", [])) if record["stage"] == "ppo"
+    ]
 
 
 def _means(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Points]:
@@ -138,7 +126,7 @@ def _responses(run: Compared) -> dict[str, dict[str, Any]]:
     """The evaluation's responses of the last stage by id."""
     for stage in ("ppo", "sft"):
         paths = sorted((run.workdir / "responses").glob(f"{stage}-*.jsonl"))
-        if found := {str(row.get("id")): row for path in paths for row in _lines(path)}:
+        if found := {str(row.get("id")): row for path in paths for row in firsts(read_lines(path, []))}:
             return found
     return {}
 

@@ -1,5 +1,6 @@
 """Held-out problems in the report: the same problem before and after, and the filters that find them."""
 
+import json
 import re
 
 import pytest
@@ -78,6 +79,16 @@ def test_filters_are_style_sheets_over_classes(tmp_path):
     assert cards[1].split() == ["before-wrong", "after-wrong"] and cards[2].split() == ["before-wrong-step"]
     assert "#held-wrong:checked ~ #in-after:checked ~ .pairs > .pair:not(.after-wrong)" in text
     assert "extra" in cards[-1], "found by a filter alone"
+
+
+def test_of_many_long_responses_only_the_first_are_kept_without_their_tokens(tmp_path):
+    folder = write_workdir(tmp_path / "run", iterations=3)
+    (folder / "responses").mkdir()
+    rows = [row(f"test/{i // 4}/{i % 4}", prm=[0.5, 0.5], tokens=[1] * 100, text="x") for i in range(8)]
+    (folder / "responses" / "ppo-test.jsonl").write_text("".join(json.dumps(of) + "\n" for of in rows))
+    found = read_run(folder).responses
+    assert [of["id"] for of in found["ppo"]] == ["test/0/0", "test/1/0"] and list(found) == ["ppo"]
+    assert found["ppo"][0]["extra"] == {"prm": [0.5, 0.5]}
 
 
 def test_responses_of_another_split_stay_out(tmp_path):

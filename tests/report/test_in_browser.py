@@ -70,6 +70,28 @@ addEventListener("load", () => {
 """
 
 
+# Chooses filters as a reader does, and counts what is left: of the script's words, and of what can be seen.
+CHOICES = """
+<script>
+addEventListener("load", () => {
+  const choose = (...ids) => {
+    for (const id of ids) document.querySelector(`[for="${id}"]`).click();
+    const seen = (name) => [...document.querySelectorAll(name)].filter((card) => card.offsetParent);
+    const told = [...document.querySelectorAll("[data-counts]")].map((of) => of.textContent);
+    return { pairs: seen(".pair").map((of) => of.className), samples: seen(".sample").map((of) => of.className), told };
+  };
+  const found = {
+    plain: choose("held-all"),
+    wrong: choose("held-wrong"),
+    after: choose("in-after"),
+    logged: choose("logged-disagrees"),
+  };
+  parent.postMessage(JSON.stringify(found), "*");
+});
+</script>
+"""
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The pages that are looked at, by name."""
@@ -124,6 +146,19 @@ def test_it_fits_the_screen_and_can_be_read(pages, tmp_path, name, width, dark):
     assert found["page"] <= width, found["wide"][:8]
     assert not found["wide"]
     assert not found["faint"], "\n".join(found["faint"][:20])
+
+
+def test_filters_leave_what_they_name(pages, tmp_path):
+    dom = chromium(framed(pages["whole"], tmp_path, 1280, CHOICES), "--dump-dom", dark=False)
+    found = json.loads(re.search(r"<pre id=\"found\">(.*?)</pre>", dom, re.S)[1].replace("&gt;", ">"))
+    cards = re.findall(r'<article class="(card pair[^"]*)">', pages["whole"].read_text(encoding="utf-8"))
+    assert found["plain"]["pairs"] == [card for card in cards if "extra" not in card.split()]
+    assert found["plain"]["told"][0] == "" and len(found["plain"]["samples"]) == 8, "one iteration"
+    wrong = [card for card in cards if {"before-wrong", "after-wrong"} & set(card.split())]
+    assert found["wrong"]["pairs"] == wrong and found["wrong"]["told"][0] == f"{len(wrong)} shown"
+    assert found["after"]["pairs"] == [card for card in cards if "after-wrong" in card.split()] != wrong
+    samples = found["logged"]["samples"]
+    assert len(samples) > 8 and all("is-disagrees" in card.split() for card in samples), "of all iterations"
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
