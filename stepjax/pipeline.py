@@ -27,6 +27,7 @@ from stepjax.runs.prm import train_prm
 from stepjax.runs.setup import Run
 from stepjax.runs.sft import train_sft
 from stepjax.runs.stages import check_stages
+from stepjax.workdir.executions import executed
 
 
 def measure(run: Run) -> dict[str, Any]:
@@ -75,7 +76,8 @@ def run_stages(
             tell_first_prompt(run)
         for stage in chosen:
             activity.now(f"stage {stage}")
-            STAGES[stage](run)
+            with executed(run.workdir, stage, run.mesh):
+                STAGES[stage](run)
         activity.now("the report")
         if is_main_process():
             path = write_report(run.workdir)

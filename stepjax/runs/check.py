@@ -17,7 +17,7 @@ from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
 from stepjax.rewards.later import JudgeReward
 from stepjax.rewards.reward_streams import has_critic
 from stepjax.rewards.signals import SIGNALS
-from stepjax.rollout.generate import cache_layout
+from stepjax.rollout.program import cache_layout
 from stepjax.runs.ppo_programs import round_shape
 from stepjax.runs.profile import profiled_steps
 from stepjax.runs.step_judge import check_step_judge
