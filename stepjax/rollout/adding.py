@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.record import Record
 from stepjax.rollout.slots import Queue
 

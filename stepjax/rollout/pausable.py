@@ -28,9 +28,9 @@ from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, fetch, put, replicated
 from stepjax.rollout.adding import Places, Row
-from stepjax.rollout.generate import RESUMED_CHUNKS, RolloutShape, decoding_of, on_device
 from stepjax.rollout.paused import Paused, PausedEngine, Seen
 from stepjax.rollout.paused_programs import PausedPrograms
+from stepjax.rollout.program import RESUMED_CHUNKS, RolloutShape, decoding_of, on_device
 from stepjax.rollout.record import Record
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue

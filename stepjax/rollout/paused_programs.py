@@ -13,8 +13,8 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, named_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.rollout.axes import layer_axes, prompt_axes, slot_axes
-from stepjax.rollout.generate import RolloutShape, abstract_inputs
 from stepjax.rollout.paused import Paused, PausedEngine, Seen
+from stepjax.rollout.program import RolloutShape, abstract_inputs
 from stepjax.rollout.record import Record
 
 

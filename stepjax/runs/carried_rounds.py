@@ -21,12 +21,13 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, fetch, put, replicated
 from stepjax.phases import phase
 from stepjax.programs import Program, abstract
-from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.pausable import PausableRollout, Pause
+from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.record import Occupancy
+from stepjax.rollout.requests import request
 from stepjax.runs.carried import Group, GroupArrays, Part
 from stepjax.runs.prompt_order import PromptOrder
-from stepjax.runs.response_sampling import make_sampler, request
+from stepjax.runs.response_sampling import make_sampler
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts
@@ -177,7 +178,7 @@ class CarriedRounds:
                     texts.append([*texts[i], *part.tokens.tolist()])
                     chosen[row], start[row] = len(texts) - 1, count
         shape, devices = self.rollout.shape, self.rollout.devices
-        return *request(Prompts([], texts, 0), chosen, ids, limits, shape, devices, starts=start), record
+        return *request(texts, chosen, ids, limits, shape, devices, starts=start), record
 
     def _whole(self, groups: Sequence[Group], state: Pause, number: int) -> list[int]:
         """The groups whose responses are all whole, the oldest first; none while one that may not grow older is not."""

@@ -47,7 +47,7 @@ from stepjax.runs.step_judge import StepJudge, judge_figures
 from stepjax.runs.throughput import Clock, PPORates
 from stepjax.trajectory import Trajectory
 from stepjax.workdir.checkpoints import Checkpoints
-from stepjax.workdir.metrics import Metrics
+from stepjax.workdir.sinks import open_metrics
 
 
 class PPO(PPOPrograms):
@@ -228,7 +228,7 @@ def train_ppo(run: Run) -> Params:
         prompts = sampled_prompts(options, run.prompt, run.task.problems("train"), spare)
         order = PromptOrder(options, prompts, run.config.seed, drawn)
         with (
-            Metrics(run.workdir, "ppo") as metrics,
+            open_metrics(run.workdir, "ppo", run.config) as metrics,
             progress("PPO", options.iterations, "rounds", done) as bar,
             contextlib.closing(ppo.host_rewards),
             only_asked_transfers(),

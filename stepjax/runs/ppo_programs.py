@@ -16,7 +16,7 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices
 from stepjax.programs import Program
 from stepjax.rewards.check import check_signals
-from stepjax.rollout.generate import RolloutShape, on_device
+from stepjax.rollout.program import RolloutShape, on_device
 from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores
 from stepjax.runs.response_sampling import ResponseSampler, make_sampler

@@ -13,8 +13,8 @@ from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH
 from stepjax.errors import UserError
 from stepjax.parallel import fetch, make_mesh, replicated
 from stepjax.rollout.adding import Row
-from stepjax.rollout.generate import RolloutShape
 from stepjax.rollout.pausable import PausableRollout
+from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 

@@ -18,7 +18,7 @@ from runs.tiny_run import OPTIONS, TinyRun, arrays, assert_same_run, lines, step
 from stepjax.config import Config
 from stepjax.options import parse
 from stepjax.parallel import fetch, make_mesh, replicated
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.runs.carried import Group, GroupArrays, Part
 from stepjax.runs.carried_rounds import CarriedRounds, spare_groups
 from stepjax.runs.ppo_programs import round_shape
