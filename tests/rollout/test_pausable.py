@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from models.tiny import policy, policy_params
 from rollout.test_engine import FIELDS, IDS, SAMPLES, in_lockstep, same
-from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH
+from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, WIDTH
 
 from stepjax.errors import UserError
 from stepjax.parallel import fetch, make_mesh, replicated
