@@ -10,6 +10,7 @@ from stepjax.config.data import DataOptions
 from stepjax.config.eval import EvalOptions
 from stepjax.config.export import ExportOptions
 from stepjax.config.label import JudgeOptions, LabelOptions, OmegaOptions
+from stepjax.config.log import LogOptions
 from stepjax.config.mesh import DistributedOptions, MeshOptions
 from stepjax.config.model import LoRAOptions, ModelOptions
 from stepjax.config.optimizer import OptimizerOptions
@@ -37,6 +38,7 @@ __all__ = [
     "JudgeOptions",
     "LabelOptions",
     "LoRAOptions",
+    "LogOptions",
     "MathOptions",
     "MeshOptions",
     "ModelOptions",

@@ -14,7 +14,7 @@ from stepjax.runs.response_figures import measure
 from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, policy_params, starts_loaded
+from stepjax.runs.stages import has_stage, policy_params, policy_step, starts_loaded
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
 
 
@@ -32,6 +32,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "temperature": options.temperature,
         "split": options.split,
         "seed": options.seed,
+        "steps": {stage: policy_step(run, stage) for stage in policies},
         "rows": {},
         "prm": {},
         "notes": [],
