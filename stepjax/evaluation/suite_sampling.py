@@ -14,7 +14,7 @@ from stepjax.errors import UserError
 from stepjax.evaluation.suite_file import SuiteFile
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, key_on, only_asked_transfers
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.runs.response_records import record_of
 from stepjax.runs.response_sampling import ResponseSampler, make_sampler
 from stepjax.runs.responses import read_responses

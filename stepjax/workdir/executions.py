@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from stepjax.errors import Stopped
 from stepjax.parallel import is_main_process
 from stepjax.workdir.code_version import code_version
-from stepjax.workdir.metrics import JsonLines
+from stepjax.workdir.json_lines import JsonLines
 
 FILE = "stages.jsonl"
 
