@@ -17,6 +17,10 @@ from stepjax.steps import StepSplitter
 class Stops(Protocol):
     """An automaton over a response's tokens; its first state is 0."""
 
+    def __hash__(self) -> int:
+        """Programs are kept by it."""
+        ...
+
     def advance(self, state: Int[Array, " B"], tokens: Int[Array, " B"]) -> tuple[Int[Array, " B"], Bool[Array, " B"]]:
         """The state after one more token per row, and whether the response ends with it."""
         ...
