@@ -46,8 +46,9 @@ def minus_scores(
     """GRPO with process rewards [Shao 2024, 2402.03300, §4.1.3] and its kin: each score less its peers' mean.
 
     What is compared is each single score (of a step, where a signal scores steps), never a row's sum: a response with
-    more steps has more weight in the mean. With `among="index"` (or over the problem) the number of means that are
-    subtracted from a return depends on where its response stops, which biases the gradient [verl #7244].
+    more steps has more weight in the mean, unless `among="response"` gives each response a weight of 1. With
+    `among="index"` (or over the problem) the number of means that are subtracted from a return depends on where its
+    response stops, which biases the gradient [verl #7244].
 
     Args:
       scores: `[B, T]`, float32.
@@ -56,8 +57,10 @@ def minus_scores(
     """
     if stream.rule.of_a_step:
         scored = scored & rows.ends
-    peers = _peers(stream, units, rows)
-    return _compared(stream, scores, scored, scored.astype(jnp.float32), peers)
+    weight = scored.astype(jnp.float32)
+    if stream.among == "response":
+        weight = weight / jnp.maximum(jnp.sum(weight, axis=1, keepdims=True), 1.0)
+    return _compared(stream, scores, scored, weight, _peers(stream, units, rows))
 
 
 def minus_returns(
@@ -135,7 +138,7 @@ def _compared(
 def _peers(stream: Stream, units: Bool[Array, "B T"], rows: Rows) -> Peers:
     """Who is compared with whom."""
     length = rows.mask.shape[1]
-    if stream.among == "problem":
+    if stream.among in ("problem", "response"):
         return Peers(rows.group)
     index = jnp.minimum(unit_index(units), length - 1)
     if stream.among == "index":

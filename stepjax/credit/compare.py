@@ -2,8 +2,9 @@
 
 Everything that is compared is an entry: a number on a token, with a weight. Entries with the same key are peers: with
 no key those of all G responses, else those of the same unit's number (`among=index`) or of the same state
-(`among=state`). From an entry the mean of its peers is subtracted, its own included (`mean`) or only those of the other
-responses (`others`); `scale` divides by the peers' standard deviation.
+(`among=state`); with `among=response` the weights of a response's entries add up to 1. From an entry the mean of its
+peers is subtracted, its own included (`mean`) or only those of the other responses (`others`); `scale` divides by the
+peers' standard deviation.
 """
 
 import dataclasses
