@@ -194,7 +194,7 @@ REFUSALS: tuple[tuple[Callable[[Stream], Any], str], ...] = (
     ),
     (
         lambda s: s.among == "response" and s.rule.when == "return",
-        "among: response takes the mean of a response's scores; with when=return it has one return already, "
+        "among: response compares the mean scores of responses; with when=return it has one return already: set "
         "among=problem",
     ),
     (

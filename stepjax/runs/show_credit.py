@@ -44,8 +44,8 @@ PROMPT = ("?c",)
 def show_credit(options: PPOOptions) -> str:
     """Rewards, values, advantages and weights of the example's tokens, a table a response.
 
-    The responses are made up, and so are what no text has: probabilities, PRM scores, implicit rewards and values. With `ppo.samples` of
-    4 or more they are one group, with 2 or 3 two of them, else four.
+    The responses are made up, and so are what no text has: probabilities, PRM scores, implicit rewards and values. With
+    `ppo.samples` of 4 or more they are one group, with 2 or 3 two of them, else four.
 
     Raises:
       UserError: the streams or the options of the loss do not fit each other.
