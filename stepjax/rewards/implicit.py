@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from stepjax.config import StreamOptions
-from stepjax.credit.estimators import ESTIMATORS
+from stepjax.credit.estimators import ESTIMATORS, Estimator
 from stepjax.credit.units import add_up, unit_index
 from stepjax.errors import UserError
 from stepjax.rewards.places import last_token
@@ -32,12 +32,13 @@ def implicit_rewards(rows: Trajectory, *, per: str) -> Float[Array, "B T"]:
 
 def check_implicit(options: StreamOptions, where: str) -> None:
     """UserError where a stream's estimator takes its rewards for something else."""
-    if options.estimator == "progress":
+    estimator = ESTIMATORS.get(options.estimator, Estimator())
+    if estimator.of_values:
         raise UserError(
-            f"{where}.estimator: progress takes differences of values, and implicit rewards are differences already; "
+            f"{where}.estimator: {options.estimator} takes differences of values, and implicit rewards are differences already; "
             "choose value (a step's own) or return"
         )
-    if ESTIMATORS[options.estimator].of_a_step and options.per != "step":
+    if estimator.of_a_step and options.per != "step":
         raise UserError(
             f"{where}.per: estimator {options.estimator} credits the score of each step; set per=step, not "
             f"{options.per}"
