@@ -14,8 +14,10 @@ from types import ModuleType
 from typing import Any
 
 MODULES = (
+    "stepjax.rollout",
     "stepjax.credit",
     "stepjax.rewards",
+    "stepjax.learners",
     "stepjax.steps",
     "stepjax.trajectory",
     "stepjax.tasks",

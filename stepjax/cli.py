@@ -42,7 +42,7 @@ def ppo(argv: list[str]) -> None:
 
 
 def evaluate(argv: list[str]) -> None:
-    """measure policies or, by --config.kind, labels, reward models, best-of-N, reward hacks"""
+    """measure policies, benchmarks (--config.suite) or, by --config.kind, labels, PRMs, best-of-N, reward hacks"""
     _stages(argv, "eval")
 
 
@@ -131,8 +131,9 @@ def plan(argv: list[str]) -> None:
 
 
 def export(argv: list[str]) -> None:
-    """write the trained policy as a Hugging Face folder (--config.out=DIR)"""
+    """write the trained policy as a Hugging Face folder (--config.out=DIR), or upload it (--push=OWNER/NAME)"""
     accept, argv = _accepting(argv)
+    argv = [f"--config.export.push={a.partition('=')[2]}" if a.startswith("--push=") else a for a in argv]
     config, workdir = _parsed(argv, "export", home=None, forget=("mesh",))
     if workdir is None:
         raise UserError("name the work directory: stepjax export --workdir=DIR --config.out=FOLDER")

@@ -14,6 +14,7 @@ from stepjax.evaluation.best_of_n import measure_best_of_n
 from stepjax.evaluation.labels import measure_labels
 from stepjax.evaluation.policies import evaluate
 from stepjax.evaluation.prm import measure_prm, measure_prmbench, measure_processbench
+from stepjax.evaluation.suite import kind_of, measure_suite, reads_own_problems
 from stepjax.hacks.battery import run_battery
 from stepjax.labels.command import label
 from stepjax.parallel import is_main_process
@@ -26,11 +27,12 @@ from stepjax.runs.prm import train_prm
 from stepjax.runs.setup import Run
 from stepjax.runs.sft import train_sft
 from stepjax.runs.stages import check_stages
+from stepjax.workdir.executions import executed
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """Stage eval: the evaluation that `config.eval.kind` names."""
-    return KINDS[run.config.eval.kind](run)
+    """Stage eval: the evaluation that `config.eval` names."""
+    return KINDS[kind_of(run.config.eval)](run)
 
 
 KINDS: dict[str, Callable[[Run], dict[str, Any]]] = {
@@ -41,6 +43,7 @@ KINDS: dict[str, Callable[[Run], dict[str, Any]]] = {
     "processbench": measure_processbench,
     "prmbench": measure_prmbench,
     "best_of_n": measure_best_of_n,
+    "suite": measure_suite,
 }
 
 
@@ -69,10 +72,12 @@ def run_stages(
     opened = open_run(config, workdir, kinds=kinds, accept_changed=accept_changed)
     with session(config.distributed), opened as run:
         check_stages(run, chosen)
-        tell_first_prompt(run)
+        if chosen != ["eval"] or reads_own_problems(config.eval):
+            tell_first_prompt(run)
         for stage in chosen:
             activity.now(f"stage {stage}")
-            STAGES[stage](run)
+            with executed(run.workdir, stage, run.mesh):
+                STAGES[stage](run)
         activity.now("the report")
         if is_main_process():
             path = write_report(run.workdir)

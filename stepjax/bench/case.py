@@ -19,7 +19,7 @@ from stepjax.plan.surroundings import planned_run
 from stepjax.programs import Program
 from stepjax.rewards.reward_streams import reads_prm
 from stepjax.rewards.signal import CORRECT
-from stepjax.rollout.generate import on_device
+from stepjax.rollout.program import on_device
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.throughput import Clock
 from stepjax.tasks.encoding import Prompts

@@ -11,6 +11,7 @@ from stepjax.config.eval import EvalOptions
 from stepjax.config.export import ExportOptions
 from stepjax.config.implicit import ImplicitOptions
 from stepjax.config.label import JudgeOptions, LabelOptions, OmegaOptions
+from stepjax.config.log import LogOptions
 from stepjax.config.mesh import DistributedOptions, MeshOptions
 from stepjax.config.model import LoRAOptions, ModelOptions
 from stepjax.config.optimizer import OptimizerOptions
@@ -39,6 +40,7 @@ __all__ = [
     "JudgeOptions",
     "LabelOptions",
     "LoRAOptions",
+    "LogOptions",
     "MathOptions",
     "MeshOptions",
     "ModelOptions",

@@ -9,6 +9,7 @@ from stepjax.config.data import DataOptions
 from stepjax.config.eval import EvalOptions
 from stepjax.config.export import ExportOptions
 from stepjax.config.label import LabelOptions
+from stepjax.config.log import LogOptions
 from stepjax.config.mesh import DistributedOptions, MeshOptions
 from stepjax.config.model import LoRAOptions, ModelOptions
 from stepjax.config.option import option, section
@@ -58,6 +59,7 @@ class Config:
     sft: SFTOptions = section(SFTOptions, "supervised training on demonstrations")
     prm: PRMOptions = section(PRMOptions, "process reward model")
     ppo: PPOOptions = section(PPOOptions, "step-level PPO")
+    log: LogOptions = section(LogOptions, "where training is watched")
     export: ExportOptions = section(ExportOptions, "writing a policy for other software (stepjax export)")
     eval: EvalOptions = section(EvalOptions, "measuring before and after")
     sample: SampleOptions = section(SampleOptions, "responses to a file (stepjax sample)")

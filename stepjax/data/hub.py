@@ -1,7 +1,9 @@
 """Data sets of the Hugging Face hub, and folders in its layout: the files of a subset and a split on this machine."""
 
 import glob
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,8 @@ def _listing(repository: str, revision: str) -> tuple[list[str], bool]:
     from huggingface_hub import HfApi
 
     try:
-        return HfApi().list_repo_files(repository, repo_type="dataset", revision=revision or None), False
+        with quiet_hub():
+            return HfApi().list_repo_files(repository, repo_type="dataset", revision=revision or None), False
     except Exception as error:  # network, authorisation, names: any error of the client
         try:
             folder = _snapshot(repository, revision, None, cached=True)
@@ -66,20 +69,32 @@ def _listing(repository: str, revision: str) -> tuple[list[str], bool]:
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()], True
 
 
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Inside, the hub's client does not report its attempts: without a network that is a dozen lines before ours."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def _snapshot(repository: str, revision: str, names: list[str] | None, cached: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     wanted = None if names is None else [glob.escape(name) for name in names]
     try:
-        return Path(
-            snapshot_download(
+        with quiet_hub():
+            folder = snapshot_download(
                 repository,
                 repo_type="dataset",
                 revision=revision or None,
                 allow_patterns=wanted,
                 local_files_only=cached,
             )
-        )
+        return Path(folder)
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"hub:{repository}: cannot be downloaded ({first[:200]})") from None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -57,7 +57,17 @@ def make_pools(task: Task, responses: Sequence[Response], scores: Sequence[np.nd
     return pools
 
 
-def answer_groups(task: Task, responses: Sequence[Response]) -> np.ndarray:
+class Written(Protocol):
+    """What a vote needs of a response."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def finished(self) -> bool: ...
+
+
+def answer_groups(task: Task, responses: Sequence[Written]) -> np.ndarray:
     """Which responses to one problem give the same final answer; −1 where there is none or it was truncated."""
     texts = [r.text if r.finished else "" for r in responses]
     groups = task.group_answers(texts) if isinstance(task, GroupsAnswers) else group_answers(texts)

@@ -14,7 +14,7 @@ from stepjax.runs.response_figures import measure
 from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, policy_params, starts_loaded
+from stepjax.runs.stages import has_stage, policy_params, policy_step, starts_loaded
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
 
 
@@ -32,6 +32,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "temperature": options.temperature,
         "split": options.split,
         "seed": options.seed,
+        "steps": {stage: policy_step(run, stage) for stage in policies},
         "rows": {},
         "prm": {},
         "notes": [],
@@ -53,7 +54,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         scores = None if scorer is None else scorer.score_responses(answered)
         write_responses(run, stage, answered, scores)
         if scorer is not None and answered[0].step_ratings is not None:
-            found["prm"][stage] = classification_report(*scorer.classifier(scorer.params, answered))
+            rated = scorer.classifier(scorer.params, answered)
+            found["prm"][stage] = classification_report(*rated, classes=run.config.prm.classes)
             found["notes"] += [f"{stage}: {sentence}." for sentence in scorer.classifier.told_left_out()]
     found["seconds"] = round(time.perf_counter() - start, 2)
     path = run.workdir / "eval.json"

@@ -12,7 +12,7 @@ from stepjax.parallel import is_main_process
 from stepjax.runs.response_records import record_of
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
-from stepjax.workdir.metrics import JsonLines
+from stepjax.workdir.json_lines import JsonLines
 
 FOLDER = "responses"
 

@@ -8,10 +8,12 @@ from stepjax.runs.setup import Run
 from stepjax.workdir.json_file import MEASURES, plain, read_json, write_json
 
 
-def publish(run: Run, kind: str, found: dict[str, Any], *, since: float) -> dict[str, Any]:
+def publish(
+    run: Run, kind: str, found: dict[str, Any], *, since: float, shown: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Puts the figures of one kind into eval.json and prints their tables; returns them as eval.json has them.
 
-    Those of other kinds stay. `since`: perf_counter at the start.
+    Those of other kinds stay. `since`: perf_counter at the start; `shown`: what is printed, if not all of them.
     """
     path = run.workdir / "eval.json"
     found = plain(found) | {"seconds": round(time.perf_counter() - since, 2)}
@@ -19,5 +21,5 @@ def publish(run: Run, kind: str, found: dict[str, Any], *, since: float) -> dict
     known = whole.get(MEASURES)
     whole[MEASURES] = (known if isinstance(known, dict) else {}) | {kind: found}
     write_json(path, whole)
-    show_measure(kind, found)
+    show_measure(kind, found if shown is None else plain(shown))
     return found

@@ -8,7 +8,7 @@ import numpy as np
 from stepjax.judges.judge import Reply
 from stepjax.judges.protocol import cut_off
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.sampling import Sampler
 from stepjax.runs.response_sampling import ResponseSampler
 from stepjax.runs.setup import Run

@@ -10,7 +10,7 @@ import numpy as np
 from stepjax.data.tokenizers import load_tokenizer
 from stepjax.labels.solution import Completion, Prefix, Request
 from stepjax.parallel import batch_devices, fetch, key_on, only_asked_transfers
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.sampling import Sampler
 from stepjax.runs.response_sampling import ResponseSampler
 from stepjax.runs.responses import grade_responses

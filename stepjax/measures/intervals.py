@@ -7,12 +7,13 @@ from statistics import NormalDist, stdev
 from scipy.special import stdtrit
 
 
-def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(correct: float, total: int, z: float = 1.96) -> tuple[float, float]:
     """The Wilson score interval of a fraction, `correct` of `total`; (0, 1) where `total` is 0.
 
     With p = correct / total and n = total: (p + z²/2n ± z·√(p(1 − p)/n + z²/4n²)) / (1 + z²/n) [Wilson 1927].
 
     Args:
+      correct: how many; it may be a sum of parts.
       z: half the width in standard deviations; 1.96: 95 %.
     """
     if total == 0:

@@ -1,10 +1,12 @@
 """One response as a card of the report: its steps with their ratings, rewards and advantages."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from stepjax.report.held_out import FILTERS, Heard
 from stepjax.report.text import figure, marked, number
 
 MAX_STEPS = 40  # a response
@@ -46,7 +48,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Card:
-    """One response. `correct` is None where it was not graded."""
+    """One response.
+
+    Attributes:
+      correct: None where it was not graded.
+      streams: (name, reward) of the streams that pay at the response's end alone; steps then show their advantage.
+      found: the filters that it passes.
+      text: the response as one text, where it has no steps.
+    """
 
     problem: str
     prompt: Markup
@@ -55,7 +64,9 @@ class Card:
     truncated: bool
     steps: list[Step]
     more_steps: int
-    text: Markup  # the response as one text, where it has no steps
+    streams: list[tuple[str, Bar]]
+    found: list[str]
+    text: Markup
 
 
 def _steps(sample: dict[str, Any]) -> list[dict[str, Any]]:
@@ -81,27 +92,60 @@ def longest_bars(samples: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     return longest
 
 
-def make_card(sample: dict[str, Any], longest: dict[tuple[str, str], float]) -> Card:
-    """The card of one line of samples.jsonl. `longest`: the full length of each bar, from `longest_bars`."""
-    steps, correct = _steps(sample), sample.get("correct")
+def make_card(sample: dict[str, Any], longest: dict[tuple[str, str], float], at_end: Collection[str] = ()) -> Card:
+    """The card of one line of samples.jsonl.
+
+    `longest`: the full length of each bar, from `longest_bars`. `at_end`: the streams whose reward is shown once, from
+    `end_streams`.
+    """
+    steps, heard = _steps(sample), _heard(sample)
+    last = _numbers(steps[-1], "rewards") if steps else {}
     return Card(
         problem=str(sample.get("problem", "")),
         prompt=marked(_text(sample.get("prompt"))),
         answer=marked(_text(sample.get("answer")), 400),
-        correct=correct if isinstance(correct, bool) else None,
-        truncated=sample.get("truncated") is True,
-        steps=[_step(step, longest) for step in steps[:MAX_STEPS]],
+        correct=heard.correct,
+        truncated=not heard.finished,
+        steps=[_step(step, longest, at_end) for step in steps[:MAX_STEPS]],
+        streams=[
+            (name, _bar(last, name, longest.get(("rewards", name), abs(last[name])))) for name in last if name in at_end
+        ],
+        found=[name for name, (_, passes) in FILTERS.items() if passes(heard)],
         more_steps=max(0, len(steps) - MAX_STEPS),
         text=marked("" if steps else _text(sample.get("response"))),
     )
+
+
+def _heard(sample: dict[str, Any]) -> Heard:
+    """What the filters read of a line of samples.jsonl. One without steps raises no alarm."""
+    steps, correct = _steps(sample), sample.get("correct")
+    probabilities = [_probabilities(step.get("prm")) for step in steps]
+    return Heard(
+        steps=[_text(step.get("text")) for step in steps] or [_text(sample.get("response")) or "no text"],
+        correct=correct if isinstance(correct, bool) else None,
+        finished=sample.get("truncated") is not True,
+        ratings=[number(step.get("rating")) for step in steps] or [None],
+        prm=[None if prm is None else 1.0 - prm[0] for prm in probabilities] or [None],
+    )
+
+
+def end_streams(samples: list[dict[str, Any]]) -> set[str]:
+    """The streams that pay nothing before the last step of any of these responses."""
+    paid, early = set[str](), set[str]()
+    for sample in samples:
+        by_step = [_numbers(step, "rewards") for step in _steps(sample)]
+        paid |= {name for of_one in by_step[-1:] for name in of_one} if len(by_step) > 1 else set()
+        early |= {name for of_one in by_step[:-1] for name, value in of_one.items() if value}
+    return paid - early
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _step(step: dict[str, Any], longest: dict[tuple[str, str], float]) -> Step:
+def _step(step: dict[str, Any], longest: dict[tuple[str, str], float], at_end: Collection[str]) -> Step:
     rewards, advantages = _numbers(step, "rewards"), _numbers(step, "advantage")
+    rewards = {name: value for name, value in rewards.items() if name not in at_end}
     prm, rating = _probabilities(step.get("prm")), number(step.get("rating"))
     exact = MARKS.get(int(rating), "") if rating is not None else ""
     score, mark, source = None, "", ""

@@ -50,6 +50,7 @@ class Chart:
       x_name: what the horizontal axis counts.
       x_range: its ends, where adjacent charts must share them.
       log, zero: a logarithmic vertical axis; one that starts at zero.
+      keyed: its line is named, too, where it is the only one.
       width: of the drawing, in its own units; text keeps its size while the drawing scales to the page.
     """
 
@@ -61,6 +62,7 @@ class Chart:
     x_range: tuple[int, int] | None = None
     log: bool = False
     zero: bool = False
+    keyed: bool = False
     width: int = 360
 
 
@@ -75,7 +77,7 @@ def draw(chart: Chart) -> Markup:
     ]
     unit = f" ({chart.unit})" if chart.unit not in ("", "share") else ""
     parts = [Markup("<figcaption><strong>{}</strong>{}").format(visible(chart.title), unit)]
-    if len(lines) > 1:
+    if len(lines) > 1 or chart.keyed:
         key = Markup(
             '<span class="key {}"><svg viewBox="0 0 22 6" aria-hidden="true"><path d="M0 3H22"/></svg>{}</span>'
         )

@@ -100,16 +100,17 @@ def experiments(workdirs: Sequence[Path]) -> list[Row]:
         run = read_run(workdir)
         groups.setdefault(json.dumps(same_experiment(run.config), sort_keys=True), []).append(run)
     options = differing([same_experiment(runs[0].config) for runs in groups.values()])
-    return [
-        Row(in_short(_folder(runs[0].workdir), changed), runs)
-        for runs, changed in zip(groups.values(), options, strict=True)
-    ]
+    return [Row(in_short(_folder(runs), changed), runs) for runs, changed in zip(groups.values(), options, strict=True)]
 
 
-def _folder(workdir: Path) -> str:
-    """The folder's name without the seed at its end."""
-    name = workdir.resolve().name
-    return re.sub(r"([-_.](s|seed))?\d+$", "", name).rstrip("-_.") or name
+def _folder(runs: Sequence[Compared]) -> str:
+    """The name of the first run's folder, without the number at its end where that is its seed or tells the runs of the
+    row apart."""
+    name = runs[0].workdir.resolve().name
+    match = re.search(r"([-_.](s|seed))?(\d+)$", name)
+    if match is None or (len(runs) == 1 and int(match[3]) != number(runs[0].config.get("seed"))):
+        return name
+    return name[: match.start()].rstrip("-_.") or name
 
 
 def compare(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -1,26 +1,21 @@
 """The page of a comparison: its tables, the curves of all rows laid over each other, the same problems side by side."""
 
-import base64
-import hashlib
-import json
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-import stepjax
-from stepjax.errors import UserError
+from stepjax.report import template
 from stepjax.report.charts import LINE_TONES, Chart, Line, draw
 from stepjax.report.compare import Compared, Row, as_text, compare, differences, unevaluated
-from stepjax.report.read import merge_records
+from stepjax.report.held_out import FILTERS, Heard, Side, side_of
+from stepjax.report.plans import named
+from stepjax.report.read import firsts, merge_records, read_lines
 from stepjax.report.series import Points, finite
-from stepjax.report.text import marked, number, visible
+from stepjax.report.text import marked, number
 
 MOST_PROBLEMS = 12
 FIRST = ("true/accuracy", "reward/", "true/", "kl/", "hack/")
@@ -28,90 +23,69 @@ FIRST = ("true/accuracy", "reward/", "true/", "kl/", "hack/")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A row's response to a problem: its steps with P(right) in words, and its grade."""
-
-    row: str
-    correct: bool | None
-    unfinished: bool
-    steps: list[tuple[Markup, str]]
-
-
-@dataclass(frozen=True)
 class Asked:
-    """A problem, and what each row answers."""
+    """A problem, and the response of each row, which its `stage` names."""
 
     problem: Markup
     answer: Markup
-    answers: list[Answer]
+    answers: list[Side]
 
 
 def write_comparison(rows: Sequence[Row], path: Path) -> Path:
     """Writes the page. UserError where it cannot be written; it is written whole or not at all."""
-    page = _render(rows)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(page.encode("utf-8"))
-        os.replace(draft, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
-
-
-def _render(rows: Sequence[Row]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, finalize=visible, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    package = files("stepjax.report")
-    script = package.joinpath("page.js").read_text(encoding="utf-8")
-    charts = overlaid(rows)
-    return environment.from_string(package.joinpath("compare.html.j2").read_text(encoding="utf-8")).render(
-        names=[row.name for row in rows],
+    lines, charts, problems = line_names(rows), overlaid(rows), side_by_side(rows)
+    page = template.render(
+        "compare.html.j2",
+        rows=[(label, row.name.partition(": ")[2], tone) for row, (label, tone) in zip(rows, lines, strict=True)],
+        labels={row.name: label for row, (label, _) in zip(rows, lines, strict=True)},
         table=as_text(compare(rows)),
         differences=differences(rows),
         missing=unevaluated(rows),
-        first=[draw(chart) for chart in charts if chart.title.startswith(FIRST)],
-        others=[draw(chart) for chart in charts if not chart.title.startswith(FIRST)],
-        problems=side_by_side(rows),
-        version=stepjax.__version__,
-        style=Markup(package.joinpath("page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        first=[draw(chart) for metric, chart in charts if metric.startswith(FIRST)],
+        others=[draw(chart) for metric, chart in charts if not metric.startswith(FIRST)],
+        problems=problems,
+        filters=FILTERS,
+        rated=any(step.mark for asked in problems for side in asked.answers for step in side.steps),
+        scored=any(step.p for asked in problems for side in asked.answers for step in side.steps),
     )
+    return template.write(page, path)
 
 
-def overlaid(rows: Sequence[Row]) -> list[Chart]:
-    """A chart for each metric of PPO, a line for each row: the mean over its runs. Where there are more rows than
-    tones, several charts."""
+def line_names(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """What each row is called on the page, without its options, and the tone of its lines. Folders of one name are
+    numbered."""
+    folders = [row.name.partition(": ")[0] for row in rows]
+    labels = [f if folders.count(f) == 1 else f"{f} ({folders[: i + 1].count(f)})" for i, f in enumerate(folders)]
+    return [(label, LINE_TONES[i % len(LINE_TONES)]) for i, label in enumerate(labels)]
+
+
+def overlaid(rows: Sequence[Row]) -> list[tuple[str, Chart]]:
+    """The charts, each with its metric: one for each metric of PPO, a line for each row, the mean over its runs. Where
+    there are more rows than tones, several charts."""
     curves = [_means([_records(run) for run in row.runs]) for row in rows]
     names = list(dict.fromkeys(name for of in curves for name in of))
     names.sort(key=lambda name: next((i for i, start in enumerate(FIRST) if name.startswith(start)), len(FIRST)))
-    charts = []
+    told, charts = line_names(rows), []
     for name in names:
-        lines = [Line(row.name, of[name]) for row, of in zip(rows, curves, strict=True) if finite(of.get(name, []))]
+        lines = [
+            Line(label, of[name], tone)
+            for (label, tone), of in zip(told, curves, strict=True)
+            if finite(of.get(name, []))
+        ]
         for at in range(0, len(lines), len(LINE_TONES)):
             part = tuple(lines[at : at + len(LINE_TONES)])
-            unit = "share" if name.startswith("true/accuracy") else ""
-            charts.append(Chart(title=name, lines=part, unit=unit, x_name="iteration", zero=unit == "share"))
+            title, unit = named("ppo", name)
+            charts.append(
+                (name, Chart(title, part, unit=unit, x_name="iteration", zero=unit == "share", keyed=len(rows) > 1))
+            )
     return charts
 
 
 def _records(run: Compared) -> list[dict[str, Any]]:
     """The records of a run's stage ppo."""
-    return [record for record in merge_records(_lines(run.workdir / "metrics.jsonl")) if record["stage"] == "ppo"]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file, as far as it can be read."""
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    return [
+        record for record in merge_records(read_lines(run.workdir / "metrics.jsonl", [])) if record["stage"] == "ppo"
+    ]
 
 
 def _means(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Points]:
@@ -129,7 +103,11 @@ def _means(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Points]:
 def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[Asked]:
     """Held-out problems to which the first evaluated run of each row has a response, those with different grades first;
     the later stage's response counts."""
-    answered = [(row.name, of) for row in rows if (of := next(filter(None, map(_responses, row.runs)), {}))]
+    answered = [
+        (label, of)
+        for row, (label, _) in zip(rows, line_names(rows), strict=True)
+        if (of := next(filter(None, map(_responses, row.runs)), {}))
+    ]
     if not answered:
         return []
     shared = [key for key in answered[0][1] if all(key in of for _, of in answered)]
@@ -138,7 +116,7 @@ def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[Asked]:
         Asked(
             marked(str(answered[0][1][key].get("problem", ""))),
             marked(str(answered[0][1][key].get("answer", "")), 400),
-            [_answer(name, of[key]) for name, of in answered],
+            [_side(name, of[key]) for name, of in answered],
         )
         for key in shared[:most]
     ]
@@ -148,22 +126,11 @@ def _responses(run: Compared) -> dict[str, dict[str, Any]]:
     """The evaluation's responses of the last stage by id."""
     for stage in ("ppo", "sft"):
         paths = sorted((run.workdir / "responses").glob(f"{stage}-*.jsonl"))
-        if found := {str(row.get("id")): row for path in paths for row in _lines(path)}:
+        if found := {str(row.get("id")): row for path in paths for row in firsts(read_lines(path, []))}:
             return found
     return {}
 
 
-def _answer(name: str, row: dict[str, Any]) -> Answer:
-    extra = row["extra"] if isinstance(row.get("extra"), dict) else {}
-    steps = row["steps"] if isinstance(row.get("steps"), list) else []
-    prm = extra["prm"] if isinstance(extra.get("prm"), list) else []
-    scores = [number(p) for p in prm] + [None] * len(steps)
-    return Answer(
-        row=name,
-        correct=row.get("correct") if isinstance(row.get("correct"), bool) else None,
-        unfinished=extra.get("unfinished") is True,
-        steps=[
-            (marked(str(step)), "" if p is None else f"P(right) {p:.2f}")
-            for step, p in zip(steps, scores[: len(steps)], strict=True)
-        ],
-    )
+def _side(row: str, response: dict[str, Any]) -> Side:
+    heard = Heard.of(response)
+    return side_of(row, heard, [name for name, (_, passes) in FILTERS.items() if passes(heard)])

@@ -24,6 +24,10 @@ class Group:
     charts: list[Markup] = field(default_factory=list)
     row: str = ""
 
+    @property
+    def size(self) -> int:
+        return len(self.charts)
+
 
 ROWS = {1: ("one", 360), 2: ("two", 360), 4: ("four", 270)}  # charts → class, width of each drawing
 TONES = {"good": "good", "neutral": "neutral", "bad": "bad"}

@@ -8,7 +8,10 @@ from typing import Any
 from stepjax.config import default_option
 from stepjax.report.read import flatten
 
-APART = ("seed", "base", "from_base", "profile", "mesh.", "distributed.", "export.", "sample.", "data.", "bench.")
+APART = (
+    *("seed", "base", "from_base", "profile"),
+    *("mesh.", "distributed.", "log.", "export.", "sample.", "data.", "bench."),
+)
 """Options in which the runs of one row may differ: repetitions of the same experiment, and what its figures do not
 depend on. One that ends in "." stands for all below it."""
 

@@ -17,6 +17,7 @@ TITLES = {
     "processbench": "First errors (ProcessBench)",
     "prmbench": "Planted errors (PRMBench)",
     "best_of_n": "Selection among N responses",
+    "suite": "Benchmarks",
 }
 
 

@@ -1,5 +1,19 @@
-// The read-out of the charts: the values nearest to the pointer, or to the cursor that the arrow keys move.
 "use strict";
+// How many responses a filter leaves. The filters themselves are radio buttons and style sheets: they need no script.
+(() => {
+  for (const told of document.querySelectorAll("[data-counts]")) {
+    const part = told.closest("section");
+    const count = () => {
+      const shown = [...part.querySelectorAll("." + told.dataset.counts)].filter((card) => card.offsetParent);
+      const filtered = !part.querySelector("[id$=-all]").checked;
+      told.textContent = filtered ? (shown.length || "none") + " shown" : "";
+    };
+    part.addEventListener("change", count);
+    count();
+  }
+})();
+
+// The read-out of the charts: the values nearest to the pointer, or to the cursor that the arrow keys move.
 (() => {
   const show = (value, unit) =>
     (unit === "share" ? (100 * value).toFixed(1) + "%" : String(Number(value.toPrecision(4)))).replace("-", "−");

@@ -4,33 +4,27 @@ Model text is untrusted: the template escapes all it prints, odd characters are 
 security policy allows only its own script and no network. The same files give the same report.
 """
 
-import base64
-import hashlib
-import json
-import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-import stepjax
-from stepjax.errors import UserError
 from stepjax.measures.step_classes import CLASSES
+from stepjax.report import facts, template
 from stepjax.report.curves import curves
 from stepjax.report.gaming import detect_gaming
 from stepjax.report.hacks import examples, payments
+from stepjax.report.held_out import FILTERS, held_out
 from stepjax.report.measures import measures
-from stepjax.report.read import RunFiles, flatten, read_run
-from stepjax.report.samples import pick
-from stepjax.report.text import figure, number, title, visible
+from stepjax.report.read import RunFiles, read_run
+from stepjax.report.samples import legend, logged_filters, pick
+from stepjax.report.text import figure, number, title
 from stepjax.report.verdict import before_after, verdict
 from stepjax.workdir.json_file import MEASURES
 
 __all__ = ["detect_gaming", "write_report"]
 
 MAX_ALARMS = 8
+OPEN = ("outcome", "spread", "length", "steps", "hack")
+"""Groups of curves that the page shows; it folds the others away."""
 
 
 def write_report(workdir: Path) -> Path:
@@ -39,59 +33,41 @@ def write_report(workdir: Path) -> Path:
     UserError where the folder is not a work directory or cannot be written. The file is written whole or not at all.
     """
     workdir = Path(workdir)
-    page = render(read_run(workdir))
-    path = workdir / "report.html"
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(page.encode("utf-8"))
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
+    return template.write(render(read_run(workdir)), workdir / "report.html")
 
 
 def render(run: RunFiles) -> str:
     """The page of a run."""
-    # `finalize` spells out odd characters wherever the template prints a value; escaping comes after it.
-    environment = jinja2.Environment(
-        autoescape=True, finalize=visible, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    package = files("stepjax.report")
-    script = package.joinpath("page.js").read_text(encoding="utf-8")
     iterations = pick(run.samples)
     shown = sum(len(iteration.cards) for iteration in iterations)
-    return environment.from_string(package.joinpath("page.html.j2").read_text(encoding="utf-8")).render(
+    groups = curves(run.metrics)
+    changed, options = facts.options(run.config)
+    return template.render(
+        "page.html.j2",
         name=run.name,
-        facts=_facts(run.metrics),
+        facts=[*facts.stages(run.metrics, run.executions), *facts.machine(run.executions)],
         verdict=verdict(run.metrics, run.evaluation),
         gaming=detect_gaming(run.metrics, run.evaluation),
         table=before_after(run.evaluation),
         conditions=_conditions(run.evaluation),
         notes=[*_evaluation_notes(run.evaluation), *_alarms(run.metrics), *run.notes],
-        groups=curves(run.metrics),
+        filters=FILTERS,
+        choices=["all", *FILTERS],
+        held=held_out(run.responses),
+        groups=[group for group in groups if group.id in OPEN],
+        folded=[group for group in groups if group.id not in OPEN],
         confusions=_confusions(run.evaluation),
         payments=payments(run.hacks),
         measures=measures(run.evaluation.get(MEASURES)),
         edit_examples=examples(run.hacks),
         iterations=iterations,
+        legend=legend(iterations),
+        logged_filters=logged_filters(iterations),
         samples_shown=shown,
         samples_left_out=len(run.samples) - shown,
-        options=[(name, _option(value)) for name, value in sorted(flatten(run.config, ".").items())],
-        version=stepjax.__version__,
-        figure=figure,
-        style=Markup(package.joinpath("page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        changed=changed,
+        options=options,
     )
-
-
-def _facts(metrics: list[dict[str, Any]]) -> list[str]:
-    """How far each stage went: "PPO: 300 iterations" (its last step)."""
-    last: dict[str, int] = {}
-    for record in metrics:
-        last[record["stage"]] = max(record["step"], last.get(record["stage"], 0))
-    return [f"{title(s)}: {last[s]:,} {'iterations' if s == 'ppo' else 'updates'}" for s in last if s]
 
 
 def _conditions(evaluation: dict[str, Any]) -> str:
@@ -141,8 +117,3 @@ def _confusions(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
                 {"stage": title(stage), "scores": known, "rows": rows, "steps": "" if steps is None else figure(steps)}
             )
     return tables
-
-
-def _option(value: Any) -> str:
-    """An option's value: text as it is, the rest as config.json writes it."""
-    return value if isinstance(value, str) else json.dumps(value)

@@ -148,3 +148,13 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         ),
     ),
 )  # fmt: skip
+
+
+def named(stage: str, metric: str) -> tuple[str, str]:
+    """Title and unit of a metric that is drawn alone; an unplanned one has its own name."""
+    for plan in (plan for _, _, _, plans in PLANS for plan in plans if plan.stage == stage):
+        for key, name in plan.keys.items():
+            if metric == key or (key.endswith("/*") and metric.startswith(key[:-1])):
+                name = name or (metric.removeprefix(key[:-1]) if key.endswith("/*") else "")
+                return f"{plan.title}: {name}" if name else plan.title, plan.unit
+    return metric, ""

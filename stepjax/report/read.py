@@ -1,6 +1,7 @@
 """Reads the files of a work directory, as far as they can be read. What cannot be read becomes a note."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 from stepjax.errors import UserError
 
+READ = ("id", "problem", "answer", "correct", "steps")
+"""What the page reads of an evaluation's response."""
 FILES = ("config.json", "metrics.jsonl", "samples.jsonl", "eval.json")
 
 
@@ -22,6 +25,8 @@ class RunFiles:
       samples: responses in the order they were written.
       evaluation: eval.json, or {}.
       hacks: hacks.json, or {}.
+      responses: each evaluated stage's first response to each held-out problem, in the order of the file.
+      executions: on which machine each stage ran, and how long, in the order they ended.
       notes: sentences about what could not be read.
     """
 
@@ -31,6 +36,8 @@ class RunFiles:
     samples: list[dict[str, Any]]
     evaluation: dict[str, Any]
     hacks: dict[str, Any] = field(default_factory=dict)
+    responses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    executions: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -40,13 +47,16 @@ def read_run(workdir: Path) -> RunFiles:
         what = "holds none of " + ", ".join(FILES) if workdir.is_dir() else "is not a folder"
         raise UserError(f"{workdir}: {what}; give the work directory of a run")
     notes: list[str] = []
+    evaluation = _document(workdir / "eval.json", notes)
     return RunFiles(
         name=workdir.resolve().name,
         config=_document(workdir / "config.json", notes),
-        metrics=merge_records(_lines(workdir / "metrics.jsonl", notes)),
-        samples=_unrepeated(_lines(workdir / "samples.jsonl", notes)),
-        evaluation=_document(workdir / "eval.json", notes),
+        metrics=merge_records(read_lines(workdir / "metrics.jsonl", notes)),
+        samples=_unrepeated(read_lines(workdir / "samples.jsonl", notes)),
+        evaluation=evaluation,
         hacks=_document(workdir / "hacks.json", notes),
+        responses=_responses(workdir, evaluation, notes),
+        executions=list(read_lines(workdir / "stages.jsonl", notes)),
         notes=notes,
     )
 
@@ -91,11 +101,11 @@ def _document(path: Path, notes: list[str]) -> dict[str, Any]:
     return value
 
 
-def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+def read_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file. A last line without its end, left by a stopped run, is skipped."""
     if not path.is_file():
-        return []
-    records, unreadable, cut_off = [], [], False
+        return
+    unreadable, cut_off = [], False
     with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
         for i, line in enumerate(lines, start=1):
             if not line.strip():
@@ -105,7 +115,7 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
             except (ValueError, RecursionError):
                 value = None
             if isinstance(value, dict):
-                records.append(value)
+                yield value
             elif line.endswith("\n"):
                 unreadable.append(i)
             else:
@@ -116,9 +126,32 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
         notes.append(f"{path.name}: {len(unreadable)} {lines_are} could not be read and were left out (line {some}).")
     if cut_off:
         notes.append(f"{path.name}: the last line is cut off (the run was stopped while it wrote) and was left out.")
-    return records
 
 
-def _unrepeated(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _responses(workdir: Path, evaluation: dict[str, Any], notes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The responses of the evaluation of `eval.json`, by stage; those of an earlier one on another split stay out."""
+    rows, split = evaluation.get("rows"), evaluation.get("split")
+    stages = [stage for stage in rows if re.fullmatch(r"\w+", stage)] if isinstance(rows, dict) else []
+    if not isinstance(split, str) or not re.fullmatch(r"[\w.-]+", split):
+        return {}
+    paths = {stage: workdir / "responses" / f"{stage}-{split}.jsonl" for stage in stages}
+    return {stage: found for stage, path in paths.items() if (found := firsts(read_lines(path, notes)))}
+
+
+def firsts(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first response to each problem (ids are PROBLEM/SAMPLE), without its tokens: files of long responses are
+    large."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        name = str(row.get("id"))
+        problem = name.rpartition("/")[0] or name
+        if problem not in found:
+            extra = row["extra"] if isinstance(row.get("extra"), dict) else {}
+            kept = {key: extra[key] for key in ("unfinished", "step_ratings", "prm") if key in extra}
+            found[problem] = {key: row.get(key) for key in READ} | {"extra": kept}
+    return list(found.values())
+
+
+def _unrepeated(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     """A resumed run writes the same samples again."""
     return list({json.dumps(record, sort_keys=True): record for record in records}.values())

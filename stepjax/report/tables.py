@@ -164,12 +164,40 @@ def _percent(value: Any) -> str:
     return DASH if (x := number(value)) is None else f"{100 * x:.1f}"
 
 
+def suite_tables(found: dict[str, Any]) -> list[Table]:
+    """A table a benchmark and stage; k = 1 is avg@n."""
+    tables: list[Table] = []
+    for name, stages in _items(found.get("members")).items():
+        for stage, of in _items(stages).items():
+            samples, sizes = count(of.get("samples")), of.get("sizes") or []
+            rows = [_figure_row(f"avg@{samples}" if samples != "1" else "right answers", _part(of, "avg"))]
+            for key in ("pass", "maj"):
+                pairs = zip(sizes, _rows(of.get(key)), strict=True)
+                rows += [_figure_row(f"{key}@{k}", value) for k, value in pairs if k > 1]
+            for key, words in (("truncated", "cut off at the limit"), ("unanswered", "without a final answer")):
+                rows.append([words, share(of.get(key)), "", ""])
+            rows.append(["tokens a response", decimal(of.get("tokens"), 1), "", ""])
+            if seen := number(of.get("in_training")):
+                rows.append(["problems in the training data", count(seen), "", ""])
+                rows.append([f"avg@{samples} without them", share(of.get("avg_without")), "", ""])
+            problems = "problem" if of.get("problems") == 1 else "problems"
+            how = f"{count(of.get('problems'))} {problems} × {samples}, temperature {decimal(of.get('temperature'), 1)}"
+            tables.append((f"{name}, {stage}: {how}", ["", "", "95 %", "interval"], rows))
+    return tables
+
+
+def _figure_row(name: str, of: dict[str, Any]) -> list[str]:
+    interval = f"{_percent(of.get('low'))} to {_percent(of.get('high'))}"
+    return [name, share(of.get("value")), interval, str(of.get("interval", ""))]
+
+
 TABLES = {
     "labels": labels_tables,
     "prm": prm_tables,
     "processbench": processbench_tables,
     "prmbench": prmbench_tables,
     "best_of_n": best_of_n_tables,
+    "suite": suite_tables,
 }
 
 

@@ -1,6 +1,6 @@
 """Summary of a run's figures: a sentence, a table before and after, a warning of reward hacking."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +43,16 @@ def _stages(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The evaluated stages in the order of training."""
     rows = evaluation.get("rows")
     known = {k: v for k, v in rows.items() if isinstance(v, dict)} if isinstance(rows, dict) else {}
-    return dict(sorted(known.items(), key=lambda item: ORDER.index(item[0]) if item[0] in ORDER else len(ORDER)))
+    return dict(sorted(known.items(), key=lambda item: _place(item[0])))
 
 
-def _ends(stages: dict[str, dict[str, Any]]) -> tuple[str, str]:
-    """The two stages that are compared: the first one, and PPO (or the last one)."""
-    names = list(stages)
+def _place(stage: str) -> int:
+    return ORDER.index(stage) if stage in ORDER else len(ORDER)
+
+
+def ends(stages: Collection[str]) -> tuple[str, str]:
+    """The two stages that are compared, of at least one: the first one, and PPO (or the last one)."""
+    names = sorted(stages, key=_place)
     return names[0], "ppo" if "ppo" in names else names[-1]
 
 
@@ -72,7 +76,7 @@ def before_after(evaluation: dict[str, Any]) -> Table | None:
     stages = _stages(evaluation)
     if not stages:
         return None
-    before, after = _ends(stages)
+    before, after = ends(stages)
     named = {name for name, *_ in POLICY_MEASURES}
     extra = [k for row in stages.values() for k, v in row.items() if k not in named and number(v) is not None]
     measures = [*POLICY_MEASURES, *((name, name.replace("_", " "), "", 0) for name in dict.fromkeys(extra))]
@@ -106,7 +110,7 @@ def verdict(metrics: Sequence[dict[str, Any]], evaluation: dict[str, Any]) -> st
     stages = {k: row for k, row in _stages(evaluation).items() if number(row.get("accuracy")) is not None}
     if not stages:
         return _training_verdict(metrics)
-    before, after = _ends(stages)
+    before, after = ends(stages)
     problems = number(evaluation.get("problems"))
     split = evaluation.get("split")
     where = f"{problems:,.0f} {split if isinstance(split, str) else ''} problems".replace("  ", " ") if problems else ""

@@ -35,8 +35,8 @@ def check_implicit(options: StreamOptions, where: str) -> None:
     estimator = ESTIMATORS.get(options.estimator, Estimator())
     if estimator.of_values:
         raise UserError(
-            f"{where}.estimator: {options.estimator} takes differences of values, and implicit rewards are differences already; "
-            "choose value (a step's own) or return"
+            f"{where}.estimator: {options.estimator} takes differences of values, and implicit rewards are differences "
+            "already; choose value (a step's own) or return"
         )
     if estimator.of_a_step and options.per != "step":
         raise UserError(

@@ -17,6 +17,10 @@ from stepjax.steps import StepSplitter
 class Stops(Protocol):
     """An automaton over a response's tokens; its first state is 0."""
 
+    def __hash__(self) -> int:
+        """Programs are kept by it."""
+        ...
+
     def advance(self, state: Int[Array, " B"], tokens: Int[Array, " B"]) -> tuple[Int[Array, " B"], Bool[Array, " B"]]:
         """The state after one more token per row, and whether the response ends with it."""
         ...
@@ -46,6 +50,7 @@ class StopStrings:
         self._next, self._hit = state, hit
 
     def advance(self, state: Int[Array, " B"], tokens: Int[Array, " B"]) -> tuple[Int[Array, " B"], Bool[Array, " B"]]:
+        """The rows' states after one more token each, and which of them it ends."""
         known = (tokens >= 0) & (tokens < self._next.shape[1])  # a padded embedding row has no bytes
         tokens = jnp.where(known, tokens, 0)
         after, hit = jnp.asarray(self._next)[state, tokens], jnp.asarray(self._hit)[state, tokens]

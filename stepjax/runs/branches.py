@@ -16,7 +16,7 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, fetch
 from stepjax.rewards.later import MonteCarloReward
 from stepjax.rewards.signals import SIGNALS
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.runs.response_sampling import ResponseSampler, make_sampler
 from stepjax.runs.responses import Response, grade_responses
 from stepjax.runs.setup import Run

@@ -19,10 +19,11 @@ from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
 from stepjax.rewards.later import JudgeReward
 from stepjax.rewards.reward_streams import has_critic, reads_implicit
 from stepjax.rewards.signals import SIGNALS
-from stepjax.rollout.generate import cache_layout
+from stepjax.rollout.program import cache_layout
 from stepjax.runs.ppo_programs import round_shape
 from stepjax.runs.profile import profiled_steps
 from stepjax.runs.step_judge import check_step_judge
+from stepjax.workdir.sinks import chosen_sinks
 
 
 def check_options(config: Config, mesh: Mesh) -> None:
@@ -57,6 +58,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
             f"config.ppo.min_new_tokens: {ppo.min_new_tokens} must be below max_new_tokens={ppo.max_new_tokens}"
         )
     profiled_steps(config.profile)
+    chosen_sinks(config.log)
     check_prm(config.prm)
     check_lora(config)
     check_public_prm(config.prm, ppo.streams)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from stepjax.data.packing import Example, pack_all
 from stepjax.learners.supervised import Batch, abstract_batch
-from stepjax.measures.step_classes import CLASSES
+from stepjax.measures.step_classes import CLASSES, NEUTRAL
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.programs import Program, abstract
@@ -90,18 +90,20 @@ class StepClassifier:
         return np.concatenate(labels), np.concatenate(probabilities)
 
 
-def classification_report(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+def classification_report(labels: np.ndarray, probabilities: np.ndarray, *, classes: int = 3) -> dict[str, Any]:
     """Accuracy, F1 of each class and their mean, and the confusion counts `[true][predicted]` (bad, neutral, good).
 
-    A class that neither occurs nor is predicted counts as F1 = 0, so that macro-F1 cannot hide a missing class.
+    A class that neither occurs nor is predicted counts as F1 = 0, so that macro-F1 cannot hide a missing class. The
+    mean over a model of two `classes` is that of bad and good, where no label is neutral.
     """
     predicted = probabilities.argmax(-1)
     n = len(CLASSES)
     confusion = np.bincount(labels * n + predicted, minlength=n * n).reshape(n, n)
     right = np.diag(confusion)
     f1 = 2 * right / np.maximum(confusion.sum(0) + confusion.sum(1), 1)
+    counted = f1 if classes == n or confusion[NEUTRAL].any() else np.delete(f1, NEUTRAL)
     return {
-        "macro_f1": float(f1.mean()),
+        "macro_f1": float(counted.mean()),
         "accuracy": float(right.sum() / max(confusion.sum(), 1)),
         "f1": {name: float(value) for name, value in zip(CLASSES, f1, strict=True)},
         "confusion": confusion.tolist(),

@@ -9,7 +9,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from stepjax.config import Config
+from stepjax.config import Config, ExportOptions
+from stepjax.console.progress import say
 from stepjax.errors import UserError
 from stepjax.models.config import DecoderConfig
 from stepjax.models.definition import Params
@@ -19,25 +20,27 @@ from stepjax.models.peft_adapter import save_adapter
 from stepjax.models.pretrained import PretrainedModel, save_pretrained
 from stepjax.options import from_dict
 from stepjax.options.saved import CONFIG, read_saved
-from stepjax.parallel import put, replicated
+from stepjax.parallel import is_main_process, put, replicated
+from stepjax.runs.model_card import write_card
 from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import EXPORTING
+from stepjax.runs.push import check_name, push
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, starts_loaded
 from stepjax.runs.start import recall
+
+EXPORTED = "exported"
+"""In the work directory: policies as Hugging Face folders, of rounds by their numbers, of a push by their stage."""
 
 
 def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Path:
     """Writes `config.export.out`, made from the stage `config.export.stage` of a work directory, and returns it.
 
-    The model is that of the work directory's own options; of `config` only the sections export and mesh are used.
+    A model card is in it. With `config.export.push` it is uploaded, too. The model is that of the work directory's own
+    options; of `config` only the sections export and mesh are used.
     `accept_changed`: goes on where the tokenizer, … is not the one that the checkpoints were made of.
     """
-    if not config.export.out:
-        raise UserError("name the folder to write: --config.out=DIR")
-    out = Path(config.export.out)
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
+    out = _checked_out(config.export, workdir)
     opened = open_run(_saved(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
     with opened as run, whole_folder(out) as folder:
         stage = config.export.stage
@@ -49,6 +52,26 @@ def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Pa
             _write_adapter(run, folder, params, seen.policy_lora, stage)
         else:
             write_policy(seen, folder, params)
+        if is_main_process():
+            write_card(seen, stage, folder, adapter=config.export.adapter, name=config.export.push)
+        if not config.export.out and out.exists():
+            shutil.rmtree(out)
+    if config.export.push and is_main_process():
+        say(push(out, config.export.push, private=config.export.private))
+    return out
+
+
+def _checked_out(options: ExportOptions, workdir: Path) -> Path:
+    """The folder to write. UserError where none is named, it holds something, or the repository's name is none."""
+    if options.push:
+        check_name(options.push)
+    elif not options.out:
+        raise UserError("name the folder to write: --config.out=DIR")
+    if not options.out:
+        return workdir / EXPORTED / options.stage
+    out = Path(options.out)
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
     return out
 
 

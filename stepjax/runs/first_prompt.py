@@ -7,6 +7,7 @@ nothing else shows it.
 from stepjax.console.progress import say
 from stepjax.errors import UserError
 from stepjax.runs.setup import Run
+from stepjax.tasks.base import Problem
 
 SHOWN = 240
 """Characters of a prompt that are shown; of a longer one, as many of its beginning and its end."""
@@ -26,10 +27,15 @@ def first_prompt(run: Run) -> str:
         except UserError:  # a file of this split is not named, and may not be needed
             continue
         if len(problems):
-            ids = run.prompt(problems[0])
-            text = run.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            return f"the policy first reads {len(ids)} tokens, {shortened(text)!r}; {ends}"
+            return f"{as_read(run, problems[0])}; {ends}"
     return ends
+
+
+def as_read(run: Run, problem: Problem) -> str:
+    """What the policy reads of a problem, as the beginning of such a line."""
+    ids = run.prompt(problem)
+    text = run.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return f"the policy first reads {len(ids)} tokens, {shortened(text)!r}"
 
 
 def ends_of_responses(run: Run) -> str:

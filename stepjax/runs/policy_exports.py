@@ -9,12 +9,9 @@ from stepjax.distributed.agree import agree
 from stepjax.errors import UserError
 from stepjax.models.definition import Params
 from stepjax.parallel import is_main_process
-from stepjax.runs.export import write_policy
+from stepjax.runs.export import EXPORTED, write_policy
 from stepjax.runs.setup import Run
 from stepjax.workdir.checkpoint_format import reason, remove, sync_folder
-
-FOLDER = "exported"
-"""In the work directory; a folder inside of it is called by its round."""
 
 _PARTIAL = ".partial"
 
@@ -28,7 +25,7 @@ class PolicyExports:
     def __init__(self, run: Run):
         """`run`: as stage ppo sees it. Removes what a killed run left half written."""
         self._run, self._options = run, run.config.ppo
-        self.folder = run.workdir / FOLDER
+        self.folder = run.workdir / EXPORTED
         if is_main_process():
             for rest in self.folder.glob("*.*"):
                 if rest.name.partition(".")[0].isdecimal():

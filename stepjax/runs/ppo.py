@@ -45,7 +45,7 @@ from stepjax.runs.throughput import Clock, PPORates
 from stepjax.tasks.encoding import fitting_prompts
 from stepjax.trajectory import Trajectory
 from stepjax.workdir.checkpoints import Checkpoints
-from stepjax.workdir.metrics import Metrics
+from stepjax.workdir.sinks import open_metrics
 
 
 class PPO(PPOPrograms):
@@ -234,7 +234,7 @@ def train_ppo(run: Run) -> Params:
             say(f"PPO: {prompts.left_out} prompts longer than prompt_tokens={options.prompt_tokens} were left out")
         order = PromptOrder(options, prompts, run.config.seed, drawn)
         with (
-            Metrics(run.workdir, "ppo") as metrics,
+            open_metrics(run.workdir, "ppo", run.config) as metrics,
             progress("PPO", options.iterations, "rounds", done) as bar,
             contextlib.closing(ppo.host_rewards),
             only_asked_transfers(),

@@ -17,7 +17,7 @@ from stepjax.parallel import batch_devices
 from stepjax.programs import Program
 from stepjax.rewards.check import check_signals
 from stepjax.rewards.reward_streams import reads_implicit
-from stepjax.rollout.generate import RolloutShape, on_device
+from stepjax.rollout.program import RolloutShape, on_device
 from stepjax.runs.implicit_reward import ImplicitReward, with_implicit
 from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores

@@ -64,7 +64,7 @@ def train_prm(run: Run) -> Params:
             return {}
         if first := not held_out:
             held_out.extend(sample("valid", 0, options.valid_samples, "PRM held-out"))
-        figures = classification_report(*classifier(params, held_out))
+        figures = classification_report(*classifier(params, held_out), classes=options.classes)
         for sentence in classifier.told_left_out() if first else ():
             say(f"PRM held-out: {sentence}")
         return {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}

@@ -14,10 +14,10 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, key_on, only_asked_transfers, put
 from stepjax.programs import Program
 from stepjax.rollout.environment import HostTool
-from stepjax.rollout.generate import RolloutShape, fitting, on_device, rollout_program
+from stepjax.rollout.program import RolloutShape, fitting, rollout_program
 from stepjax.rollout.record import Occupancy
+from stepjax.rollout.requests import request
 from stepjax.rollout.sampling import Sampler
-from stepjax.rollout.slots import Queue
 from stepjax.runs.response_figures import SeparatorWatch
 from stepjax.runs.responses import Response, read_responses
 from stepjax.runs.setup import Run
@@ -82,7 +82,7 @@ class ResponseSampler:
         empty. `ids` name the random keys; `limits`: the longest of each response, where it is not `shape.new_tokens`;
         `cuts`, where the shape is branched: tokens at the end of its prompt that each does without.
         """
-        inputs = request(prompts, rows, ids, limits, self.shape, batch_devices(self.run.mesh), cuts)
+        inputs = request(prompts.tokens, rows, ids, limits, self.shape, batch_devices(self.run.mesh), cuts)
         tokens, lengths, queue = put(inputs, batch_sharding(self.run.mesh))
         trajectory, self.occupancy = self.program(params, tokens, lengths, key, queue)
         return trajectory
@@ -105,38 +105,6 @@ class ResponseSampler:
                 bar.advance(len(chosen))
         self._separated(found)
         return found
-
-
-def request(
-    prompts: Prompts,
-    rows: Sequence[int] | np.ndarray,
-    ids: np.ndarray,
-    limits: np.ndarray | None,
-    shape: RolloutShape,
-    devices: int,
-    cuts: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray, Queue]:
-    """Input of the rollout program: each device's prompts once, short ones first, and the rows to sample."""
-    each, count = on_device(shape, devices), len(rows)
-    if count > shape.rows:
-        raise ValueError(f"{count} rows, but the rollout is compiled for {shape.rows}")
-    tokens = np.zeros((devices * each.prompts, shape.prompt_width), np.int32)
-    lengths = np.zeros(devices * each.prompts, np.int32)
-    place_of, numbers, longest = (np.zeros(shape.rows, np.int32) for _ in range(3))
-    numbers[:count] = ids
-    longest[:count] = shape.new_tokens if limits is None else limits
-    for device in range(devices):
-        own = slice(device * each.rows, min((device + 1) * each.rows, count))
-        different = sorted(set(np.asarray(rows[own]).tolist()), key=lambda r: (len(prompts.tokens[r]), r))
-        if not different:
-            continue
-        at = device * each.prompts + np.arange(len(different))
-        tokens[at], lengths[at] = prompts.batch(different, shape.prompt_width)
-        place = {row: i for i, row in enumerate(different)}
-        place_of[own] = [place[row] for row in np.asarray(rows[own]).tolist()]
-    without = None if cuts is None else np.concatenate([cuts, np.zeros(shape.rows - count)]).astype(np.int32)
-    queue = Queue(place_of, numbers, longest, without)  # type: ignore[arg-type]
-    return tokens, lengths, queue
 
 
 def make_sampler(options: PPOOptions | EvalOptions) -> Sampler:

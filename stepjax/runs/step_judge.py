@@ -26,7 +26,7 @@ from stepjax.errors import UserError
 from stepjax.judges.endpoint import ChatClient, Endpoint, Unanswered
 from stepjax.judges.judge import Reply, judge
 from stepjax.judges.rubric import Rubric
-from stepjax.workdir.metrics import JsonLines
+from stepjax.workdir.json_lines import JsonLines
 
 WHERE = "config.ppo.judge"
 MALFORMED, UNANSWERED, UNAFFORDABLE = "malformed", "unanswered", "unaffordable"

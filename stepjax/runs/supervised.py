@@ -22,7 +22,7 @@ from stepjax.runs.stages import frozen_params
 from stepjax.runs.supervised_programs import SupervisedPrograms
 from stepjax.runs.throughput import UpdateRates
 from stepjax.workdir.checkpoints import Checkpoints
-from stepjax.workdir.metrics import Metrics
+from stepjax.workdir.sinks import open_metrics
 
 
 def train(
@@ -78,7 +78,7 @@ class _Updates:
         run, stage, options = self.programs.run, self.programs.stage, self.programs.options
         sharding = batch_sharding(run.mesh)
         with (
-            Metrics(run.workdir, stage) as metrics,
+            open_metrics(run.workdir, stage, run.config) as metrics,
             progress(self.label, options.updates, start=done) as bar,
             only_asked_transfers(),
             stopping.current.region(done) as stop,

@@ -16,7 +16,7 @@ from stepjax.errors import UserError
 from stepjax.evaluation.scorer import StepScorer, make_scorer
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, fetch, is_main_process, key_on, only_asked_transfers
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.sampling import Sampler
 from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.opening import open_run

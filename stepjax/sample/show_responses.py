@@ -5,53 +5,11 @@ from pathlib import Path
 
 from stepjax.data.dataset import Records
 from stepjax.errors import UserError, nearest
-from stepjax.runs.monitors import is_empty, repeated_steps
+from stepjax.report.filters import alarm, disagrees, right, truncated, wrong, wrong_step
 from stepjax.sample.shown import Shown, shown_lines
-from stepjax.tasks.gsm8k import trivial_calculations
 
 LIMIT = 20
 """Responses that are shown where the line does not say how many."""
-THRESHOLD = 0.5
-"""P(right) below which a process reward model takes a step to be wrong."""
-
-
-def wrong(shown: Shown) -> bool:
-    return shown.correct is False
-
-
-def right(shown: Shown) -> bool:
-    return shown.correct is True
-
-
-def truncated(shown: Shown) -> bool:
-    return not shown.finished
-
-
-def wrong_step(shown: Shown) -> bool:
-    """A right answer with a step that is rated wrong."""
-    return shown.correct is True and any(rating is not None and rating < 0 for rating in shown.ratings)
-
-
-def disagrees(shown: Shown) -> bool:
-    """The process reward model and the exact ratings differ on a step; without ratings, on the answer: it takes all
-    steps of a wrong response to be right, or some step of a right one to be wrong."""
-    believed = [None if p is None else p >= THRESHOLD for p in shown.prm]
-    pairs = [(b, r >= 0) for b, r in zip(believed, shown.ratings, strict=True) if b is not None and r is not None]
-    if pairs:
-        return any(b != r for b, r in pairs)
-    known = [b for b in believed if b is not None]
-    return bool(known) and shown.correct is not None and all(known) != shown.correct
-
-
-def alarm(shown: Shown) -> bool:
-    """What the monitors of reward hacking count: a repeated or empty step, a trivial calculation, no step at all."""
-    return (
-        not shown.steps
-        or repeated_steps(shown.steps)[1] > 0
-        or any(is_empty(step) or trivial_calculations(step)[0] > 0 for step in shown.steps)
-    )
-
-
 FILTERS: Mapping[str, Callable[[Shown], bool]] = {
     "--wrong": wrong,
     "--right": right,

@@ -59,14 +59,6 @@ class Prompts:
     tokens: list[list[int]]
     left_out: int
 
-    def batch(self, rows: Sequence[int] | np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Prompts `rows`, padded on the left to int32[len(rows), width], and their lengths."""
-        tokens = np.zeros((len(rows), width), np.int32)
-        lengths = np.array([len(self.tokens[r]) for r in rows], np.int32)
-        for i, r in enumerate(rows):
-            tokens[i, width - lengths[i] :] = self.tokens[r]
-        return tokens, lengths
-
 
 def fitting_prompts(prompt: Prompt, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
     """Encodes prompts and leaves out those longer than `width` tokens; `where` names the option in errors."""

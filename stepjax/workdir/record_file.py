@@ -12,7 +12,7 @@ from stepjax.data.jsonl import parse_line
 from stepjax.data.schema import LabelledSolution, SchemaError
 from stepjax.errors import UserError
 from stepjax.workdir.json_file import plain, read_json, write_json
-from stepjax.workdir.metrics import JsonLines
+from stepjax.workdir.json_lines import JsonLines
 
 
 class RecordFile:

@@ -1,4 +1,6 @@
-"""Scalars for TensorBoard: one event file for each start of a stage.
+"""TensorBoard: scalars, samples as text and the options as hyperparameters, an event file for each start of a stage.
+
+The events are tensorboardX's; no TensorFlow is loaded.
 
 Events are written by the caller, not through tensorboardX's `SummaryWriter`: its thread dies at the first error (a full
 disk), after which the writer waits forever for the dead thread.
@@ -6,9 +8,12 @@ disk), after which the writer waits forever for the dead thread.
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from stepjax.workdir.sample_text import as_markdown
+from stepjax.workdir.sink import Row, Watched, numbers
 
 FLUSH_SECONDS = 10.0
 """Longest delay, in seconds, until a reader sees a scalar (at once after `flush`)."""
@@ -36,8 +41,10 @@ class EventFile:
         """One event with all scalars of a step."""
         from tensorboardX.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=name, simple_value=number) for name, number in scalars]
-        summary = Summary(value=values)
+        self.add(step, Summary(value=[Summary.Value(tag=name, simple_value=number) for name, number in scalars]))
+
+    def add(self, step: int, summary: Any) -> None:
+        """One event with a summary of the protocol's."""
         self._events.write_event(self._protos.Event(wall_time=time.time(), step=step, summary=summary))
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
@@ -50,3 +57,47 @@ class EventFile:
     def close(self) -> None:
         """Flushes and closes."""
         self._events.close()
+
+
+class TensorBoardSink:
+    """WORKDIR/tensorboard/STAGE. Its methods raise OSError where a file cannot be written."""
+
+    def __init__(self, watched: Watched):
+        self._folder = watched.workdir / "tensorboard" / watched.stage
+        self._changed = watched.changed
+        self._events: EventFile | None = None
+        self._purge: int | None = None
+
+    def resume(self, step: int) -> None:
+        self.close()
+        self._purge = step + 1
+
+    def write(self, step: int, values: Row) -> None:
+        self._file().write(step, numbers(values))
+
+    def samples(self, step: int, rows: Sequence[Row]) -> None:
+        from tensorboardX.summary import text
+
+        for number, row in enumerate(rows):
+            self._file().add(step, text(f"samples/{number}", as_markdown(row)))
+
+    def sync(self) -> None:
+        if self._events is not None:
+            self._events.flush()
+
+    def close(self) -> None:
+        events, self._events = self._events, None
+        if events is not None:
+            events.close()
+
+    def _file(self) -> EventFile:
+        """The event file of this start, which begins with the options that were changed."""
+        if self._events is None:
+            from tensorboardX.summary import hparams
+
+            self._events = EventFile(self._folder, self._purge)
+            if self._changed:
+                told = {name: v if isinstance(v, bool | int | float) else str(v) for name, v in self._changed.items()}
+                for summary in hparams(told, {"true/accuracy": None, "loss": None}):
+                    self._events.add(0, summary)
+        return self._events

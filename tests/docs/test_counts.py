@@ -23,6 +23,8 @@ from stepjax.rewards.shaping_chain import VALUES
 from stepjax.rewards.signals import SIGNALS
 from stepjax.runs.alarms import WATCHED
 from stepjax.studies.prm_study import KINDS as LABEL_KINDS
+from stepjax.tasks.benchmarks import BENCHMARKS
+from stepjax.workdir.sinks import SINKS
 
 ARMS = runpy.run_path(str(ROOT / "configs" / "credit_arms.py"))["ARMS"]
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -105,6 +107,17 @@ def test_formats_families_conventions_and_kinds():
     assert first_cells("models.md", "`prm.convention`") == list(CONVENTIONS)
     assert sorted(first_cells("evaluation.md", "kind")) == sorted(KINDS)
     assert set(first_cells("speed.md", "shape")) == {*SHAPES, "own"}
+
+
+def test_benchmarks_and_sinks():
+    rows = table_rows(DOCS / "evaluation.md", "benchmark")
+    told = {code_in(row[0])[0]: (f"hub:{code_in(row[1])[0]}", int(row[2])) for row in rows}
+    assert told == {name: (known.hub, known.tokens) for name, known in BENCHMARKS.items()}
+    helped = dict(options_of(Config))["eval.suite_tokens"].metadata["doc"]
+    assert all(str(known.tokens) in helped and name in helped for name, known in BENCHMARKS.items())
+    assert all(name in dict(options_of(Config))["eval.suite"].metadata["doc"] for name in BENCHMARKS)
+    assert [code_in(row[0])[0] for row in table_rows(DOCS / "watching.md", "sink")] == list(SINKS)
+    assert all(name in dict(options_of(Config))["log.sinks"].metadata["doc"] for name in SINKS)
 
 
 def test_sizes_of_the_benchmarks_shapes():

@@ -13,7 +13,7 @@ from stepjax.config import Config, default_option, options_of
 from stepjax.options import from_dict
 
 SECTIONS = {name.split(".")[0] for name, _ in options_of(Config) if "." in name}
-FOLDERS = "stepjax|configs|tests|launch|docs"
+FOLDERS = "stepjax|configs|tests|launch|docs|examples"
 GIVEN = {page.name: page for page in PAGES}
 
 

@@ -235,7 +235,7 @@ def what_a_users_function_returns(found: Any, steps: list[int]) -> None:
 )
 def lines_that_a_run_logs(texts: list[str], numbers: list[Any]) -> None:
     from stepjax.report.read import read_run
-    from stepjax.workdir.metrics import JsonLines
+    from stepjax.workdir.json_lines import JsonLines
 
     with elsewhere() as folder:
         lines = JsonLines(folder / "samples.jsonl")

@@ -152,7 +152,7 @@ def logs_that_are_continued(files: dict[str, bytes], stage: str, step: int, valu
     with elsewhere() as folder:
         write(folder, files)
         before = {name: files.get(name, b"").splitlines(keepends=True) for name in ("metrics.jsonl", "samples.jsonl")}
-        with Metrics(folder, stage, tensorboard=False) as metrics:
+        with Metrics(folder, stage) as metrics:
             metrics.resume(step)
             assert all(isinstance(record, dict) for record in metrics.logged())
             metrics.write(step + 1, values)

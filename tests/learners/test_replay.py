@@ -14,7 +14,7 @@ from stepjax.learners.packing import PackingShape, micro_batch, pack
 from stepjax.learners.score import response_logprobs, score_program
 from stepjax.models import DecoderConfig, Definition, LanguageModel
 from stepjax.parallel import batch_sharding, fetch, put, replicated
-from stepjax.rollout.generate import RolloutShape, rollout_program
+from stepjax.rollout.program import RolloutShape, rollout_program
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 from stepjax.steps import StepSplitter

@@ -197,3 +197,71 @@ def evaluation(gamed: bool = False) -> dict[str, Any]:
         },
         "notes": ["The two rows share their problems, so their difference is more certain than the intervals suggest."],
     }  # fmt: skip
+
+
+def write_held_out(folder: Path, *, stages: tuple[str, ...] = ("sft", "ppo"), known: bool = True) -> Path:
+    """The responses of an evaluation, 16 problems a stage; `known`: with exact ratings and P(right) of each step.
+
+    The later stage answers all but problem 1. Of problem 2 the earlier one has a wrong step before a right answer, of
+    problem 3 the reward model misjudges a step, of problem 4 the earlier one repeats a step.
+    """
+    (folder / "responses").mkdir(parents=True, exist_ok=True)
+    for stage in stages:
+        rows = [_held_out_row(stage, i, known) for i in range(16)]
+        (folder / "responses" / f"{stage}-test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def _held_out_row(stage: str, i: int, known: bool) -> dict[str, Any]:
+    before = stage == "sft"
+    correct = i != 1 if not before else i in (2, 3, 4)
+    steps = [f"b={i}+1={i + 1}", HOSTILE if i == 5 else f"c=b+2={i + 3}", f"?{i + 3 if correct else 0}"]
+    ratings = [1, 1, 1 if correct else -1]
+    if before and i == 2:
+        ratings[1] = -1
+    if before and i == 4:
+        steps.insert(1, steps[0])
+        ratings.insert(1, 0)
+    prm = [0.97 if rating >= 0 else 0.04 for rating in ratings]
+    if i == 3:
+        prm[0] = 0.12
+    extra: dict[str, Any] = {"stage": stage, "unfinished": i == 6} if i == 6 else {"stage": stage}
+    if known:
+        extra |= {"step_ratings": ratings, "prm": prm}
+    return {
+        "id": f"test/{i}/0", "problem": f"a={i};b=a+1;c=b+2;?c", "answer": str(i + 3), "correct": correct,
+        "steps": steps, "source": "register_chain", "extra": extra,
+    }  # fmt: skip
+
+
+def write_outcome_only(folder: Path) -> Path:
+    """A run with a graded answer as its only reward: no ratings, no reward model."""
+    write_held_out(write_gsm8k(folder), known=False)
+    found = []
+    for step in (1, 60, 120):
+        for p in range(4):
+            right = p % 2 == 0
+            steps = [
+                {"text": text, "rating": None, "prm": None, "rewards": {"outcome": float(right and k == 2)},
+                 "advantage": {"outcome": 0.5 if right else -0.5}, "tokens": 9}
+                for k, text in enumerate(("6*4=24", "24-5=19", "#### 19"))
+            ]  # fmt: skip
+            found.append(
+                {"step": step, "stage": "ppo", "problem": f"train/{p}", "prompt": "6 boxes of 4 …", "response": "…",
+                 "answer": "19", "correct": right, "truncated": False, "steps": steps}
+            )  # fmt: skip
+    (folder / "samples.jsonl").write_text("".join(json.dumps(s) + "\n" for s in found))
+    return folder
+
+
+def write_comparison_of_two(folder: Path) -> Path:
+    """The page of a comparison of two runs."""
+    from stepjax.report.compare import experiments
+    from stepjax.report.compare_page import write_comparison
+
+    runs = [write_held_out(write_workdir(folder / name, gamed=name == "gamed")) for name in ("plain", "gamed")]
+    for seed, run in enumerate(runs):
+        config = json.loads((run / "config.json").read_text())
+        config["ppo"]["kl"] = 0.1 * seed
+        (run / "config.json").write_text(json.dumps(config))
+    return write_comparison(experiments(runs), folder / "compare.html")

@@ -40,6 +40,13 @@ def test_seeds_share_a_row_and_configurations_do_not(runs):
     assert rows[0]["figures"]["accuracy"][0] == pytest.approx(0.45)
 
 
+def test_a_number_that_is_no_seed_belongs_to_the_name(tmp_path):
+    """r1 and r2 are two experiments of seed 0; only the number of the seed is left out."""
+    folders = [("r1", 0, 1.0), ("r2", 0, 2.0), ("lr-3", 3, 3.0), ("x-s0", 0, 4.0), ("7", 7, 5.0)]
+    runs = [write_run(tmp_path / name, seed=seed, weight=weight, accuracy=0.5) for name, seed, weight in folders]
+    assert [row.name.partition(":")[0] for row in experiments(runs)] == ["r1", "r2", "lr", "x", "7"]
+
+
 def test_figures_that_no_run_has_take_no_column(runs):
     lines = as_text(compare(experiments(runs)))
     assert lines[0] == ["", "runs", "right answers", "trace error", "steps", "truncated"]

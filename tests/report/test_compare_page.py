@@ -12,7 +12,7 @@ import pytest
 from stepjax.cli import main
 from stepjax.config import Config, StreamOptions
 from stepjax.report.compare import experiments
-from stepjax.report.compare_page import overlaid, side_by_side
+from stepjax.report.compare_page import line_names, overlaid, side_by_side, write_comparison
 from stepjax.report.differing import differing, in_short, same_experiment
 
 
@@ -49,21 +49,36 @@ def runs(tmp_path):
 
 
 def test_curves_are_means_over_seeds_laid_over_each_other(runs):
-    charts = {chart.title: chart for chart in overlaid(experiments(runs))}
+    charts = dict(overlaid(experiments(runs)))
     assert list(charts) == ["true/accuracy", "kl/reference"], "no timings; the most important one first"
+    assert [(chart.title, chart.unit) for chart in charts.values()] == [
+        ("Right answers", "share"),
+        ("Distance from the reference", "KL, nats"),
+    ]
     a, b = charts["true/accuracy"].lines
-    assert (a.name, b.name) == ("a: ppo.kl=0.0", "b: ppo.kl=0.5")
+    assert [(line.name, line.tone) for line in (a, b)] == [("a", "s1"), ("b", "s2")]
     assert a.points == [(1, pytest.approx(0.3)), (2, pytest.approx(0.6))] and b.points[1] == (2, 0.2)
+
+
+def test_a_row_keeps_its_name_and_colour_where_it_is_alone_in_a_chart(runs, tmp_path):
+    with (runs[2] / "metrics.jsonl").open("w") as file:
+        file.write(json.dumps({"step": 1, "stage": "ppo", "reward/other": 1.0}) + "\n")
+    rows = experiments(runs)
+    (line,) = dict(overlaid(rows))["reward/other"].lines
+    assert (line.name, line.tone) == ("b", "s2")
+    page = write_comparison(rows, tmp_path / "page.html").read_text()
+    assert page.count('class="key s2"') == 2, "in the heading and over its one chart"
+    assert line_names([rows[0], rows[0]]) == [("a (1)", "s1"), ("a (2)", "s2")]
 
 
 def test_problems_that_are_graded_differently_come_first(runs):
     asked = side_by_side(experiments(runs))
     assert [str(one.answer) for one in asked] == ["5", "2"]
-    assert [(one.row, one.correct, one.unfinished) for one in asked[0].answers] == [
-        ("a: ppo.kl=0.0", True, False),
-        ("b: ppo.kl=0.5", False, True),
+    assert [(one.stage, one.correct, one.truncated) for one in asked[0].answers] == [
+        ("a", True, False),
+        ("b", False, True),
     ]
-    assert [score for _, score in asked[0].answers[0].steps] == ["P(right) 0.25", "P(right) 0.75"]
+    assert [(step.p, step.tone) for step in asked[0].answers[0].steps] == [("0.25", -2), ("0.75", 2)]
     assert asked[1].problem == "&lt;b&gt;1+1&lt;/b&gt;", "texts of models are escaped"
     (runs[2] / "responses" / "ppo-test.jsonl").unlink()
     assert [len(one.answers) for one in side_by_side(experiments(runs))] == [1, 1]

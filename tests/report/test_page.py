@@ -7,12 +7,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from report.report_fixture import HOSTILE, write_gsm8k, write_workdir
+from report.report_fixture import HOSTILE, write_gsm8k, write_held_out, write_workdir
 
 from stepjax.errors import UserError
 from stepjax.report.page import write_report
 from stepjax.report.read import FILES, read_run
-from stepjax.report.samples import MAX_SAMPLES, pick
 from stepjax.report.text import change, figure, marked, visible
 from stepjax.report.verdict import before_after, verdict
 
@@ -61,7 +60,7 @@ def report(folder):
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     """A run of all stages and its report: (folder, text, page)."""
-    folder = write_workdir(tmp_path_factory.mktemp("runs") / "chain", iterations=120)
+    folder = write_held_out(write_workdir(tmp_path_factory.mktemp("runs") / "chain", iterations=120))
     return folder, *report(folder)
 
 
@@ -83,7 +82,7 @@ def test_report_is_one_self_contained_file(chain):
     assert not re.search(r"https?://|@import|url\(", text)
     assert not {"link", "iframe", "object", "embed", "base", "form", "img"} & {tag for tag, _ in page.tags}
     assert sorted(p.name for p in folder.iterdir()) == [
-        "config.json", "eval.json", "metrics.jsonl", "report.html", "samples.jsonl",
+        "config.json", "eval.json", "metrics.jsonl", "report.html", "responses", "samples.jsonl",
     ]  # fmt: skip
     assert len(text) < 1_000_000
 
@@ -106,10 +105,13 @@ def test_report_holds_every_part_in_order(chain):
     parts = [
         "chain", "Right answers rose from 42.2% after SFT to 81.6% after PPO on 512 test problems (+39.5 points; the "
         "intervals do not overlap); the share of right answers with a wrong step fell from 29.6% to 11.2%.",
-        "Before and after", "Curves", "Right answers", "Reward: prm", "Reward: outcome", "Reward: length", "Reward: kl",
-        "Distance from the reference", "Entropy", "Tokens a response", "Sampler against learner", "by exact rating",
-        "Variance of returns", "Loss of SFT", "Loss of the reward model", "Seconds a phase", "Other: PPO · router",
-        "Reward model against exact ratings", "Samples", "PPO iteration 120", "Options", "rollout.temperature",
+        "PPO: 120 iterations", "19 options differ from the defaults", "rollout.temperature",
+        "Before and after", "Held-out problems, before and after", "Right answer with a wrong step 1 → 0", "Curves",
+        "Right answers", "Reward: prm", "Reward: outcome", "Reward: length", "Reward: kl", "Tokens a response",
+        "by exact rating", "21 more metrics: Distance and speed of the policy", "Distance from the reference",
+        "Entropy", "Sampler against learner", "Variance of returns", "Loss of SFT", "Loss of the reward model",
+        "Seconds a phase", "Other: PPO · router", "Reward model against exact ratings", "Responses in training",
+        "PPO iteration 120", "Options", "rollout.temperature",
     ]  # fmt: skip
     at = 0
     for part in parts:
@@ -221,7 +223,7 @@ def test_values_of_the_wrong_kind_are_left_out(tmp_path):
     }
     (folder / "eval.json").write_text(json.dumps(figures))
     _, page = report(folder)
-    assert "not rated" in page.words
+    assert "3 responses." in page.words and "not rated" not in page.words
 
 
 def test_a_cut_off_last_line_is_skipped_and_said(tmp_path):
@@ -305,41 +307,3 @@ def test_a_gamed_run_is_warned_of(tmp_path):
     _, page = report(write_workdir(tmp_path / "run", gamed=True))
     assert "The policy may be hacking the reward" in page.words
     assert "The reward “prm” rose" in page.words
-
-
-# --- samples
-
-
-def test_samples_are_first_middle_and_last_of_each_stage(chain):
-    folder, _, page = chain
-    run = read_run(folder)
-    iterations = pick(run.samples)
-    assert [(i.label, i.place) for i in iterations] == [
-        ("SFT update 600", ""),
-        ("PPO iteration 1", "first"), ("PPO iteration 60", "middle"), ("PPO iteration 120", "last"),
-    ]  # fmt: skip
-    assert sum(len(i.cards) for i in iterations) == MAX_SAMPLES
-    assert f"{MAX_SAMPLES} responses; {len(run.samples) - MAX_SAMPLES} more in samples.jsonl are not" in page.words
-    assert len({tuple(card.problem for card in i.cards[:7]) for i in iterations}) == 1
-
-
-def test_cards_are_dealt_until_none_is_left():
-    samples = [{"stage": "sft", "step": 1, "problem": "a"}]
-    samples += [{"stage": "ppo", "step": s, "problem": p} for s in (1, 2) for p in range(60)]
-    assert [len(i.cards) for i in pick(samples)] == [1, 15, 14]
-    assert pick([]) == []
-
-
-@pytest.mark.parametrize(
-    ("step", "tone", "mark", "source"),
-    [
-        ({"prm": [0.9, 0.1, 0.0], "rating": 1}, -4, "bad", "model"),
-        ({"prm": [0.1, 0.8, 0.1], "rating": 1}, 0, "neutral", "model"),
-        ({"prm": None, "rating": 1, "rewards": {"x": -1.0}}, 4, "good", "exact"),
-        ({"rewards": {"x": -1.0, "y": 1e-3}}, -4, "bad", "reward"),
-        ({"rewards": {}}, None, "", ""),
-    ],
-)
-def test_a_step_is_coloured_by_the_best_that_is_known(step, tone, mark, source):
-    found = pick([{"stage": "ppo", "step": 1, "steps": [{"text": "a"} | step]}])[0].cards[0].steps[0]
-    assert (found.tone, found.mark, found.source) == (tone, mark, source)

@@ -8,7 +8,7 @@ import pytest
 from models.tiny import CONFIG, policy, policy_params
 
 from stepjax.parallel import batch_sharding, fetch, make_mesh, put, replicated
-from stepjax.rollout.generate import RolloutShape, on_device, rollout_program
+from stepjax.rollout.program import RolloutShape, on_device, rollout_program
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 

@@ -13,7 +13,7 @@ from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH, as_int32, l
 from stepjax.errors import UserError
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
 from stepjax.rollout.environment import HostTool
-from stepjax.rollout.generate import RolloutShape, rollout_program
+from stepjax.rollout.program import RolloutShape, rollout_program
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 from stepjax.trajectory import Trajectory

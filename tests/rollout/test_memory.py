@@ -7,8 +7,8 @@ import pytest
 
 from stepjax.errors import UserError
 from stepjax.parallel import make_mesh
-from stepjax.rollout.generate import RolloutShape, fitting, on_device
 from stepjax.rollout.memory import CacheLayout
+from stepjax.rollout.program import RolloutShape, fitting, on_device
 
 SIZES = {"prompt_width": 300, "new_tokens": 4096, "prompts": 6, "slots": 16}
 

@@ -74,13 +74,13 @@ def test_a_resumed_run_rings_as_one_that_never_stopped(tmp_path):
     expected = [(whole.observe(line), sorted(whole.ringing)) for line in lines]
     assert any(told for told, _ in expected)
     for stop in (1, 4, 17, 33):
-        with Metrics(tmp_path / str(stop), "ppo", tensorboard=False) as metrics:
+        with Metrics(tmp_path / str(stop), "ppo") as metrics:
             (tmp_path / str(stop)).mkdir()
             for i, line in enumerate(lines[: stop + 3]):  # three rounds after the checkpoint are lost
                 metrics.write(i + 1, line)
         with open(tmp_path / str(stop) / "metrics.jsonl", "a") as file:
             file.write(json.dumps({"step": 1, "stage": "sft", "hack/repeated": 9.0}) + '\n{"step": 9, "sta')
-        with Metrics(tmp_path / str(stop), "ppo", tensorboard=False) as metrics:
+        with Metrics(tmp_path / str(stop), "ppo") as metrics:
             metrics.resume(stop)
             resumed = Alarms(2.0, 3)
             for logged in metrics.logged():

@@ -19,7 +19,7 @@ from stepjax.errors import UserError
 from stepjax.options import parse
 from stepjax.parallel import fetch, make_mesh, replicated
 from stepjax.rewards.later import MonteCarloReward
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.runs.branches import Branches, _number
 from stepjax.runs.response_sampling import ResponseSampler, make_sampler
 from stepjax.runs.responses import Response

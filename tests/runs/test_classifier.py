@@ -48,6 +48,14 @@ def test_a_class_that_is_missing_is_not_hidden():
     assert found["macro_f1"] == pytest.approx(2 / 3) and found["accuracy"] == 1.0
 
 
+def test_a_model_of_two_classes_is_no_worse_for_the_third():
+    found = classification_report(np.array([0, 2, 2]), probabilities_of([0, 2, 0]), classes=2)
+    assert found["f1"] == pytest.approx({"bad": 2 / 3, "neutral": 0.0, "good": 2 / 3})
+    assert found["macro_f1"] == pytest.approx(2 / 3)
+    told = classification_report(np.array([0, 1, 2]), probabilities_of([0, 2, 2]), classes=2)
+    assert told["macro_f1"] == pytest.approx((1 + 0 + 2 / 3) / 3), "a neutral label counts"
+
+
 def test_a_report_of_nothing():
     found = classification_report(np.zeros(0, np.int32), np.zeros((0, 3), np.float32))
     assert (found["macro_f1"], found["accuracy"], found["steps"]) == (0.0, 0.0, 0)

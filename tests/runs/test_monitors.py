@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from stepjax.runs.monitors import has_notes, is_empty, monitors, proxy_gap, repeated_steps
+from stepjax.measures.repeats import is_empty, repeated_steps
+from stepjax.runs.monitors import has_notes, monitors, proxy_gap
 from stepjax.runs.responses import Response
 from stepjax.tasks.base import Problem, StepRating
 

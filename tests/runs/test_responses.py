@@ -12,7 +12,7 @@ from stepjax.config import Config
 from stepjax.data.framing import Framing
 from stepjax.parallel import make_mesh
 from stepjax.rewards.by_token import by_token
-from stepjax.rollout.generate import RolloutShape
+from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.sampling import Sampler
 from stepjax.runs.response_figures import SeparatorWatch, measure
 from stepjax.runs.response_sampling import ResponseSampler

@@ -6,7 +6,7 @@ import jax
 
 from stepjax.config import PPOOptions
 from stepjax.parallel import make_mesh
-from stepjax.rollout.generate import on_device
+from stepjax.rollout.program import on_device
 from stepjax.runs.ppo_programs import PPOPrograms, round_shape
 
 

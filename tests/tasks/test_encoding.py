@@ -79,15 +79,6 @@ def test_wide_prompts_are_left_out():
     assert found.left_out == 2
 
 
-def test_a_batch_of_prompts_ends_in_the_last_column():
-    found = fitting_prompts(PROMPT, problems("abc", "b", "ba"), width=5, where="width")
-    for rows in ([2, 0, 2, 1], np.array([2, 0, 2, 1])):
-        tokens, lengths = found.batch(rows, 5)
-        assert tokens.tolist() == [[0, 0, 1, 11, 10], [0, 1, 10, 11, 12], [0, 0, 1, 11, 10], [0, 0, 0, 1, 11]]
-        assert lengths.tolist() == [3, 4, 3, 2]
-        assert tokens.dtype == lengths.dtype == np.int32
-
-
 @pytest.mark.parametrize(
     ("prompts", "said"),
     [

@@ -13,11 +13,18 @@ import pytest
 
 from stepjax.errors import UserError
 from stepjax.workdir.json_file import plain
-from stepjax.workdir.metrics import JsonLines, Metrics
+from stepjax.workdir.json_lines import JsonLines
+from stepjax.workdir.metrics import Metrics
+from stepjax.workdir.sink import Sink, Watched
+from stepjax.workdir.tensorboard import TensorBoardSink
 
 
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def tensorboard(folder: Path) -> dict[str, Sink]:
+    return {"tensorboard": TensorBoardSink(Watched(folder, "ppo"))}
 
 
 def log(metrics: Metrics, step: int) -> None:
@@ -27,7 +34,7 @@ def log(metrics: Metrics, step: int) -> None:
 
 
 def test_values_are_json_in_the_given_order(tmp_path: Path) -> None:
-    with Metrics(tmp_path, "ppo", tensorboard=False) as metrics:
+    with Metrics(tmp_path, "ppo") as metrics:
         metrics.write(
             3,
             {
@@ -54,7 +61,7 @@ def test_plain_keeps_what_is_plain() -> None:
 
 
 def test_every_line_is_there_at_once(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, "sft", tensorboard=False)
+    metrics = Metrics(tmp_path, "sft")
     for step in (1, 2):
         log(metrics, step)
         assert [r["step"] for r in lines(tmp_path / "metrics.jsonl")] == list(range(1, step + 1))
@@ -67,15 +74,15 @@ def test_resumed_run_leaves_the_bytes_of_an_uninterrupted_one(tmp_path: Path, se
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-        with Metrics(folder, "sft", tensorboard=False) as metrics:
+        with Metrics(folder, "sft") as metrics:
             log(metrics, 1)
             log(metrics, 9)
-    with Metrics(whole, "ppo", tensorboard=False) as metrics:
+    with Metrics(whole, "ppo") as metrics:
         for step in range(1, 21):
             log(metrics, step)
     saved = 0
     while saved < 20:
-        with Metrics(broken, "ppo", tensorboard=False) as metrics:
+        with Metrics(broken, "ppo") as metrics:
             metrics.resume(saved)
             killed = rng.randint(saved + 1, 24)
             for step in range(saved + 1, min(killed, 20) + 1):
@@ -93,10 +100,10 @@ def test_resumed_run_leaves_the_bytes_of_an_uninterrupted_one(tmp_path: Path, se
 
 def test_resume_leaves_other_stages_alone(tmp_path: Path) -> None:
     for stage in ("sft", "ppo"):
-        with Metrics(tmp_path, stage, tensorboard=False) as metrics:
+        with Metrics(tmp_path, stage) as metrics:
             for step in (0, 1, 2, 3):
                 metrics.write(step, {"loss": 1.0})
-    with Metrics(tmp_path, "sft", tensorboard=False) as metrics:
+    with Metrics(tmp_path, "sft") as metrics:
         metrics.resume(1)
         found = [(r["stage"], r["step"]) for r in lines(tmp_path / "metrics.jsonl")]
         assert found == [("sft", 0), ("sft", 1), *(("ppo", s) for s in range(4))]
@@ -136,7 +143,7 @@ def test_tensorboard_events(tmp_path: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     for start in (0, 2):  # twice within a second: the second file must not overwrite the first
-        with Metrics(tmp_path, "ppo") as metrics:
+        with Metrics(tmp_path, "ppo", tensorboard(tmp_path)) as metrics:
             metrics.resume(start)
             for step in range(start + 1, 4):
                 metrics.write(step, {"loss": 0.5, "bad": float("nan"), "text": "x", "seconds": {"rollout": 0.25}})
@@ -159,7 +166,7 @@ def test_tensorboard_events(tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_a_run_and_does_not_hang_it(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    metrics = Metrics(tmp_path, "ppo")
+    metrics = Metrics(tmp_path, "ppo", tensorboard(tmp_path))
     metrics.write(1, {"loss": 1.0})
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
@@ -176,7 +183,7 @@ def test_a_full_disk_ends_a_run_and_does_not_hang_it(tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_read_is_dropped(tmp_path: Path, odd: bytes) -> None:
     whole = b'{"step": 1, "stage": "ppo"}\n'
     (tmp_path / "metrics.jsonl").write_bytes(whole + odd + b"\n" + whole)
-    with Metrics(tmp_path, "ppo", tensorboard=False) as metrics:
+    with Metrics(tmp_path, "ppo") as metrics:
         metrics.resume(1)
         assert list(metrics.logged()) == [{"step": 1, "stage": "ppo"}] * 2
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole * 2

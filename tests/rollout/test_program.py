@@ -8,7 +8,7 @@ import numpy as np
 from models.tiny import CONFIG, policy, policy_params
 
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
-from stepjax.rollout.generate import RolloutShape, rollout_program
+from stepjax.rollout.program import RolloutShape, rollout_program
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 
