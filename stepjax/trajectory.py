@@ -40,6 +40,7 @@ class Trajectory:
       values: float32[B, N, T], one critic head per reward stream; `values[:, :, t]` is computed from token t − 1.
       bootstrap: float32[B, N], value after the last token of a truncated response, else 0.
       prm: float32[B, T, 3], P(bad), P(neutral), P(good) of the step that ends here, read at token t itself.
+      implicit: float32[B, T], the implicit reward β · (log φ − log π_ref) of each of the policy's own tokens.
       rewards, advantages, returns: float32[B, N, T].
       policy_weight: float32[B, T], a token's policy weight: Σ over streams of weight × advantage.
       trained: bool[B, T], the response tokens that train the policy; None: all that it chose.
@@ -60,6 +61,7 @@ class Trajectory:
     values: Float[Array, "B N T"] | None = None
     bootstrap: Float[Array, "B N"] | None = None
     prm: Float[Array, "B T C"] | None = None
+    implicit: Float[Array, "B T"] | None = None
     rewards: Float[Array, "B N T"] | None = None
     advantages: Float[Array, "B N T"] | None = None
     returns: Float[Array, "B N T"] | None = None

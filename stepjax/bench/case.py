@@ -18,6 +18,7 @@ from stepjax.parallel import batch_devices, fetch, key_on
 from stepjax.plan.surroundings import planned_run
 from stepjax.programs import Program
 from stepjax.rewards.reward_streams import reads_prm
+from stepjax.rewards.signal import CORRECT
 from stepjax.rollout.program import on_device
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.throughput import Clock
@@ -105,14 +106,14 @@ class Case:
 
     def _credit(self, repeat: int) -> Timed:
         clock, rows, host = Clock(), self._responses(repeat), self._host_signals()
-        scored = self._scored(rows)
+        scored = self._paid(self._scored(rows), host)
         with clock("credit"):
             self._credited(scored, host)
         return self._of(clock, rows, self.costs.credit)
 
     def _update(self, repeat: int) -> Timed:
-        clock, rows = Clock(), self._responses(repeat)
-        credited = self._credited(self._scored(rows), self._host_signals())
+        clock, rows, host = Clock(), self._responses(repeat), self._host_signals()
+        credited = self._credited(self._paid(self._scored(rows), host), host)
         self.parameters.make_state()  # outside of what is timed
         with clock("update"):
             self._updated(credited, repeat)
@@ -125,6 +126,9 @@ class Case:
             rows = self._sample(given)
         with clock("score"):
             scored = self._scored(rows)
+        if self.programs.implicit is not None:
+            with clock("implicit"):
+                scored = self._paid(scored, host)
         with clock("credit"):
             credited = self._credited(scored, host)
         with clock("update"):
@@ -145,6 +149,15 @@ class Case:
     def _scored(self, rows: Trajectory) -> Trajectory:
         p = self.parameters
         return jax.block_until_ready(self.programs.score(p.policy, p.policy, p.critic, p.prm, rows))
+
+    def _paid(self, rows: Trajectory, host: dict[str, jax.Array]) -> Trajectory:
+        """With implicit rewards, where there are some; their model trains."""
+        if (phi := self.programs.implicit) is None:
+            return rows
+        state = self.parameters.take_state()
+        found = phi(state["implicit"], self.parameters.policy, rows, host[CORRECT], 1, self._key(0))
+        self.parameters.give_state(state | {"implicit": jax.block_until_ready(found)[0]})
+        return found[1]
 
     def _credited(self, rows: Trajectory, host: dict[str, jax.Array]) -> Trajectory:
         return jax.block_until_ready(self.programs.credit(rows, host))[0]

@@ -28,6 +28,14 @@ class Costs:
         read = [self._models["policy"], *self._models.values()]  # the reference is as large as the policy
         return sum((pass_work(model, prompt, response) for model in read), Work(0.0, 0.0))
 
+    def implicit(self, prompt: np.ndarray, response: np.ndarray) -> Work:
+        """φ reads the responses, trains on them, and may read them again."""
+        if (phi := self._programs.implicit) is None:
+            return Work(0.0, 0.0)
+        o, model = phi.options, self._models["policy"]
+        read = [pass_work(model, prompt, response)] * phi.readings
+        return sum([*read, *[training_work(model, prompt, response, o.minibatches)] * o.epochs], Work(0.0, 0.0))
+
     def credit(self, prompt: np.ndarray, response: np.ndarray) -> Work:
         """No matrix products; the whole columns that are read or written."""
         arrays = jax.tree.leaves((self._programs.credit.inputs, self._programs.credit.outputs()))
@@ -40,5 +48,5 @@ class Costs:
         return sum(passes, Work(0.0, 0.0))
 
     def iteration(self, prompt: np.ndarray, response: np.ndarray) -> Work:
-        parts = (self.rollout, self.score, self.credit, self.update)
+        parts = (self.rollout, self.score, self.implicit, self.credit, self.update)
         return sum((part(prompt, response) for part in parts), Work(0.0, 0.0))

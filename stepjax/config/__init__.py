@@ -9,6 +9,7 @@ from stepjax.config.bench import BenchOptions
 from stepjax.config.data import DataOptions
 from stepjax.config.eval import EvalOptions
 from stepjax.config.export import ExportOptions
+from stepjax.config.implicit import ImplicitOptions
 from stepjax.config.label import JudgeOptions, LabelOptions, OmegaOptions
 from stepjax.config.log import LogOptions
 from stepjax.config.mesh import DistributedOptions, MeshOptions
@@ -34,6 +35,7 @@ __all__ = [
     "EvalOptions",
     "ExportOptions",
     "FilesOptions",
+    "ImplicitOptions",
     "JsonlOptions",
     "JudgeOptions",
     "LabelOptions",

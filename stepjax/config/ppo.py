@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stepjax.config.implicit import ImplicitOptions
 from stepjax.config.optimizer import OptimizerOptions
 from stepjax.config.option import option, section
 from stepjax.config.step_judge import StepJudgeOptions
@@ -198,6 +199,7 @@ class PPOOptions:
     entropy: float = option(0.0, "coefficient of the entropy bonus")
     streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")
     mc: MonteCarloOptions = section(MonteCarloOptions, "completions that value the ends of steps for signal=mc")
+    implicit: ImplicitOptions = section(ImplicitOptions, "the model whose log-ratio is the signal implicit")
     judge: StepJudgeOptions = section(StepJudgeOptions, "the server that rates steps for signal=judge")
     policy: OptimizerOptions = section(
         OptimizerOptions, "optimiser of the policy", lr=1e-3, warmup=5, schedule="constant"

@@ -19,7 +19,8 @@ class StreamOptions:
         "response ended by itself; bad: it was truncated), kl (minus the divergence from the reference, at every "
         "token), length (tokens outside a band cost), limit (keeping a step limit that the prompt states), format "
         "(matching a pattern), mc (the share of right answers among fresh completions of the policy behind each step, "
-        "ppo.mc), judge (a prompted model on a server, ppo.judge, rates each step) or function (a Python "
+        "ppo.mc), implicit (the log-ratio to the reference of a model that is trained on the run's outcomes, "
+        "ppo.implicit), judge (a prompted model on a server, ppo.judge, rates each step) or function (a Python "
         "function of the user's)",
     )
     horizon: str = option(
@@ -64,10 +65,11 @@ class StreamOptions:
     among: str = option(
         "problem",
         "what a baseline of others or mean compares: everything of the problem's responses, only units at the same "
-        "state (the same tokens before them) or only those of the same index. A mean subtracted from each score "
+        "state (the same tokens before them), only those of the same index, or the mean score of each response, so "
+        "that long ones weigh no more. A mean subtracted from each score "
         "favours longer or shorter responses, since the response's own end sets how many means are subtracted; "
         "baseline=others with among=index and when=return is free of this bias",
-        choices=("problem", "state", "index"),
+        choices=("problem", "state", "index", "response"),
     )
     when: str = option(
         "",
@@ -139,8 +141,8 @@ class StreamOptions:
     )
     per: str = option(
         "step",
-        "length, format: the unit that is rewarded, each step or the whole response",
-        choices=("step", "response"),
+        "length, format, implicit: the unit that is rewarded, each step, the whole response or (implicit) each token",
+        choices=("step", "response", "token"),
     )
     least: int = option(0, "length: fewest tokens without a cost", least=0)
     most: int = option(0, "length: most tokens without a cost; 0: no bound", least=0)

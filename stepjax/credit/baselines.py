@@ -46,8 +46,9 @@ def minus_scores(
     """GRPO with process rewards [Shao 2024, 2402.03300, §4.1.3] and its kin: each score less its peers' mean.
 
     What is compared is each single score (of a step, where a signal scores steps), never a row's sum: a response with
-    more steps has more weight in the mean. With `among="index"` (or over the problem) the number of means that are
-    subtracted from a return depends on where its response stops, which biases the gradient [verl #7244].
+    more steps has more weight in the mean, unless `among="response"` compares with the mean of each response. With
+    `among="index"` (or over the problem) the number of means that are subtracted from a return depends on where its
+    response stops, which biases the gradient [verl #7244].
 
     Args:
       scores: `[B, T]`, float32.
@@ -57,6 +58,9 @@ def minus_scores(
     if stream.rule.of_a_step:
         scored = scored & rows.ends
     peers = _peers(stream, units, rows)
+    if stream.among == "response":
+        one = last_of(scored).astype(jnp.float32)
+        return _compared(stream, scores, scored, one, peers, _mean_of_row(scores, scored))
     return _compared(stream, scores, scored, scored.astype(jnp.float32), peers)
 
 
@@ -127,15 +131,28 @@ def first_of_others(outcome: Float[Array, " B"] | None, rows: Rows) -> Float[Arr
 
 
 def _compared(
-    stream: Stream, x: Float[Array, "B T"], known: Bool[Array, "B T"], weight: Float[Array, "B T"], peers: Peers
+    stream: Stream,
+    x: Float[Array, "B T"],
+    known: Bool[Array, "B T"],
+    weight: Float[Array, "B T"],
+    peers: Peers,
+    entries: Float[Array, "B T"] | None = None,
 ) -> Float[Array, "B T"]:
-    return compare(x, known, weight, peers, baseline=stream.rule.baseline, scale=stream.rule.scale)
+    return compare(x, known, weight, peers, baseline=stream.rule.baseline, scale=stream.rule.scale, entries=entries)
+
+
+def _mean_of_row(x: Float[Array, "B T"], there: Bool[Array, "B T"]) -> Float[Array, "B T"]:
+    """The mean of a row's numbers that are `there`, on all of its tokens; that of equal ones is exactly the same."""
+    count = jnp.sum(there, axis=1, keepdims=True, dtype=jnp.int32)
+    low = jnp.where(count > 0, jnp.min(jnp.where(there, x, jnp.inf), axis=1, keepdims=True), 0.0)
+    above = jnp.sum(jnp.where(there, x - low, 0.0), axis=1, keepdims=True)
+    return jnp.broadcast_to(low + above / jnp.maximum(count, 1), x.shape)
 
 
 def _peers(stream: Stream, units: Bool[Array, "B T"], rows: Rows) -> Peers:
     """Who is compared with whom."""
     length = rows.mask.shape[1]
-    if stream.among == "problem":
+    if stream.among in ("problem", "response"):
         return Peers(rows.group)
     index = jnp.minimum(unit_index(units), length - 1)
     if stream.among == "index":

@@ -2,8 +2,9 @@
 
 Everything that is compared is an entry: a number on a token, with a weight. Entries with the same key are peers: with
 no key those of all G responses, else those of the same unit's number (`among=index`) or of the same state
-(`among=state`). From an entry the mean of its peers is subtracted, its own included (`mean`) or only those of the other
-responses (`others`); `scale` divides by the peers' standard deviation.
+(`among=state`); with `among=response` a response has one entry, the mean of its scores. From an entry the mean of its
+peers is subtracted, its own included (`mean`) or only those of the other responses (`others`); `scale` divides by the
+peers' standard deviation.
 """
 
 import dataclasses
@@ -78,6 +79,7 @@ def compare(
     *,
     baseline: str,
     scale: str = "none",
+    entries: Float[Array, "B T"] | None = None,
 ) -> Float[Array, "B T"]:
     """(x − baseline) / scale on the tokens where x is `known`, 0 elsewhere.
 
@@ -91,9 +93,11 @@ def compare(
       peers: which of them are compared.
       baseline: "mean" or "others".
       scale: "none", "std" (biased, over all peers) or "sample_std" (unbiased: over n − 1; 0 for a single entry).
+      entries: what x is compared with, on the tokens with a weight; None: x itself.
     """
     chex.assert_is_divisible(x.shape[0], peers.group)
     x = jnp.where(known, x, 0.0)
+    own, x = x, x if entries is None else jnp.where(weight > 0, entries, 0.0)
     count, extra = peers.sums(weight), None
     if peers.absent is not None:
         extra = jnp.where(peers.absent, 1.0, 0.0)
@@ -101,7 +105,7 @@ def compare(
     if baseline == "others":
         others = peers.over_others(count)
         mean = peers.over_others(peers.sums(weight * x)) / jnp.where(others > 0, others, 1.0)
-        deviation = x - peers.at(mean)
+        deviation = own - peers.at(mean)
         if scale == "none":
             return jnp.where(known, deviation, 0.0)
     total = jnp.maximum(peers.over_group(count), jnp.finfo(jnp.float32).tiny)
@@ -117,7 +121,7 @@ def compare(
     mean = peers.over_group(above) / total
     from_mean = x - peers.at(low) - peers.at(mean)
     if baseline == "mean":
-        deviation = from_mean
+        deviation = own - peers.at(low) - peers.at(mean)
     if scale == "none":
         return jnp.where(known, deviation, 0.0)
     squares = peers.sums(weight * jnp.square(from_mean))

@@ -108,6 +108,7 @@ class Estimator:
       scale: "none", or "std" or "sample_std" of what it is compared with.
       when: the baseline is subtracted from each "score", before the walk, or from each "return", after it.
       of_a_step: it belongs to a step by definition: no horizon but "step", no discount.
+      of_values: it reads scores as values, whose differences it credits.
       options: stream options that only this estimator (and others that name them too) reads. Set for another one they
         are refused.
     """
@@ -117,6 +118,7 @@ class Estimator:
     scale: str = "none"
     when: str = "score"
     of_a_step: bool = False
+    of_values: bool = False
     options: tuple[str, ...] = ()
 
     @property
@@ -139,7 +141,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "gae": Estimator(baseline="critic"),
     "return": Estimator(),
     "value": Estimator(at_step_ends, of_a_step=True),
-    "progress": Estimator(progress_of, of_a_step=True, options=("first", "prompt_value", "last")),
+    "progress": Estimator(progress_of, of_a_step=True, of_values=True, options=("first", "prompt_value", "last")),
     "group": Estimator(baseline="mean", scale="std"),
     "rloo": Estimator(baseline="others", when="return"),
 }

@@ -31,7 +31,8 @@ class Stream:
       baseline: "none", "critic", "others" or "mean" in place of the estimator's; "": the estimator's.
       scale: "none", "std" or "sample_std" in place of the estimator's.
       among: the entries that a group's baseline compares: all of the "problem", those at the same "state" (the same
-        tokens before the unit) or those of the same "index" (number of the unit in its response).
+        tokens before the unit), those of the same "index" (number of the unit in its response) or one entry for each
+        "response": the mean of its scores.
       when: the baseline is subtracted from each "score", before the sum, or from each "return", after it.
       sum: rewards "ahead", or those earned "so_far".
       gate: responses whose scores are read, before the statistics: "all", "right" or "wrong" ones.
@@ -112,7 +113,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "estimator": tuple(ESTIMATORS),
     "baseline": ("", "none", "critic", *BASELINES),
     "scale": ("", *SCALES),
-    "among": ("problem", "state", "index"),
+    "among": ("problem", "state", "index", "response"),
     "when": ("", "score", "return"),
     "sum": ("ahead", "so_far"),
     "gate": ("all", "right", "wrong"),
@@ -192,6 +193,11 @@ REFUSALS: tuple[tuple[Callable[[Stream], Any], str], ...] = (
         "when: only baseline others or mean is subtracted from scores or returns; a critic is part of the walk",
     ),
     (
+        lambda s: s.among == "response" and s.rule.when == "return",
+        "among: response compares the mean scores of responses; with when=return it has one return already: set "
+        "among=problem",
+    ),
+    (
         lambda s: s.boundary_lam != 1.0 and not (s.critic and s.rule.critic),
         "boundary_lam: λ weighs a critic's values, and the stream has no critic",
     ),
@@ -200,7 +206,8 @@ REFUSALS: tuple[tuple[Callable[[Stream], Any], str], ...] = (
         "boundary_lam: no credit crosses a step's end with horizon {horizon!r}",
     ),
     (
-        lambda s: s.of.kind != "token" and not (s.rule.critic or s.hold or s.gamma != 1.0 or s.among != "problem"),
+        lambda s: s.of.kind != "token"
+        and not (s.rule.critic or s.hold or s.gamma != 1.0 or s.among in ("state", "index")),
         "unit: without a critic, hold, a gamma below 1 or among=state or index, nothing depends on the unit",
     ),
     (

@@ -151,6 +151,15 @@ def value_loss(
     return 0.5 * loss
 
 
+def outcome_loss(
+    log_odds: Float[Array, "*shape"], right: Float[Array, "*shape"], *, mask: Bool[Array, "*shape"] | None = None
+) -> Float[Array, "*shape"]:
+    """Binary cross-entropy −y·log σ(z) − (1 − y)·log(1 − σ(z)) of log-odds z against the outcome y in [0, 1]."""
+    log_odds, right = masked_float32(mask, log_odds, right)
+    loss = jax.nn.softplus(log_odds) - right * log_odds
+    return loss if mask is None else jnp.where(mask, loss, 0.0)
+
+
 def classification_loss(
     logits: Float[Array, "*shape C"], labels: Int[Array, "*shape"], mask: Bool[Array, "*shape"]
 ) -> Float[Array, "*shape"]:

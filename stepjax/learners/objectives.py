@@ -4,8 +4,10 @@ Both are plain sums over tokens of numbers that were divided beforehand (by `los
 sum over the micro-batches of a minibatch, however its responses are packed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -13,7 +15,7 @@ from stepjax.config import PPOOptions
 from stepjax.credit.divergence import kl_estimate
 from stepjax.credit.streams import Stream
 from stepjax.learners.losses import value_loss
-from stepjax.learners.packing import PackedRows
+from stepjax.learners.packing import PackedRows, Packing, over_micro_batches
 from stepjax.learners.policy_losses import policy_losses, ratio_starts
 from stepjax.learners.reduce import loss_weights
 from stepjax.learners.score import response_logprobs, values_before
@@ -111,3 +113,37 @@ def critic_objective(
 def joined(metrics: Metrics, more: Metrics) -> Metrics:
     """Figures of two micro-batches as those of both: maxima of maxima, sums of sums."""
     return {k: jnp.maximum(v, more[k]) if k.endswith("_max") else v + more[k] for k, v in metrics.items()}
+
+
+def summed_gradients(
+    objectives: Mapping[str, Any], params: Mapping[str, Params], packing: Packing, batch: Callable[[Array], PackedRows]
+) -> tuple[dict[str, Params], Metrics]:
+    """Gradients of the roles over the micro-batches of a packing, in the parameters' dtypes, and its metrics.
+
+    Args:
+      objectives: of each role `(params, micro-batch) -> (loss, metrics)`.
+      params: by role.
+      batch: micro-batch i. Its gradients are summed in float32.
+    """
+
+    def descend(i: Array) -> tuple[dict[str, Params], Metrics]:
+        rows = batch(i)
+        gradients: dict[str, Params] = {}
+        metrics: Metrics = {}
+        for role, objective in objectives.items():
+            (_, found), gradients[role] = jax.value_and_grad(objective, has_aux=True)(params[role], rows)
+            metrics |= found
+        return gradients, metrics
+
+    def add(i: Array, so_far: Any) -> Any:
+        gradients, metrics = descend(i)
+        total = jax.tree.map(lambda x, y: x + y.astype(x.dtype), so_far[0], gradients)
+        return total, joined(so_far[1], metrics)
+
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(descend, jnp.zeros((), jnp.int32)))
+    gradients, metrics = over_micro_batches(packing, add, nothing)
+    cast = {
+        role: jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params[role])
+        for role, gradient in gradients.items()
+    }
+    return cast, metrics

@@ -107,3 +107,14 @@ def apply_gradients(
     updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
     state = {"params": optax.apply_updates(state["params"], updates), "optimizer": moments}
     return state, optax.tree_utils.tree_norm(gradients)
+
+
+def apply_unless(
+    state: State, gradients: Params, optimizer: optax.GradientTransformation, idle: jax.Array | None
+) -> tuple[State, jax.Array]:
+    """One update of a role, none where `idle`; also the gradient's global norm."""
+    if idle is None:
+        return apply_gradients(state, gradients, optimizer)
+    # A branch, not a choice between two states: large ones need not be held twice.
+    state = jax.lax.cond(idle, lambda s, _: s, lambda s, g: apply_gradients(s, g, optimizer)[0], state, gradients)
+    return state, optax.tree_utils.tree_norm(gradients)

@@ -49,8 +49,12 @@ def trained_tokens(options: PPOOptions, rows: Trajectory, correct: Bool[Array, "
         assert rows.old_logprobs is not None
         trained &= rows.old_logprobs <= jnp.log(below)
     if informative:
-        chex.assert_is_divisible(correct.shape[0], options.samples)
-        solved = (correct & rows.finished).reshape(-1, options.samples)
-        mixed = jnp.any(solved, axis=1) & ~jnp.all(solved, axis=1)
-        trained &= jnp.repeat(mixed, options.samples)[:, None]
+        trained &= of_informative(correct & rows.finished, options.samples)[:, None]
     return trained
+
+
+def of_informative(solved: Bool[Array, " B"], samples: int) -> Bool[Array, " B"]:
+    """Whether each response, of `samples` in consecutive rows, is to a problem that some solve and others do not."""
+    chex.assert_is_divisible(solved.shape[0], samples)
+    groups = solved.reshape(-1, samples)
+    return jnp.repeat(jnp.any(groups, axis=1) & ~jnp.all(groups, axis=1), samples)

@@ -15,9 +15,9 @@ from stepjax.credit.streams import Stream
 from stepjax.credit.whiten import masked_mean
 from stepjax.learners.guards import has_guards, pass_guards
 from stepjax.learners.kl_control import adapted_coefficient
-from stepjax.learners.objectives import Metrics, joined, objective_columns
-from stepjax.learners.optimizers import State, apply_gradients
-from stepjax.learners.packing import PackingShape, micro_batch, over_micro_batches, pack
+from stepjax.learners.objectives import Metrics, objective_columns, summed_gradients
+from stepjax.learners.optimizers import State, apply_unless
+from stepjax.learners.packing import PackingShape, micro_batch, pack
 from stepjax.learners.ppo import adaptive_weights
 from stepjax.models.definition import Params
 from stepjax.models.trainable import join
@@ -84,36 +84,10 @@ class UpdatePasses:
     def _gradients(
         self, objectives: dict[str, Any], params: dict[str, Params], rows: Trajectory, chosen: Array
     ) -> tuple[dict[str, Params], Metrics]:
-        """Gradients of the roles over the minibatch of the rows `chosen`, in the parameters' dtypes, and its metrics.
-
-        They are summed in float32 over micro-batches of packed rows.
-        """
+        """Gradients of the roles over the minibatch of the rows `chosen`, and its metrics."""
         packing = pack(rows, chosen, self.shape)
         columns = objective_columns(self.options, self.streams, rows, chosen)
-
-        def descend(i: Array) -> tuple[dict[str, Params], Metrics]:
-            batch = micro_batch(rows, packing, i, columns)
-            gradients: dict[str, Params] = {}
-            metrics: Metrics = {}
-            for role, objective in objectives.items():
-                (_, found), gradients[role] = jax.value_and_grad(objective, has_aux=True)(params[role], batch)
-                metrics |= found
-            return gradients, metrics
-
-        def add(i: Array, so_far: Any) -> Any:
-            gradients, metrics = descend(i)
-            total = jax.tree.map(lambda x, y: x + y.astype(x.dtype), so_far[0], gradients)
-            return total, joined(so_far[1], metrics)
-
-        nothing = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(descend, jnp.zeros((), jnp.int32))
-        )
-        gradients, metrics = over_micro_batches(packing, add, nothing)
-        cast = {
-            role: jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params[role])
-            for role, gradient in gradients.items()
-        }
-        return cast, metrics
+        return summed_gradients(objectives, params, packing, lambda i: micro_batch(rows, packing, i, columns))
 
     def _idle(self, stopped: Array, metrics: Metrics, iteration: Array) -> tuple[dict[str, Array], Array, Metrics]:
         """When a role is not updated (one that always is, is not in it), whether the round is stopped, and metrics."""
@@ -141,7 +115,7 @@ class UpdatePasses:
         new, norms = dict(state), Metrics()
         for role, gradient in gradients.items():
             optimizer = self.optimizers[role]
-            new[role], norms[f"grad_norm/{role}"] = _apply(state[role], gradient, optimizer, idle.get(role))
+            new[role], norms[f"grad_norm/{role}"] = apply_unless(state[role], gradient, optimizer, idle.get(role))
         return new, norms
 
     def _adapted(self, state: State, coefficient: Any, rows: Trajectory) -> State:
@@ -159,17 +133,6 @@ class UpdatePasses:
                 for name, o in adaptive.items()
             }
         return found
-
-
-def _apply(
-    state: State, gradients: Params, optimizer: optax.GradientTransformation, idle: Array | None
-) -> tuple[State, Array]:
-    """One update of a role, none where `idle`; also the gradient's global norm."""
-    if idle is None:
-        return apply_gradients(state, gradients, optimizer)
-    # A branch, not a choice between two states: large ones need not be held twice.
-    state = jax.lax.cond(idle, lambda s, _: s, lambda s, g: apply_gradients(s, g, optimizer)[0], state, gradients)
-    return state, optax.tree_utils.tree_norm(gradients)
 
 
 def _divergence(rows: Trajectory) -> Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from stepjax.models.definition import Params
 from stepjax.models.heads import ScoreModel, StepReader
 
 OWN = "own_"
@@ -64,6 +65,24 @@ class Critics(nnx.Module):
                 columns[head.stream] = _value(head, getattr(self, OWN + head.stream)(tokens, positions, segments))
         nothing = jnp.zeros(tokens.shape, jnp.float32)
         return jnp.stack([columns.get(h.stream, nothing) for h in self.heads], axis=-1)
+
+
+def critic_start(
+    heads: Sequence[ValueHead], shapes: Params, reference: Params, prm: Params | None
+) -> dict[str, Params]:
+    """The trained parameters that a fresh critic of these shapes takes over, by part.
+
+    `reference`: a policy's, whose trunk is taken; `prm`: those of the process reward model, where a head stands on one.
+    """
+    trunk = {"trunk": reference["trunk"]}
+    if "trunk" in shapes:
+        return trunk
+    given = {part: trunk for part in shapes if part == "shared" or part.startswith(OWN)}
+    for head in heads:
+        if head.trunk == "prm":
+            assert prm is not None
+            given[OWN + head.stream] = prm
+    return given
 
 
 def _value(head: ValueHead, outputs: Float[Array, "B T C"]) -> Float[Array, "B T"]:

@@ -100,17 +100,21 @@ def _ppo(run: Run) -> list[Planned]:
     state = ppo.abstract_state
     # Where adapters are trained, the roles' other parameters are the reference's own.
     held = resident_bytes((state, reference, prm_params))
-    given = {
+    given: dict[Program, Any] = {
         ppo.sampler.program: (policy,),
         ppo.score: (policy, reference, critic, prm_params),
         ppo.credit: (),
         ppo.update: (ppo.update.inputs[0], ppo.update.inputs[4:] if _is_adapted(ppo) else ()),
     }
+    runs = dict.fromkeys(ppo.programs, options.iterations)
+    if (phi := ppo.implicit) is not None:
+        given |= {phi.score: (phi.score.inputs[0],), phi.update: (phi.update.inputs[0], phi.update.inputs[5:])}
+        runs[phi.score] *= phi.readings
     return [
         Planned(
             program,
             "ppo",
-            options.iterations,
+            runs[program],
             held - resident_bytes(given[program]),
             in_turn=program is ppo.sampler.program,
         )

@@ -43,6 +43,8 @@ def _check_needs(options: StreamOptions, where: str) -> None:
     for name, meaning in signal.needs.items():
         if not getattr(options, name):
             raise UserError(f"{where}.{name}: signal {options.signal} needs it: {meaning}")
+    if options.per == "token" and "per" in signal.options and signal.token_place is None:
+        raise UserError(f"{where}.per: signal {options.signal} rewards each step or the response, not each token")
     if signal.check is not None:
         signal.check(options, where)
 

@@ -35,6 +35,11 @@ def reads_prm(options: StreamOptions) -> bool:
     return is_learned(options) or (has_critic(options) and options.critic_trunk == "prm")
 
 
+def reads_implicit(streams: Streams) -> bool:
+    """Whether any stream's rewards are those of the implicit reward model."""
+    return any(SIGNALS[options.signal].implicit for options in streams.values())
+
+
 def reading(streams: Streams, figure: str) -> list[str]:
     """Names of the streams whose signal reads a figure of the host."""
     return [name for name, options in streams.items() if figure in SIGNALS[options.signal].host]

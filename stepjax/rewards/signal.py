@@ -34,7 +34,8 @@ class Signal:
         of `place`.
       place: the tokens that carry its scores, a score of 0 included. Only scores of steps can be shaped by comparing
         them; others can be bounded.
-      response_place: the same for a stream with `per="response"`; None: the signal does not read `per`.
+      response_place, token_place: the same for a stream with `per="response"` or "token"; None: the signal has no such
+        scores.
       shapeable: False where no shaping makes sense, not even a bound.
       options: names of those stream options that only this signal (and others that name them too) reads. Set for
         another signal they are refused.
@@ -45,12 +46,14 @@ class Signal:
       text_reward: makes the function that rates texts on the host from a stream's options and the name of its section;
         `rewards` then reads `host["text_reward"]`.
       learned: it reads the process reward model.
+      implicit: it reads the implicit reward, whose model a run then trains.
       penalty: it holds the policy back and rewards nothing that a task asks for.
     """
 
     rewards: Callable[[Trajectory, HostSignals, StreamOptions], Float[Array, "B T"]]
     place: Place
     response_place: Place | None = None
+    token_place: Place | None = None
     shapeable: bool = True
     options: tuple[str, ...] = ()
     needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -58,8 +61,11 @@ class Signal:
     host: tuple[str, ...] = ()
     text_reward: Callable[[StreamOptions, str], TextReward] | None = None
     learned: bool = False
+    implicit: bool = False
     penalty: bool = False
 
     def place_of(self, options: StreamOptions) -> Place:
         """Where a stream with these options carries its scores."""
-        return self.response_place if self.response_place and options.per == "response" else self.place
+        if "per" not in self.options:
+            return self.place
+        return {"response": self.response_place, "token": self.token_place}.get(options.per) or self.place

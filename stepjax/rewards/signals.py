@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from stepjax.config import StreamOptions
 from stepjax.credit.divergence import kl_estimate
 from stepjax.rewards.hosted import FunctionReward, pattern_reward
+from stepjax.rewards.implicit import check_implicit, implicit_rewards
 from stepjax.rewards.later import JudgeReward, MonteCarloReward
 from stepjax.rewards.length import check_band, length_rewards
 from stepjax.rewards.places import (
@@ -84,6 +85,11 @@ def limit(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[
     return jnp.where(last_token(rows), reward, 0.0)
 
 
+def implicit(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
+    """β · (log φ − log π_ref) of each token [PRIME 2502.01456], or the sum over a step or the response at its end."""
+    return implicit_rewards(rows, per=options.per)
+
+
 def text_reward(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """The host's rewards, but for a step that was cut off and for the outcome of a truncated response."""
     return jnp.where(rated_ends(rows), host["text_reward"], 0.0)
@@ -107,6 +113,7 @@ SIGNALS: dict[str, Signal] = {
         text_reward=pattern_reward,
     ),
     "mc": Signal(text_reward, RATED_STEPS, text_reward=MonteCarloReward),
+    "implicit": Signal(implicit, STEPS, RESPONSE, EVERY_TOKEN, options=("per",), check=check_implicit, implicit=True),
     "judge": Signal(text_reward, RATED_STEPS, text_reward=JudgeReward),
     "function": Signal(
         text_reward,

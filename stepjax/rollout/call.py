@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -72,7 +72,7 @@ def generate(
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1]) if mesh is None else mesh
     shape = RolloutShape(len(prompts) * samples, width or max(widths), new_tokens, samples=samples, slots=slots)
     ends = (eos,) if isinstance(eos, int) else tuple(eos)
-    program = _program(policy, mesh, shape, ends, sampler, tool, stops)
+    program = _program(policy, mesh, shape, ends, sampler, tool, cast(Any, stops))
     rows = np.repeat(np.arange(len(prompts)), samples)
     numbers = np.arange(shape.rows) if ids is None else np.asarray(ids)
     inputs = request(prompts, rows, numbers, None, shape, batch_devices(mesh))

@@ -41,6 +41,7 @@ WATCHED = {
     "trivial": Watch("trivial calculations", 0.05),
     "truncated": Watch("truncated responses", 0.05),
     "proxy_gap": Watch("learned reward minus exact reward", 0.05, share=False),
+    "implicit_gap": Watch("right answers that the implicit reward model expects, minus true ones", 0.05),
 }
 
 

@@ -1,11 +1,13 @@
 """Options that do not fit each other, the mesh or the task: found before the first stage starts."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from jax.sharding import Mesh
 
-from stepjax.config import Config, PPOOptions, PRMOptions, StreamOptions
+from stepjax.config import Config, ImplicitOptions, PPOOptions, PRMOptions, StreamOptions
 from stepjax.errors import UserError
+from stepjax.learners.implicit import rows_of_implicit_minibatch
 from stepjax.learners.policy_losses import check_loss
 from stepjax.learners.ppo import check_groups, make_streams
 from stepjax.learners.train_on import parse_train_on
@@ -15,7 +17,7 @@ from stepjax.parallel import batch_devices
 from stepjax.rewards.check import check_signals
 from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
 from stepjax.rewards.later import JudgeReward
-from stepjax.rewards.reward_streams import has_critic
+from stepjax.rewards.reward_streams import has_critic, reads_implicit
 from stepjax.rewards.signals import SIGNALS
 from stepjax.rollout.program import cache_layout
 from stepjax.runs.ppo_programs import round_shape
@@ -41,6 +43,8 @@ def check_options(config: Config, mesh: Mesh) -> None:
                 f"config.{name}: {count} rows do not divide over the mesh's data × fsdp = {devices} devices"
             )
     rows_of_minibatch(ppo, responses)
+    if reads_implicit(ppo.streams):
+        rows_of_implicit_minibatch(ppo, responses)
     if responses % (ppo.waves * batch_devices(mesh)):
         raise UserError(
             f"config.ppo.waves: {ppo.waves} waves on {batch_devices(mesh)} devices do not divide the {responses} "
@@ -109,6 +113,21 @@ def check_credit(ppo: PPOOptions) -> None:
     check_groups(ppo)
     if any(SIGNALS[stream.signal].text_reward is JudgeReward for stream in ppo.streams.values()):
         check_step_judge(ppo.judge)
+    check_implicit_options(ppo)
+
+
+def check_implicit_options(ppo: PPOOptions) -> None:
+    """UserError where options of the implicit reward model have no use, or nothing to train on."""
+    default = ImplicitOptions()
+    changed = [f.name for f in dataclasses.fields(default) if getattr(ppo.implicit, f.name) != getattr(default, f.name)]
+    if changed and not reads_implicit(ppo.streams):
+        raise UserError(
+            f"config.ppo.implicit.{changed[0]}: no stream has signal=implicit, so that nothing would read it"
+        )
+    if ppo.implicit.train_on == "informative" and ppo.samples == 1:
+        raise UserError(
+            "config.ppo.implicit.train_on=informative: ppo.samples must be 2 or more responses to a problem, not 1"
+        )
 
 
 def check_prm(prm: PRMOptions) -> None:

@@ -46,6 +46,18 @@ def monitors(responses: Sequence[Response], *, notes: bool) -> dict[str, float]:
     return found
 
 
+def prm_monitors(
+    prm: np.ndarray, ratings: np.ndarray, end: np.ndarray, responses: Sequence[Response], target: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Monitors of the process reward model, and its figures beside them; arguments as those of `proxy_gap`."""
+    watched, figures = dict[str, float](), dict[str, float]()
+    if prm.shape[-1] > 1:  # a single output has no scale to compare
+        watched["proxy_gap"] = proxy_gap(prm, ratings, end, responses, target)
+    if responses[0].step_ratings is not None and target == "step":
+        figures["prm/agreement"] = agreement(prm, ratings, end)
+    return watched, figures
+
+
 def agreement(prm: np.ndarray, ratings: np.ndarray, end: np.ndarray) -> float:
     """Share of steps whose likeliest class is the exact one."""
     return float((prm[end].argmax(-1) == ratings[end] + 1).mean()) if end.any() else 0.0

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from stepjax.config import PPOOptions
-from stepjax.console.progress import progress, say
+from stepjax.console.progress import progress
 from stepjax.distributed import stop as stopping
 from stepjax.distributed.watch import activity
 from stepjax.errors import Stopped
@@ -15,34 +15,32 @@ from stepjax.host_rows import HostRows
 from stepjax.learners.finite import finite_program
 from stepjax.learners.optimizers import State
 from stepjax.learners.ppo import adaptive_weights, value_heads
-from stepjax.measures.step_classes import CLASSES
-from stepjax.models.critics import OWN
+from stepjax.models.critics import critic_start
 from stepjax.models.definition import Params
 from stepjax.models.trainable import join
 from stepjax.parallel import fetch, only_asked_transfers, put, replicated
-from stepjax.rewards.by_token import by_token
 from stepjax.rewards.public_prm import PublicPRM
-from stepjax.rewards.reward_streams import reads_prm
-from stepjax.rewards.signal import RATING
+from stepjax.rewards.signal import CORRECT, RATING
 from stepjax.runs.alarms import PREFIX, Alarms
 from stepjax.runs.branches import Branches, reads_branches
 from stepjax.runs.carried_rounds import CarriedRounds, abstract_saved, opened, saved
 from stepjax.runs.dead_rounds import DeadRounds
 from stepjax.runs.dynamic_sampling import Draw, DynamicSampling, Filled
 from stepjax.runs.host_signals import HostRewards
-from stepjax.runs.monitors import agreement, has_notes, monitors, proxy_gap
+from stepjax.runs.implicit_reward import belief_gap, outcome_figures
+from stepjax.runs.monitors import has_notes, monitors, prm_monitors
 from stepjax.runs.origins import StageOrigin
 from stepjax.runs.policy_exports import PolicyExports
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.ppo_sampling import occupancy_of, runs_ahead
 from stepjax.runs.profile import Profile
 from stepjax.runs.prompt_order import PromptOrder, sampled_prompts
-from stepjax.runs.public_prm import load_public_prm, score_responses, with_scores
+from stepjax.runs.public_prm import PublicScores, load_public_prm
 from stepjax.runs.response_figures import SeparatorWatch, measure
 from stepjax.runs.responses import Response, share_responses
 from stepjax.runs.samples import sample_rows
 from stepjax.runs.setup import Run, check_finite, check_state
-from stepjax.runs.stages import has_stage, stage_params
+from stepjax.runs.stages import prm_params, stage_params
 from stepjax.runs.step_judge import StepJudge, judge_figures
 from stepjax.runs.throughput import Clock, PPORates
 from stepjax.trajectory import Trajectory
@@ -56,11 +54,11 @@ class PPO(PPOPrograms):
     def __init__(self, run: Run, reference: Params, prm: Params | None, public: PublicPRM | None = None):
         """`prm`: parameters of the run's own process reward model; `public`: another one in its place."""
         super().__init__(run, prm=prm is not None, public=public is not None)
-        self.reference, self.prm, self.public = reference, prm, public
+        self.reference, self.prm = reference, prm
         self.ahead: dict[int, Draw] = {}  # rollouts that were started a round before their own
-        self.told = False  # of responses that the public model could not read
         self.separated = SeparatorWatch(run.splitter.separator)
         self.hosts = HostRows(run.mesh, self.rows)
+        self.public = None if public is None else PublicScores(public, self.hosts)
         self.refill: DynamicSampling | None = None
         if most := self.options.refill:
             self.refill = DynamicSampling(self.round, self.hosts, run.mesh, samples=self.options.samples, most=most)
@@ -75,14 +73,14 @@ class PPO(PPOPrograms):
         self.notes = has_notes(run.task.problems("train"))
         self.frozen = self._frozen()
         self.finite = finite_program(self.abstract_state, run.mesh)
-        self.rollout_key, self.update_key = run.key("rollout"), run.key("update")
+        self.rollout_key, self.update_key, self.implicit_key = map(run.key, ("rollout", "update", "implicit"))
 
     def initial_state(self) -> State:
         """Policy at the reference, critic on its trunk with heads of value 0, or on the process reward model."""
         run = self.run
         params = {"policy": self.reference}
         if run.critic is not None:
-            given = self._critic_parts(run.critic.shapes)
+            given = self._critic_start(run.critic.shapes)
             params["critic"] = run.critic.sharded_init(run.key("critic"), run.mesh, **given)
         state = self.init_roles(params)
         if self.options.kl_target:
@@ -92,24 +90,15 @@ class PPO(PPOPrograms):
             state["weights"] = put(weights, replicated(run.mesh))
         return state
 
-    def _critic_parts(self, shapes: Params) -> dict[str, Params]:
-        """The trained parameters that a fresh critic of these shapes takes over."""
-        reference = {"trunk": self.reference["trunk"]}
-        if "trunk" in shapes:
-            return reference
-        given = {part: reference for part in shapes if part == "shared" or part.startswith(OWN)}
-        for head in value_heads(self.options.streams):
-            if head.trunk == "prm":
-                assert self.prm is not None
-                given[OWN + head.stream] = self.prm
-        return given
+    def _critic_start(self, shapes: Params) -> dict[str, Params]:
+        return critic_start(value_heads(self.options.streams), shapes, self.reference, self.prm)
 
     def _frozen(self) -> dict[str, Params]:
         """The frozen parameters of each role: the reference's own, shared; {} where all are trained."""
         found: dict[str, Params] = {}
         for role, trainable in self.trainables.items():
             if trainable.frozen_shapes:
-                whole = self.reference if role == "policy" else self._critic_parts(trainable.definition.shapes)
+                whole = self.reference if role == "policy" else self._critic_start(trainable.definition.shapes)
                 found[role] = trainable.frozen_of(whole)
         return found
 
@@ -175,22 +164,15 @@ class PPO(PPOPrograms):
             unread |= found
         with clock("rate"):
             host = self.host_rewards(own, index, end, values)
-        if self.public is not None:
-            with clock("prm"):
-                scores = score_responses(self.public, responses)
-                own_scores = by_token([scores[row] for row in self.hosts.mine], index, end, columns=(len(CLASSES),))
-                scored = with_scores(scored, self.hosts.put(own_scores))
-                unread["prm/left_out"] = self.public.left_out / len(responses)
-                if told := [] if self.told else self.public.told_left_out():
-                    self.told = True
-                    say(f"PPO round {iteration}: {told[0]}; their reward is 0 (prm/left_out in metrics.jsonl)")
+            given = self.hosts.put(host)
+        state, scored, paid = self._paid(state, scored, given[CORRECT], responses, (index, end), iteration, clock)
         with clock("update"):
             weights = {f"weight/{name}": weight for name, weight in state.get("weights", {}).items()}
-            credited, described = self.credit(scored, self.hosts.put(host) | weights)
+            credited, described = self.credit(scored, given | weights)
             state, updated = self.updated(state, credited, self.update_key, iteration, self.frozen)
             figures = fetch({**described, **updated}) | occupancy_of(waves)
         line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
-        line |= {k: float(v) for k, v in figures.items()} | unread
+        line |= {k: float(v) for k, v in figures.items()} | unread | paid
         line |= {} if filled is None else filled.figures
         if (rater := self.host_rewards.judge) is not None:
             line |= judge_figures(self.hosts.gather(rater.last), rater.options)
@@ -200,12 +182,39 @@ class PPO(PPOPrograms):
             watched["neutral"] = neutral
         if scored.prm is not None:
             prm, ratings, end = (self.hosts.gather(x) for x in (self.hosts.local(scored.prm), host[RATING], end))
-            if prm.shape[-1] > 1:  # a single output has no scale to compare
-                watched["proxy_gap"] = proxy_gap(prm, ratings, end, responses, run.config.prm.target)
-            if responses[0].step_ratings is not None and run.config.prm.target == "step":
-                line["prm/agreement"] = agreement(prm, ratings, end)
+            gap, line_of_prm = prm_monitors(prm, ratings, end, responses, run.config.prm.target)
+            watched, line = watched | gap, line | line_of_prm
         line |= {f"{PREFIX}{name}": value for name, value in watched.items()}
         return state, line, credited, responses
+
+    def _paid(
+        self,
+        state: State,
+        scored: Trajectory,
+        correct: jax.Array,
+        responses: list[Response],
+        steps: tuple[np.ndarray, np.ndarray],
+        iteration: int,
+        clock: Clock,
+    ) -> tuple[State, Trajectory, dict[str, float]]:
+        """What models beside the policy's own give for the responses: a public one, and φ, which trains on them.
+
+        `correct`: bool[B]; `steps`: index and end of this process's rows.
+        """
+        figures: dict[str, float] = {}
+        if self.public is not None:
+            with clock("prm"):
+                scored, figures = self.public(scored, responses, *steps, where=f"PPO round {iteration}")
+        if self.implicit is not None:
+            with clock("implicit"):
+                own, scored, odds, trained = self.implicit(
+                    state["implicit"], self.reference, scored, correct, iteration, self.implicit_key
+                )
+                log_odds = self.hosts.gather(self.hosts.local(odds))
+                figures |= outcome_figures(log_odds, responses) | {k: float(v) for k, v in fetch(trained).items()}
+            figures[f"{PREFIX}implicit_gap"] = belief_gap(log_odds, responses)
+            state = state | {"implicit": own}
+        return state, scored, figures
 
 
 def train_ppo(run: Run) -> Params:
@@ -214,7 +223,7 @@ def train_ppo(run: Run) -> Params:
     origin = StageOrigin(run, "ppo")
     with Checkpoints(run.checkpoint_folder("ppo"), origin=origin.write) as checkpoints:
         public = load_public_prm(run) if run.config.prm.path else None
-        ppo = PPO(run, stage_params(run, "sft", run.policy), None if public else _prm_params(run), public)
+        ppo = PPO(run, stage_params(run, "sft", run.policy), None if public else prm_params(run), public)
         done = drawn = 0
         if found := checkpoints.resume(abstract_saved(ppo.abstract_state, ppo.carried)):
             state, host = opened(found[0], ppo.carried), found[1]
@@ -288,9 +297,3 @@ def train_ppo(run: Run) -> Params:
 def _shown(line: dict[str, float], options: PPOOptions) -> dict[str, float]:
     first = next(iter(options.streams))
     return {"accuracy": line["true/accuracy"], f"reward/{first}": line[f"reward/{first}"], "kl": line["kl/reference"]}
-
-
-def _prm_params(run: Run) -> Params | None:
-    """The process reward model where a stream needs one, or where monitoring it adds no cost."""
-    needed = any(reads_prm(s) for s in run.config.ppo.streams.values())
-    return stage_params(run, "prm", run.prm) if needed or has_stage(run, "prm") else None

@@ -16,7 +16,9 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices
 from stepjax.programs import Program
 from stepjax.rewards.check import check_signals
+from stepjax.rewards.reward_streams import reads_implicit
 from stepjax.rollout.program import RolloutShape, on_device
+from stepjax.runs.implicit_reward import ImplicitReward, with_implicit
 from stepjax.runs.ppo_sampling import RoundSampler
 from stepjax.runs.public_prm import with_scores
 from stepjax.runs.response_sampling import ResponseSampler, make_sampler
@@ -47,7 +49,8 @@ class PPOPrograms:
 
     Attributes:
       rows: responses per round.
-      trainables: the parameters of each role that are trained.
+      trainables: the parameters of policy and critic that are trained.
+      implicit: the implicit process reward model; None where no stream reads it.
       abstract_state: shapes, dtypes and shardings of what is trained.
     """
 
@@ -81,8 +84,13 @@ class PPOPrograms:
             row_tokens=options.row_tokens,
             micro_tokens=options.micro_tokens,
         )
-        scored = self.score.outputs()
-        self.credit = credit_program(options, run.mesh, with_scores(scored) if public else scored)
+        scored = with_scores(self.score.outputs()) if public else self.score.outputs()
+        self.implicit: ImplicitReward | None = None
+        if reads_implicit(options.streams):
+            self.implicit = ImplicitReward(run, scored)
+            self.abstract_state["implicit"] = self.implicit.abstract_state
+            scored = with_implicit(scored)
+        self.credit = credit_program(options, run.mesh, scored)
         self.update = update_program(
             options, run.policy, run.critic, self.optimizers, run.mesh, self.credit.outputs()[0], self.trainables
         )
@@ -108,12 +116,13 @@ class PPOPrograms:
             self._make_round(wanted)
 
     def init_roles(self, params: Mapping[str, Params]) -> State:
-        """Fresh training states of the roles around all of their parameters."""
+        """Fresh training states of the roles around all of their parameters; φ's around the policy's."""
         like, mesh = self.abstract_state, self.run.mesh
-        return {
+        state = {
             role: init_state(trainable.split(params[role])[0], self.optimizers[role], like[role], mesh)
             for role, trainable in self.trainables.items()
         }
+        return state if self.implicit is None else state | {"implicit": self.implicit.initial_state(params["policy"])}
 
     def row_ids(self, number: int) -> np.ndarray:
         """The numbers that name a round's random keys. They hold the round: no two responses of a run share a key."""
@@ -122,10 +131,18 @@ class PPOPrograms:
     def updated(
         self, state: State, rows: Trajectory, key: jax.Array, number: int, frozen: dict[str, Params]
     ) -> tuple[State, dict[str, jax.Array]]:
-        """The state after the round of this number, and its metrics. `frozen`: what stands still, by role."""
-        return self.update(state, rows, key, device_scalar(number, self.run.mesh), *([frozen] if frozen else []))
+        """The state after the round of this number, and its metrics. `frozen`: what stands still, by role.
+
+        φ has trained before, and passes as it is.
+        """
+        others = {role: x for role, x in state.items() if role == "implicit"}
+        state = {role: x for role, x in state.items() if role != "implicit"}
+        number_there = device_scalar(number, self.run.mesh)
+        state, metrics = self.update(state, rows, key, number_there, *([frozen] if frozen else []))
+        return state | others, metrics
 
     @property
     def programs(self) -> tuple[Program, ...]:
         """In the order of a round."""
-        return self.sampler.program, self.score, self.credit, self.update
+        implicit = () if self.implicit is None else self.implicit.programs
+        return self.sampler.program, self.score, *implicit, self.credit, self.update

@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stepjax.console.progress import say
 from stepjax.data.tokenizers import load_tokenizer
+from stepjax.host_rows import HostRows
 from stepjax.measures.step_classes import CLASSES
 from stepjax.models.checkpoint_folder import open_checkpoint
 from stepjax.models.prm_checkpoint import load_prm
+from stepjax.rewards.by_token import by_token
 from stepjax.rewards.conventions import CONVENTIONS
 from stepjax.rewards.conventions_layout import Layout
 from stepjax.rewards.public_prm import PublicPRM
@@ -54,3 +57,27 @@ def with_scores(rows: Trajectory, scores: Any = None) -> Trajectory:
         shape = (*rows.tokens.shape, len(CLASSES))
         scores = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows.tokens.sharding)
     return dataclasses.replace(rows, prm=scores)
+
+
+class PublicScores:
+    """A public model's scores of the rounds of a run."""
+
+    def __init__(self, model: PublicPRM, hosts: HostRows):
+        self.model, self.hosts, self._told = model, hosts, False
+
+    def __call__(
+        self, rows: Trajectory, responses: Sequence[Response], index: np.ndarray, end: np.ndarray, *, where: str
+    ) -> tuple[Trajectory, dict[str, float]]:
+        """The trajectory with the scores, and their figures.
+
+        Args:
+          responses: of all rows.
+          index, end: int[B, T] and bool[B, T] of this process's rows, the step of each token and the last of each step.
+          where: begins the sentence that says so the first time that responses were left out.
+        """
+        scores = score_responses(self.model, responses)
+        own = by_token([scores[row] for row in self.hosts.mine], index, end, columns=(len(CLASSES),))
+        if told := [] if self._told else self.model.told_left_out():
+            self._told = True
+            say(f"{where}: {told[0]}; their reward is 0 (prm/left_out in metrics.jsonl)")
+        return with_scores(rows, self.hosts.put(own)), {"prm/left_out": self.model.left_out / len(responses)}

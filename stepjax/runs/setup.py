@@ -140,6 +140,7 @@ class Run:
             "evaluate",
             "adapters",
             "completions",
+            "implicit",
         ]
         return key_on(self.mesh, self.config.seed, purposes.index(name))
 

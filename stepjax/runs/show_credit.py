@@ -44,8 +44,8 @@ PROMPT = ("?c",)
 def show_credit(options: PPOOptions) -> str:
     """Rewards, values, advantages and weights of the example's tokens, a table a response.
 
-    The responses are made up, and so are what no text has: probabilities, PRM scores and values. With `ppo.samples` of
-    4 or more they are one group, with 2 or 3 two of them, else four.
+    The responses are made up, and so are what no text has: probabilities, PRM scores, implicit rewards and values. With
+    `ppo.samples` of 4 or more they are one group, with 2 or 3 two of them, else four.
 
     Raises:
       UserError: the streams or the options of the loss do not fit each other.
@@ -122,9 +122,12 @@ def example_rows(streams: int) -> Trajectory:
     values = np.where(mask, 0.5 + 0.02 * (columns - start) * np.array([[1.0], [-1.0], [1.0], [-1.0]]), 0.0)
     score = {1: (0.05, 0.1, 0.85), 0: (0.1, 0.8, 0.1), -1: (0.8, 0.15, 0.05)}
     prm = np.zeros((b, width, 3), np.float32)
+    # A little for every token of a right response, and for the last one of a step as it is rated.
+    implicit = np.where(mask, [[0.02 if example.correct else -0.02] for example in EXAMPLES], 0.0).astype(np.float32)
     for i, example in enumerate(EXAMPLES):
         for last in np.flatnonzero(end[i]):
             prm[i, last] = score[example.ratings[index[i, last]]]
+            implicit[i, last] += 0.1 * example.ratings[index[i, last]]
     return Trajectory(
         tokens=jnp.asarray(tokens),
         prompt_length=jnp.full(b, start, jnp.int32),
@@ -140,6 +143,7 @@ def example_rows(streams: int) -> Trajectory:
         values=jnp.asarray(np.repeat(values[:, None], streams, axis=1), jnp.float32),
         bootstrap=jnp.asarray([[0.0 if example.finished else 0.4] * streams for example in EXAMPLES], jnp.float32),
         prm=jnp.asarray(prm),
+        implicit=jnp.asarray(implicit),
     )
 
 

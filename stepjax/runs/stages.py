@@ -116,6 +116,12 @@ def prm_start_params(run: Run, policy: Params | None = None) -> Params:
     return run.prm.sharded_init(run.key("prm"), run.mesh, **given)
 
 
+def prm_params(run: Run) -> Params | None:
+    """The process reward model where a stream needs one, or where monitoring it adds no cost; None: there is none."""
+    needed = any(reads_prm(s) for s in run.config.ppo.streams.values())
+    return stage_params(run, "prm", run.prm) if needed or has_stage(run, "prm") else None
+
+
 def frozen_params(run: Run, stage: str, definition: Definition) -> Params:
     """The parameters that a stage leaves as they are; {} where there are none.
 

@@ -47,10 +47,12 @@ class PPORates:
         self._peak = peak_flops(run.mesh.devices.flat)
         policy, critic = run.policy, run.critic
         trained = [policy] if critic is None or options.critic_frozen else [policy, critic]
-        # Forward passes of a round: the rollout's own, score's of policy, reference, critic and reward model.
+        # Forward passes of a round: the rollout's own, score's of policy, reference, critic and reward model, φ's.
         self._passes: list[tuple[float, Definition]] = [(3.0, policy)]
         self._passes += [] if critic is None else [(1.0, critic)]
         self._passes += [(1.0, run.prm)] if prm else []
+        if ppo.implicit is not None:
+            self._passes.append((float(ppo.implicit.readings + TRAINING * options.implicit.epochs), policy))
         self._passes += [(float(TRAINING * options.epochs), role) for role in trained]
         self._rounds = 0
 

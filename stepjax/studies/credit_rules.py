@@ -31,7 +31,7 @@ PUBLISHED = (
     "vineppo",
 )
 """Of configs/rules. Without those that credit as GRPO does and differ in the loss alone (gspo, cispo, sapo, dppo), and
-without dapo, whose limit of length means nothing here."""
+without dapo, whose limit of length means nothing here, and prime, whose model is trained along with a policy."""
 
 _OUTCOME = {"signal": "outcome", "horizon": "response", "bad": 0.0}
 _VALUES = {"signal": "prm", "estimator": "progress", "prompt_value": "others", "bad": 0.0, "neutral": 0.5}

@@ -10,6 +10,7 @@ from stepjax.credit.streams import Stream
 
 B, T, G = 4, 9, 2  # one shape for all examples: compiled once
 RULES = {"gamma": 0.875, "lam": 0.75}
+# Returns that are divided by their spread are exact in float32 (γ = 1/2): the spread of two that almost agree is not.
 STREAMS = [
     Stream("unit_step", 0.5, unit="step", **RULES),
     Stream("turn_gae", "response", unit="turn", hold=True, **RULES),
@@ -20,12 +21,14 @@ STREAMS = [
     Stream("mean", "response", baseline="mean", **RULES),
     Stream("sample", "response", baseline="mean", scale="sample_std", among="index", unit="step"),
     Stream("others_std", 0.5, estimator="rloo", scale="std", when="score"),
-    Stream("returns_std", 0.5, baseline="mean", scale="std", when="return", gamma=0.875),
+    Stream("returns_std", 0.5, baseline="mean", scale="std", when="return", gamma=0.5),
     Stream("unbiased", "response", baseline="others", among="index", when="return", unit="step"),
-    Stream("index_std", "response", baseline="mean", scale="std", among="index", when="return", unit="turn", **RULES),
+    Stream("index_std", "response", baseline="mean", scale="std", among="index", when="return", unit="turn", gamma=0.5),
     Stream("anchors", "response", baseline="mean", among="state", when="return", unit="step", hold=True, gamma=0.875),
     Stream("tokens_of_a_tree", "response", baseline="others", among="state", when="return"),
     Stream("states_scored", "step", baseline="mean", scale="std", among="state", unit="step"),
+    Stream("means_of_rows", "response", baseline="others", among="response", **RULES),
+    Stream("mean_of_means", "step", baseline="mean", among="response"),
     Stream("so_far", "response", sum="so_far", baseline="mean", among="index", when="return"),
     Stream("so_far_in_steps", "step", sum="so_far", baseline="none", gamma=0.875),
     Stream("so_far_others", 0.5, sum="so_far", baseline="others", when="return"),
@@ -114,7 +117,9 @@ class Loop:
 
     def key(self, b, t):
         k = self.unit_of(b, t)
-        return {"problem": 0, "index": k, "state": int(self.batch["state"][b, self.units[b][k][0]])}[self.stream.among]
+        return {"problem": 0, "response": 0, "index": k, "state": int(self.batch["state"][b, self.units[b][k][0]])}[
+            self.stream.among
+        ]
 
     def factor(self, b, t):
         """c_t · γ_t and λ_t between a token and the next masked one."""
@@ -157,7 +162,10 @@ class Loop:
             earned = self.progress(earned, kept)
         if self.rule.compares and self.rule.when == "score":
             places = [(b, t, self.key(b, t), earned[b, t]) for b, t in zip(*np.nonzero(kept), strict=True)]
-            earned = self.compare([(b, key, 1.0, x) for b, _, key, x in places], places)
+            entries = [(b, key, 1.0, x) for b, _, key, x in places]
+            if s.among == "response":
+                entries = [(b, 0, 1.0, earned[b, kept[b]].mean()) for b in range(B) if kept[b].any()]
+            earned = self.compare(entries, places)
         return earned
 
     def progress(self, scores, kept):

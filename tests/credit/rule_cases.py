@@ -151,6 +151,29 @@ CASES = [
         {"outcome": [[_, 1], [1]], "kl": [[-1, -2], [-3]]},
         [[-0.1, 0], [0.1]],
     ),
+    Case(  # of the formula in the paper, before the sum: .1 .3 | −.2
+        "prime",
+        ("tt", "t"),
+        {"implicit": [[0.2, 0.4], [0.1]], "outcome": [[_, 1], [1]]},
+        [[0.1 + 0.3, 0.3], [-0.2]],
+    ),
+    Case(  # the authors' code, before the sum: 0 .4 | −.2; a mean of the means of responses, not of all tokens
+        "prime",
+        ("tt", "t"),
+        {"implicit": [[0.2, 0.4], [0.1]], "outcome": [[_, 1], [0]]},
+        [[0 + 0.4 + 1, 0.4 + 1], [-0.2 - 1]],
+        {"implicit": {"baseline": "mean", "weight": 2.0}},
+    ),
+    Case(
+        "prime",
+        ("ttt", "t", "tt"),
+        {"implicit": [[0.3, 0.6, 0], [0.1], [0.2, 0.5]], "outcome": [[_, _, 1], [0], [_, 0]]},
+        [
+            [1 + 0.9 - 3 * 0.225, 1 + 0.6 - 2 * 0.225, 1 - 0.225],
+            [-0.5 + 0.1 - 0.325],
+            [-0.5 + 0.7 - 2 * 0.2, -0.5 + 0.5 - 0.2],
+        ],
+    ),
     Case("pure", ("t|t|t",), {"process": [[0.8, -0.5, 0.6]]}, [[sum(PURE), sum(PURE[1:]), PURE[2]]]),
     Case(
         "clip_delta",

@@ -27,6 +27,7 @@ NONSENSE = [
     ({"scale": "std"}, "only baseline others or mean has a spread"),
     ({"scale": "sample_std", "baseline": "none"}, "only baseline others or mean has a spread"),
     ({"among": "index"}, "only baseline others or mean compares responses"),
+    ({"among": "response", "estimator": "rloo"}, "it has one return already"),
     ({"when": "return", "estimator": "return"}, "only baseline others or mean is subtracted"),
     ({"boundary_lam": 0.5, "horizon": "response", "critic": False}, "the stream has no critic"),
     ({"boundary_lam": 0.5, "horizon": "response", "estimator": "rloo"}, "the stream has no critic"),

@@ -149,3 +149,15 @@ def test_shapes_and_types_are_checked(batch):
         combine(streams, rewards[:2].astype(np.int32), values[:2], mask, step_end)
     with pytest.raises(AssertionError):
         combine(streams, rewards[:2], values[:2], mask, step_end, bootstrap=bootstrap)
+
+
+def test_the_means_of_responses_are_compared_whatever_their_lengths():
+    """Means 1, 3 and 2 of responses with two scores, one and three: 2 ± 1 over all of them."""
+    rewards = np.array([[[0, 2, 9], [3, 9, 9], [2, 2, 2]]], np.float32)
+    mask = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1]], bool)
+    stream = Stream("mine", "step", baseline="mean", scale="sample_std", among="response")
+    found = combine([stream], rewards, rewards, mask, mask, scored=mask[None], group=3).advantages[0]
+    np.testing.assert_allclose(found, [[-2, 0, 0], [1, 0, 0], [0, 0, 0]], atol=1e-6)
+    others = dataclasses.replace(stream, baseline="others", scale="none")
+    found = combine([others], rewards, rewards, mask, mask, scored=mask[None], group=3).advantages[0]
+    np.testing.assert_allclose(found, [[-2.5, -0.5, 0], [1.5, 0, 0], [0, 0, 0]], atol=1e-6)

@@ -15,7 +15,7 @@ from stepjax.config import StreamOptions
 from stepjax.errors import UserError
 from stepjax.rewards.by_token import by_token
 from stepjax.rewards.check import check_signals
-from stepjax.rewards.reward_streams import host_figures, is_learned, reading, scored
+from stepjax.rewards.reward_streams import host_figures, is_learned, reading, reads_implicit, scored
 from stepjax.rewards.signals import SIGNALS
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
@@ -26,7 +26,11 @@ OWN = {name for row in SIGNALS.values() for name in row.options}
 GIVEN = {"pattern": "a+", "function": "builtins:len", "most": 2}
 """Values of own options with which every signal passes its checks."""
 
-PERS = {name: ("step", "response") if "per" in row.options else ("step",) for name, row in SIGNALS.items()}
+PERS = {
+    name: ("step", *(["response"] if row.response_place else []), *(["token"] if row.token_place else []))
+    for name, row in SIGNALS.items()
+}
+EVERY_TOKEN = (("kl", "step"), ("implicit", "token"))
 VARIANTS = [(name, per) for name, pers in PERS.items() for per in pers]
 
 
@@ -43,7 +47,7 @@ def trajectories(draw) -> tuple[Trajectory, dict[str, np.ndarray]]:
     last = np.arange(T) == P + lengths[:, None] - 1
     end = mask & (draw(hnp.arrays(np.bool_, (B, T))) | last)
     index = np.where(mask, np.cumsum(end, axis=1) - end, -1).astype(np.int32)
-    numbers = np.random.default_rng(draw(st.integers(0, 9))).random((4, B, T)).astype(np.float32) + 0.5
+    numbers = np.random.default_rng(draw(st.integers(0, 9))).random((5, B, T)).astype(np.float32) + 0.5
     rows = Trajectory(
         tokens=jnp.zeros((B, T), jnp.int32),
         prompt_length=jnp.full(B, P, jnp.int32),
@@ -55,6 +59,7 @@ def trajectories(draw) -> tuple[Trajectory, dict[str, np.ndarray]]:
         old_logprobs=jnp.asarray(-numbers[0]),
         ref_logprobs=jnp.asarray(-2 * numbers[1]),
         prm=jnp.asarray(np.stack([numbers[2], numbers[3], numbers[2]], -1)),
+        implicit=jnp.asarray(numbers[4]),
     )
     steps = end.sum(axis=1)
     texts = {
@@ -76,7 +81,7 @@ def everything(rows: Trajectory, host):
     found = []
     for signal, per in VARIANTS:
         options = options_of(signal, per)
-        own = {**host, "text_reward": host[per]}
+        own = {**host, "text_reward": host.get(per, host["step"])}
         found.append((SIGNALS[signal].rewards(rows, own, options), scored(rows, options)))
     return found
 
@@ -91,7 +96,7 @@ def test_signals_pay_where_their_rows_say(case):
         assert rewards.shape == places.shape == (B, T) and rewards.dtype == np.float32, variant
         assert not rewards[~places].any(), variant
         assert not places[~mask].any(), variant
-        if not SIGNALS[variant[0]].place_of(options_of(*variant)).of_steps and variant[0] != "kl":
+        if not SIGNALS[variant[0]].place_of(options_of(*variant)).of_steps and variant not in EVERY_TOKEN:
             assert places.sum(axis=1).max() <= 1, f"{variant}: more than one score a response"
 
 
@@ -124,16 +129,18 @@ def test_signals_ask_the_host_for_what_their_rows_say(signal):
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_learned_signals_alone_read_the_reward_model(signal):
+def test_signals_alone_that_say_so_read_the_reward_models(signal):
     rows, host = CASE
-    row, blind = SIGNALS[signal], dataclasses.replace(rows, prm=None)
-    given = ({**host, "text_reward": host["step"]}, options_of(signal))
+    row, given = SIGNALS[signal], ({**host, "text_reward": host["step"]}, options_of(signal))
     assert row.learned == is_learned(options_of(signal))
-    if row.learned:
-        with pytest.raises(AssertionError):
-            row.rewards(blind, *given)
-    else:
-        np.testing.assert_array_equal(row.rewards(blind, *given), row.rewards(rows, *given))
+    assert row.implicit == reads_implicit({"mine": options_of(signal)})
+    for reads, column in ((row.learned, "prm"), (row.implicit, "implicit")):
+        blind = dataclasses.replace(rows, **{column: None})
+        if reads:
+            with pytest.raises(AssertionError):
+                row.rewards(blind, *given)
+        else:
+            np.testing.assert_array_equal(row.rewards(blind, *given), row.rewards(rows, *given))
 
 
 READ: set[str] = set()
@@ -166,6 +173,7 @@ def test_signals_read_the_options_that_their_rows_name(signal):
                 reward(["p"], ["a"], [["a"]])
         # kl_target is read by the update, which adapts the stream's weight.
         assert {*row.options} - {"kl_target"} == READ & OWN
+    assert ("per" in row.options) == (len(PERS[signal]) > 1)
     assert set(row.options) <= set(FIELDS) and set(row.needs) <= set(row.options)
 
 

@@ -11,7 +11,7 @@ import pytest
 from models.tiny import CONFIG, policy, policy_params
 from rollout.test_engine import IDS, engine, in_lockstep, same
 from rollout.test_environment import rollout
-from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, learner_logprobs
+from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, learner_logprobs
 
 import stepjax.rollout.decode_loop as decode_loop
 from stepjax.models import Definition, LanguageModel

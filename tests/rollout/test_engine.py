@@ -10,7 +10,7 @@ import pytest
 from models.tiny import CONFIG, policy, policy_params
 from rollout.lockstep import generate
 from rollout.test_environment import rollout
-from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH, learner_logprobs
+from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, WIDTH, learner_logprobs
 
 import stepjax.models.decoder as decoder
 import stepjax.rollout.prefill as prefilling

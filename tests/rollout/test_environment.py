@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from models.tiny import CONFIG, policy, policy_params
-from rollout.test_generate import EOS, LENGTHS, NEW, PROMPTS, WIDTH, as_int32, learner_logprobs
+from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, WIDTH, as_int32, learner_logprobs
 
 from stepjax.errors import UserError
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
@@ -95,7 +95,7 @@ def test_every_device_asks_for_its_own_rows(mesh_shape):
 
 def test_without_a_reply_it_is_the_plain_rollout():
     rows, _ = rollout((1, 1, 1), 0)
-    from rollout.test_generate import sample
+    from rollout.test_program import sample
 
     np.testing.assert_array_equal(rows.tokens, sample(range(8)).tokens)
     assert not rows.env_tokens.any()

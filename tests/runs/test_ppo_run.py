@@ -68,8 +68,10 @@ def test_a_work_directory_holds_what_it_promises(tiny: TinyRun) -> None:
     names = {path.name for path in tiny.workdir.iterdir()}
     assert names == {
         ".lock", "config.json", "metrics.jsonl", "samples.jsonl", "eval.json", "report.html",
-        "checkpoints", "tensorboard", "tokenizer", "responses",
+        "checkpoints", "tensorboard", "tokenizer", "responses", "stages.jsonl",
     }  # fmt: skip
+    ran = [json.loads(line) for line in (tiny.workdir / "stages.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in ran] == ["sft", "prm", "ppo", "eval"] and all(line["seconds"] > 0 for line in ran)
     assert json.loads((tiny.workdir / "config.json").read_text())["ppo"]["iterations"] == 12
     for stage, logged in (("sft", range(15, 151, 15)), ("prm", range(1, 11)), ("ppo", range(1, 13))):
         steps = [line["step"] for line in lines(tiny.workdir, stage)]
