@@ -60,6 +60,7 @@ def trajectory(**changes) -> Trajectory:
         "old_logprobs": OLD,
         "ref_logprobs": REF,
         "prm": PRM,
+        "implicit": REF - OLD,
     }
     return Trajectory(prompt_width=2, **jax.tree.map(jnp.asarray, {**fields, **changes}))
 
@@ -140,7 +141,9 @@ def test_lengths_are_counted_in_tokens():
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_nothing_is_earned_outside_of_responses(signal):
     junk = np.where(MASK, 0.0, np.nan).astype(np.float32)
-    found = rewards(signal, old_logprobs=OLD + junk, ref_logprobs=REF + junk, prm=PRM + junk[..., None])
+    found = rewards(
+        signal, old_logprobs=OLD + junk, ref_logprobs=REF + junk, prm=PRM + junk[..., None], implicit=REF - OLD + junk
+    )
     assert np.isfinite(found).all() and not found[~MASK].any()
 
 
@@ -202,7 +205,7 @@ def test_host_signals_are_those_that_the_streams_read():
         ({"signal": "function", "function": "nowhere:f"}, "function: nowhere cannot be imported"),
         ({"signal": "prm", "pattern": "x"}, "pattern: only signal format reads it, not prm"),
         ({"signal": "kl", "most": 3}, "most: only signal length reads it, not kl"),
-        ({"signal": "prm", "per": "response"}, "per: only signal length or format reads it, not prm"),
+        ({"signal": "prm", "per": "response"}, "per: only signal length or format or implicit reads it, not prm"),
         ({"signal": "outcome", "kl_kind": "k3"}, "kl_kind: only signal kl reads it, not outcome"),
         ({"signal": "length"}, "signal length needs a band: set least, most or both"),
         ({"signal": "length", "least": 5, "most": 4}, "least: 5 tokens is above most=4"),
