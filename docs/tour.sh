@@ -18,7 +18,7 @@ stepjax options --workdir="$run" --changed
 say "What it writes: to a file with scores, the wrong ones on the screen, one problem step by step"
 stepjax sample --workdir="$run" --config.problems=32 --config.samples=2 --config.prm=True
 stepjax show responses "$run/samples/ppo-test.jsonl" --wrong --limit=2
-stepjax sample --workdir="$run" --problem="b=2;c=b+1;?c" --answer=3
+stepjax sample --workdir="$run" --problem="a=4;b=a-1;c=7;d=b+5;?d" --answer=8
 
 say "Best of N by the reward model, against majority and pass@N"
 stepjax eval --workdir="$run" --config.kind=best_of_n --config.problems=32 --config.pool=16

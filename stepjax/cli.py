@@ -201,7 +201,13 @@ def _options(argv: list[str]) -> None:
         no_more(others, "With --config or --workdir, `stepjax options` takes --changed")
         print(options(*words))
         return
-    for line in changed_lines(_parsed(others, "").config, *words) or ["all options have their defaults"]:
+    parsed = _parsed(others, "")
+    from_file = any(a == "--config" or a.startswith("--config=") for a in others)
+    if parsed.workdir is not None and not from_file and not (parsed.workdir / "config.json").is_file():
+        raise UserError(
+            f"--workdir={parsed.workdir}: no run has begun there (no config.json); name another, or --config"
+        )
+    for line in changed_lines(parsed.config, *words) or ["all options have their defaults"]:
         print(encodable(line, sys.stdout))
 
 

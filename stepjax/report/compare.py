@@ -77,12 +77,14 @@ def read_run(workdir: Path) -> Compared:
         raise UserError(f"{workdir / CONFIG} is not what stepjax writes; name a work directory") from None
     try:
         content = json.loads((workdir / "eval.json").read_text(encoding="utf-8"))
-        return Compared(workdir, config, _figures(content["rows"]))
     except OSError:
-        lacks = "not evaluated"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        lacks = "eval.json holds no evaluation of its policies"
-    return Compared(workdir, config, {}, lacks)
+        return Compared(workdir, config, {}, "not evaluated")
+    except (ValueError, RecursionError):
+        return Compared(workdir, config, {}, "eval.json is damaged")
+    try:
+        return Compared(workdir, config, _figures(content["rows"]))
+    except (KeyError, TypeError, AttributeError):
+        return Compared(workdir, config, {}, "eval.json holds no evaluation of its policies")
 
 
 def _figures(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -96,7 +98,7 @@ def _figures(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
 def experiments(workdirs: Sequence[Path]) -> list[Row]:
     """The runs, those of one experiment in a row; a row is named by its folder and the options in which it differs."""
     groups: dict[str, list[Compared]] = {}
-    for workdir in workdirs:
+    for workdir in {w.resolve(): w for w in workdirs}.values():  # one that is named twice is one run
         run = read_run(workdir)
         groups.setdefault(json.dumps(same_experiment(run.config), sort_keys=True), []).append(run)
     options = differing([same_experiment(runs[0].config) for runs in groups.values()])

@@ -4,9 +4,11 @@ Model text is untrusted: the template escapes all it prints, odd characters are 
 security policy allows only its own script and no network. The same files give the same report.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
+from stepjax.console.progress import say
 from stepjax.measures.step_classes import CLASSES
 from stepjax.report import facts, template
 from stepjax.report.curves import curves
@@ -33,7 +35,10 @@ def write_report(workdir: Path) -> Path:
     UserError where the folder is not a work directory or cannot be written. The file is written whole or not at all.
     """
     workdir = Path(workdir)
-    return template.write(render(read_run(workdir)), workdir / "report.html")
+    run = read_run(workdir)
+    for note in run.notes:
+        say(note, stream=sys.stderr)
+    return template.write(render(run), workdir / "report.html")
 
 
 def render(run: RunFiles) -> str:

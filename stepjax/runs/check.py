@@ -43,6 +43,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
                 f"config.{name}: {count} rows do not divide over the mesh's data × fsdp = {devices} devices"
             )
     rows_of_minibatch(ppo, responses)
+    check_signals(ppo.streams)  # before anything looks a signal up
     if reads_implicit(ppo.streams):
         rows_of_implicit_minibatch(ppo, responses)
     if responses % (ppo.waves * batch_devices(mesh)):
@@ -107,7 +108,6 @@ def check_carry(ppo: PPOOptions) -> None:
 def check_credit(ppo: PPOOptions) -> None:
     """UserError where the streams, or the options of the policy's loss, make no sense or do not fit each other."""
     check_loss(ppo)
-    check_signals(ppo.streams)
     make_streams(ppo.streams)
     parse_train_on(ppo.train_on)
     check_groups(ppo)

@@ -66,7 +66,7 @@ def _checked_out(options: ExportOptions, workdir: Path) -> Path:
     if options.push:
         check_name(options.push)
     elif not options.out:
-        raise UserError("name the folder to write: --config.out=DIR")
+        raise UserError("name the folder to write, --config.out=DIR, or the repository to push to, --push=OWNER/NAME")
     if not options.out:
         return workdir / EXPORTED / options.stage
     out = Path(options.out)

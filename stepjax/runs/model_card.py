@@ -41,7 +41,7 @@ def write_card(run: Run, stage: str, folder: Path, *, adapter: bool = False, nam
     )
     text = environment.get_template("model_card.md.j2").render(
         title=title,
-        name=name,
+        place=name or folder.name.removesuffix(".partial"),
         adapter=adapter,
         lead=_lead(stage, step, adapter),
         base=_told(base),

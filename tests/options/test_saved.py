@@ -109,3 +109,5 @@ def test_changed_options_are_lines_that_give_the_same_config(tmp_path, capsys):
     assert cli.main(["options", f"--config={plain}", "--changed"]) == 0
     assert capsys.readouterr().out == "all options have their defaults\n"
     assert cli.main(["options", f"--workdir={folder}"]) == 2 and "--changed" in capsys.readouterr().err
+    assert cli.main(["options", f"--workdir={tmp_path / 'none'}", "--changed"]) == 2
+    assert "no run has begun there" in capsys.readouterr().err

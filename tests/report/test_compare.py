@@ -78,9 +78,16 @@ def test_a_run_without_an_evaluation_is_listed_and_the_others_compared(runs, cap
     (runs[1] / "eval.json").unlink() if odd is None else (runs[1] / "eval.json").write_text(odd)
     assert main(["compare", *map(str, runs), "--markdown"]) == 0
     said = capsys.readouterr().out.splitlines()
-    why = "not evaluated" if odd is None else "eval.json holds no evaluation of its policies"
+    why = "eval.json is damaged" if odd in ("{", "[" * 100_000) else "eval.json holds no evaluation of its policies"
+    why = "not evaluated" if odd is None else why
     assert said[-1] == f"{runs[1]}: {why}; `stepjax eval --workdir={runs[1]}`"
     assert said[3].startswith("| clip: ppo.weight=1.0 | 2 |") and len(said) == 5
+
+
+def test_a_run_that_is_named_twice_is_one(runs):
+    assert [len(row.runs) for row in experiments([*runs, runs[0], runs[0] / ".." / runs[0].name])] == [
+        len(row.runs) for row in experiments(runs)
+    ]
 
 
 def test_differences_are_those_of_the_same_seed(tmp_path):

@@ -190,11 +190,13 @@ def test_each_file_alone_makes_a_report(tmp_path, chain, name):
 @pytest.mark.parametrize(
     "content", ["", "[1, 2]", '{"rows": [1], "prm": 3, "notes": {}, "step": "x"}\n', "{" * 9, "[" * 100_000, "\xff"]
 )
-def test_malformed_files_are_left_out(tmp_path, content):
+def test_malformed_files_are_left_out(tmp_path, content, capsys):
     for name in FILES:
         (tmp_path / name).write_bytes(content.encode("latin-1"))
     _, page = report(tmp_path)
     assert "Nothing has been evaluated yet" in page.words
+    if content in ("{" * 9, "[" * 100_000):
+        assert "eval.json could not be read" in capsys.readouterr().err, "the command says so, too"
 
 
 def test_values_of_the_wrong_kind_are_left_out(tmp_path):

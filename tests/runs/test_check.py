@@ -23,6 +23,10 @@ WITHOUT_CRITIC = {"process": StreamOptions(critic=False)}
         ({"ratio_guard": 0.5}, "ratio_guard: must be above 1"),
         ({"mean_ratio_guard": 1.0}, "mean_ratio_guard: must be above 1"),
         ({"min_new_tokens": 80}, "min_new_tokens: 80 must be below max_new_tokens=80"),
+        (
+            {"streams": {"mine": StreamOptions(signal="outcom")}},
+            r"streams\.mine\.signal: no signal 'outcom' .did you mean 'outcome'",
+        ),
         ({"streams": {}}, "streams: name at least one reward stream"),
     ],
 )
