@@ -65,7 +65,7 @@ def get_config(arm="step"):
     config.prm.log_every = 10
     config.prm.checkpoint_every = 20
 
-    config.ppo.iterations = 16
+    config.ppo.iterations = 12
     config.ppo.prompts = 16
     config.ppo.samples = 4
     config.ppo.prompt_tokens = 160
