@@ -24,12 +24,13 @@ say "Best of N by the reward model, against majority and pass@N"
 stepjax eval --workdir="$run" --config.kind=best_of_n --config.problems=32 --config.pool=16
 
 say "Labels without annotators, and a reward model of them"
-stepjax label --workdir="$run" --config.kind=soft --config.problems=64 --config.samples=2
+stepjax label --workdir="$run" --config.kind=hard --config.completions=4 --config.problems=64 --config.samples=2
 stepjax prm --config.base="$run" --config.prm.data="$run/labels/monte_carlo.jsonl" --config.prm.target=value \
-  --config.prm.classes=2 --config.prm.objective=bce --config.prm.updates=100 --workdir="$folder/labels"
+  --config.prm.updates=100 --workdir="$folder/labels"
 
 say "The same policy rewarded by the graded answer alone, and what differs"
 stepjax ppo --config.base="$run" --config.ppo.streams.process=none --config.ppo.streams.outcome.signal=outcome \
+  --config.ppo.streams.outcome.bad=0 --config.ppo.streams.outcome.horizon=response --config.ppo.streams.outcome.lam=1 \
   --config.ppo.iterations=15 --workdir="$folder/outcome"
 stepjax eval --workdir="$folder/outcome" --config.problems=256
 stepjax compare "$run" "$folder/outcome" --html="$folder/compare.html"

@@ -69,7 +69,8 @@ def closest(name: str, section: str) -> str:
     own = [short_name(n, section) or n for n in all_names() if section and n.startswith(f"{section}.")]
     for known in (own, all_names()):
         if ends := [n for n in known if n.endswith(f".{name}")]:
-            return _suggestion(ends)
+            least = min(n.count(".") for n in ends)  # one that lies deeper is seldom meant
+            return _suggestion(n for n in ends if n.count(".") == least)
     return _suggestion(difflib.get_close_matches(name, (*own, *all_names()), n=1))
 
 

@@ -45,7 +45,7 @@ def test_every_option_is_listed_with_its_default_and_its_meaning(capsys):
 
 def test_options_are_found_by_a_part_of_their_name(capsys):
     assert list(entries(printed(capsys, "options", "ppo.streams.NAME.kl_k"))) == ["ppo.streams.NAME.kl_kind"]
-    assert list(entries(printed(capsys, "options", "epochs"))) == ["ppo.epochs"]
+    assert list(entries(printed(capsys, "options", "epochs"))) == ["ppo.epochs", "ppo.implicit.epochs"]
     assert cli.main(("options", "xyz")) == 2
     assert "'xyz'" in capsys.readouterr().err
     for word, name in (("itertions", "ppo.iterations"), ("leraning_rate", "ppo.policy.lr")):
