@@ -10,7 +10,7 @@ from stepjax.report.read import flatten
 
 APART = (
     *("seed", "base", "from_base", "profile"),
-    *("mesh.", "distributed.", "log.", "export.", "sample.", "data.", "bench."),
+    *("mesh.", "distributed.", "log.", "export.", "sample.", "data.", "bench.", "eval."),  # eval.json has its own
 )
 """Options in which the runs of one row may differ: repetitions of the same experiment, and what its figures do not
 depend on. One that ends in "." stands for all below it."""
@@ -81,8 +81,9 @@ def _told(options: Mapping[str, Any], name: str, value: Any) -> str:
 
 
 def in_short(folder: str, options: Sequence[str]) -> str:
-    """The name of a row: its folder's, and the first of the options in which it differs."""
+    """The name of a row: its folder's, and the first of the options in which it differs, those of PPO before others."""
     if not options:
         return folder
+    options = sorted(options, key=lambda told: not told.startswith("ppo."))
     more = f" and {len(options) - MOST} more" if len(options) > MOST else ""
     return f"{folder}: {', '.join(options[:MOST])}{more}"

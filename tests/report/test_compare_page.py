@@ -107,6 +107,7 @@ def test_rows_are_named_by_the_options_in_which_they_differ():
     }
     other |= {"seed": 3, "base": "x"}
     other["mesh"]["fsdp"] = 8
+    other["eval"]["problems"] = 3
     other["ppo"]["streams"]["process"]["signal"] = "verifier"
     del other["lora"]
     changed = differing([same_experiment(options) for options in (plain, json.loads(json.dumps(other)))])
@@ -121,3 +122,4 @@ def test_rows_are_named_by_the_options_in_which_they_differ():
     damaged = differing([same_experiment(plain), same_experiment({"ppo": None})])
     assert damaged[1] == ["ppo.streams.process=none"], "a damaged file is compared as far as it goes"
     assert in_short("a", []) == "a" and in_short("a", list("bcdefg")) == "a: b, c, d, e and 2 more"
+    assert in_short("a", ["prm.rows=1", "ppo.kl=2"]) == "a: ppo.kl=2, prm.rows=1"
