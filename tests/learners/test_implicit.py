@@ -72,7 +72,7 @@ def test_rewards_are_log_ratios_and_their_returns_at_most_one():
     np.testing.assert_array_equal(same, log_odds)
 
 
-@pytest.mark.parametrize("shape", MESHES[1:])
+@pytest.mark.parametrize("shape", [pytest.param(MESHES[1], marks=pytest.mark.slow), *MESHES[2:]])
 def test_on_eight_devices_rewards_and_updates_are_the_same(shape):
     assert_close(scores(True, shape), scores(True))
     assert_close(update(shape), update())

@@ -104,6 +104,7 @@ def test_values_are_those_of_completions_of_each_beginning_alone():
     assert figures["mc/branches"] == 6  # two of the seven begin alike
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 2, 2)])
 def test_on_eight_devices_too(shape):
     for found, wanted in zip(valued(shape)[0], valued((1, 1, 1))[0], strict=True):

@@ -127,6 +127,7 @@ def test_an_end_that_is_no_id_of_the_model_is_one_line(recipe, tmp_path, capsys)
         assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_with_another_tokenizer_only_its_special_tokens_end_responses(recipe, tmp_path, capsys):
     source = generation(says_only(tmp_path / "model", END), eos_token_id=[END, 9])  # 9 is a digit there
     other = with_tokenizer(tmp_path / "tokenizer")
@@ -134,6 +135,7 @@ def test_with_another_tokenizer_only_its_special_tokens_end_responses(recipe, tm
     assert "a response ends at <pad> (0) or </s> (2)\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_transformers_stops_where_the_run_did(recipe, tmp_path):
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM

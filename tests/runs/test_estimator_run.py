@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 from runs.tiny_run import OPTIONS, TinyRun, arrays, lines, stepjax, write_config
 
 from stepjax.options import parse
@@ -18,6 +19,7 @@ STREAMS = """{
     }"""
 
 
+@pytest.mark.slow
 def test_estimators_that_need_no_critic_train_none(tiny: TinyRun, tmp_path: Path, capsys) -> None:
     config = write_config(tmp_path / "changed.py", {**OPTIONS, "ppo.iterations": 2}, streams=STREAMS)
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
