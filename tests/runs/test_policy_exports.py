@@ -67,6 +67,7 @@ def test_adapters_are_merged(tiny: TinyRun, tmp_path: Path) -> None:
     assert stepjax("prm", config, workdir) == 0
     assert stepjax("ppo", config, workdir) == 0
     assert main(["export", f"--workdir={workdir}", f"--config.out={tmp_path / 'out'}"]) == 0
+    (tmp_path / "out" / CARD).unlink()
     assert contents(workdir / EXPORTED / "1") == contents(tmp_path / "out")
     base, merged = arrays(workdir, "sft"), load_pretrained(workdir / EXPORTED / "1").params["trunk"]["layers"]
     assert (np.asarray(merged["query"]) != base["params/trunk/layers/query"]).any()
