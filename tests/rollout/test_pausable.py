@@ -129,7 +129,7 @@ def added(steps: int, **sizes):
         {"slots": 4},
         {"mesh": (2, 2, 2), "slots": 16, "block": 2, "cache_tokens": 38},
         slow({"mesh": (4, 1, 2), "slots": 8}),
-        slow({"block": 2, "cache_tokens": 48, "slots": 8}),
+        slow({"block": 2, "cache_tokens": 112, "slots": 8}),
     ],
 )
 def test_rows_that_are_added_between_turns_draw_what_they_draw_from_the_start(sizes):
