@@ -14,6 +14,12 @@ from stepjax.errors import UserError
 from stepjax.plan.command import OPTIONS as plan_options
 
 
+@pytest.fixture(autouse=True)
+def no_run_here(monkeypatch, tmp_path):
+    """Commands without --workdir read runs/quickstart, which a checkout may have."""
+    monkeypatch.chdir(tmp_path)
+
+
 def said(capsys, *argv: str) -> tuple[int, str, str]:
     """(exit status, stdout, stderr)"""
     status = cli.main(argv)

@@ -136,6 +136,6 @@ def test_an_interrupt_that_a_callback_drops_is_sent_again():
     with second_interrupt_ends(), pytest.raises(KeyboardInterrupt):
         gc.callbacks.append(press)
         gc.collect()
-        time.sleep(5)
+        time.sleep(60)
         pytest.fail("the interrupt was lost")
-    assert sys.unraisablehook is hook and time.monotonic() - begun < 4  # it ended the sleep
+    assert sys.unraisablehook is hook and time.monotonic() - begun < 40  # it ended the sleep

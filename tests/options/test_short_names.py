@@ -18,6 +18,12 @@ COLLIDING = {"eval.seed", "label.seed", "sample.seed"}
 START = parse([]).config
 
 
+@pytest.fixture(autouse=True)
+def no_run_here(monkeypatch, tmp_path):
+    """Commands without --workdir read runs/quickstart, which a checkout may have."""
+    monkeypatch.chdir(tmp_path)
+
+
 def value_of(config: Config, name: str) -> Any:
     value: Any = config
     for part in name.split("."):
