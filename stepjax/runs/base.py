@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from stepjax.config import Config, LoRAOptions
+from stepjax.config import Config, LoRAOptions, PRMOptions
 from stepjax.errors import UserError
 from stepjax.workdir.folder import CONFIG
 
@@ -21,17 +21,23 @@ def check_base(config: Config) -> None:
         found = json.loads(path.read_text())
         theirs = {f"model.{name}": found["model"][name] for name in SHAPE if name != "path"}
         theirs["model.path"] = found["model"].get("path", "")  # a run of an earlier version started from scratch
-        theirs["prm.reader_layers"] = found["prm"]["reader_layers"]
-        theirs["prm.classes"] = found["prm"].get("classes", 3)  # a run of an earlier version has three
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not a config that stepjax wrote"
         raise UserError(
             f"config.base={base}: {path} cannot be read ({reason}); name a finished work directory"
         ) from None
-    ours = {f"model.{name}": getattr(config.model, name) for name in SHAPE} | {
-        "prm.reader_layers": config.prm.reader_layers,
-        "prm.classes": config.prm.classes,
-    }
+    _compare(base, theirs, {f"model.{name}": getattr(config.model, name) for name in SHAPE})
+
+
+def check_base_prm(base: Path, ours: PRMOptions) -> None:
+    """UserError where the base's process reward model, which this run takes, is not as this run's options say."""
+    found = json.loads((base / CONFIG).read_text())["prm"]
+    # A run of an earlier version has three classes.
+    theirs = {"prm.reader_layers": found.get("reader_layers", 0), "prm.classes": found.get("classes", 3)}
+    _compare(str(base), theirs, {"prm.reader_layers": ours.reader_layers, "prm.classes": ours.classes})
+
+
+def _compare(base: str, theirs: dict[str, object], ours: dict[str, object]) -> None:
     for name, value in ours.items():
         if theirs[name] != value:
             raise UserError(

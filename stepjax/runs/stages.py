@@ -16,7 +16,7 @@ from stepjax.models.trainable import Trainable, join, without_adapters
 from stepjax.programs import abstract
 from stepjax.rewards.reward_streams import reading, reads_prm
 from stepjax.rewards.signal import RATING
-from stepjax.runs.base import check_adapters
+from stepjax.runs.base import check_adapters, check_base_prm
 from stepjax.runs.setup import Run
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.folder import CONFIG
@@ -72,6 +72,8 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
         raise no_stage(run, stage)
     if starts_loaded(run, stage):
         return start_params(run, definition)
+    if stage == "prm" and stage_folder(run, stage) != run.checkpoint_folder(stage):
+        check_base_prm(Path(run.config.base), run.config.prm)
     trainable = run.trainable(stage, definition)
     like: Any = abstract(trainable.shapes, trainable.shardings(run.mesh))
     with Checkpoints(stage_folder(run, stage)) as checkpoints:

@@ -24,7 +24,8 @@ def open_start(config: Config) -> CheckpointFolder | None:
     plain = ModelOptions()
     changed = [name for name in SHAPE if name != "path" and getattr(config.model, name) != getattr(plain, name)]
     if changed:  # a config for training from scratch, with a checkpoint named on the command line
-        say(f"the checkpoint of config.model.path decides the shape; config.model.{', '.join(changed)} give way to it")
+        names = f"config.model.{', '.join(changed)} {'give' if len(changed) > 1 else 'gives'} way"
+        say(f"the checkpoint of config.model.path decides the shape; {names} to it")
     _ = start.decoder, start.tensors, start.ends  # what is wrong with them is said now
     return start
 

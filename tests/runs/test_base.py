@@ -48,6 +48,13 @@ def test_a_base_that_does_not_fit_is_named(
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_a_prm_of_its_own_may_differ_from_the_bases(tiny: TinyRun, tmp_path: Path) -> None:
+    changes = {"base": str(tiny.workdir), "prm.classes": 2, "prm.target": "value", "prm.updates": 2}
+    built = write_config(tmp_path / "built.py", {**OPTIONS, **changes})
+    assert stepjax("prm", built, tmp_path / "run") == 0
+    assert stepjax("ppo", built, tmp_path / "run", "--config.ppo.iterations=1") == 0, "it reads its own"
+
+
 def test_a_base_whose_stage_is_not_finished_is_named(
     tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
