@@ -26,9 +26,6 @@ from stepjax.tasks.encoding import Prompts
 from stepjax.tasks.graders import GradesFinalAnswers, make_grader
 from stepjax.tasks.hooks import PLAIN, Templated
 
-WIDTH_UNIT = 32
-"""Prompts are as wide as the longest one, rounded up to a multiple of this many tokens."""
-
 
 @dataclass(frozen=True)
 class Policy:
@@ -100,8 +97,7 @@ def sample_into(
     if not waiting:
         return
     options, each = run.config.eval, len(names) // len(prompts.problems)
-    width = _width(prompts)
-    shape = RolloutShape.of_many(len(names), options.rows, width, longest, batch_devices(run.mesh))
+    shape = RolloutShape.of_many(len(names), options.rows, prompts.width, longest, batch_devices(run.mesh))
     sampler = ResponseSampler.of_shape(run, shape, make_sampler(options))
     key: jax.Array = key_on(run.mesh, options.seed, 31)
     size = sampler.shape.rows
@@ -119,15 +115,11 @@ def sample_into(
             bar.advance(len(numbers), right=sum(a.correct for a in file.answered.values()) / len(file.answered))
 
 
-def _width(prompts: Prompts) -> int:
-    return -(-max(map(len, prompts.tokens)) // WIDTH_UNIT) * WIDTH_UNIT
-
-
 def longest_response(run: Run, member: Member, prompts: Prompts) -> tuple[int, list[str]]:
     """Tokens of the longest response, at most what the checkpoint has positions for, and what is to be said of it."""
     asked = run.config.eval.suite_tokens or member.tokens or run.config.ppo.max_new_tokens
     positions = None if run.start is None else run.start.config.get("max_position_embeddings")
-    left = positions - _width(prompts) if isinstance(positions, int) else asked
+    left = positions - prompts.width if isinstance(positions, int) else asked
     if left < 1:
         raise UserError(f"config.eval.suite: {member.name} has prompts longer than the model's {positions} positions")
     if asked > left:

@@ -33,9 +33,6 @@ from stepjax.workdir.record_file import RecordFile
 MADE_WITH = ("problems", "samples", "split", "temperature", "top_k", "top_p", "min_p", "min_new_tokens", "prm", "seed")
 """Options that the responses depend on."""
 
-WIDTH_UNIT = 32
-"""Prompts are as wide as the longest one, rounded up to a multiple of this many tokens."""
-
 
 class SampleFile(RecordFile):
     command = "sample"
@@ -136,11 +133,11 @@ def sampling_of(run: Run, problems: Sequence[Problem]) -> Sampling:
     if not has_stage(run, stage):
         raise no_stage(run, stage)
     prompts = fitting_prompts(run.prompt, problems, width=2**31, where="config.sample")
-    width = -(-max(map(len, prompts.tokens)) // WIDTH_UNIT) * WIDTH_UNIT
     longest = options.max_new_tokens or ppo.max_new_tokens
     if options.min_new_tokens >= longest:
         raise UserError(f"config.sample.min_new_tokens: must be below max_new_tokens={longest}")
-    shape = RolloutShape.of_many(len(problems) * options.samples, options.rows, width, longest, batch_devices(run.mesh))
+    count, devices = len(problems) * options.samples, batch_devices(run.mesh)
+    shape = RolloutShape.of_many(count, options.rows, prompts.width, longest, devices)
     how = Sampler(options.temperature, options.top_k, options.top_p, options.min_p, options.min_new_tokens)
     key = key_on(run.mesh, options.seed, 30)
     return Sampling(run, stage, prompts, ResponseSampler.of_shape(run, shape, how), policy_params(run, stage), key)

@@ -12,6 +12,9 @@ from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Problem
 from stepjax.tasks.prompts import Prompt
 
+WIDTH_UNIT = 32
+"""Tokens of which prompts are padded to a multiple: one program serves those of nearly the same width."""
+
 
 def demonstration(prompt: Prompt, problem: Problem, *, prompt_loss: bool = False) -> Example:
     """Prompt, solution and its end; what the assistant writes (all tokens with `prompt_loss`) are targets.
@@ -58,6 +61,11 @@ class Prompts:
     problems: list[Problem]
     tokens: list[list[int]]
     left_out: int
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest one, rounded up to a multiple of `WIDTH_UNIT`: for a program of no given width."""
+        return -(-max(map(len, self.tokens)) // WIDTH_UNIT) * WIDTH_UNIT
 
 
 def fitting_prompts(prompt: Prompt, problems: Sequence[Problem], *, width: int, where: str) -> Prompts:
