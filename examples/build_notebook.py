@@ -42,7 +42,7 @@ def credited(rounds, most=6):
         y += 22
         parts.append(f'<text x="4" y="{y}" fill="#1b2129">round {i + 1}</text>')
         rows, advantages = history[i]["rows"], history[i]["advantages"]
-        largest = abs(advantages).max()
+        largest = abs(advantages).max() or 1.0  # where every response is equally good, nobody is credited
         for row in range(0, SAMPLES * len(PROMPTS), SAMPLES * len(PROMPTS) // most):
             y += 6
             for column in np.flatnonzero(np.asarray(rows.mask)[row]):

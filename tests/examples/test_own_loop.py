@@ -28,10 +28,12 @@ def test_the_policy_learns_to_count(history):
 
 @pytest.mark.slow
 def test_credit_lies_on_response_tokens_alone(history):
-    for of in (history[0], history[-1]):
+    for of in history:
         mask = np.asarray(of["rows"].mask)
         assert of["advantages"].shape == mask.shape and not of["advantages"][~mask].any()
-        assert of["advantages"][mask].std() > 0
+        # Where all steps are good, or none, there is nothing to tell apart.
+        assert not 0 < of["good"] < 1 or of["advantages"][mask].std() > 0
+    assert sum(0 < of["good"] < 1 for of in history) > 30
 
 
 def test_it_is_short():
