@@ -234,11 +234,14 @@ class StepSplitter:
     def ends_step(self, state: Int[Array, " B"], tokens: Int[Array, " B"]) -> Bool[Array, " B"]:
         """Whether a token, read in `state`, completes the separator behind a step that has begun.
 
-        The separator's last byte may be followed by others of the same token, the next step's even.
+        The separator's last byte may be followed by others of the same token, the next step's even. Where `state` is
+        behind a separator, the next step has not begun: neither its first byte nor white space before it ends one.
         """
         live, tokens = _live(self._tables, tokens, jnp.ones(tokens.shape, bool))
-        opened = self._tables.opens_total[state, tokens] > jnp.where(state >= self._inside, 0, 1)
-        return live & (opened | self.pending(self._tables.next_state[state, tokens]))
+        opens = self._tables.opens_total[state, tokens].astype(jnp.int32)
+        begun = opens + ((state >= self._inside) & ~self.pending(state))  # steps that have, once it is read
+        complete = self.pending(self._tables.next_state[state, tokens])
+        return live & ((begun > 1) | (complete & (begun > 0)))
 
     def split_host(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """`split` of one response on the host: index int32[n] and end bool[n] of its tokens, without the device."""

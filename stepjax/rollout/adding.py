@@ -9,7 +9,7 @@ import numpy as np
 
 from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.record import Record
-from stepjax.rollout.slots import Queue
+from stepjax.rollout.slots import Hold, Queue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Row:
       limit: tokens of its response at most; 0: as many as any may have.
       begun: the response's first tokens, which it goes on behind; `logprobs` and `kept` of them as the trajectory shall
         hold them. Only where the shape is `resumed`.
+      steps, hold, greedy: as in `Queue`, where rows may be held.
     """
 
     row: int
@@ -32,6 +33,30 @@ class Row:
     begun: Sequence[int] = ()
     logprobs: Sequence[float] = ()
     kept: np.ndarray | None = None
+    steps: int = 1
+    hold: Hold = Hold.NEVER
+    greedy: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """A row that begins behind all tokens of a row that is held, which it has for its own.
+
+    Attributes:
+      row: its number, that of a row that has ended or was never sampled, on the same device; `of` itself goes on.
+      of: the row that is held.
+      id: the number that names its random key: that of `of` goes on as if it had never stopped.
+      limit: tokens of its response at most, those of `of` included; 0: as many as any may have.
+      steps, hold, greedy: as in `Queue`.
+    """
+
+    row: int
+    of: int
+    id: int
+    limit: int = 0
+    steps: int = 1
+    hold: Hold = Hold.NEVER
+    greedy: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,25 +82,32 @@ class Places:
     places: int
     at_once: int
 
-    def _device(self, row: int) -> int:
+    def device(self, row: int) -> int:
+        """Which device has a row."""
         return row // (self.shape.rows // self.devices)
 
     def portions(self, rows: Sequence[Row]) -> list[list[Row]]:
         """The rows in portions whose different prompts one call takes."""
         found: list[list[Row]] = [[]]
-        texts: list[set[tuple[int, ...]]] = [set() for _ in range(self.devices)]
+        texts: list[set[tuple[Any, ...]]] = [set() for _ in range(self.devices)]
         for row in rows:
-            own, text = texts[self._device(row.row)], (*row.prompt, *row.begun)
+            own, text = texts[self.device(row.row)], _text(row)
             if text not in own and len(own) == self.at_once:
                 found.append([])
                 texts = [set() for _ in range(self.devices)]
-                own = texts[self._device(row.row)]
+                own = texts[self.device(row.row)]
             own.add(text)
             found[-1].append(row)
         return [some for some in found if some]
 
     def added(
-        self, queue: Queue, is_open: np.ndarray, lengths: np.ndarray, rows: Sequence[Row], record: Record | None
+        self,
+        queue: Queue,
+        is_open: np.ndarray,
+        lengths: np.ndarray,
+        rows: Sequence[Row],
+        record: Record | None,
+        held: np.ndarray | None = None,
     ) -> Added:
         """Inputs that let the rows begin, whose prompts one call takes.
 
@@ -83,9 +115,11 @@ class Places:
           queue: all rows, on the host; `is_open`: those that decode or wait.
           lengths: of the prompts in all places.
           record: empty, to be filled with what rows begin with; None: none may begin with tokens of its response.
+          held: bool[N], the rows that are held; None: none can be.
 
         Raises:
-          ValueError: a row has not ended, or no place is free for its prompt.
+          ValueError: a row has not ended or is held, another one may begin behind what it was, or no place is free for
+            its prompt.
         """
         shape, count = self.shape, self.devices * self.at_once
         tokens, length = np.zeros((count, shape.entry_width), np.int32), np.zeros(count, np.int32)
@@ -94,21 +128,20 @@ class Places:
         lengths, free = lengths.copy(), self._free(queue, is_open)
         for device, places in enumerate(free):
             lengths[[device * self.places + own for own in places]] = 0
-        given: dict[tuple[int, tuple[int, ...]], int] = {}
+        given: dict[tuple[int, tuple[Any, ...]], int] = {}
         for row in rows:
-            device, text = self._device(row.row), (*row.prompt, *row.begun)
-            if is_open[row.row] or begins[row.row]:
-                raise ValueError(f"row {row.row} has not ended")
+            device, text = self.device(row.row), _text(row)
+            self._refuse(row.row, queue, is_open | begins, held)
             if (device, text) not in given:
                 if not free[device]:
                     raise ValueError(f"row {row.row}: device {device} has no free place for its prompt")
                 at = device * self.at_once + sum(d == device for d, _ in given)
                 given[device, text] = own = free[device].pop(0)
-                tokens[at, shape.entry_width - len(text) :], length[at], place[at] = text, len(text), own
-                lengths[device * self.places + own] = len(text)
+                ids = [*row.prompt, *row.begun]
+                tokens[at, shape.entry_width - len(ids) :], length[at], place[at] = ids, len(ids), own
+                lengths[device * self.places + own] = len(ids)
             begins[row.row] = True
-            limit = min(row.limit or shape.new_tokens, shape.new_tokens)
-            after.prompt[row.row], after.id[row.row], after.limit[row.row] = given[device, text], row.id, limit
+            self._asked(after, row, given[device, text])
             if record is not None:
                 after.start[row.row] = len(row.begun)
                 _fill(record, row)
@@ -116,11 +149,70 @@ class Places:
                 raise ValueError("rows begin with tokens of their response only where the shape is resumed")
         return Added((tokens, length, place, after, begins, record), after, lengths)
 
+    def branched(
+        self, queue: Queue, is_open: np.ndarray, held: np.ndarray, length: np.ndarray, rows: Sequence[Branch]
+    ) -> Added:
+        """Inputs that let rows begin behind others.
+
+        Args:
+          length: int32[N], tokens of the responses that ended; the others as of `added`.
+
+        Raises:
+          ValueError: a row has not ended or is held, the row that it shall begin behind is not held or on another
+            device, or another one may begin behind what it was.
+        """
+        each = self.shape.rows // self.devices
+        of, begins = np.zeros(self.shape.rows, np.int32), np.zeros(self.shape.rows, bool)
+        after: Any = jax.tree.map(np.array, queue)
+        for row in rows:
+            self._refuse(row.row, after, is_open | begins, np.where(np.arange(len(held)) == row.of, False, held))
+            if not held[row.of]:
+                raise ValueError(f"row {row.of} is not held: nothing begins behind it")
+            if self.device(row.of) != self.device(row.row):
+                raise ValueError(f"row {row.row} is on another device than row {row.of}, behind which it shall begin")
+            if row.limit and row.limit <= length[row.of]:
+                raise ValueError(f"row {row.row}: a limit of {row.limit} tokens, but it begins behind {length[row.of]}")
+            of[row.row], begins[row.row] = row.of % each, True
+            self._asked(after, row, self.places + row.of % each)
+            after.start[row.row] = length[row.of]
+        return Added((after, begins, of), after, length)
+
+    def _asked(self, queue: Any, row: Row | Branch, place: int) -> None:
+        """Puts to the queue what a row asks for."""
+        limit = min(row.limit or self.shape.new_tokens, self.shape.new_tokens)
+        queue.prompt[row.row], queue.id[row.row], queue.limit[row.row] = place, row.id, limit
+        if queue.steps is not None:
+            queue.steps[row.row], queue.hold[row.row], queue.greedy[row.row] = row.steps, row.hold, row.greedy
+        elif row.hold:
+            raise ValueError(f"row {row.row} cannot be held: the shape has not `holds`")
+
+    def readers(self, queue: Queue, is_open: np.ndarray, row: int) -> np.ndarray:
+        """int[n], the rows that decode or wait and began behind a row."""
+        each = self.shape.rows // self.devices
+        first = self.device(row) * each
+        own = slice(first, first + each)
+        return first + np.flatnonzero(is_open[own] & (queue.prompt[own] == self.places + row - first))
+
+    def _refuse(self, row: int, queue: Queue, is_open: np.ndarray, held: np.ndarray | None) -> None:
+        if is_open[row]:
+            raise ValueError(f"row {row} has not ended")
+        if held is None:
+            return
+        if held[row]:
+            raise ValueError(f"row {row} is held: release it first")
+        if len(self.readers(queue, is_open, row)):
+            raise ValueError(f"row {row}: others that began behind it have not ended")
+
     def _free(self, queue: Queue, is_open: np.ndarray) -> list[list[int]]:
         """On each device the places of prompts that no row reads."""
         by_device = zip(np.split(queue.prompt, self.devices), np.split(is_open, self.devices), strict=True)
         read = [set(prompt[open_rows].tolist()) for prompt, open_rows in by_device]
         return [[place for place in range(self.places) if place not in own] for own in read]
+
+
+def _text(row: Row) -> tuple[Any, ...]:
+    """What a row begins with, and where its response does: rows with the same share a place."""
+    return (len(row.begun), *row.prompt, *row.begun)
 
 
 def _fill(record: Any, row: Row) -> None:

@@ -39,16 +39,19 @@ class Usage:
     restarted: Array
 
 
-def references(
-    blocks: int, held: Held, live: Bool[Array, " S"], prompts: Prompts, queue: Queue, waiting: Bool[Array, " N"]
-) -> Int[Array, " blocks"]:
-    """How many rows read each block now, or will."""
-    there = jnp.arange(held.table.shape[1]) < jnp.where(live, held.count, 0)[:, None]
+def references(blocks: int, slots: Slots, prompts: Prompts, queue: Queue) -> Int[Array, " blocks"]:
+    """How many rows read each block now, or will; those that are held count as one."""
+    held, waiting = slots.held, slots.waiting
+    assert held is not None
+    there = jnp.arange(held.table.shape[1]) < jnp.where(slots.live, held.count, 0)[:, None]
     found = jnp.zeros(blocks, jnp.int32).at[jnp.where(there, held.table, blocks)].add(1, mode="drop")
     if prompts.table is None:
         return found
     table, shared = prompts.table.reshape(-1, prompts.table.shape[-1]), (prompts.length.reshape(-1) - 1) // held.page
     readers = jnp.zeros(len(table), jnp.int32).at[queue.prompt].add(waiting.astype(jnp.int32))
+    if slots.holds is not None:
+        first, rows = prompts.first_of_rows(len(waiting)), len(waiting)
+        readers = readers.at[first : first + rows].add(slots.holds.astype(jnp.int32))
     there = jnp.arange(table.shape[1]) < shared[:, None]
     return found.at[jnp.where(there, table, blocks)].add(jnp.where(there, readers[:, None], 0), mode="drop")
 
@@ -89,13 +92,13 @@ def turn_ring(
     assert held is not None
     axis, live = int(isinstance(layers, KeyValues)), slots.live
     blocks = jax.tree.leaves(layers)[0].shape[axis]
-    used = references(blocks, held, live, prompts, queue, slots.waiting)
+    used = references(blocks, slots, prompts, queue)
     needs = live & (slots.drawn > 0) & full
     back = put_back(slots.drawn, needs, held.count - held.shared, jnp.sum(used == 0, dtype=jnp.int32))
     restarted = jnp.sum(jnp.where(back, slots.drawn, 0), dtype=jnp.int32)
-    slots = _waiting_again(slots, back)
+    slots = waiting_again(slots, back)
     needs &= ~back
-    used = references(blocks, held, slots.live, prompts, queue, slots.waiting)
+    used = references(blocks, slots, prompts, queue)
     given = jnp.nonzero(used == 0, size=len(needs), fill_value=blocks)[0][jnp.cumsum(needs) - 1]
     given = jnp.where(needs, given, blocks).astype(jnp.int32)
     layers = _moved(slots, layers, given, prompts.positions.shape[2])
@@ -123,9 +126,19 @@ def turn_ring(
     return slots, layers, usage
 
 
-def _waiting_again(slots: Slots, back: Bool[Array, " S"]) -> Slots:
+def waiting_again(slots: Slots, back: Bool[Array, " S"]) -> Slots:
+    """With the rows of some slots put back to the queue."""
     waiting = slots.waiting.at[jnp.where(back, slots.row, slots.waiting.shape[0])].set(True, mode="drop")
     return dataclasses.replace(retire(slots, back), waiting=waiting)
+
+
+def with_free(slots: Slots, missing: Int[Array, ""]) -> Slots:
+    """Puts rows back to the queue until so many more blocks are free, as far as they have them."""
+    held = slots.held
+    assert held is not None
+    live = jnp.sum(slots.live, dtype=jnp.int32)
+    # `put_back` counts a block that each row needs: here none does.
+    return waiting_again(slots, put_back(slots.drawn, slots.live, held.count - held.shared - 1, live - missing))
 
 
 def blocks_for_prompts(
@@ -135,14 +148,10 @@ def blocks_for_prompts(
     held, most = slots.held, 0 if prompts.table is None else prompts.table.shape[-1]
     assert held is not None
     count = jnp.maximum(length - 1, 0) // held.page
-    used = references(blocks, held, slots.live, prompts, queue, slots.waiting)
+    used = references(blocks, slots, prompts, queue)
     if not ample:
-        live = jnp.sum(slots.live, dtype=jnp.int32)
-        missing = jnp.sum(count) - jnp.sum(used == 0, dtype=jnp.int32)
-        # `put_back` counts a block that each row needs: here none does.
-        back = put_back(slots.drawn, slots.live, held.count - held.shared - 1, live - missing)
-        slots = _waiting_again(slots, back)
-        used = references(blocks, held, slots.live, prompts, queue, slots.waiting)
+        slots = with_free(slots, jnp.sum(count) - jnp.sum(used == 0, dtype=jnp.int32))
+        used = references(blocks, slots, prompts, queue)
     nowhere = jnp.iinfo(jnp.int32).max
     free = jnp.nonzero(used == 0, size=length.shape[0] * most, fill_value=nowhere)[0].astype(jnp.int32)
     number = jnp.arange(most, dtype=jnp.int32)

@@ -22,10 +22,11 @@ from stepjax.rollout.axes import QUEUE_AXES, layer_axes, prompt_axes, slot_axes
 from stepjax.rollout.blocks import Layers, Usage, turn_ring
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.environment import Replies
+from stepjax.rollout.holding import Aside, put_aside, settle
 from stepjax.rollout.noise import fold_in
 from stepjax.rollout.record import Log, Occupancy, Record
 from stepjax.rollout.refill import refill
-from stepjax.rollout.slots import Held, Prompts, Queue, Slots, retire, shrunk
+from stepjax.rollout.slots import Held, Hold, Prompts, Queue, Slots, retire, shrunk
 
 
 class Steps(NamedTuple):
@@ -35,6 +36,7 @@ class Steps(NamedTuple):
       t: int32[], steps so far.
       log: of this turn.
       reply: the environment's replies that are not written yet; None without an environment.
+      aside: rows that ended and shall be held; None: none can be.
     """
 
     t: Array
@@ -42,6 +44,7 @@ class Steps(NamedTuple):
     log: Log
     reply: Replies | None
     occupancy: Occupancy
+    aside: Aside | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -52,7 +55,8 @@ class Progress:
     Attributes:
       t: int32[], steps so far.
       layers: the blocks; None: there are none.
-      reply: as in `Steps`.
+      reply, aside: as in `Steps`; nothing is aside between two turns.
+      prompts: those that rows begin with, where rows that are held change them; None: those of the loop.
     """
 
     t: Array
@@ -61,6 +65,8 @@ class Progress:
     record: Record
     reply: Replies | None
     occupancy: Occupancy
+    aside: Aside | None = None
+    prompts: Prompts | None = None
 
 
 class DecodeLoop:
@@ -104,15 +110,41 @@ class DecodeLoop:
         fill = functools.partial(refill, ample=d.ample, ring=rolled)
         self._fill = on_each_device(fill, mesh, (self._slots_at, *self._given_at, 0, None), self._slots_at)
         self._retire = on_each_device(retire, mesh, (self._slots_at, 0), self._slots_at)
+        self._aside = Aside.nothing(self._empty, devices) if d.holds else None
         self._weights = model.trunk.split_weights() if weights is None else weights
 
     def _turn_ring(
-        self, slots: Slots, layers: Layers, full: Array, *, anew: bool = False
+        self, slots: Slots, layers: Layers, prompts: Prompts, full: Array, *, anew: bool = False
     ) -> tuple[Slots, Layers, Usage]:
         axes, usage = layer_axes(layers), Usage(0, 0, 0)  # type: ignore[arg-type]
         turn = functools.partial(turn_ring, ample=self.decoding.ample, anew=anew)
         inputs, outputs = (self._slots_at, axes, *self._given_at, None), (self._slots_at, axes, usage)
-        return on_each_device(turn, self.mesh, inputs, outputs)(slots, layers, self.prompts, self.queue, full)
+        return on_each_device(turn, self.mesh, inputs, outputs)(slots, layers, prompts, self.queue, full)
+
+    def _put_aside(self, aside: Aside, slots: Slots, ended: Array, stopped: Array) -> Aside:
+        """`stopped`: which rows the stops ended."""
+        rows, new_tokens = self.idle, self.decoding.new_tokens
+
+        def local(aside: Aside, slots: Slots, queue: Queue, ended: Array, stopped: Array) -> Aside:
+            assert queue.hold is not None
+            hold = queue.hold[jnp.minimum(slots.row, rows - 1)]
+            held = (hold == Hold.ENDED) | ((hold == Hold.STOPPED) & stopped)
+            # Behind a response of the greatest length nothing begins.
+            return put_aside(aside, slots, ended & held & (slots.time < new_tokens))
+
+        at = aside.axes
+        return on_each_device(local, self.mesh, (at, self._slots_at, QUEUE_AXES, 0, 0), at)(
+            aside, slots, self.queue, ended, stopped
+        )
+
+    def _settled(self, now: Progress) -> Progress:
+        """With nothing aside."""
+        aside, prompts = now.aside, now.prompts
+        assert aside is not None and prompts is not None and now.layers is not None
+        outputs = aside.axes, self._slots_at, layer_axes(now.layers), prompt_axes(prompts)
+        call = on_each_device(settle, self.mesh, (*outputs, QUEUE_AXES), outputs)
+        aside, slots, layers, prompts = call(aside, now.slots, now.layers, prompts, self.queue)
+        return dataclasses.replace(now, aside=aside, slots=slots, layers=layers, prompts=prompts)
 
     def run(self, layers: Layers | None) -> tuple[Record, Occupancy]:
         """Decodes all rows. `layers`: the blocks, in which there may be prompts; None: there are none."""
@@ -145,10 +177,10 @@ class DecodeLoop:
 
     def filled(self, now: Progress) -> Progress:
         """With rows that wait in the slots that are empty."""
-        slots, layers = now.slots, now.layers
+        slots, layers, prompts = now.slots, now.layers, self.prompts if now.prompts is None else now.prompts
         if layers is not None:
-            slots, layers, _ = self._turn_ring(slots, layers, now.t < 0, anew=True)
-        slots = self._fill(slots, self.prompts, self.queue, slots.row >= self.idle, now.t % self.ring)
+            slots, layers, _ = self._turn_ring(slots, layers, prompts, now.t < 0, anew=True)
+        slots = self._fill(slots, prompts, self.queue, slots.row >= self.idle, now.t % self.ring)
         return dataclasses.replace(now, slots=slots, layers=layers)
 
     def begin(self, layers: Layers | None, record: Record | None = None) -> Progress:
@@ -156,9 +188,20 @@ class DecodeLoop:
         d = self.decoding
         reply = None if d.tool is None else Replies.none(d.slots, d.new_tokens, d.tool.reply_tokens)
         if record is None:
-            record = Record.empty(self.queue.id.shape[0], d.new_tokens, tool=d.tool is not None, form=self.form)
+            record = Record.empty(
+                self.queue.id.shape[0], d.new_tokens, tool=d.tool is not None, form=self.form, by_stop=d.holds
+            )
         record = jax.tree.map(lambda x: constrain(x, "batch"), record)
-        now = Progress(jnp.zeros((), jnp.int32), self._empty, layers, record, reply, Occupancy.none())
+        now = Progress(
+            jnp.zeros((), jnp.int32),
+            self._empty,
+            layers,
+            record,
+            reply,
+            Occupancy.none(),
+            self._aside,
+            self.prompts if d.holds else None,
+        )
         return self.filled(now)
 
     def _halved(self, now: Progress, size: int) -> Progress:
@@ -181,29 +224,55 @@ class DecodeLoop:
     def _turn(self, now: Progress, unfinished: Callable[[Progress | Steps], Array], waits: bool) -> Progress:
         """Steps until the ring is full, or the stage finished; `waits`: whether rows may wait for a slot."""
         first = now.t // self.turn * self.turn
-        log = Log.empty(self.turn, now.slots.row.shape[0], self.nowhere, tool=now.reply is not None, form=self.form)
+        prompts, size = self.prompts if now.prompts is None else now.prompts, now.slots.row.shape[0]
+        log = Log.empty(
+            self.turn,
+            size,
+            self.nowhere,
+            tool=now.reply is not None,
+            form=self.form,
+            by_stop=now.record.by_stop is not None,
+        )
+
+        def goes_on(steps: Steps) -> Array:
+            more = (steps.t < first + self.turn) & unfinished(steps)
+            return more if steps.aside is None else more & ~steps.aside.full(size, self.devices)
+
         steps = jax.lax.while_loop(
-            lambda steps: (steps.t < first + self.turn) & unfinished(steps),
-            lambda steps: self._step(steps, now.layers, first, waits),
-            Steps(now.t, now.slots, log, now.reply, now.occupancy),
+            goes_on,
+            lambda steps: self._step(steps, now.layers, prompts, first, waits),
+            Steps(now.t, now.slots, log, now.reply, now.occupancy, now.aside),
         )
         log_at = jax.tree.map(lambda _: 1, log)
         write = on_each_device(lambda record, log: record.write(log), self.mesh, (0, log_at), 0)
-        record, slots, layers, occupancy = write(now.record, steps.log), steps.slots, now.layers, steps.occupancy
-        if layers is not None:
-            full = steps.t % self.ring == 0
-            slots, layers, usage = self._turn_ring(slots, layers, full)
-            occupancy = occupancy.using(usage.blocks * self.ring, usage.tokens, usage.restarted)
-        return Progress(steps.t, slots, layers, record, steps.reply, occupancy)
+        now = dataclasses.replace(
+            now,
+            t=steps.t,
+            slots=steps.slots,
+            record=write(now.record, steps.log),
+            reply=steps.reply,
+            occupancy=steps.occupancy,
+            aside=steps.aside,
+        )
+        if now.aside is not None:
+            now = self._settled(now)
+        if now.layers is None:
+            return now
+        prompts = self.prompts if now.prompts is None else now.prompts
+        slots, layers, usage = self._turn_ring(now.slots, now.layers, prompts, now.t % self.ring == 0)
+        occupancy = now.occupancy.using(usage.blocks * self.ring, usage.tokens, usage.restarted)
+        return dataclasses.replace(now, slots=slots, layers=layers, occupancy=occupancy)
 
-    def _step(self, now: Steps, layers: Layers | None, first: Array, waits: bool) -> Steps:
+    def _step(self, now: Steps, layers: Layers | None, prompts: Prompts, first: Array, waits: bool) -> Steps:
         """One token of each slot's row: sampled, or written by the environment; then its hidden state."""
         d, t, slots, reply = self.decoding, now.t, now.slots, now.reply
         live = slots.row < self.idle
         occupancy = now.occupancy.after(live, jnp.any(slots.waiting))
         logits = constrain(self.model.logits(slots.hidden), "batch", "vocab")
         keys = fold_in(fold_in(self.key, slots.id), slots.time)
-        token, logprob, kept = d.sampler.draw(keys, logits, time=slots.time, eos=d.eos, form=self.form)
+        token, logprob, kept = d.sampler.draw(
+            keys, logits, time=slots.time, eos=d.eos, form=self.form, greedy=self._greedy(slots)
+        )
         own = live
         if reply is not None:
             reply = dataclasses.replace(reply, left=jnp.where(slots.time == 0, 0, reply.left))  # of a row put back
@@ -211,10 +280,14 @@ class DecodeLoop:
             token = jnp.where(own, token, reply.waiting[:, 0])
         token = jnp.where(live, token, 0)
         stopped = own & jnp.isin(token, jnp.asarray(d.eos, jnp.int32))
-        automaton = slots.stop
+        automaton, left, by_stop = slots.stop, slots.left, jnp.zeros_like(stopped)
         if d.stops is not None:
             automaton, hit = d.stops.advance(slots.stop, token)
-            stopped |= own & hit
+            if left is not None:
+                left = left - hit
+                hit &= left == 0
+            by_stop = own & hit & ~stopped
+            stopped |= by_stop
         ended = stopped | (live & (slots.time + 1 >= slots.limit))
         line = Log(
             place=jnp.where(live, slots.row * d.new_tokens + slots.time, self.nowhere),
@@ -224,6 +297,7 @@ class DecodeLoop:
             ended=ended,
             stopped=stopped,
             kept=kept,
+            by_stop=None if now.log.by_stop is None else by_stop,
         )
         if reply is not None:
             assert d.tool is not None
@@ -235,12 +309,28 @@ class DecodeLoop:
             token[:, None], position[:, None], live.astype(jnp.int32)[:, None], cache, weights=self._weights
         )
         cache = dataclasses.replace(cache, blocks=None)
-        slots = dataclasses.replace(slots, time=slots.time + live, stop=automaton, hidden=hidden[:, 0], cache=cache)
+        slots = dataclasses.replace(
+            slots, time=slots.time + live, stop=automaton, left=left, hidden=hidden[:, 0], cache=cache
+        )
+        aside = now.aside
+        if aside is not None:
+            aside = self._put_aside(aside, slots, ended, by_stop)
         if waits:
-            slots = self._fill(slots, self.prompts, self.queue, ended, (t + 1) % self.ring)
+            slots = self._fill(slots, prompts, self.queue, ended, (t + 1) % self.ring)
         else:
             slots = self._retire(slots, ended)
-        return Steps(t + 1, slots, now.log.write(t - first, line), reply, occupancy)
+        return Steps(t + 1, slots, now.log.write(t - first, line), reply, occupancy, aside)
+
+    def _greedy(self, slots: Slots) -> Array | None:
+        """bool[S], the rows that take the likeliest token each time."""
+        if self.queue.greedy is None:
+            return None
+
+        def local(slots: Slots, queue: Queue) -> Array:
+            assert queue.greedy is not None
+            return queue.greedy[jnp.minimum(slots.row, self.idle - 1)]
+
+        return on_each_device(local, self.mesh, (self._slots_at, QUEUE_AXES), 0)(slots, self.queue)
 
     def _empty_slots(self) -> Slots:
         d, config = self.decoding, self.model.trunk.config
@@ -261,4 +351,6 @@ class DecodeLoop:
             cache=self.model.trunk.empty_cache(d.slots, self.width + d.rings()[0]),
             held=held,
             start=None if self.queue.start is None else nothing,
+            left=None if self.queue.steps is None else nothing,
+            holds=jnp.zeros(self.queue.id.shape[0], bool) if d.holds else None,
         )

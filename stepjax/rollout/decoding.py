@@ -32,6 +32,7 @@ class Decoding:
       ample: that many suffice for whatever rows decode together.
       growths: without blocks, how often the ring is doubled until it holds the longest response, so that earlier steps
         read a smaller one. Each makes compiling take longer.
+      holds: rows may be held when they end. There are blocks then.
     """
 
     new_tokens: int
@@ -48,6 +49,7 @@ class Decoding:
     blocks: int = 0
     ample: bool = True
     growths: int = 0
+    holds: bool = False
 
     def kept_form(self, vocab: int) -> KeptForm | None:
         """How the kept tokens are recorded; None: they are not."""

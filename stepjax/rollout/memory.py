@@ -16,6 +16,12 @@ PAGES = {"cpu": 128}
 PAGE = 64
 """Of other platforms."""
 
+BRANCH = 32
+"""Of rows that may be held: the last tokens of each stay in columns of that many, which those behind it copy."""
+
+BRANCHED = 256
+"""Tokens of its own that each row leaves when it is held, where nothing says how many there shall be room for."""
+
 HELD = 2048
 """Tokens a slot that there are blocks for, where nothing says how many there shall be."""
 
@@ -48,6 +54,24 @@ class CacheLayout:
     def ring(cls, platform: str, new_tokens: int) -> "CacheLayout":
         """Without blocks."""
         return cls(growths=int(platform in PAGES and new_tokens > GROWN))
+
+    @classmethod
+    def branching(
+        cls, *, prompt_width: int, new_tokens: int, rows: int, slots: int, block: int = 0, tokens: int = 0
+    ) -> "CacheLayout":
+        """With blocks, whatever the lengths, for `rows` rows that may be held; `block`, `tokens`: as of `choose`."""
+        page = min(block or BRANCH, prompt_width + new_tokens - 2)
+        own = -(-(new_tokens - 1) // page)
+        longest = (prompt_width + new_tokens - 2) // page
+        if not tokens:
+            at_once = slots * (longest + -(-min(HELD, new_tokens) // page))
+            tokens = page * (at_once + rows * -(-min(BRANCHED, new_tokens) // page))
+        if tokens // page < longest + own:
+            raise UserError(
+                f"cache_tokens: {tokens} tokens a device do not hold one response of the greatest length beside what "
+                f"it goes on behind; give at least {(longest + own) * page}"
+            )
+        return cls(page, tokens // page, ample=False)
 
     @classmethod
     def choose(

@@ -27,7 +27,7 @@ from stepjax.errors import UserError
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, batch_sharding, fetch, put, replicated
-from stepjax.rollout.adding import Places, Row
+from stepjax.rollout.adding import Branch, Places, Row
 from stepjax.rollout.paused import Paused, PausedEngine, Seen
 from stepjax.rollout.paused_programs import PausedPrograms
 from stepjax.rollout.program import RESUMED_CHUNKS, RolloutShape, decoding_of, on_device
@@ -104,10 +104,12 @@ class PausableRollout:
         shape = dataclasses.replace(shape, halvings=0)
         decoding = decoding_of(shape, mesh, eos=eos, sampler=sampler, stops=stops, record=record)
         self.decoding = dataclasses.replace(decoding, growths=0)
-        self.places, self.added = each.prompts, -(-each.prompts // RESUMED_CHUNKS)
+        self.places = each.prompts
+        self.added = each.chunk if shape.holds else -(-each.prompts // RESUMED_CHUNKS)
         added = self.added * self.devices
         engine = PausedEngine(self.decoding, shape.prompt_width, mesh, self.devices, added)
         self.programs = PausedPrograms.make(definition, mesh, shape, engine, gather=gather)
+        self.layout = Places(shape, self.devices, self.places, self.added)
         self._by_row = batch_sharding(mesh)
 
     def prepare(self, params: Params) -> Any:
@@ -160,17 +162,70 @@ class PausableRollout:
         arrays, seen = self.programs.turn(ready, state.arrays, put(np.int32(steps), replicated(self.mesh)))
         return dataclasses.replace(state, arrays=arrays, seen=seen)
 
-    def add(self, ready: Any, state: Pause, rows: Sequence[Row]) -> Pause:
-        """Lets further rows begin, in the places of rows that have ended; every process gives the same ones."""
+    def empty(self, ready: Any, key: jax.Array) -> Pause:
+        """Before any row, all of which are to be added."""
+        places, each = self.places * self.devices, np.zeros(self.shape.rows, np.int32)
+        given: dict[str, Any] = {"start": each} if self.shape.resumed else {}
+        if self.shape.holds:
+            given |= {"steps": each, "hold": each, "greedy": each.astype(bool)}
+        queue = Queue(each, each, each, **given)  # type: ignore[arg-type]
+        texts = np.zeros((places, self.shape.entry_width), np.int32)
+        return self.start(ready, texts, np.zeros(places, np.int32), key, queue)
+
+    def add(self, ready: Any, state: Pause, rows: Sequence[Row | Branch]) -> Pause:
+        """Lets further rows begin, in the places of rows that have ended; every process gives the same ones.
+
+        Raises:
+          ValueError: of `Places`; or rows that are held leave no room, some of which must be released first.
+        """
+        texts = [row for row in rows if isinstance(row, Row)]
+        branches = [row for row in rows if isinstance(row, Branch)]
         record = self.no_record() if self.shape.resumed else None
-        places = Places(self.shape, self.devices, self.places, self.added)
-        for some in places.portions(rows):
-            inputs = places.added(state.queue, state.open, state.length, some, record)
+        for some in self.layout.portions(texts):
+            held = state.read.held
+            inputs = self.layout.added(state.queue, state.open, state.length, some, record, held)
             if not self.fits(inputs.lengths):
                 raise UserError(self._too_small())
+            if held is not None and not self.has_room(state, inputs.given[1]):
+                raise ValueError("rows that are held leave no room for what others begin with")
             arrays, seen = self.programs.add(ready, state.arrays, *put(inputs.given, self._by_row))
             state = Pause(arrays, seen, inputs.queue, inputs.lengths)
-        return state
+        return self._branched(ready, state, branches, ()) if branches else state
+
+    def release(self, ready: Any, state: Pause, rows: Sequence[int]) -> Pause:
+        """Lets rows that are held go: nothing more begins behind them. Those that began go on."""
+        return self._branched(ready, state, (), rows)
+
+    def _branched(self, ready: Any, state: Pause, rows: Sequence[Branch], release: Sequence[int]) -> Pause:
+        seen = state.read
+        if self.programs.branch is None or seen.held is None:
+            raise ValueError("rows are held only where the shape has `holds`")
+        inputs = self.layout.branched(state.queue, state.open, np.asarray(seen.held), np.asarray(seen.length), rows)
+        gone = np.zeros(self.shape.rows, bool)
+        gone[list(release)] = True
+        arrays, after = self.programs.branch(ready, state.arrays, *put((*inputs.given, gone), self._by_row))
+        return Pause(arrays, after, inputs.queue, state.length)
+
+    def has_room(self, state: Pause, length: np.ndarray | None = None) -> bool:
+        """Whether each device has room for its longest row beside the rows that are held and what others begin with:
+        without, rows may begin again and again and never end. `length`: of prompts that come in addition, `[A]`."""
+        if state.read.room is None:
+            return True
+        need = np.full(self.devices, self.decoding.own_blocks)
+        if length is not None:
+            need += np.sum((np.maximum(length, 1) - 1).reshape(self.devices, -1) // self.decoding.page, axis=1)
+        return bool(np.all(need <= np.asarray(state.read.room)))
+
+    def some_rows(self, state: Pause, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens int32[n, W] and log-probabilities float32[n, W] of some rows' responses, on the host; what stands
+        behind their ends means nothing. The state stays whole."""
+        size = self.decoding.slots
+        padded = np.zeros(-(-len(rows) // size) * size, np.int32)
+        padded[: len(rows)] = rows
+        whole = replicated(self.mesh)
+        found = [self.programs.some_rows(state.arrays, put(x, whole)) for x in padded.reshape(-1, size)]
+        tokens, logprobs = (np.concatenate(x)[: len(rows)] for x in zip(*fetch(found), strict=True))
+        return tokens, logprobs
 
     def rows(self, state: Pause) -> Trajectory:
         """All responses so far, on the devices; those of rows that decode are not finished, of rows that wait empty (or
@@ -188,4 +243,5 @@ class PausableRollout:
             length=np.zeros(n, np.int32),  # type: ignore[arg-type]
             finished=np.zeros(n, bool),  # type: ignore[arg-type]
             kept=None if form is None else np.zeros((n, w, form.words), form.dtype),  # type: ignore[arg-type]
+            by_stop=np.zeros(n, bool) if self.shape.holds else None,  # type: ignore[arg-type]
         )

@@ -5,6 +5,7 @@ it ends after a number of steps, and what it carries leaves the program and ente
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -21,9 +22,11 @@ from stepjax.rollout.blocks import blocks_for_prompts
 from stepjax.rollout.decode_loop import DecodeLoop, Progress
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.engine import empty_blocks
+from stepjax.rollout.holding import room, with_rows
 from stepjax.rollout.prefill import bucket_widths, prefill
 from stepjax.rollout.record import Occupancy, Record
 from stepjax.rollout.slots import Prompts, Queue, Slots
+from stepjax.rollout.stops import states_behind
 from stepjax.trajectory import Trajectory
 
 
@@ -59,6 +62,10 @@ class Seen:
       finished: bool[N], the response ended by itself.
       decoding, waiting: int32[], rows in slots, and rows that wait for one.
       occupancy: the use of slots and cache since the start.
+      by_stop: bool[N], the stops ended the response, not an end id (`finished` is True of both); None: that is not told
+        apart.
+      held: bool[N], others may begin behind the row; None: none can be held.
+      room: int32[devices], blocks that neither a row that is held nor what a row begins with takes; None likewise.
     """
 
     length: Int[Array, " N"]
@@ -66,6 +73,9 @@ class Seen:
     decoding: Int[Array, ""]
     waiting: Int[Array, ""]
     occupancy: Occupancy
+    by_stop: Bool[Array, " N"] | None = None
+    held: Bool[Array, " N"] | None = None
+    room: Int[Array, " devices"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +120,10 @@ class PausedEngine:
             layers=layers,
             page=d.page,
             mesh=self.mesh,
+            stop=self._states(tokens, queue, None, None),
         )
+        if d.holds:
+            prompts = with_rows(prompts, queue.id.shape[0] // self.devices, self.devices)
         now = self._loop(model, weights, key, queue, prompts).begin(layers, record)
         text, text_length = self._texts(tokens, length, queue)
         return self._seen(Paused(key, queue, prompts, text, text_length, now))
@@ -120,7 +133,7 @@ class PausedEngine:
     ) -> tuple[Paused, Seen]:
         """`steps` more steps, fewer where all rows end before."""
         loop = self._loop(model, weights, state.key, state.queue, state.prompts)
-        return self._seen(dataclasses.replace(state, now=loop.some(state.now, steps)))
+        return self._seen(dataclasses.replace(state, now=loop.some(self._now(state), steps)))
 
     def add(
         self,
@@ -137,7 +150,7 @@ class PausedEngine:
         """Prefills what further rows begin with, into places of the prompts that no row reads (`place`, counted from
         the device's first one; where there are too many, that of a place behind the last), and lets the rows that
         `begins` names, which had ended, begin as the new queue says."""
-        d, now = self.decoding, state.now
+        d, now = self.decoding, self._now(state)
         layers, slots, tables = now.layers, now.slots, None
         if layers is not None and state.prompts.table is not None:
             slots, tables = self._room(slots, state.prompts, state.queue, length)
@@ -152,11 +165,14 @@ class PausedEngine:
             page=d.page,
             mesh=self.mesh,
             tables=tables,
+            stop=self._states(tokens, queue, begins, self._numbers(state, place)),
         )
         at = prompt_axes(state.prompts)
         put = on_each_device(_replaced, self.mesh, (at, at, 0), at)
         prompts = put(state.prompts, found, place)
         slots = dataclasses.replace(slots, waiting=slots.waiting | begins & (queue.limit > 0))
+        if d.holds:
+            now = dataclasses.replace(now, prompts=prompts)
         kept = now.record if record is None else record
 
         def begun(new: Array, old: Array) -> Array:
@@ -166,9 +182,51 @@ class PausedEngine:
             kept = dataclasses.replace(kept, length=jnp.zeros_like(kept.length), finished=jnp.zeros_like(kept.finished))
         now = dataclasses.replace(now, layers=layers, slots=slots, record=jax.tree.map(begun, kept, now.record))
         now = self._loop(model, weights, state.key, queue, prompts).filled(now)
-        added, added_length = self._placed_texts(state, tokens, length, place, queue)
+        added, added_length = self._texts(tokens, length, self._numbered(queue, self._numbers(state, place)))
         text, text_length = begun(added, state.text), begun(added_length, state.text_length)
         return self._seen(Paused(state.key, queue, prompts, text, text_length, now))
+
+    def branch(
+        self,
+        model: LanguageModel,
+        weights: LayerWeights | None,
+        state: Paused,
+        queue: Queue,
+        begins: Bool[Array, " N"],
+        of: Int[Array, " N"],
+        release: Bool[Array, " N"],
+    ) -> tuple[Paused, Seen]:
+        """Lets the rows that `begins` names begin behind rows that are held, as the new queue says.
+
+        `of`: which, counted from the device's first one; `release`: rows that are not held any more."""
+        now = self._now(state)
+
+        def behind(x: Array, begins: Array, of: Array) -> Array:
+            return jnp.where(begins.reshape(-1, *(1,) * (x.ndim - 1)), x[of], x)
+
+        def local(tree: Any, begins: Array, of: Array) -> Any:
+            return jax.tree.map(lambda x: behind(x, begins, of), tree)
+
+        copied = on_each_device(local, self.mesh, (0, 0, 0), 0)
+        record, text, text_length = copied((now.record, state.text, state.text_length), begins, of)
+        ends: dict[str, Any] = {
+            name: jnp.where(begins, jnp.zeros_like(x), x)
+            for name in ("length", "finished", "by_stop")
+            if (x := getattr(record, name)) is not None
+        }
+        holds = now.slots.holds
+        assert holds is not None
+        slots = dataclasses.replace(
+            now.slots, waiting=now.slots.waiting | begins & (queue.limit > 0), holds=holds & ~release & ~begins
+        )
+        now = dataclasses.replace(now, slots=slots, record=dataclasses.replace(record, **ends))
+        now = self._loop(model, weights, state.key, queue, state.prompts).filled(now)
+        return self._seen(Paused(state.key, queue, state.prompts, text, text_length, now))
+
+    def some_rows(self, state: Paused, rows: Int[Array, " K"]) -> tuple[Array, Array]:
+        """Tokens and log-probabilities of some rows' responses so far, `[K, W]` each; what stands behind their ends
+        means nothing."""
+        return state.now.record.tokens[rows], state.now.record.logprobs[rows]
 
     def rows(self, state: Paused, vocab: int) -> Trajectory:
         """The responses so far: also of rows that decode, which are not finished; `vocab`: of the model."""
@@ -204,7 +262,10 @@ class PausedEngine:
         )
 
     def _seen(self, state: Paused) -> tuple[Paused, Seen]:
-        now = state.now
+        now, held, room = state.now, None, None
+        if now.prompts is not None:
+            state = dataclasses.replace(state, prompts=now.prompts, now=dataclasses.replace(now, prompts=None))
+            held, room = now.slots.holds, self._left(now.slots, now.prompts, state.queue)
         idle = now.record.length.shape[0] // self.devices
         seen = Seen(
             length=now.record.length,
@@ -212,8 +273,42 @@ class PausedEngine:
             decoding=jnp.sum(now.slots.row < idle, dtype=jnp.int32),
             waiting=jnp.sum(now.slots.waiting, dtype=jnp.int32),
             occupancy=now.occupancy,
+            by_stop=now.record.by_stop,
+            held=held,
+            room=room,
         )
         return state, seen
+
+    def _now(self, state: Paused) -> Progress:
+        """What a turn changes, the prompts among it where rows are held."""
+        return dataclasses.replace(state.now, prompts=state.prompts) if self.decoding.holds else state.now
+
+    def _left(self, slots: Slots, prompts: Prompts, queue: Queue) -> Array:
+        """`Seen.room`."""
+        local = functools.partial(room, blocks=self.decoding.blocks)
+        return on_each_device(local, self.mesh, (slot_axes(slots), prompt_axes(prompts), QUEUE_AXES), 0)(
+            slots, prompts, queue
+        )
+
+    def _states(self, tokens: Array, queue: Queue, begins: Array | None, number: Array | None) -> Array | None:
+        """int32[Q], the state behind each of some prompts of the automaton that may stop rows; None: all begin anew.
+
+        `begins`: the rows whose prompts they are (None: all); `number`: of places among the prompts (None: all)."""
+        stops = self.decoding.stops
+        if stops is None or queue.start is None:
+            return None
+
+        def local(tokens: Array, queue: Queue, begins: Array) -> Array:
+            assert queue.start is not None and stops is not None
+            at = jnp.where(begins, queue.prompt, len(tokens))
+            begun = jnp.zeros(len(tokens), jnp.int32).at[at].max(queue.start, mode="drop")
+            return states_behind(stops, tokens, begun)
+
+        if begins is None:
+            begins = jnp.ones(queue.id.shape, bool)
+        if number is not None:
+            queue = self._numbered(queue, number)
+        return on_each_device(local, self.mesh, (0, QUEUE_AXES, 0), 0)(tokens, queue, begins)
 
     def _room(self, slots: Slots, prompts: Prompts, queue: Queue, length: Array) -> tuple[Slots, Array]:
         d, at = self.decoding, slot_axes(slots)
@@ -236,20 +331,23 @@ class PausedEngine:
 
         return on_each_device(local, self.mesh, (0, 0, QUEUE_AXES), (0, 0))(tokens, length, queue)
 
-    def _placed_texts(
-        self, state: Paused, tokens: Array, length: Array, place: Array, queue: Queue
-    ) -> tuple[Array, Array]:
-        """`_texts` of prompts that lie in some places; those of other rows mean nothing."""
+    def _numbers(self, state: Paused, place: Array) -> Array:
+        """int32[places], which of some prompts lies in each place; of other places it means nothing."""
         places = state.prompts.length.shape[0] * state.prompts.length.shape[1] // self.devices
 
-        def at(place: Array, queue: Queue) -> Queue:
-            number = (
-                jnp.zeros(places, jnp.int32).at[place].set(jnp.arange(place.shape[0], dtype=jnp.int32), mode="drop")
-            )
+        def numbers(place: Array) -> Array:
+            own = jnp.arange(place.shape[0], dtype=jnp.int32)
+            return jnp.zeros(places, jnp.int32).at[place].set(own, mode="drop")
+
+        return on_each_device(numbers, self.mesh, (0,), 0)(place)  # type: ignore[no-any-return]
+
+    def _numbered(self, queue: Queue, number: Array) -> Queue:
+        """With the number of its prompt for each row, not the place."""
+
+        def at(queue: Queue, number: Array) -> Queue:
             return dataclasses.replace(queue, prompt=number[queue.prompt])
 
-        local: Any = on_each_device(at, self.mesh, (0, QUEUE_AXES), QUEUE_AXES)
-        return self._texts(tokens, length, local(place, queue))
+        return on_each_device(at, self.mesh, (QUEUE_AXES, 0), QUEUE_AXES)(queue, number)  # type: ignore[no-any-return]
 
 
 def _replaced(pool: Prompts, found: Prompts, place: Int[Array, " A"]) -> Prompts:

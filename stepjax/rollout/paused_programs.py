@@ -27,6 +27,8 @@ class PausedPrograms:
       start: `(ready, tokens [Q, F], length [Q], key, queue [N], [record]) -> (Paused, Seen)`.
       turn: `(ready, Paused, steps []) -> (Paused, Seen)`, of a donated state, as that of `add`.
       add: `(ready, Paused, tokens [A, F], length [A], place [A], queue [N], begins [N], [record]) -> (Paused, Seen)`.
+      branch: `(ready, Paused, queue [N], begins [N], of [N], release [N]) -> (Paused, Seen)`; None: no row is held.
+      some_rows: `(Paused, rows [K]) -> (tokens [K, W], logprobs [K, W])`.
       rows: `(Paused) -> Trajectory`.
       form: how the kept tokens are recorded; None: they are not.
     """
@@ -35,6 +37,8 @@ class PausedPrograms:
     start: Program
     turn: Program
     add: Program
+    branch: Program | None
+    some_rows: Program
     rows: Program
     form: KeptForm | None
 
@@ -55,7 +59,9 @@ class PausedPrograms:
         prepare = _prepare_program(definition, mesh, params, gather)
         ready = prepare.outputs()
         form = engine.decoding.kept_form(vocab)
-        empty = jax.eval_shape(lambda: Record.empty(shape.rows, shape.new_tokens, tool=False, form=form))
+        empty = jax.eval_shape(
+            lambda: Record.empty(shape.rows, shape.new_tokens, tool=False, form=form, by_stop=shape.holds)
+        )
         record = (abstract(empty, by_row),) if shape.resumed else (None,)
 
         def start(ready: Any, *given: Any) -> tuple[Paused, Seen]:
@@ -67,6 +73,9 @@ class PausedPrograms:
         def add(ready: Any, state: Paused, *given: Any) -> tuple[Paused, Seen]:
             return engine.add(definition.bind(ready[0]), ready[1], state, *given)
 
+        def branch(ready: Any, state: Paused, *given: Any) -> tuple[Paused, Seen]:
+            return engine.branch(definition.bind(ready[0]), ready[1], state, *given)
+
         begin = (ready, tokens, length, key, queue, *record)
         with jax.set_mesh(mesh):
             state, _ = jax.eval_shape(start, *begin)
@@ -77,6 +86,8 @@ class PausedPrograms:
         begins = jax.ShapeDtypeStruct((shape.rows,), bool, sharding=by_row)
         steps = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
         out: Any = (where, whole)
+        each = jax.ShapeDtypeStruct((shape.rows,), jnp.int32, sharding=by_row)
+        chosen = jax.ShapeDtypeStruct((engine.decoding.slots,), jnp.int32, sharding=whole)
         return cls(
             prepare=prepare,
             start=Program("rollout start", start, mesh=mesh, inputs=begin, out_shardings=out),
@@ -88,6 +99,19 @@ class PausedPrograms:
                 inputs=(ready, state, texts, some, some, queue, begins, *record),
                 donate=(1,),
                 out_shardings=out,
+            ),
+            branch=Program(
+                "rollout branch",
+                branch,
+                mesh=mesh,
+                inputs=(ready, state, queue, begins, each, begins),
+                donate=(1,),
+                out_shardings=out,
+            )
+            if shape.holds
+            else None,
+            some_rows=Program(
+                "rollout some rows", engine.some_rows, mesh=mesh, inputs=(state, chosen), out_shardings=(whole, whole)
             ),
             rows=Program(
                 "rollout rows",
@@ -155,6 +179,10 @@ def state_shardings(state: Paused, mesh: Mesh) -> Paused:
     found = placed(prompt_axes(prompts), prompts)
     found = dataclasses.replace(found, layers=jax.tree.map(heads, layer_axes(prompts.layers, 1), prompts.layers))
     whole: Any = replicated(mesh)
+    aside = now.aside
+    if aside is not None:
+        at = layer_axes(aside.layers)
+        aside = dataclasses.replace(placed(aside.axes, aside), layers=jax.tree.map(heads, at, aside.layers))
     layers = None if now.layers is None else jax.tree.map(heads, layer_axes(now.layers), now.layers)
     progress = dataclasses.replace(
         now,
@@ -163,6 +191,7 @@ def state_shardings(state: Paused, mesh: Mesh) -> Paused:
         layers=layers,
         record=record,
         reply=reply,
+        aside=aside,
         occupancy=jax.tree.map(lambda _: whole, now.occupancy),
     )
     return Paused(whole, queue, found, text, text_length, progress)

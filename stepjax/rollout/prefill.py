@@ -42,6 +42,7 @@ def prefill(
     mesh: Mesh | None = None,
     branched: bool = False,
     tables: Int[Array, "Q B"] | None = None,
+    stop: Int[Array, " Q"] | None = None,
 ) -> tuple[Prompts, Layers | None]:
     """Prefills prompts that are padded on the left, `chunk` at a time; each device keeps its own.
 
@@ -53,6 +54,7 @@ def prefill(
         the first prompt's to the first blocks. None: all tokens stay with the prompts.
       branched: rows may begin within their prompts, so the state behind every column is kept.
       tables: the blocks of each prompt; None: the first ones, one prompt after the other.
+      stop: the state behind each prompt of the automaton that may stop a row.
     """
     count, width = prompts.shape
     widths = sorted(widths or bucket_widths(width))
@@ -89,9 +91,10 @@ def prefill(
     given = by_chunk(prompts), by_chunk(prompt_length), None if tables is None else by_chunk(tables)
     if chunks == 1:
         layers, found = one(layers, jax.tree.map(lambda x: x[0], given))
-        return jax.tree.map(lambda x: x[None], found), layers
-    layers, found = jax.lax.scan(one, layers, given)
-    return found, layers
+        found = jax.tree.map(lambda x: x[None], found)
+    else:
+        layers, found = jax.lax.scan(one, layers, given)
+    return dataclasses.replace(found, stop=None if stop is None else by_chunk(stop)), layers
 
 
 def _tables(length: Int[Array, " Q"], *, width: int, page: int) -> Int[Array, "Q B"]:

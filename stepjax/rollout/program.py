@@ -47,6 +47,7 @@ class RolloutShape:
         responses decode at once as then fit. 0: the most that they can have.
       branched: rows may begin within their prompts (`Queue.cut`); the cache then has no blocks.
       resumed: rows may begin with tokens of their response (`Queue.start`), which are prefilled behind their prompts.
+      holds: rows may be held when they end (`Queue.hold`), and others begin behind them; of a resumed shape.
     """
 
     rows: int
@@ -61,6 +62,11 @@ class RolloutShape:
     held: int = 0
     branched: bool = False
     resumed: bool = False
+    holds: bool = False
+
+    def __post_init__(self) -> None:
+        if self.holds and not self.resumed:
+            raise ValueError("rows that are held are of a resumed shape")
 
     @property
     def entry_width(self) -> int:
@@ -93,7 +99,7 @@ def on_device(shape: RolloutShape, devices: int) -> DeviceSizes:
     # Rows that share a prompt may be divided at a device's first and last row.
     prompts = rows // shape.samples if rows % shape.samples == 0 else min(rows, rows // shape.samples + 2)
     at_once = shape.prefill_rows
-    if shape.resumed:
+    if shape.resumed and not shape.holds:
         # Each row may have a beginning of its own. Short and long ones are prefilled apart.
         prompts, at_once = rows, at_once or -(-shape.rows // RESUMED_CHUNKS)
     chunk = min(-(-at_once // devices) or prompts, prompts)
@@ -109,6 +115,15 @@ def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
     each, platform = on_device(shape, batch_devices(mesh)), mesh.devices.flat[0].platform
     if shape.branched:
         return CacheLayout.ring(platform, shape.new_tokens)
+    if shape.holds:
+        return CacheLayout.branching(
+            prompt_width=shape.prompt_width,
+            new_tokens=shape.new_tokens,
+            rows=each.rows,
+            slots=each.slots,
+            block=shape.block,
+            tokens=shape.cache_tokens,
+        )
     found = CacheLayout.choose(
         platform,
         prompt_width=shape.prompt_width,
@@ -222,6 +237,7 @@ def decoding_of(
         blocks=layout.blocks,
         ample=layout.ample,
         growths=layout.growths,
+        holds=shape.holds,
     )
 
 
@@ -229,12 +245,14 @@ def abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: Ro
     """Parameters, prompts, their lengths, key and queue."""
     devices, rows = batch_devices(mesh), batch_sharding(mesh)
 
-    def ints(*dims: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(dims, jnp.int32, sharding=rows)
+    def ints(*dims: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(dims, dtype, sharding=rows)
 
     prompts, each_row = on_device(shape, devices).prompts * devices, ints(shape.rows)
     branched, resumed = (each_row if asked else None for asked in (shape.branched, shape.resumed))
     queue: Any = Queue(each_row, each_row, each_row, branched, resumed)  # type: ignore[arg-type]
+    if shape.holds:
+        queue = replace(queue, steps=each_row, hold=each_row, greedy=ints(shape.rows, dtype=bool))
     return (
         abstract(definition.shapes, definition.shardings(mesh)),
         ints(prompts, shape.entry_width),

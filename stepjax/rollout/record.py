@@ -22,6 +22,7 @@ class Log:
       env_tokens: bool, written by the environment; None without one.
       ended, stopped: bool, the response ended with this token; it did so by itself.
       kept: the record of the tokens that the sampler kept, `[steps, S, words]`; None: it is not recorded.
+      by_stop: bool, the stops ended it, not an end id; None: that is not told apart.
     """
 
     place: Array
@@ -31,9 +32,12 @@ class Log:
     ended: Array
     stopped: Array
     kept: Array | None = None
+    by_stop: Array | None = None
 
     @classmethod
-    def empty(cls, steps: int, slots: int, nowhere: int, *, tool: bool, form: KeptForm | None = None) -> "Log":
+    def empty(
+        cls, steps: int, slots: int, nowhere: int, *, tool: bool, form: KeptForm | None = None, by_stop: bool = False
+    ) -> "Log":
         def zeros(dtype: Any) -> Array:
             return jnp.zeros((steps, slots), dtype)
 
@@ -45,6 +49,7 @@ class Log:
             ended=zeros(bool),
             stopped=zeros(bool),
             kept=None if form is None else jnp.zeros((steps, slots, form.words), form.dtype),
+            by_stop=zeros(bool) if by_stop else None,
         )
 
     def write(self, step: Array, line: "Log") -> "Log":
@@ -68,6 +73,7 @@ class Record:
       length: int32[N], tokens of the responses that ended; 0 for the others.
       finished: bool[N], the response ended by itself.
       kept: the record of the tokens that the sampler kept, `[N, W, words]`; None: it is not recorded.
+      by_stop: bool[N], the stops ended it, not an end id; None: that is not told apart.
     """
 
     tokens: Int[Array, "N W"]
@@ -76,9 +82,12 @@ class Record:
     length: Int[Array, " N"]
     finished: Bool[Array, " N"]
     kept: Array | None = None
+    by_stop: Bool[Array, " N"] | None = None
 
     @classmethod
-    def empty(cls, rows: int, new_tokens: int, *, tool: bool, form: KeptForm | None = None) -> "Record":
+    def empty(
+        cls, rows: int, new_tokens: int, *, tool: bool, form: KeptForm | None = None, by_stop: bool = False
+    ) -> "Record":
         size = (rows, new_tokens)
         return cls(
             tokens=jnp.zeros(size, jnp.int32),
@@ -87,6 +96,7 @@ class Record:
             length=jnp.zeros(rows, jnp.int32),
             finished=jnp.zeros(rows, bool),
             kept=None if form is None else jnp.zeros((*size, form.words), form.dtype),
+            by_stop=jnp.zeros(rows, bool) if by_stop else None,
         )
 
     def write(self, log: Log) -> "Record":
@@ -101,13 +111,18 @@ class Record:
             return flat.at[place].set(values.reshape(-1, *words), mode="drop").reshape(into.shape)
 
         row = jnp.where(log.ended.ravel(), place // width, rows)
+
+        def at_end(into: Array | None, values: Array | None) -> Any:
+            return None if into is None or values is None else into.at[row].set(values.ravel(), mode="drop")
+
         return Record(
             tokens=put(self.tokens, log.tokens),
             logprobs=put(self.logprobs, log.logprobs),
             env_tokens=put(self.env_tokens, log.env_tokens),
             length=self.length.at[row].set(place % width + 1, mode="drop"),
-            finished=self.finished.at[row].set(log.stopped.ravel(), mode="drop"),
+            finished=at_end(self.finished, log.stopped),
             kept=put(self.kept, log.kept),
+            by_stop=at_end(self.by_stop, log.by_stop),
         )
 
     def rows(self) -> "Record":

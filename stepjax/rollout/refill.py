@@ -72,7 +72,11 @@ def _filled(
     prompt = queue.prompt[known]
     length = prompts.length[prompt // size, prompt % size]
     length = length if queue.cut is None else length - queue.cut[known]
-    time, start = jnp.zeros_like(row), None
+    time, start, left = jnp.zeros_like(row), None, None
+    stop = jnp.zeros_like(row) if prompts.stop is None else prompts.stop[prompt // size, prompt % size]
+    if queue.steps is not None:
+        assert slots.left is not None
+        left = jnp.where(takes, queue.steps[known], slots.left)
     if queue.start is not None:
         assert slots.start is not None
         time = start = jnp.where(takes, queue.start[known], slots.start)
@@ -84,9 +88,10 @@ def _filled(
         limit=queue.limit[known],
         time=jnp.where(free, time, slots.time),
         prompt_length=jnp.where(takes, length, slots.prompt_length),
-        stop=jnp.where(free, 0, slots.stop),
+        stop=jnp.where(free, stop, slots.stop),
         waiting=slots.waiting.at[jnp.where(takes, row, rows)].set(False, mode="drop"),
         start=start,
+        left=left,
     )
     if slots.held is not None:
         filled = dataclasses.replace(filled, held=_holding(filled, prompts, prompt, takes, begin))

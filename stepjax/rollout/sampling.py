@@ -70,8 +70,12 @@ class Sampler:
         time: Int[Array, " B"] | None = None,
         eos: Sequence[int] = (),
         form: KeptForm | None = None,
+        greedy: Bool[Array, " B"] | None = None,
     ) -> tuple[Int[Array, " B"], Float[Array, " B"], Array | None]:
-        """The sampled tokens, their log-probability, and in a `form` the record of the tokens that were kept."""
+        """The sampled tokens, their log-probability, and in a `form` the record of the tokens that were kept.
+
+        `greedy`: the rows that take the likeliest token all the same, whose log-probability is as if they had drawn it.
+        """
         scores = self.scores(logits, time=time, eos=eos)
         record = None
         if form is not None:
@@ -79,7 +83,10 @@ class Sampler:
         if self.temperature == 0:
             tokens = _argmax(scores)
         else:
-            tokens = _argmax(scores + gumbel(keys, scores.shape[-1]))  # jax.random.categorical
+            noise = gumbel(keys, scores.shape[-1])
+            if greedy is not None:
+                noise = jnp.where(greedy[:, None], 0.0, noise)
+            tokens = _argmax(scores + noise)  # jax.random.categorical
         return tokens, _logprobs(scores, tokens), record
 
     def kept_form(self, vocab: int, eos: Sequence[int] = ()) -> KeptForm | None:

@@ -4,6 +4,7 @@ All functions work on one device's slots, prompts and rows: nothing here crosses
 """
 
 import dataclasses
+import enum
 from typing import Any
 
 import jax
@@ -26,6 +27,9 @@ class Prompts:
       positions, segments: int32[n, c, F], as in `Cache`.
       length: int32[n, c].
       table: int32[n, c, B], the blocks of the tokens before these; None: there are none.
+      stop: int32[n, c], the state behind each of the automaton that may stop a row; None: rows begin in its first one.
+
+    Where rows may be held, the last places are those of the rows (`first_of_rows`): what a held row has come to.
     """
 
     hidden: Array
@@ -34,6 +38,12 @@ class Prompts:
     segments: Array
     length: Array
     table: Array | None = None
+    stop: Array | None = None
+
+    def first_of_rows(self, rows: int) -> int:
+        """The place of the first of one device's `rows` rows."""
+        chunks, size = self.positions.shape[:2]
+        return (chunks - -(-rows // size)) * size
 
 
 @jax.tree_util.register_dataclass
@@ -49,6 +59,9 @@ class Queue:
         behind their prompts. There are no blocks then.
       start: int32[N], tokens at its prompt's end that are the first ones of its response: it goes on behind them as if
         it had drawn them itself. `limit` counts them. None: there are none.
+      steps: int32[N], the hit of the stops that ends the row: 1 the first one, 0 none; None: the first one.
+      hold: int32[N], whether the row is held when it ends (`Hold`); None: no row is.
+      greedy: bool[N], takes the likeliest token each time; None: no row does.
     """
 
     prompt: Array
@@ -56,6 +69,23 @@ class Queue:
     limit: Array
     cut: Array | None = None
     start: Array | None = None
+    steps: Array | None = None
+    hold: Array | None = None
+    greedy: Array | None = None
+
+
+class Hold(enum.IntEnum):
+    """When a row that ends is held, so that others may begin behind it.
+
+    Attributes:
+      NEVER: it leaves nothing.
+      STOPPED: where the stops ended it.
+      ENDED: however it ended, at an end id or its limit, too.
+    """
+
+    NEVER = 0
+    STOPPED = 1
+    ENDED = 2
 
 
 @jax.tree_util.register_dataclass
@@ -107,6 +137,8 @@ class Slots:
       cache: keys and values: the prompts' last tokens in front, the ring behind.
       held: the tokens before these; None: there are none.
       start: int32[S], the row's, as in `Queue`.
+      left: int32[S], the stops' hits until it ends; below 1: they do not end it. None: the first one does.
+      holds: bool[N], the rows that are held; None: none can be.
     """
 
     row: Array
@@ -120,6 +152,8 @@ class Slots:
     cache: Cache
     held: Held | None = None
     start: Array | None = None
+    left: Array | None = None
+    holds: Array | None = None
 
     @property
     def live(self) -> Bool[Array, " S"]:
@@ -167,7 +201,7 @@ def shrunk(slots: Slots, size: int) -> tuple[Slots, Int[Array, " s"]]:
     )
     names = ("row", "id", "limit", "time", "prompt_length", "stop", "hidden")
     by_row: dict[str, Any] = {name: rows(getattr(slots, name)) for name in names}
-    by_row["start"] = None if slots.start is None else rows(slots.start)
+    by_row |= {name: None if getattr(slots, name) is None else rows(getattr(slots, name)) for name in ("start", "left")}
     if (held := slots.held) is not None:
         table, count, shared, start = (rows(x) for x in (held.table, held.count, held.shared, held.start))
         count = jnp.where(by_row["row"] < slots.waiting.shape[0], count, 0)

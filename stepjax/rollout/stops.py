@@ -6,6 +6,7 @@ Both are automata over tokens that a decode loop carries along, one number a row
 from collections.abc import Sequence
 from typing import Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
@@ -81,3 +82,17 @@ class StepEnds:
     def advance(self, state: Int[Array, " B"], tokens: Int[Array, " B"]) -> tuple[Int[Array, " B"], Bool[Array, " B"]]:
         after, _ = self.splitter.advance(state, tokens, jnp.ones(tokens.shape, bool))
         return after, self.splitter.ends_step(state, tokens)
+
+
+def states_behind(stops: Stops, tokens: Int[Array, "B T"], count: Int[Array, " B"]) -> Int[Array, " B"]:
+    """The state behind the last `count` of each row's tokens, which are the first ones of a response."""
+    width = tokens.shape[1]
+
+    def one(state: Array, given: tuple[Array, Array]) -> tuple[Array, None]:
+        token, number = given
+        return jnp.where(number >= width - count, stops.advance(state, token)[0], state), None
+
+    def behind(tokens: Array) -> Array:
+        return jax.lax.scan(one, jnp.zeros_like(count), (tokens.T, jnp.arange(width)))[0]
+
+    return jax.lax.cond(jnp.any(count > 0), behind, lambda tokens: jnp.zeros_like(count), tokens)
