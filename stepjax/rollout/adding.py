@@ -24,6 +24,7 @@ class Row:
       begun: the response's first tokens, which it goes on behind; `logprobs` and `kept` of them as the trajectory shall
         hold them. Only where the shape is `resumed`.
       steps, hold, greedy: as in `Queue`, where rows may be held.
+      draws: False: it draws nothing. What it begins with is prefilled and held, for others to begin behind.
     """
 
     row: int
@@ -36,6 +37,7 @@ class Row:
     steps: int = 1
     hold: Hold = Hold.NEVER
     greedy: bool = False
+    draws: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Places:
         found: list[list[Row]] = [[]]
         texts: list[set[tuple[Any, ...]]] = [set() for _ in range(self.devices)]
         for row in rows:
-            own, text = texts[self.device(row.row)], _text(row)
+            own, text = texts[self.device(row.row)], _text(row) if row.draws else (row.row, *_text(row))
             if text not in own and len(own) == self.at_once:
                 found.append([])
                 texts = [set() for _ in range(self.devices)]
@@ -123,38 +125,53 @@ class Places:
         """
         shape, count = self.shape, self.devices * self.at_once
         tokens, length = np.zeros((count, shape.entry_width), np.int32), np.zeros(count, np.int32)
-        place, begins = np.full(count, self.places, np.int32), np.zeros(shape.rows, bool)
+        place, begins = np.full(count, np.iinfo(np.int32).max), np.zeros(shape.rows, bool)
         after: Any = jax.tree.map(np.array, queue)
         lengths, free = lengths.copy(), self._free(queue, is_open)
         for device, places in enumerate(free):
             lengths[[device * self.places + own for own in places]] = 0
         given: dict[tuple[int, tuple[Any, ...]], int] = {}
+        nothing = np.zeros(shape.rows, bool)
+        read = nothing if held is None else self.read_rows(queue, is_open)
+        now = _Now(is_open.copy(), nothing if held is None else held, read)
         for row in rows:
             device, text = self.device(row.row), _text(row)
-            self._refuse(row.row, queue, is_open | begins, held)
+            now.refuse(row.row)
+            if not row.draws:
+                text = (row.row, *text)  # in a place of its own
             if (device, text) not in given:
-                if not free[device]:
+                if row.draws and not free[device]:
                     raise ValueError(f"row {row.row}: device {device} has no free place for its prompt")
                 at = device * self.at_once + sum(d == device for d, _ in given)
-                given[device, text] = own = free[device].pop(0)
+                given[device, text] = own = free[device].pop(0) if row.draws else self.own_place(row.row)
                 ids = [*row.prompt, *row.begun]
                 tokens[at, shape.entry_width - len(ids) :], length[at], place[at] = ids, len(ids), own
-                lengths[device * self.places + own] = len(ids)
-            begins[row.row] = True
+                if row.draws:
+                    lengths[device * self.places + own] = len(ids)
+            begins[row.row] = now.is_open[row.row] = True
             self._asked(after, row, given[device, text])
             if record is not None:
                 after.start[row.row] = len(row.begun)
                 _fill(record, row)
+                if not row.draws:
+                    record.length[row.row] = len(row.begun)
             elif row.begun:
                 raise ValueError("rows begin with tokens of their response only where the shape is resumed")
         return Added((tokens, length, place, after, begins, record), after, lengths)
 
     def branched(
-        self, queue: Queue, is_open: np.ndarray, held: np.ndarray, length: np.ndarray, rows: Sequence[Branch]
+        self,
+        queue: Queue,
+        is_open: np.ndarray,
+        held: np.ndarray,
+        gone: np.ndarray,
+        length: np.ndarray,
+        rows: Sequence[Branch],
     ) -> Added:
         """Inputs that let rows begin behind others.
 
         Args:
+          gone: bool[N], the rows that are not held any more once these have begun.
           length: int32[N], tokens of the responses that ended; the others as of `added`.
 
         Raises:
@@ -164,50 +181,66 @@ class Places:
         each = self.shape.rows // self.devices
         of, begins = np.zeros(self.shape.rows, np.int32), np.zeros(self.shape.rows, bool)
         after: Any = jax.tree.map(np.array, queue)
+        now = _Now(is_open.copy(), held & ~gone, self.read_rows(queue, is_open))
         for row in rows:
-            self._refuse(row.row, after, is_open | begins, np.where(np.arange(len(held)) == row.of, False, held))
-            if not held[row.of]:
+            now.refuse(row.row, itself=row.row == row.of)
+            if not held[row.of] or (begins[row.of] and row.of != row.row):
                 raise ValueError(f"row {row.of} is not held: nothing begins behind it")
             if self.device(row.of) != self.device(row.row):
                 raise ValueError(f"row {row.row} is on another device than row {row.of}, behind which it shall begin")
             if row.limit and row.limit <= length[row.of]:
                 raise ValueError(f"row {row.row}: a limit of {row.limit} tokens, but it begins behind {length[row.of]}")
-            of[row.row], begins[row.row] = row.of % each, True
-            self._asked(after, row, self.places + row.of % each)
+            of[row.row], begins[row.row], now.is_open[row.row], now.read[row.of] = row.of % each, True, True, True
+            self._asked(after, row, self.own_place(row.of))
             after.start[row.row] = length[row.of]
         return Added((after, begins, of), after, length)
 
     def _asked(self, queue: Any, row: Row | Branch, place: int) -> None:
         """Puts to the queue what a row asks for."""
         limit = min(row.limit or self.shape.new_tokens, self.shape.new_tokens)
+        if isinstance(row, Row) and not row.draws:
+            limit = 0
         queue.prompt[row.row], queue.id[row.row], queue.limit[row.row] = place, row.id, limit
         if queue.steps is not None:
             queue.steps[row.row], queue.hold[row.row], queue.greedy[row.row] = row.steps, row.hold, row.greedy
-        elif row.hold:
+        elif row.hold or limit == 0:
             raise ValueError(f"row {row.row} cannot be held: the shape has not `holds`")
 
-    def readers(self, queue: Queue, is_open: np.ndarray, row: int) -> np.ndarray:
-        """int[n], the rows that decode or wait and began behind a row."""
-        each = self.shape.rows // self.devices
-        first = self.device(row) * each
-        own = slice(first, first + each)
-        return first + np.flatnonzero(is_open[own] & (queue.prompt[own] == self.places + row - first))
+    def own_place(self, row: int) -> int:
+        """The place of what a row has come to, on its device."""
+        return self.places + row % (self.shape.rows // self.devices)
 
-    def _refuse(self, row: int, queue: Queue, is_open: np.ndarray, held: np.ndarray | None) -> None:
-        if is_open[row]:
-            raise ValueError(f"row {row} has not ended")
-        if held is None:
-            return
-        if held[row]:
-            raise ValueError(f"row {row} is held: release it first")
-        if len(self.readers(queue, is_open, row)):
-            raise ValueError(f"row {row}: others that began behind it have not ended")
+    def read_rows(self, queue: Queue, is_open: np.ndarray) -> np.ndarray:
+        """bool[N], the rows behind which others began that decode or wait."""
+        each = self.shape.rows // self.devices
+        rows = np.flatnonzero(is_open & (queue.prompt >= self.places))
+        read = np.zeros(self.shape.rows, bool)
+        read[rows // each * each + queue.prompt[rows] - self.places] = True
+        return read
 
     def _free(self, queue: Queue, is_open: np.ndarray) -> list[list[int]]:
         """On each device the places of prompts that no row reads."""
         by_device = zip(np.split(queue.prompt, self.devices), np.split(is_open, self.devices), strict=True)
         read = [set(prompt[open_rows].tolist()) for prompt, open_rows in by_device]
         return [[place for place in range(self.places) if place not in own] for own in read]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Now:
+    """bool[N] each: the rows that decode or wait, those that are held, and those behind which others began."""
+
+    is_open: np.ndarray
+    held: np.ndarray
+    read: np.ndarray
+
+    def refuse(self, row: int, itself: bool = False) -> None:
+        """ValueError where a row cannot begin anew; `itself`: it goes on."""
+        if self.is_open[row]:
+            raise ValueError(f"row {row} has not ended")
+        if self.held[row] and not itself:
+            raise ValueError(f"row {row} is held: release it first")
+        if self.read[row]:
+            raise ValueError(f"row {row}: others that began behind it have not ended")
 
 
 def _text(row: Row) -> tuple[Any, ...]:

@@ -172,8 +172,10 @@ class PausableRollout:
         texts = np.zeros((places, self.shape.entry_width), np.int32)
         return self.start(ready, texts, np.zeros(places, np.int32), key, queue)
 
-    def add(self, ready: Any, state: Pause, rows: Sequence[Row | Branch]) -> Pause:
+    def add(self, ready: Any, state: Pause, rows: Sequence[Row | Branch], release: Sequence[int] = ()) -> Pause:
         """Lets further rows begin, in the places of rows that have ended; every process gives the same ones.
+
+        `release`: rows that are not held any more once these have begun; these may take their places.
 
         Raises:
           ValueError: of `Places`; or rows that are held leave no room, some of which must be released first.
@@ -181,16 +183,20 @@ class PausableRollout:
         texts = [row for row in rows if isinstance(row, Row)]
         branches = [row for row in rows if isinstance(row, Branch)]
         record = self.no_record() if self.shape.resumed else None
+        if texts and release:
+            gone = [row for row in release if not any(row == branch.of for branch in branches)]
+            state = self.release(ready, state, gone)
+            release = [row for row in release if row not in gone]
         for some in self.layout.portions(texts):
             held = state.read.held
             inputs = self.layout.added(state.queue, state.open, state.length, some, record, held)
             if not self.fits(inputs.lengths):
                 raise UserError(self._too_small())
-            if held is not None and not self.has_room(state, inputs.given[1]):
+            if held is not None and not self._fit_beside(state, inputs.given[1]):
                 raise ValueError("rows that are held leave no room for what others begin with")
             arrays, seen = self.programs.add(ready, state.arrays, *put(inputs.given, self._by_row))
             state = Pause(arrays, seen, inputs.queue, inputs.lengths)
-        return self._branched(ready, state, branches, ()) if branches else state
+        return self._branched(ready, state, branches, release) if branches or release else state
 
     def release(self, ready: Any, state: Pause, rows: Sequence[int]) -> Pause:
         """Lets rows that are held go: nothing more begins behind them. Those that began go on."""
@@ -200,21 +206,29 @@ class PausableRollout:
         seen = state.read
         if self.programs.branch is None or seen.held is None:
             raise ValueError("rows are held only where the shape has `holds`")
-        inputs = self.layout.branched(state.queue, state.open, np.asarray(seen.held), np.asarray(seen.length), rows)
         gone = np.zeros(self.shape.rows, bool)
         gone[list(release)] = True
+        inputs = self.layout.branched(
+            state.queue, state.open, np.asarray(seen.held), gone, np.asarray(seen.length), rows
+        )
         arrays, after = self.programs.branch(ready, state.arrays, *put((*inputs.given, gone), self._by_row))
         return Pause(arrays, after, inputs.queue, state.length)
 
-    def has_room(self, state: Pause, length: np.ndarray | None = None) -> bool:
-        """Whether each device has room for its longest row beside the rows that are held and what others begin with:
-        without, rows may begin again and again and never end. `length`: of prompts that come in addition, `[A]`."""
-        if state.read.room is None:
-            return True
-        need = np.full(self.devices, self.decoding.own_blocks)
-        if length is not None:
-            need += np.sum((np.maximum(length, 1) - 1).reshape(self.devices, -1) // self.decoding.page, axis=1)
-        return bool(np.all(need <= np.asarray(state.read.room)))
+    def read_rows(self, state: Pause) -> set[int]:
+        """The rows behind which others began that decode or wait: held or not, they cannot begin anew."""
+        return set(np.flatnonzero(self.layout.read_rows(state.queue, state.open)).tolist())
+
+    def room(self, state: Pause) -> np.ndarray:
+        """int[devices], blocks that are left beside the rows that are held, what others begin with, and one row of the
+        greatest length. Where it is negative, release rows before the next turn: the others may begin again and again
+        and never end."""
+        assert state.read.room is not None
+        return np.asarray(state.read.room) - self.decoding.own_blocks
+
+    def _fit_beside(self, state: Pause, length: np.ndarray) -> bool:
+        """Whether there is room for prompts of these lengths, `[A]`."""
+        blocks = (np.maximum(length, 1) - 1).reshape(self.devices, -1) // self.decoding.page
+        return bool(np.all(np.sum(blocks, axis=1) <= self.room(state)))
 
     def some_rows(self, state: Pause, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Tokens int32[n, W] and log-probabilities float32[n, W] of some rows' responses, on the host; what stands

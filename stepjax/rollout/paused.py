@@ -171,8 +171,10 @@ class PausedEngine:
         put = on_each_device(_replaced, self.mesh, (at, at, 0), at)
         prompts = put(state.prompts, found, place)
         slots = dataclasses.replace(slots, waiting=slots.waiting | begins & (queue.limit > 0))
-        if d.holds:
+        if slots.holds is not None:
             now = dataclasses.replace(now, prompts=prompts)
+            # A row that draws nothing is held at once.
+            slots = dataclasses.replace(slots, holds=jnp.where(begins, queue.limit == 0, slots.holds))
         kept = now.record if record is None else record
 
         def begun(new: Array, old: Array) -> Array:

@@ -150,6 +150,7 @@ class Occupancy:
       cache: tokens of the most blocks that were in use at once; 0 without blocks.
       tokens: the most tokens that the rows which decoded together had, prompts included, where blocks were counted.
       restarted: tokens of rows that were put back, and drawn again.
+      drawn: all tokens that were decoded, those too.
     """
 
     busy: Array
@@ -159,20 +160,22 @@ class Occupancy:
     cache: Array
     tokens: Array
     restarted: Array
+    drawn: Array
 
     @classmethod
     def none(cls) -> "Occupancy":
-        return cls(*(jnp.zeros((), jnp.int32) for _ in range(7)))
+        return cls(*(jnp.zeros((), jnp.int32) for _ in range(8)))
 
     def after(self, live: Array, waiting: Array) -> "Occupancy":
         """After one more step; `live`: bool[S]; `waiting`: whether any row waits."""
-        slots = live.shape[0]
+        slots, decoded = live.shape[0], jnp.sum(live, dtype=jnp.int32)
         return dataclasses.replace(
             self,
-            busy=self.busy + jnp.where(waiting, jnp.sum(live, dtype=jnp.int32), 0),
+            busy=self.busy + jnp.where(waiting, decoded, 0),
             offered=self.offered + jnp.where(waiting, slots, 0),
             steps=self.steps + 1,
             total=self.total + slots,
+            drawn=self.drawn + decoded,
         )
 
     def using(self, cache: Array, tokens: Array, restarted: Array) -> "Occupancy":

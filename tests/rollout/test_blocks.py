@@ -56,7 +56,7 @@ def starved():
     def poisoned(slots, layers, prompts, queue, full, *, ample, anew):
         slots, layers, usage = turn_ring(slots, layers, prompts, queue, full, ample=ample, anew=anew)
         blocks = len(layers[0].keys)
-        read = references(blocks, slots.held, slots.live, prompts, queue, slots.waiting) > 0
+        read = references(blocks, slots, prompts, queue) > 0
         fill = functools.partial(jnp.where, read[:, None, None, None])
         return slots, jax.tree.map(lambda x: fill(x, jnp.nan), layers), usage
 

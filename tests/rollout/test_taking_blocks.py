@@ -80,7 +80,7 @@ def state(example):
 @jax.jit
 def turned(slots, prompts, queue):
     """The references before a turn of the ring, and what the turn leaves; blocks that nobody reads are NaN."""
-    before = references(BLOCKS, slots.held, slots.live, prompts, queue, slots.waiting)
+    before = references(BLOCKS, slots, prompts, queue)
     filled = jnp.where((before > 0)[:, None, None, None], 0.0, jnp.nan)
     keys, values = (jnp.broadcast_to(filled, (BLOCKS, 1, *size)) for size in ((1, PAGE), (PAGE, 1)))
     return before, *turn_ring(slots, (KeyValues(keys, values),), prompts, queue, jnp.bool_(True), ample=True)

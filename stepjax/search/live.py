@@ -1,0 +1,297 @@
+"""Answers to `Expand` and `Forget` for many problems at once, from caches that stay on the devices.
+
+A prefix that a continuation ended in with a step is a row that the rollout holds: whatever is asked behind it begins
+there, and nothing of it is computed again. Prefixes that nobody asked about for long go when room is short; they are
+prefilled anew if they are asked about after all.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from stepjax.errors import UserError
+from stepjax.models import Definition, LanguageModel
+from stepjax.models.definition import Params
+from stepjax.parallel import batch_devices, only_asked_transfers
+from stepjax.rollout.adding import Branch, Row
+from stepjax.rollout.pausable import PausableRollout, Pause
+from stepjax.rollout.program import RolloutShape
+from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.slots import Hold
+from stepjax.rollout.stops import Stops
+from stepjax.search.ask import Asked, Cost, End, Expand, Forget, Sampled
+from stepjax.search.prefixes import Known, Nodes, Prefix
+
+NUMBERS = 1 << 15
+"""Numbers of continuations that a problem has: a row's key is named by its problem times that, and its number."""
+
+SHORT, LONG = 16, 128
+"""Steps of a turn while continuations wait for a row, and else."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveSizes:
+    """Sizes that the rollout is compiled for.
+
+    Attributes:
+      prompt_width: tokens of the widest prompt.
+      new_tokens: tokens that a response may have.
+      slots: continuations that decode at once; a multiple of the devices along the batch.
+      rows: prefixes that are held and continuations that decode or wait, together; likewise, and two a device at least.
+      block, cache_tokens: as of `RolloutShape`.
+      prefill_rows: prefixes that are prefilled at once.
+    """
+
+    prompt_width: int
+    new_tokens: int
+    slots: int
+    rows: int
+    block: int = 0
+    cache_tokens: int = 0
+    prefill_rows: int = 8
+
+    def shape(self, devices: int) -> RolloutShape:
+        """The rollout's."""
+        if self.rows % devices or self.slots % devices or self.rows < 2 * devices:
+            raise ValueError(f"{self.rows} rows and {self.slots} slots cannot be divided among {devices} devices")
+        each = max(self.prefill_rows // devices, 1)
+        while self.rows // devices % each:
+            each -= 1
+        return RolloutShape(
+            self.rows,
+            self.prompt_width,
+            self.new_tokens,
+            samples=self.rows // devices // each,
+            slots=self.slots,
+            prefill_rows=each * devices,
+            block=self.block,
+            cache_tokens=self.cache_tokens,
+            resumed=True,
+            holds=True,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One continuation: number `place` of those of question `of`."""
+
+    of: int
+    place: int
+    prefix: Prefix
+    question: Expand
+
+
+class LiveAnswers:
+    """Called with questions, gives their answers in order.
+
+    A continuation whose last step is complete with the response's last possible token is cut: nothing goes on behind.
+
+    Attributes:
+      cost: of all answers so far; `read` stays 0.
+      shared: tokens of prompts and prefixes that questions found in live caches. `shared + cost.computed_again` is what
+        prefilling the prefix of each question would compute again.
+    """
+
+    def __init__(
+        self,
+        definition: Definition[LanguageModel],
+        mesh: Mesh,
+        params: Params,
+        prompts: Sequence[Sequence[int]],
+        sizes: LiveSizes,
+        *,
+        key: jax.Array,
+        ends: tuple[int, ...],
+        sampler: Sampler,
+        steps: Stops,
+        gather: bool = True,
+    ):
+        """
+        Args:
+          prompts: token ids of each problem's prompt, by `Asked.problem`.
+          key: on the devices; it stands for the seed.
+          ends: the ids that end a response.
+          steps: the stops that end a step, `StepEnds`.
+          gather: as of `rollout_program`.
+        """  # fmt: skip
+        if len(prompts) > (1 << 31) // NUMBERS:
+            raise ValueError(f"{len(prompts)} problems: at most {(1 << 31) // NUMBERS} have keys of their own")
+        shape = sizes.shape(batch_devices(mesh))
+        self.rollout = PausableRollout(definition, mesh, shape, eos=ends, sampler=sampler, stops=steps, gather=gather)
+        self.prompts, self.sizes = prompts, sizes
+        self.ready = self.rollout.prepare(params)
+        self.state: Pause = self.rollout.empty(self.ready, key)
+        self.nodes = Nodes(self.rollout.devices, sizes.rows // self.rollout.devices)
+        self.known = Known()
+        self.cost, self.shared, self._drawn = Cost(), 0, 0
+        self._loose: list[int] = []  # rows that are held for nobody
+        self._running: dict[int, _Job] = {}
+
+    def __call__(self, asked: Sequence[Asked]) -> list[Any]:
+        """`Expand` is answered by a list of `Sampled`, `Forget` by None; other questions are a ValueError."""
+        answers, waiting, forgotten = self._sorted(asked)
+        needed = {job.prefix for job in waiting}
+        with only_asked_transfers():
+            self._forget(prefix for prefix in forgotten if prefix not in needed)
+            while waiting or self._running:
+                waiting = self._begin(waiting)
+                turn = SHORT if waiting else LONG
+                self.state = self.rollout.turn(self.ready, self.state, turn)
+                self._collect(answers)
+            self._forget(forgotten)
+        return answers
+
+    def _sorted(self, asked: Sequence[Asked]) -> tuple[list[Any], list[_Job], list[Prefix]]:
+        """Places for the answers, the continuations, and what is to be forgotten."""
+        answers: list[Any] = [None] * len(asked)
+        jobs: list[_Job] = []
+        forgotten: list[Prefix] = []
+        for i, one in enumerate(asked):
+            question = one.question
+            if isinstance(question, Forget):
+                forgotten += [(one.problem, prefix) for prefix in question.prefixes]
+            elif isinstance(question, Expand):
+                if len(question.prefix) >= self.sizes.new_tokens:
+                    raise ValueError(f"a prefix of {len(question.prefix)} tokens: nothing goes on behind it")
+                answers[i] = [None] * len(question.numbers)
+                prefix = (one.problem, question.prefix)
+                jobs += [_Job(i, place, prefix, question) for place in range(len(question.numbers))]
+            else:
+                raise ValueError(f"a rollout does not answer {type(question).__name__}")
+        return answers, jobs, forgotten
+
+    def _forget(self, prefixes: Any) -> None:
+        for prefix in prefixes:
+            row = self.nodes.rows.pop(prefix, None)
+            if row is not None:
+                self._loose.append(row)
+
+    def _begin(self, waiting: list[_Job]) -> list[_Job]:
+        """Lets as many continuations begin as find rows; the others still wait."""
+        later: list[_Job] = []
+        texts: list[Row] = []
+        branches: list[tuple[_Job, Branch]] = []
+        needed, begun = {job.prefix for job in waiting}, set[Prefix]()
+        self._keep_room({*range(self.rollout.devices)}, needed)
+        free = self._free_rows()
+        for job in waiting:
+            device, prefix = self.nodes.device(job.prefix[0]), job.prefix
+            is_held = self.nodes.find(prefix) is not None
+            keep = needed if self._running or begun else begun
+            while len(free[device]) < 2 - is_held and (gone := self._evicted(device, keep | {prefix})) is not None:
+                free[device].append(gone)
+            text = None if is_held else self._text(prefix)
+            if len(free[device]) < 2 - is_held or (text and not self._has_blocks(device, [*texts, text], needed)):
+                later.append(job)
+                continue
+            if text is not None:
+                texts.append(dataclasses.replace(text, row=free[device].pop(0)))
+                self._read(prefix, texts[-1].row)
+            elif not job.place:
+                self.shared += len(self.prompts[prefix[0]]) + len(prefix[1])
+            branches.append((job, self._branch(job, free[device].pop(0))))
+            begun.add(prefix)
+        if later and not branches and not self._running:
+            raise UserError(
+                "cache_tokens: the cache does not hold a prefix that is asked about and one response of the greatest "
+                "length behind it; raise it"
+            )
+        if branches:
+            self._add(texts, branches)
+        return later
+
+    def _text(self, prefix: Prefix) -> Row:
+        """A row that shall hold a prefix, whose tokens the policy reads for it."""
+        problem, ids = prefix
+        return Row(-1, self.prompts[problem], 0, begun=ids, logprobs=[0.0] * len(ids), draws=False)
+
+    def _read(self, prefix: Prefix, row: int) -> None:
+        first, again = self.known.split(prefix, len(self.prompts[prefix[0]]))
+        self.known.prefixes |= {prefix, (prefix[0], ())}
+        self.cost += Cost(prefilled=first, computed_again=again)
+        self.nodes.rows[prefix] = row
+
+    def _branch(self, job: _Job, row: int) -> Branch:
+        question, problem = job.question, job.prefix[0]
+        # What is sampled to its end, or only looked at, is not asked about again.
+        hold = Hold.STOPPED if question.steps and not question.greedy else Hold.NEVER
+        number = problem * NUMBERS + question.numbers[job.place]
+        of = self.nodes.rows[job.prefix]
+        return Branch(row, of, number, steps=question.steps, hold=hold, greedy=question.greedy)
+
+    def _add(self, texts: list[Row], branches: list[tuple[_Job, Branch]]) -> None:
+        """Lets rows begin, and those go that nobody needs."""
+        loose, self._loose = self._loose, []
+        rows = [branch for _, branch in branches]
+        self.state = self.rollout.add(self.ready, self.state, [*texts, *rows], release=loose)
+        self._running |= {branch.row: job for job, branch in branches}
+
+    def _free_rows(self) -> list[list[int]]:
+        """Of each device."""
+        busy = {*self._running, *self.rollout.read_rows(self.state)}
+        return [self.nodes.free(device, busy) for device in range(self.rollout.devices)]
+
+    def _evicted(self, device: int, keep: Collection[Prefix]) -> int | None:
+        """The row of the prefix on a device that was asked about least recently, which is forgotten; None: all are to
+        be kept, or read by rows that have not ended."""
+        read = self.rollout.read_rows(self.state)
+        found = self.nodes.oldest(device, lambda prefix, row: prefix not in keep and row not in read)
+        if found is None:
+            return None
+        row = self.nodes.rows.pop(found)
+        self._loose.append(row)
+        return row
+
+    def _has_blocks(self, device: int, texts: list[Row], needed: Collection[Prefix]) -> bool:
+        """Whether there are blocks for prefixes on a device, for whose sake others go."""
+        length = [len(t.prompt) + len(t.begun) for t in texts if t.row < 0 or self.nodes.on(t.row) == device]
+        return self._keep_room({device}, needed, sum((n - 1) // self.rollout.decoding.page for n in length))
+
+    def _keep_room(self, devices: Collection[int], needed: Collection[Prefix], blocks: int = 0) -> bool:
+        """Lets prefixes go until the devices have so many blocks beside those of one response of the greatest length;
+        whether they then do. Those that are needed go last."""
+        count, keep = 1, needed
+        while short := [d for d in devices if self.rollout.room(self.state)[d] < blocks]:
+            gone = [self._evicted(device, keep) for device in short for _ in range(count)]
+            if all(row is None for row in gone) and not self._loose:
+                if not keep or self._running:
+                    return False
+                keep = ()
+            self.state = self.rollout.release(self.ready, self.state, self._loose)
+            count, self._loose = 2 * count, []
+        return True
+
+    def _collect(self, answers: list[Any]) -> None:
+        """Answers of the continuations that have ended."""
+        seen = self.state.read
+        ended = [row for row in self._running if seen.length[row]]
+        drawn, self._drawn = self._drawn, int(seen.occupancy.drawn)
+        self.cost += Cost(generated=(self._drawn - drawn) % (1 << 32))
+        tokens, logprobs = self.rollout.some_rows(self.state, ended)
+        for row, ids, p in zip(ended, tokens, logprobs, strict=True):
+            job, length = self._running.pop(row), int(seen.length[row])
+            problem, prefix = job.prefix
+            found = self._sampled(ids[len(prefix) : length], p[len(prefix) : length], row)
+            answers[job.of][job.place] = found
+            self.cost += Cost(asked=len(found.tokens))
+            after = problem, (*prefix, *found.tokens)
+            if found.end is End.STEP:
+                self.known.prefixes.add(after)
+            if not seen.held[row]:
+                continue
+            if after in self.nodes.rows:
+                self._loose.append(row)
+            else:
+                self.nodes.rows[after] = row
+
+    def _sampled(self, ids: np.ndarray, logprobs: np.ndarray, row: int) -> Sampled:
+        seen, end = self.state.read, End.CUT
+        if seen.finished[row] and not seen.by_stop[row]:
+            end = End.RESPONSE
+        elif seen.by_stop[row] and seen.length[row] < self.sizes.new_tokens:
+            end = End.STEP
+        return Sampled(tuple(ids.tolist()), tuple(logprobs.tolist()), end)
