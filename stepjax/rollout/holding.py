@@ -119,9 +119,10 @@ def settle(
     is not held.
     """
     plan, slots = _plan(aside, slots, layers, prompts, queue)
-    layers = _with_blocks(plan, aside, layers)
     held, rows = slots.held, len(slots.waiting)
-    prompts = _with_places(plan, aside, layers, prompts, prompts.first_of_rows(rows))
+    first = prompts.first_of_rows(rows)
+    layers, columns = _copied(plan, aside, layers, prompts, first)
+    prompts = _with_places(plan, aside, prompts, columns, first)
     assert held is not None and slots.holds is not None
     holds = slots.holds.at[jnp.where(plan.fits, aside.row, rows)].set(True, mode="drop")
     held = dataclasses.replace(held, room=held.room - jnp.sum(jnp.where(plan.fits, plan.new, 0), dtype=jnp.int32))
@@ -197,47 +198,48 @@ def _window(plan: _Plan, aside: Aside, entry: Array, first: Array) -> Any:
     return cut
 
 
-def _with_blocks(plan: _Plan, aside: Aside, layers: Layers) -> Layers:
-    """The blocks with those of the rows that were put aside: a loop copies each."""
-    axis, columns, ends = int(isinstance(layers, KeyValues)), column_axes(layers), jnp.cumsum(plan.new)
+def _copied(plan: _Plan, aside: Aside, layers: Layers, prompts: Prompts, first: int) -> tuple[Layers, Layers]:
+    """The blocks, and the columns of the prompts, with those of the rows that were put aside; `first`: the place of
+    the first row. A loop copies a block, or the last tokens of a row, each time.
 
-    def one(carry: tuple[Array, Layers]) -> tuple[Array, Layers]:
-        i, layers = carry
-        entry = jnp.searchsorted(ends, i, side="right").astype(jnp.int32)
-        number = aside.shared[entry] + i - (ends - plan.new)[entry]
-        cut = _window(plan, aside, entry, number * plan.page)
-
-        def put(into: Array, given: Array, column: int) -> Array:
-            block = cut(given, into, axis, column)
-            return jax.lax.dynamic_update_slice_in_dim(into, block, plan.table[entry, number], axis)
-
-        return i + 1, jax.tree.map(put, layers, aside.layers, columns)
-
-    return jax.lax.while_loop(lambda carry: carry[0] < ends[-1], one, (jnp.zeros((), jnp.int32), layers))[1]
-
-
-def _with_places(plan: _Plan, aside: Aside, layers: Layers, prompts: Prompts, first: int) -> Prompts:
-    """The prompts with the rows that were put aside, from place `first` on: a loop copies each one's last tokens."""
+    One loop writes both: where one loop read what the next step writes, a CPU would copy all blocks in between.
+    """
     size, page, axis = prompts.positions.shape[1], plan.page, int(isinstance(layers, KeyValues))
-    order, count = jnp.argsort(~plan.fits).astype(jnp.int32), jnp.sum(plan.fits, dtype=jnp.int32)
-    axes = column_axes(layers)
+    windows = jnp.where(plan.fits, plan.new + 1, 0)
+    ends = jnp.cumsum(windows)
 
-    def one(carry: tuple[Array, Layers]) -> tuple[Array, Layers]:
-        i, into = carry
-        entry = order[i]
+    def one(carry: tuple[Array, Layers, Layers]) -> tuple[Array, Layers, Layers]:
+        i, layers, places = carry
+        entry = jnp.searchsorted(ends, i, side="right").astype(jnp.int32)
+        number = i - (ends - windows)[entry]
+        is_last = number == plan.new[entry]
+        number = aside.shared[entry] + number
+        position = jnp.where(is_last, aside.length[entry] - page, number * page)
+        cut = _window(plan, aside, entry, position)
         chunk, within = (first + aside.row[entry]) // size, (first + aside.row[entry]) % size
-        cut = _window(plan, aside, entry, aside.length[entry] - page)
+        block = plan.table[entry, jnp.minimum(number, plan.table.shape[1] - 1)]
 
-        def put(into: Array, columns: Array, blocks: Array, column: int) -> Array:
-            piece = cut(columns, blocks, axis, column)[None]
-            return jax.lax.dynamic_update_slice(
-                into, piece, [chunk, *(within if a == axis else 0 for a in range(piece.ndim - 1))]
-            )
+        def put(into: Array, new: Array, at: list[Any], wanted: Array) -> Array:
+            old = jax.lax.dynamic_slice(into, at, new.shape)
+            return jax.lax.dynamic_update_slice(into, jnp.where(wanted, new, old), at)
 
-        return i + 1, jax.tree.map(put, into, aside.layers, layers, axes)
+        def each(blocks: Array, places: Array, columns: Array, column: int) -> tuple[Array, Array]:
+            new = cut(columns, blocks, axis, column)
+            at_block = [block if a == axis else 0 for a in range(new.ndim)]
+            at_place = [chunk, *(within if a == axis else 0 for a in range(new.ndim))]
+            return put(blocks, new, at_block, ~is_last), put(places, new[None], at_place, is_last)
 
-    start = jnp.zeros((), jnp.int32), prompts.layers
-    _, moved = jax.lax.while_loop(lambda carry: carry[0] < count, one, start)
+        both = jax.tree.map(each, layers, places, aside.layers, column_axes(layers))
+        is_pair = lambda x: type(x) is tuple and len(x) == 2 and isinstance(x[0], jax.Array)  # noqa: E731
+        return i + 1, *(jax.tree.map(lambda x, k=k: x[k], both, is_leaf=is_pair) for k in range(2))
+
+    start = (jnp.zeros((), jnp.int32), layers, prompts.layers)
+    return jax.lax.while_loop(lambda carry: carry[0] < ends[-1], one, start)[1:]
+
+
+def _with_places(plan: _Plan, aside: Aside, prompts: Prompts, columns: Layers, first: int) -> Prompts:
+    """The prompts with the rows that were put aside, from place `first` on; `columns`: theirs."""
+    size, page = prompts.positions.shape[1], plan.page
     place = jnp.where(plan.fits, first + aside.row, jnp.iinfo(jnp.int32).max)
     positions = aside.length[:, None] - page + jnp.arange(page, dtype=jnp.int32)
     inside = positions >= (aside.length - 1)[:, None] // page * page
@@ -248,7 +250,7 @@ def _with_places(plan: _Plan, aside: Aside, layers: Layers, prompts: Prompts, fi
     assert prompts.table is not None
     return Prompts(
         hidden=at_place(prompts.hidden, aside.hidden),
-        layers=moved,
+        layers=columns,
         positions=at_place(prompts.positions, jnp.maximum(positions, 0)),
         segments=at_place(prompts.segments, inside & (positions >= 0)),
         length=at_place(prompts.length, aside.length),

@@ -184,9 +184,9 @@ class PausableRollout:
         branches = [row for row in rows if isinstance(row, Branch)]
         record = self.no_record() if self.shape.resumed else None
         if texts and release:
-            gone = [row for row in release if not any(row == branch.of for branch in branches)]
-            state = self.release(ready, state, gone)
-            release = [row for row in release if row not in gone]
+            later = {branch.of for branch in branches} - {row.row for row in texts}
+            state = self.release(ready, state, [row for row in release if row not in later])
+            release = [row for row in release if row in later]
         for some in self.layout.portions(texts):
             held = state.read.held
             inputs = self.layout.added(state.queue, state.open, state.length, some, record, held)
