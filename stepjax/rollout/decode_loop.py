@@ -18,15 +18,14 @@ from stepjax.models import LanguageModel
 from stepjax.models.cache import Blocks, grown
 from stepjax.models.decoder import LayerWeights
 from stepjax.parallel import constrain, on_each_device
-from stepjax.rollout.axes import QUEUE_AXES, layer_axes, prompt_axes, slot_axes
-from stepjax.rollout.blocks import Layers, Usage, turn_ring
+from stepjax.rollout.blocks import Layers
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.environment import Replies
-from stepjax.rollout.holding import Aside, put_aside, settle
+from stepjax.rollout.holding import Aside
+from stepjax.rollout.local import Local
 from stepjax.rollout.noise import fold_in
 from stepjax.rollout.record import Log, Occupancy, Record
-from stepjax.rollout.refill import refill
-from stepjax.rollout.slots import Held, Hold, Prompts, Queue, Slots, retire, shrunk
+from stepjax.rollout.slots import Held, Prompts, Queue, Slots
 
 
 class Steps(NamedTuple):
@@ -105,46 +104,9 @@ class DecodeLoop:
         self.nowhere = self.idle * d.new_tokens
         self.form = d.kept_form(model.trunk.config.vocab)
         self._empty = self._empty_slots()
-        self._slots_at = slot_axes(self._empty)
-        self._given_at = prompt_axes(prompts), QUEUE_AXES
-        fill = functools.partial(refill, ample=d.ample, ring=rolled)
-        self._fill = on_each_device(fill, mesh, (self._slots_at, *self._given_at, 0, None), self._slots_at)
-        self._retire = on_each_device(retire, mesh, (self._slots_at, 0), self._slots_at)
+        self._local = Local(d, mesh, queue, prompts, self._empty, rolled)
         self._aside = Aside.nothing(self._empty, devices) if d.holds else None
         self._weights = model.trunk.split_weights() if weights is None else weights
-
-    def _turn_ring(
-        self, slots: Slots, layers: Layers, prompts: Prompts, full: Array, *, anew: bool = False
-    ) -> tuple[Slots, Layers, Usage]:
-        axes, usage = layer_axes(layers), Usage(0, 0, 0)  # type: ignore[arg-type]
-        turn = functools.partial(turn_ring, ample=self.decoding.ample, anew=anew)
-        inputs, outputs = (self._slots_at, axes, *self._given_at, None), (self._slots_at, axes, usage)
-        return on_each_device(turn, self.mesh, inputs, outputs)(slots, layers, prompts, self.queue, full)
-
-    def _put_aside(self, aside: Aside, slots: Slots, ended: Array, stopped: Array) -> Aside:
-        """`stopped`: which rows the stops ended."""
-        rows, new_tokens = self.idle, self.decoding.new_tokens
-
-        def local(aside: Aside, slots: Slots, queue: Queue, ended: Array, stopped: Array) -> Aside:
-            assert queue.hold is not None
-            hold = queue.hold[jnp.minimum(slots.row, rows - 1)]
-            held = (hold == Hold.ENDED) | ((hold == Hold.STOPPED) & stopped)
-            # Behind a response of the greatest length nothing begins.
-            return put_aside(aside, slots, ended & held & (slots.time < new_tokens))
-
-        at = aside.axes
-        return on_each_device(local, self.mesh, (at, self._slots_at, QUEUE_AXES, 0, 0), at)(
-            aside, slots, self.queue, ended, stopped
-        )
-
-    def _settled(self, now: Progress) -> Progress:
-        """With nothing aside."""
-        aside, prompts = now.aside, now.prompts
-        assert aside is not None and prompts is not None and now.layers is not None
-        outputs = aside.axes, self._slots_at, layer_axes(now.layers), prompt_axes(prompts)
-        call = on_each_device(settle, self.mesh, (*outputs, QUEUE_AXES), outputs)
-        aside, slots, layers, prompts = call(aside, now.slots, now.layers, prompts, self.queue)
-        return dataclasses.replace(now, aside=aside, slots=slots, layers=layers, prompts=prompts)
 
     def run(self, layers: Layers | None) -> tuple[Record, Occupancy]:
         """Decodes all rows. `layers`: the blocks, in which there may be prompts; None: there are none."""
@@ -179,8 +141,8 @@ class DecodeLoop:
         """With rows that wait in the slots that are empty."""
         slots, layers, prompts = now.slots, now.layers, self.prompts if now.prompts is None else now.prompts
         if layers is not None:
-            slots, layers, _ = self._turn_ring(slots, layers, prompts, now.t < 0, anew=True)
-        slots = self._fill(slots, prompts, self.queue, slots.row >= self.idle, now.t % self.ring)
+            slots, layers, _ = self._local.turn_ring(slots, layers, prompts, now.t < 0, anew=True)
+        slots = self._local.fill(slots, prompts, slots.row >= self.idle, now.t % self.ring)
         return dataclasses.replace(now, slots=slots, layers=layers)
 
     def begin(self, layers: Layers | None, record: Record | None = None) -> Progress:
@@ -192,22 +154,13 @@ class DecodeLoop:
                 self.queue.id.shape[0], d.new_tokens, tool=d.tool is not None, form=self.form, by_stop=d.holds
             )
         record = jax.tree.map(lambda x: constrain(x, "batch"), record)
-        now = Progress(
-            jnp.zeros((), jnp.int32),
-            self._empty,
-            layers,
-            record,
-            reply,
-            Occupancy.none(),
-            self._aside,
-            self.prompts if d.holds else None,
-        )
+        prompts, none = self.prompts if d.holds else None, Occupancy.none()
+        now = Progress(jnp.zeros((), jnp.int32), self._empty, layers, record, reply, none, self._aside, prompts)
         return self.filled(now)
 
     def _halved(self, now: Progress, size: int) -> Progress:
         """The rows that decode in `size` slots."""
-        give_up = functools.partial(shrunk, size=size // self.devices)
-        slots, kept = on_each_device(give_up, self.mesh, (self._slots_at,), (self._slots_at, 0))(now.slots)
+        slots, kept = self._local.shrunk(now.slots, size // self.devices)
         reply = now.reply
         if reply is not None:
             take = on_each_device(lambda r, k: jax.tree.map(lambda x: x[k], r), self.mesh, (0, 0), 0)
@@ -225,14 +178,8 @@ class DecodeLoop:
         """Steps until the ring is full, or the stage finished; `waits`: whether rows may wait for a slot."""
         first = now.t // self.turn * self.turn
         prompts, size = self.prompts if now.prompts is None else now.prompts, now.slots.row.shape[0]
-        log = Log.empty(
-            self.turn,
-            size,
-            self.nowhere,
-            tool=now.reply is not None,
-            form=self.form,
-            by_stop=now.record.by_stop is not None,
-        )
+        told = now.record.by_stop is not None
+        log = Log.empty(self.turn, size, self.nowhere, tool=now.reply is not None, form=self.form, by_stop=told)
 
         def goes_on(steps: Steps) -> Array:
             more = (steps.t < first + self.turn) & unfinished(steps)
@@ -255,11 +202,13 @@ class DecodeLoop:
             aside=steps.aside,
         )
         if now.aside is not None:
-            now = self._settled(now)
+            assert now.prompts is not None and now.layers is not None
+            aside, slots, layers, found = self._local.settled(now.aside, now.slots, now.layers, now.prompts)
+            now = dataclasses.replace(now, aside=aside, slots=slots, layers=layers, prompts=found)
         if now.layers is None:
             return now
         prompts = self.prompts if now.prompts is None else now.prompts
-        slots, layers, usage = self._turn_ring(now.slots, now.layers, prompts, now.t % self.ring == 0)
+        slots, layers, usage = self._local.turn_ring(now.slots, now.layers, prompts, now.t % self.ring == 0)
         occupancy = now.occupancy.using(usage.blocks * self.ring, usage.tokens, usage.restarted)
         return dataclasses.replace(now, slots=slots, layers=layers, occupancy=occupancy)
 
@@ -271,7 +220,7 @@ class DecodeLoop:
         logits = constrain(self.model.logits(slots.hidden), "batch", "vocab")
         keys = fold_in(fold_in(self.key, slots.id), slots.time)
         token, logprob, kept = d.sampler.draw(
-            keys, logits, time=slots.time, eos=d.eos, form=self.form, greedy=self._greedy(slots)
+            keys, logits, time=slots.time, eos=d.eos, form=self.form, greedy=self._local.greedy(slots)
         )
         own = live
         if reply is not None:
@@ -314,23 +263,12 @@ class DecodeLoop:
         )
         aside = now.aside
         if aside is not None:
-            aside = self._put_aside(aside, slots, ended, by_stop)
+            aside = self._local.put_aside(aside, slots, ended, by_stop)
         if waits:
-            slots = self._fill(slots, prompts, self.queue, ended, (t + 1) % self.ring)
+            slots = self._local.fill(slots, prompts, ended, (t + 1) % self.ring)
         else:
-            slots = self._retire(slots, ended)
+            slots = self._local.retire(slots, ended)
         return Steps(t + 1, slots, now.log.write(t - first, line), reply, occupancy, aside)
-
-    def _greedy(self, slots: Slots) -> Array | None:
-        """bool[S], the rows that take the likeliest token each time."""
-        if self.queue.greedy is None:
-            return None
-
-        def local(slots: Slots, queue: Queue) -> Array:
-            assert queue.greedy is not None
-            return queue.greedy[jnp.minimum(slots.row, self.idle - 1)]
-
-        return on_each_device(local, self.mesh, (self._slots_at, QUEUE_AXES), 0)(slots, self.queue)
 
     def _empty_slots(self) -> Slots:
         d, config = self.decoding, self.model.trunk.config

@@ -188,7 +188,7 @@ class PausableRollout:
             state = self.release(ready, state, [row for row in release if row not in later])
             release = [row for row in release if row in later]
         for some in self.layout.portions(texts):
-            held = state.read.held
+            held = None if state.read.held is None else np.asarray(state.read.held)
             inputs = self.layout.added(state.queue, state.open, state.length, some, record, held)
             if not self.fits(inputs.lengths):
                 raise UserError(self._too_small())

@@ -23,10 +23,10 @@ from stepjax.rollout.decode_loop import DecodeLoop, Progress
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.engine import empty_blocks
 from stepjax.rollout.holding import room, with_rows
+from stepjax.rollout.paused_prompts import numbered, numbers, replaced, states, texts
 from stepjax.rollout.prefill import bucket_widths, prefill
 from stepjax.rollout.record import Occupancy, Record
 from stepjax.rollout.slots import Prompts, Queue, Slots
-from stepjax.rollout.stops import states_behind
 from stepjax.trajectory import Trajectory
 
 
@@ -120,12 +120,12 @@ class PausedEngine:
             layers=layers,
             page=d.page,
             mesh=self.mesh,
-            stop=self._states(tokens, queue, None, None),
+            stop=states(d.stops, self.mesh, tokens, queue),
         )
         if d.holds:
             prompts = with_rows(prompts, queue.id.shape[0] // self.devices, self.devices)
         now = self._loop(model, weights, key, queue, prompts).begin(layers, record)
-        text, text_length = self._texts(tokens, length, queue)
+        text, text_length = texts(self.mesh, self.prompt_width, tokens, length, queue)
         return self._seen(Paused(key, queue, prompts, text, text_length, now))
 
     def turn(
@@ -151,6 +151,7 @@ class PausedEngine:
         the device's first one; where there are too many, that of a place behind the last), and lets the rows that
         `begins` names, which had ended, begin as the new queue says."""
         d, now = self.decoding, self._now(state)
+        number = numbers(self.mesh, self.devices, state.prompts, place)
         layers, slots, tables = now.layers, now.slots, None
         if layers is not None and state.prompts.table is not None:
             slots, tables = self._room(slots, state.prompts, state.queue, length)
@@ -165,10 +166,10 @@ class PausedEngine:
             page=d.page,
             mesh=self.mesh,
             tables=tables,
-            stop=self._states(tokens, queue, begins, self._numbers(state, place)),
+            stop=states(d.stops, self.mesh, tokens, queue, begins, number),
         )
         at = prompt_axes(state.prompts)
-        put = on_each_device(_replaced, self.mesh, (at, at, 0), at)
+        put = on_each_device(replaced, self.mesh, (at, at, 0), at)
         prompts = put(state.prompts, found, place)
         slots = dataclasses.replace(slots, waiting=slots.waiting | begins & (queue.limit > 0))
         if slots.holds is not None:
@@ -184,7 +185,7 @@ class PausedEngine:
             kept = dataclasses.replace(kept, length=jnp.zeros_like(kept.length), finished=jnp.zeros_like(kept.finished))
         now = dataclasses.replace(now, layers=layers, slots=slots, record=jax.tree.map(begun, kept, now.record))
         now = self._loop(model, weights, state.key, queue, prompts).filled(now)
-        added, added_length = self._texts(tokens, length, self._numbered(queue, self._numbers(state, place)))
+        added, added_length = texts(self.mesh, self.prompt_width, tokens, length, numbered(self.mesh, queue, number))
         text, text_length = begun(added, state.text), begun(added_length, state.text_length)
         return self._seen(Paused(state.key, queue, prompts, text, text_length, now))
 
@@ -292,26 +293,6 @@ class PausedEngine:
             slots, prompts, queue
         )
 
-    def _states(self, tokens: Array, queue: Queue, begins: Array | None, number: Array | None) -> Array | None:
-        """int32[Q], the state behind each of some prompts of the automaton that may stop rows; None: all begin anew.
-
-        `begins`: the rows whose prompts they are (None: all); `number`: of places among the prompts (None: all)."""
-        stops = self.decoding.stops
-        if stops is None or queue.start is None:
-            return None
-
-        def local(tokens: Array, queue: Queue, begins: Array) -> Array:
-            assert queue.start is not None and stops is not None
-            at = jnp.where(begins, queue.prompt, len(tokens))
-            begun = jnp.zeros(len(tokens), jnp.int32).at[at].max(queue.start, mode="drop")
-            return states_behind(stops, tokens, begun)
-
-        if begins is None:
-            begins = jnp.ones(queue.id.shape, bool)
-        if number is not None:
-            queue = self._numbered(queue, number)
-        return on_each_device(local, self.mesh, (0, QUEUE_AXES, 0), 0)(tokens, queue, begins)
-
     def _room(self, slots: Slots, prompts: Prompts, queue: Queue, length: Array) -> tuple[Slots, Array]:
         d, at = self.decoding, slot_axes(slots)
 
@@ -320,50 +301,3 @@ class PausedEngine:
 
         call = on_each_device(local, self.mesh, (at, prompt_axes(prompts), QUEUE_AXES, 0), (at, 0))
         return call(slots, prompts, queue, length)
-
-    def _texts(self, tokens: Array, length: Array, queue: Queue) -> tuple[Array, Array]:
-        """Each row's prompt, without the response's first tokens, which lie behind it."""
-
-        def local(tokens: Array, length: Array, queue: Queue) -> tuple[Array, Array]:
-            start = jnp.zeros_like(queue.id) if queue.start is None else queue.start
-            first = tokens.shape[1] - start - self.prompt_width
-            columns = first[:, None] + jnp.arange(self.prompt_width)
-            own = jnp.take_along_axis(tokens[queue.prompt], jnp.maximum(columns, 0), axis=1)
-            return own, length[queue.prompt] - start
-
-        return on_each_device(local, self.mesh, (0, 0, QUEUE_AXES), (0, 0))(tokens, length, queue)
-
-    def _numbers(self, state: Paused, place: Array) -> Array:
-        """int32[places], which of some prompts lies in each place; of other places it means nothing."""
-        places = state.prompts.length.shape[0] * state.prompts.length.shape[1] // self.devices
-
-        def numbers(place: Array) -> Array:
-            own = jnp.arange(place.shape[0], dtype=jnp.int32)
-            return jnp.zeros(places, jnp.int32).at[place].set(own, mode="drop")
-
-        return on_each_device(numbers, self.mesh, (0,), 0)(place)  # type: ignore[no-any-return]
-
-    def _numbered(self, queue: Queue, number: Array) -> Queue:
-        """With the number of its prompt for each row, not the place."""
-
-        def at(queue: Queue, number: Array) -> Queue:
-            return dataclasses.replace(queue, prompt=number[queue.prompt])
-
-        return on_each_device(at, self.mesh, (QUEUE_AXES, 0), QUEUE_AXES)(queue, number)  # type: ignore[no-any-return]
-
-
-def _replaced(pool: Prompts, found: Prompts, place: Int[Array, " A"]) -> Prompts:
-    """One device's prompts with those that were found, in their places."""
-    size = pool.positions.shape[1]
-    chunk, within = place // size, place % size
-
-    def put(into: Array, new: Array) -> Array:
-        return into.at[chunk, within].set(new[0], mode="drop")
-
-    def stacked(into: Array, new: Array) -> Array:
-        return into.at[chunk, :, within].set(new[0].swapaxes(0, 1), mode="drop")
-
-    layers = jax.tree.map(put if isinstance(pool.layers, tuple) else stacked, pool.layers, found.layers)
-    rest = {f.name: getattr(pool, f.name) for f in dataclasses.fields(pool) if f.name != "layers"}
-    others = jax.tree.map(put, rest, {name: getattr(found, name) for name in rest})
-    return Prompts(layers=layers, **others)

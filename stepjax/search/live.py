@@ -268,6 +268,7 @@ class LiveAnswers:
     def _collect(self, answers: list[Any]) -> None:
         """Answers of the continuations that have ended."""
         seen = self.state.read
+        assert seen.held is not None
         ended = [row for row in self._running if seen.length[row]]
         drawn, self._drawn = self._drawn, int(seen.occupancy.drawn)
         self.cost += Cost(generated=(self._drawn - drawn) % (1 << 32))
@@ -290,6 +291,7 @@ class LiveAnswers:
 
     def _sampled(self, ids: np.ndarray, logprobs: np.ndarray, row: int) -> Sampled:
         seen, end = self.state.read, End.CUT
+        assert seen.by_stop is not None
         if seen.finished[row] and not seen.by_stop[row]:
             end = End.RESPONSE
         elif seen.by_stop[row] and seen.length[row] < self.sizes.new_tokens:
