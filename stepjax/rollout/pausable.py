@@ -234,7 +234,7 @@ class PausableRollout:
         """Tokens int32[n, W] and log-probabilities float32[n, W] of some rows' responses, on the host; what stands
         behind their ends means nothing. The state stays whole."""
         size = self.decoding.slots
-        padded = np.zeros(-(-len(rows) // size) * size, np.int32)
+        padded = np.zeros(-(-max(len(rows), 1) // size) * size, np.int32)
         padded[: len(rows)] = rows
         whole = replicated(self.mesh)
         found = [self.programs.some_rows(state.arrays, put(x, whole)) for x in padded.reshape(-1, size)]

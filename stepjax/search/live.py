@@ -19,11 +19,11 @@ from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, only_asked_transfers
 from stepjax.rollout.adding import Branch, Row
 from stepjax.rollout.pausable import PausableRollout, Pause
-from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Hold
 from stepjax.rollout.stops import Stops
 from stepjax.search.ask import Asked, Cost, End, Expand, Forget, Sampled
+from stepjax.search.live_sizes import LiveSizes
 from stepjax.search.prefixes import Known, Nodes, Prefix
 
 NUMBERS = 1 << 15
@@ -31,48 +31,6 @@ NUMBERS = 1 << 15
 
 SHORT, LONG = 16, 128
 """Steps of a turn while continuations wait for a row, and else."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LiveSizes:
-    """Sizes that the rollout is compiled for.
-
-    Attributes:
-      prompt_width: tokens of the widest prompt.
-      new_tokens: tokens that a response may have.
-      slots: continuations that decode at once; a multiple of the devices along the batch.
-      rows: prefixes that are held and continuations that decode or wait, together; likewise, and two a device at least.
-      block, cache_tokens: as of `RolloutShape`.
-      prefill_rows: prefixes that are prefilled at once.
-    """
-
-    prompt_width: int
-    new_tokens: int
-    slots: int
-    rows: int
-    block: int = 0
-    cache_tokens: int = 0
-    prefill_rows: int = 8
-
-    def shape(self, devices: int) -> RolloutShape:
-        """The rollout's."""
-        if self.rows % devices or self.slots % devices or self.rows < 2 * devices:
-            raise ValueError(f"{self.rows} rows and {self.slots} slots cannot be divided among {devices} devices")
-        each = max(self.prefill_rows // devices, 1)
-        while self.rows // devices % each:
-            each -= 1
-        return RolloutShape(
-            self.rows,
-            self.prompt_width,
-            self.new_tokens,
-            samples=self.rows // devices // each,
-            slots=self.slots,
-            prefill_rows=each * devices,
-            block=self.block,
-            cache_tokens=self.cache_tokens,
-            resumed=True,
-            holds=True,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,47 +86,69 @@ class LiveAnswers:
         self.nodes = Nodes(self.rollout.devices, sizes.rows // self.rollout.devices)
         self.known = Known()
         self.cost, self.shared, self._drawn = Cost(), 0, 0
-        self._loose: list[int] = []  # rows that are held for nobody
+        self._answers: list[Any] = []
+        self._missing: dict[int, int] = {}  # continuations that an answer lacks
+        self._waiting: list[_Job] = []
         self._running: dict[int, _Job] = {}
+        self._forgotten: list[Prefix] = []  # as soon as nothing waits to begin behind them
+        self._loose: list[int] = []  # rows that are held for nobody
 
     def __call__(self, asked: Sequence[Asked]) -> list[Any]:
         """`Expand` is answered by a list of `Sampled`, `Forget` by None; other questions are a ValueError."""
-        answers, waiting, forgotten = self._sorted(asked)
-        needed = {job.prefix for job in waiting}
-        with only_asked_transfers():
-            self._forget(prefix for prefix in forgotten if prefix not in needed)
-            while waiting or self._running:
-                waiting = self._begin(waiting)
-                turn = SHORT if waiting else LONG
-                self.state = self.rollout.turn(self.ready, self.state, turn)
-                self._collect(answers)
-            self._forget(forgotten)
-        return answers
+        numbers = self.ask(asked)
+        found: dict[int, Any] = {}
+        while len(found) < len(numbers):
+            found |= self.poll(SHORT if self._waiting else LONG)
+        return [found[number] for number in numbers]
 
-    def _sorted(self, asked: Sequence[Asked]) -> tuple[list[Any], list[_Job], list[Prefix]]:
-        """Places for the answers, the continuations, and what is to be forgotten."""
-        answers: list[Any] = [None] * len(asked)
-        jobs: list[_Job] = []
-        forgotten: list[Prefix] = []
-        for i, one in enumerate(asked):
+    @property
+    def open(self) -> int:
+        """Continuations that decode or wait."""
+        return len(self._waiting) + len(self._running)
+
+    def ask(self, asked: Sequence[Asked]) -> range:
+        """Takes questions, which `poll` answers by these numbers."""
+        first = len(self._answers)
+        for number, one in enumerate(asked, first):
             question = one.question
-            if isinstance(question, Forget):
-                forgotten += [(one.problem, prefix) for prefix in question.prefixes]
-            elif isinstance(question, Expand):
+            self._answers.append(None)
+            self._missing[number] = 0
+            if isinstance(question, Expand):
                 if len(question.prefix) >= self.sizes.new_tokens:
                     raise ValueError(f"a prefix of {len(question.prefix)} tokens: nothing goes on behind it")
-                answers[i] = [None] * len(question.numbers)
+                self._missing[number] = len(question.numbers)
+                self._answers[number] = [None] * len(question.numbers)
                 prefix = (one.problem, question.prefix)
-                jobs += [_Job(i, place, prefix, question) for place in range(len(question.numbers))]
-            else:
+                self._waiting += [_Job(number, place, prefix, question) for place in range(len(question.numbers))]
+            elif not isinstance(question, Forget):
                 raise ValueError(f"a rollout does not answer {type(question).__name__}")
-        return answers, jobs, forgotten
+        for one in asked:
+            if isinstance(one.question, Forget):
+                self._forgotten += [(one.problem, prefix) for prefix in one.question.prefixes]
+        return range(first, len(self._answers))
 
-    def _forget(self, prefixes: Any) -> None:
-        for prefix in prefixes:
-            row = self.nodes.rows.pop(prefix, None)
-            if row is not None:
-                self._loose.append(row)
+    def poll(self, steps: int = SHORT) -> dict[int, Any]:
+        """Decodes for some steps; the answers that are complete now, by the numbers of their questions."""
+        with only_asked_transfers():
+            self._forget()
+            self._waiting = self._begin(self._waiting)
+            if self._running:
+                self.state = self.rollout.turn(self.ready, self.state, steps)
+                self._collect()
+        complete = [number for number, missing in self._missing.items() if not missing]
+        found = {number: self._answers[number] for number in complete}
+        for number in complete:
+            self._answers[number] = None
+            del self._missing[number]
+        return found
+
+    def _forget(self) -> None:
+        needed = {job.prefix for job in self._waiting}
+        self._forgotten, gone = (
+            [p for p in self._forgotten if p in needed],
+            [p for p in self._forgotten if p not in needed],
+        )
+        self._loose += [row for prefix in gone if (row := self.nodes.rows.pop(prefix, None)) is not None]
 
     def _begin(self, waiting: list[_Job]) -> list[_Job]:
         """Lets as many continuations begin as find rows; the others still wait."""
@@ -265,8 +245,8 @@ class LiveAnswers:
             count, self._loose = 2 * count, []
         return True
 
-    def _collect(self, answers: list[Any]) -> None:
-        """Answers of the continuations that have ended."""
+    def _collect(self) -> None:
+        """Takes the continuations that have ended."""
         seen = self.state.read
         assert seen.held is not None
         ended = [row for row in self._running if seen.length[row]]
@@ -277,7 +257,8 @@ class LiveAnswers:
             job, length = self._running.pop(row), int(seen.length[row])
             problem, prefix = job.prefix
             found = self._sampled(ids[len(prefix) : length], p[len(prefix) : length], row)
-            answers[job.of][job.place] = found
+            self._answers[job.of][job.place] = found
+            self._missing[job.of] -= 1
             self.cost += Cost(asked=len(found.tokens))
             after = problem, (*prefix, *found.tokens)
             if found.end is End.STEP:

@@ -1,14 +1,18 @@
 """A rollout whose rows may be held, of the tests' small decoder, and a vocabulary with steps."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from models.tiny import CONFIG, policy, policy_params
 from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, WIDTH
 
+from stepjax.models.cache import KeyValues
 from stepjax.parallel import make_mesh, replicated
 from stepjax.rollout.adding import Branch, Row
+from stepjax.rollout.blocks import references
 from stepjax.rollout.pausable import PausableRollout, Pause
 from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.sampling import Sampler
@@ -58,46 +62,65 @@ def to_end(made, ready, state, steps=5):
     return state
 
 
-def step_by_step(made: PausableRollout, ready, texts, ids, steps=5, every=1, anew=False):
-    """Each response one step after the other, in whatever rows are free: its ids, log-probabilities and why it ended.
+def lines(made, state, rows):
+    """Tokens and log-probabilities of rows that ended."""
+    rows = list(rows)
+    tokens, logprobs = made.some_rows(state, rows)
+    count = np.asarray(state.read.length)[rows]
+    return [(t[:n].tolist(), p[:n].tolist()) for t, p, n in zip(tokens, logprobs, count, strict=True)]
 
-    `every`: complete steps a row; `anew`: each goes on by being prefilled, not behind the row that is held.
+
+def poisoned(made, state):
+    """With NaN in all blocks that nobody reads; of one device."""
+    arrays = state.arrays
+    used = references(made.decoding.blocks, arrays.now.slots, arrays.prompts, arrays.queue) > 0
+    axis = int(isinstance(arrays.now.layers, KeyValues))
+
+    def each(x):
+        return jnp.where(used.reshape(-1, *(1,) * (x.ndim - 1 - axis)), x, jnp.nan)
+
+    layers = jax.tree.map(each, arrays.now.layers)
+    return dataclasses.replace(
+        state, arrays=dataclasses.replace(arrays, now=dataclasses.replace(arrays.now, layers=layers))
+    )
+
+
+def step_by_step(made: PausableRollout, ready, texts, ids, steps=5, every=1, anew=False, poison=False):
+    """Each response one step after the other, in whatever rows are free: tokens and log-probabilities, and its rows.
+
+    `every`: complete steps a row; `anew`: each goes on by being prefilled, not behind the row that is held; `poison`:
+    blocks that nobody reads hold NaN.
     """
     state, each = empty(made, ready), made.shape.rows // made.devices
-    waiting = [(i, -1) for i in range(len(texts))]
-    found, owner, pieces = {}, {}, {i: 0 for i in range(len(texts))}
+    waiting, found, owner, pieces = [(i, -1) for i in range(len(texts))], {}, {}, [0] * len(texts)
     while waiting or owner:
-        held, more, later = set(np.flatnonzero(state.read.held).tolist()), [], []
+        more, later, gone = [], [], []
+        busy = made.read_rows(state) | set(np.flatnonzero(state.read.held).tolist()) | set(owner)
+        room = made.room(state)
         for i, of in waiting:
-            device = i * made.devices // len(texts)
-            free = [
-                row
-                for row in range(device * each, (device + 1) * each)
-                if row not in owner and row not in held and row not in made.read_rows(state)
-            ]
-            if not free:
+            device = i * made.devices // len(texts) if of < 0 else of // each
+            free = [row for row in range(device * each, (device + 1) * each) if row not in busy]
+            if not free or room[device] < 2:
                 later.append((i, of))
                 continue
-            row = free[0]
-            owner[row] = i
+            busy.add(free[0])
+            owner[free[0]] = i
+            asked = {"steps": every, "hold": Hold.STOPPED}
             if of < 0 or anew:
-                begun, logprobs = found.get(i, ([], []))
-                more.append(Row(row, texts[i], ids[i], 0, begun, logprobs, steps=every, hold=Hold.STOPPED))
+                more.append(Row(free[0], texts[i], ids[i], 0, *found.get(i, ((), ())), **asked))
+                room[device] -= 2
             else:
-                more.append(Branch(row, of, ids[i], steps=every, hold=Hold.STOPPED))
-        state, waiting = made.add(ready, state, more), later
-        state = made.release(ready, state, [of for _, of in _began(more)])
-        state = made.turn(ready, state, steps)
+                more.append(Branch(free[0], of, ids[i], **asked))
+            gone += [of] * (of >= 0)
+        assert more or owner
+        state, waiting = made.add(ready, state, more, release=gone), later
+        state = made.turn(ready, poisoned(made, state) if poison else state, steps)
         ended = [row for row in state.finished().tolist() if row in owner]
-        tokens, logprobs = made.some_rows(state, ended) if ended else ([], [])
-        for row, t, p in zip(ended, tokens, logprobs, strict=True):
-            i, n = owner.pop(row), int(state.read.length[row])
-            found[i] = t[:n].tolist(), p[:n].tolist()
+        for row, line in zip(ended, lines(made, state, ended), strict=True):
+            i = owner.pop(row)
+            found[i] = line
             pieces[i] += 1
-            if state.read.by_stop[row] and n < made.shape.new_tokens:
+            if state.read.by_stop[row] and len(line[0]) < made.shape.new_tokens:
                 waiting.append((i, row))
+                anew |= not state.read.held[row]
     return [found[i] for i in range(len(texts))], pieces, state
-
-
-def _began(more):
-    return [(row.row, row.of) for row in more if isinstance(row, Branch)]

@@ -12,7 +12,8 @@ from stepjax.parallel import make_mesh, replicated
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.stops import StepEnds
 from stepjax.search.ask import Asked, End, Expand
-from stepjax.search.live import LiveAnswers, LiveSizes
+from stepjax.search.live import LiveAnswers
+from stepjax.search.live_sizes import LiveSizes
 
 
 @functools.cache

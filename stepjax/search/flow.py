@@ -1,0 +1,92 @@
+"""Many searches at once whose questions are answered as they come: none waits for the slowest of a round.
+
+`stepjax.drive` answers all questions of a round before any search goes on, which leaves slots empty at the end of each
+round. Here each search goes on as soon as its own questions are answered.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from stepjax.search.ask import Asked, Expand, Forget
+from stepjax.search.live import LiveAnswers
+
+R = TypeVar("R")
+Asking = Generator[list[Asked], list[Any], R]
+
+
+class _Open:
+    """A search with questions that are not answered yet; `places`: of each question, by its number."""
+
+    def __init__(self, search: Asking[Any], asked: list[Asked]):
+        self.search, self.asked = search, asked
+        self.answers: list[Any] = [None] * len(asked)
+        self.places: dict[int, int] = {}
+
+
+def flow(
+    searches: Iterable[Asking[R]],
+    live: LiveAnswers,
+    others: Callable[[Sequence[Asked]], list[Any]],
+    *,
+    enough: int,
+) -> Iterator[R]:
+    """Results in the order in which the searches end; what each finds depends on none of the others.
+
+    Args:
+      searches: as `of_problem` makes them; started one after the other.
+      live: answers `Expand` and `Forget`.
+      others: answers all other questions that are open, in order.
+      enough: continuations that decode or wait, up to which further searches are started: a few times the slots.
+    """
+    waiting = iter(searches)
+    fresh: list[_Open] = []
+    by_number: dict[int, _Open] = {}
+    more = True
+    while True:
+        while more and live.open + sum(_weight(one.asked) for one in fresh) < enough:
+            search = next(waiting, None)
+            if search is None:
+                more = False
+                break
+            try:
+                fresh.append(_Open(search, next(search)))
+            except StopIteration as end:
+                yield end.value
+        _answer(fresh, live, others, by_number)
+        complete, fresh = [one for one in fresh if not one.places], []
+        if not (complete or by_number or more):
+            return
+        for number, answer in (live.poll() if by_number else {}).items():
+            one = by_number.pop(number)
+            one.answers[one.places.pop(number)] = answer
+            if not one.places:
+                complete.append(one)
+        for one in complete:
+            try:
+                fresh.append(_Open(one.search, one.search.send(one.answers)))
+            except StopIteration as end:
+                yield end.value
+
+
+def _weight(asked: Sequence[Asked]) -> int:
+    return sum(len(one.question.numbers) for one in asked if isinstance(one.question, Expand))
+
+
+def _answer(
+    fresh: list[_Open],
+    live: LiveAnswers,
+    others: Callable[[Sequence[Asked]], list[Any]],
+    by_number: dict[int, _Open],
+) -> None:
+    """Asks all questions of some searches; those of other kinds are answered at once."""
+    apart: list[tuple[_Open, int]] = []
+    for one in fresh:
+        for place, asked in enumerate(one.asked):
+            if isinstance(asked.question, Expand | Forget):
+                (number,) = live.ask([asked])
+                one.places[number], by_number[number] = place, one
+            else:
+                apart.append((one, place))
+    answers = others([one.asked[place] for one, place in apart]) if apart else []
+    for (one, place), answer in zip(apart, answers, strict=True):
+        one.answers[place] = answer
