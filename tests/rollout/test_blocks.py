@@ -13,7 +13,7 @@ from rollout.test_engine import IDS, engine, in_lockstep, same
 from rollout.test_environment import rollout
 from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, learner_logprobs
 
-import stepjax.rollout.decode_loop as decode_loop
+import stepjax.rollout.local as local
 from stepjax.models import Definition, LanguageModel
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
 from stepjax.plan.hlo_text import parse
@@ -61,7 +61,7 @@ def starved():
         return slots, jax.tree.map(lambda x: fill(x, jnp.nan), layers), usage
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode_loop, "turn_ring", poisoned)
+        patch.setattr(local, "turn_ring", poisoned)
         return in_blocks.__wrapped__(2, 24, 8, halvings=1)
 
 
