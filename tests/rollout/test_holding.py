@@ -2,14 +2,18 @@
 
 import functools
 
+import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rollout.live import TEXTS, empty, lines, live, poisoned, step_by_step, to_end
 from rollout.test_engine import SAMPLES, in_lockstep
-from rollout.test_program import EOS, NEW, WIDTH
+from rollout.test_program import EOS, WIDTH
 
 from stepjax.parallel import fetch
 from stepjax.rollout.adding import Branch, Row
+from stepjax.rollout.blocks import references
 from stepjax.rollout.slots import Hold
 
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
@@ -37,7 +41,7 @@ def check(found, ids=IDS):
         ({}, {"every": 2, "steps": 3}),
         ({}, {"anew": True, "steps": 9}),
         ({}, {"poison": True, "steps": 1}),
-        ({"mesh": (2, 2, 2), "slots": 8, "block": 2}, {}),
+        slow({"mesh": (2, 2, 2), "slots": 8, "block": 2}, {}),
         slow({"mesh": (8, 1, 1), "slots": 8, "rows": 64}, {}),
         slow({"block": 2, "cache_tokens": 76}, {"poison": True}),
     ],
@@ -148,8 +152,76 @@ def test_what_cannot_begin_is_refused():
     for rows, message in cases:
         with pytest.raises(ValueError, match=message):
             made.add(ready, state, rows)
+
+
+@pytest.mark.slow
+def test_a_row_begins_on_the_device_of_the_one_before_it():
     wide, on = live(mesh=(2, 2, 2), slots=8, block=2)
     state, (of, *_) = begun_rows(wide, on, TEXTS[:2], 1)
     with pytest.raises(ValueError, match="on another device"):
         wide.add(on, state, [Branch(47, of, 0)])
-    assert NEW < 20
+
+
+def counted(made, arrays):
+    """How often each block is read, in plain loops; and the tokens up to each block's end, of each that reads it."""
+    slots, prompts, queue = (jax.device_get(x) for x in (arrays.now.slots, arrays.prompts, arrays.queue))
+    record, page, size = jax.device_get(arrays.now.record), made.decoding.page, prompts.positions.shape[1]
+    count, before = np.zeros(made.decoding.blocks, int), [set() for _ in range(made.decoding.blocks)]
+
+    def read(place, row=None):
+        length = prompts.length[place // size, place % size]
+        table = prompts.table[place // size, place % size][: (length - 1) // page]
+        assert len(set(table.tolist())) == len(table)
+        np.add.at(count, table, 1)
+        if row is not None:
+            text = jax.device_get(arrays.text[row])[WIDTH - arrays.text_length[row] :].tolist()
+            text += record.tokens[row, : record.length[row]].tolist()
+            for number, block in enumerate(table):
+                before[block].add(tuple(text[: (number + 1) * page]))
+
+    for row in range(len(slots.waiting)):
+        if slots.holds[row]:
+            read(prompts.first_of_rows(len(slots.waiting)) + row, row)
+        if slots.waiting[row]:
+            read(queue.prompt[row])
+    for slot, row in enumerate(slots.row):
+        if row < len(slots.waiting):
+            np.add.at(count, slots.held.table[slot, : slots.held.count[slot]], 1)
+    return count, before
+
+
+OPS = st.tuples(st.sampled_from(["add", "branch", "branch", "release", "turn", "turn"]), st.integers(0, 10**6))
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(st.lists(OPS, min_size=8, max_size=24))
+def test_blocks_are_counted_whatever_begins_ends_and_goes(ops):
+    made, ready = live()
+    state, ids = empty(made, ready), {}
+    for kind, number in [*ops, ("turn", 99)]:
+        held = np.flatnonzero(state.read.held).tolist()
+        busy = made.read_rows(state) | set(held) | set(np.flatnonzero(state.open).tolist())
+        free = [row for row in range(made.shape.rows) if row not in busy][:1]
+        pick = held[number % len(held)] if held else None
+        if kind == "add" and free:
+            ids[free[0]] = i = number % len(IDS)
+            state = made.add(ready, state, [Row(free[0], EACH[i], i, hold=Hold.STOPPED)])
+        elif kind == "branch" and free and held:
+            ids[free[0]] = ids[pick]
+            gone = [pick] * (number % 3 == 0)
+            state = made.add(ready, state, [Branch(free[0], pick, ids[pick], hold=Hold.STOPPED)], release=gone)
+        elif kind == "release" and held:
+            state = made.release(ready, state, [pick])
+        elif kind == "turn":
+            state = made.turn(ready, state, 1 + number % 9)
+        arrays = state.arrays
+        count, before = counted(made, arrays)
+        found = references(made.decoding.blocks, arrays.now.slots, arrays.prompts, arrays.queue)
+        np.testing.assert_array_equal(count, found)
+        assert all(len(tokens) <= 1 for tokens in before)
+        state = poisoned(made, state)
+    ended = [row for row in state.finished().tolist() if row in ids]
+    for row, (tokens, logprobs) in zip(ended, lines(made, state, ended), strict=True):
+        theirs = expected(ids[row])
+        assert tokens == theirs[0][: len(tokens)]
+        np.testing.assert_allclose(logprobs, theirs[1][: len(tokens)], atol=1e-5)
