@@ -1,7 +1,7 @@
 """Does a policy learn to repair its errors? Demonstrations with wrong tries that are taken back, then PPO.
 
-    stepjax quickstart --config=repair:0.5 --config.seed=0 --workdir=runs/retry50-0
-    stepjax quickstart --config=repair:0.5:outcome --config.seed=0 --config.base=runs/retry50-0 --workdir=runs/outcome50-0
+    stepjax quickstart --config=repair:0.5 --config.seed=0 --workdir=runs/step50-0
+    stepjax quickstart --config=repair:0.5:outcome --config.seed=0 --config.base=runs/step50-0 --workdir=runs/right50-0
 
 The argument is the share of derivations before which the author writes a wrong try and takes it back, again and again
 with the same probability. Without an arm, step-level PPO follows: it is paid by a reward model that learned the task's

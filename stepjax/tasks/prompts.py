@@ -100,7 +100,7 @@ class Prompt:
         text, solution = self._written(problem), problem.solution or ""
         bare = solution.strip()
         at = text.find(bare) - solution.find(bare)
-        if bare not in text and solution.startswith(self.options.prefill):
+        if self.options.prefill and bare not in text:
             at = -len(self.options.prefill)
         elif bare not in text:
             raise UserError(

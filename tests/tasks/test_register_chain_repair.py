@@ -102,6 +102,6 @@ def test_measures_by_hand(response, recovery, false_repairs, tries):
 def test_a_dead_end_left_for_good_is_no_register_to_recover():
     task = RegisterChain(replace(QUIET, forks=(1, 1)))
     maze = Problem("x", "a=7;b=a+5;c=a-2;d=c*3;e=b*2;?e\n", "4")
-    steps = "c=7-2=6\nd=6*3=8\n!c\nb=7+5=2\ne=2*2=4\n?4".split("\n")
+    steps = ["c=7-2=6", "d=6*3=8", "!c", "b=7+5=2", "e=2*2=4", "?4"]
     found = task.measures([maze, maze], [steps, steps[:2]])
     assert found == {"recovery": 0.0, "false_repairs": 0.0, "tries": 1.0, "dead_ends": 1.0, "dead_ends_left": 0.5}
