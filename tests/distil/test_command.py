@@ -37,8 +37,8 @@ def exported(tiny: TinyRun, responses: Path, out: Path, *arguments: str) -> int:
     return main(["export", f"--workdir={tiny.workdir}", *argv])
 
 
-def test_responses_become_conversations_and_a_smaller_policy_learns_them(
-    tiny: TinyRun, responses: Path, tmp_path: Path, compiled_once: Path, capsys: pytest.CaptureFixture[str]
+def test_responses_become_conversations(
+    tiny: TinyRun, responses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "conversations.jsonl"
     assert exported(tiny, responses, out, "--config.least_score=0.5", "--config.per_problem=1") == 0
@@ -52,6 +52,14 @@ def test_responses_become_conversations_and_a_smaller_policy_learns_them(
         problem = problems[user["content"]]
         assert (user["role"], assistant["role"], row["answer"]) == ("user", "assistant", problem.answer)
         assert RATED.grade(problem, assistant["content"])
+
+
+@pytest.mark.slow
+def test_a_smaller_policy_learns_from_conversations(
+    tiny: TinyRun, responses: Path, tmp_path: Path, compiled_once: Path
+) -> None:
+    out = tmp_path / "conversations.jsonl"
+    assert exported(tiny, responses, out, "--config.tries=mask") == 0
     small = {name: value for name, value in OPTIONS.items() if not name.startswith("task.")} | {
         "task.name": "jsonl",
         "task.jsonl.train": str(out),
