@@ -19,9 +19,9 @@ class SearchOptions:
     )
     prm: str = option(
         "learned",
-        "what rates prefixes: learned (the process reward model of prm.path, or the run's own), value (the same, trained "
-        "with prm.target=value), exact (the task's verifier: an oracle run, which says nothing of problems whose answer "
-        "is not known) or uniform (nothing: all are equal)",
+        "what rates prefixes: learned (the process reward model of prm.path, or the run's own), value (the same, "
+        "trained with prm.target=value), exact (the task's verifier: an oracle run, which says nothing of problems "
+        "whose answer is not known) or uniform (nothing: all are equal)",
         choices=("learned", "value", "exact", "uniform"),
         resumable=True,
     )
@@ -35,15 +35,15 @@ class SearchOptions:
     sims: int = option(64, "puct: simulations for each problem", least=1, resumable=True)
     budget: int = option(
         0,
-        "tokens that the policy may write for each problem, lookaheads included: nothing further is asked once they are "
-        "spent; 0: as many as the method takes",
+        "tokens that the policy may write for each problem, lookaheads included: nothing further is asked once they "
+        "are spent; 0: as many as the method takes",
         least=0,
         resumable=True,
     )
     choose: str = option(
         "vote",
-        "the answer: vote (the sum of the scores of its responses), majority (their number) or best (the highest score); "
-        "responses that were cut off have no vote",
+        "the answer: vote (the sum of the scores of its responses), majority (their number) or best (the highest "
+        "score); responses that were cut off have no vote",
         choices=("vote", "majority", "best"),
         resumable=True,
     )

@@ -27,7 +27,8 @@ class SearchFile(RecordFile):
     """Records of searches.
 
     Attributes:
-      right, any_right, unanswered: how many problems have a right answer chosen, a right one among the candidates, none.
+      right, any_right, unanswered: problems whose chosen answer is right; with a right one among the candidates; with
+        no answer.
       cost: of all problems, by the names in `COSTS`.
     """
 

@@ -1,4 +1,4 @@
-"""The search of a problem as a record of the schema: the chosen response, its tree, who voted for what, and the cost."""
+"""The search of a problem as a record of the schema: the chosen response, its tree, the votes, and the cost."""
 
 import dataclasses
 from collections.abc import Sequence
