@@ -23,6 +23,7 @@ from stepjax.search.beam import Candidate
 from stepjax.search.explorer import Explorer
 from stepjax.search.file import SearchFile
 from stepjax.search.methods import check_method, searched
+from stepjax.search.prefilled import PrefilledContinuations
 from stepjax.search.records import Searched, searched_record
 from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.ties import KeyedTies
@@ -92,22 +93,23 @@ Found = tuple[int, Explorer, list[Candidate]]
 def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: list[int]) -> Iterator[Any]:
     """The records of these problems, in their order, whichever search ends first."""
     options = run.config.search
-    answers = Answers(
+    longest = options.max_new_tokens or run.config.ppo.max_new_tokens
+    continuations = PrefilledContinuations(
         run,
         policy_params(run, stage),
-        prompts,
-        scorer,
+        prompts.tokens,
         temperature=options.temperature,
-        longest=options.max_new_tokens,
+        longest=longest,
         rows=options.rows,
         seed=options.seed,
     )
+    answers = Answers(prompts, continuations, scorer)
     about = {"method": options.method, "prm": options.prm, "oracle": scorer.oracle}
     ties = {i: KeyedTies(options.seed, i) for i in waiting}
     parameters = product_params(run.policy)
 
     def begin(i: int) -> Generator[list[Asked], list[Any], Found]:
-        explorer = Explorer(lookahead=options.lookahead, budget=options.budget, longest=answers.longest)
+        explorer = Explorer(lookahead=options.lookahead, budget=options.budget, longest=longest)
         candidates = yield from of_problem(i, searched(explorer, options, ties[i]))
         return i, explorer, candidates
 

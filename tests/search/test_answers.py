@@ -15,6 +15,7 @@ from stepjax.search.answers import Answers
 from stepjax.search.ask import Asked, Cost, End, Expand, Forget, Score, of_problem
 from stepjax.search.beam import Beams, beam_search, best_of
 from stepjax.search.explorer import Explorer
+from stepjax.search.prefilled import PrefilledContinuations
 from stepjax.search.puct import Puct, puct_search
 from stepjax.search.scorers import search_scorer
 from stepjax.search.ties import KeyedTies
@@ -35,7 +36,13 @@ def answering(tiny, tmp_path_factory):
         with open_run(config, workdir, kinds=()) as run:
             prompts = first_prompts(run, "test", PROBLEMS)
             scorer = search_scorer(run, config.search, stepwise=True)
-            return run, lambda: Answers(run, policy_params(run, "sft"), prompts, scorer, rows=rows)
+            params, longest = policy_params(run, "sft"), run.config.ppo.max_new_tokens
+            sizes = {"temperature": 1.0, "longest": longest, "rows": rows, "seed": 0}
+
+            def answers():
+                return Answers(prompts, PrefilledContinuations(run, params, prompts.tokens, **sizes), scorer)
+
+            return run, answers
 
     return make
 
@@ -62,15 +69,14 @@ def step_by_step(answers, steps: int):
 @pytest.mark.parametrize("steps", [1, 2])
 def test_step_by_step_gives_the_tokens_of_one_shot(answering, steps):
     run, make = answering()
-    answers = make()
-    whole, lines = at_once(answers), step_by_step(make(), steps)
+    whole, lines = at_once(make()), step_by_step(make(), steps)
     ends = set()
     for (i, n), (tokens, logprobs, end) in lines.items():
         one = whole[i][n]
         assert tokens == one.tokens and end is one.end
         np.testing.assert_allclose(logprobs, one.logprobs, atol=1e-5)
         assert (end is End.RESPONSE) == (tokens[-1] in run.framing.ends)
-        assert (end is End.CUT) == (end is not End.RESPONSE) == (len(tokens) == answers.longest)
+        assert (end is End.CUT) == (end is not End.RESPONSE) == (len(tokens) == run.config.ppo.max_new_tokens)
         ends.add(end)
     assert End.RESPONSE in ends
     assert len({one.tokens for of in whole for one in of}) > PROBLEMS * LINES // 2, "numbers differ, so do responses"
