@@ -18,7 +18,7 @@ from stepjax.runs.origin_parts import READING
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step
 from stepjax.search.answers import Answers
-from stepjax.search.ask import Asked, Expand, of_problem
+from stepjax.search.ask import Asked, Expand, Score, of_problem
 from stepjax.search.beam import Candidate
 from stepjax.search.explorer import Explorer
 from stepjax.search.file import SearchFile
@@ -128,4 +128,6 @@ def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: li
 
 
 def _weight(asked: Asked) -> int:
-    return len(asked.question.numbers) if isinstance(asked.question, Expand) else 0
+    """Searches are begun only until a round is full, so that few prefixes have to be kept at a time."""
+    question = asked.question
+    return len(question.numbers) if isinstance(question, Expand) else int(isinstance(question, Score))

@@ -17,11 +17,8 @@ from stepjax.rollout.requests import request
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.stops import StepEnds
 from stepjax.runs.setup import Run
-from stepjax.search.ask import Asked, Cost, End, Expand, Sampled
+from stepjax.search.ask import NUMBERS, Asked, Cost, End, Expand, Sampled
 from stepjax.tasks.encoding import WIDTH_UNIT
-
-NUMBERS = 1 << 15
-"""Lines of a problem, at most: with the problem's place they name a random key in 31 bits."""
 
 
 @dataclasses.dataclass

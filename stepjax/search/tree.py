@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from stepjax.search.ask import End, Sampled
+from stepjax.errors import UserError
+from stepjax.search.ask import NUMBERS, End, Sampled
 
 ROOT = 0
 BACKUPS = ("mean", "max")
@@ -56,7 +57,9 @@ class Tree:
         return len(self.nodes)
 
     def fresh(self, count: int) -> tuple[int, ...]:
-        """Numbers of lines that no line of this problem had before."""
+        """Numbers of lines that no line of this problem had before. UserError where it had too many."""
+        if self._numbers + count > NUMBERS:
+            raise UserError(f"config.search: a problem takes more than {NUMBERS} lines; lower n, width or sims")
         self._numbers += count
         return tuple(range(self._numbers - count, self._numbers))
 

@@ -8,6 +8,7 @@ from search.searching import distribution, run
 
 from stepjax.config import Config, options_of
 from stepjax.data.schema import LabelledSolution
+from stepjax.errors import UserError
 from stepjax.search.ask import Cost, End, Sampled
 from stepjax.search.beam import best_of
 from stepjax.search.choose import WEIGHTS, Vote, choose
@@ -101,6 +102,8 @@ def test_equal_continuations_are_one_node():
     assert tree.add(0, one, 0) == tree.add(0, one, 1) == 1
     assert tree[1].count == 2 and tree[1].number == 0 and tree[1].logprob == -1.5 and len(tree) == 2
     assert tree.fresh(2) == (0, 1) and tree.fresh(1) == (2,)
+    with pytest.raises(UserError, match="more than 32768 lines"):
+        tree.fresh(1 << 15)
 
 
 def test_shares_of_visits_are_the_targets():
