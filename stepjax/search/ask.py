@@ -13,6 +13,9 @@ from typing import Any, TypeAlias, TypeVar
 
 R = TypeVar("R")
 
+NUMBERS = 1 << 15
+"""Lines of a problem, at most: with the problem's place they name a random key in 31 bits."""
+
 
 class End(enum.Enum):
     """Why a continuation stopped. Three different things: only a response's end gives an answer.
@@ -38,7 +41,7 @@ class Expand:
 
     Attributes:
       prefix: ids of the response so far; empty at its start. It has neither ended nor been cut.
-      numbers: one a continuation, below 2¹⁵.
+      numbers: one a continuation, below `NUMBERS`.
       steps: complete steps at most; 0: to the response's end.
       greedy: takes the likeliest token each time (a lookahead, whose numbers do not matter).
     """
