@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepjax.errors import UserError
-from stepjax.rollout.stops import StepEnds, StopStrings
+from stepjax.rollout.stops import StepEnds, StopStrings, states_behind
 from stepjax.steps import StepSplitter, split_bytes
 
 TOKENS = [b"", b"a", b"b", b"ab", b"ba", b"\n", b"\n\n", b".\n", b"\n\na", b"a\n\nb\n\n", b" ", b"bab"]
@@ -51,6 +51,26 @@ def test_a_step_ends_with_the_token_that_completes_its_separator(tokens):
             wanted = i
             break
     assert first_hit(StepEnds(splitter), tokens) == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, len(TOKENS) - 1), max_size=12))
+def test_steps_end_one_by_one_where_the_state_goes_on(tokens):
+    """A token ends a step where white space and separators so far would let one more step open than before it."""
+    splitter = StepSplitter.of_bytes(TOKENS, "\n\n")
+    stops, state, found = StepEnds(splitter), jnp.zeros(1, jnp.int32), []
+    for token in tokens:
+        state, hit = stops.advance(state, jnp.array([token]))
+        found.append(bool(hit[0]))
+
+    def complete(count):
+        """Steps whose separators are complete: those that are closed where another byte comes."""
+        written = b"".join(TOKENS[t] for t in tokens[:count])
+        return len(split_bytes(written + b"x", b"\n\n")) - 1 if written.strip() else 0
+
+    assert found == [complete(n + 1) > complete(n) for n in range(len(tokens))]
+    known = states_behind(stops, jnp.array([[1, *tokens]]), jnp.array([len(tokens)]))
+    assert known.tolist() == state.tolist()
 
 
 def test_ids_without_bytes_change_nothing_and_empty_texts_are_refused():
