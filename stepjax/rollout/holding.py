@@ -176,24 +176,29 @@ def _window(plan: _Plan, aside: Aside, entry: Array, first: Array) -> Any:
     """A function that cuts the tokens from position `first` on, a block of them, from the columns and blocks of a row
     that was put aside: `(columns of all rows, blocks, axis of rows, axis of columns) -> those of the row`."""
     page, most = plan.page, aside.table.shape[1]
-    position = first + jnp.arange(page, dtype=jnp.int32)
     prefilled, own = aside.prefilled[entry], aside.blocks[entry] - aside.shared[entry]
-    # The row's own tokens, as they lie one behind the other in its own blocks, then in the ring.
-    place = position - prefilled + aside.start[entry]
-    block = (jnp.maximum(first, prefilled) - prefilled + aside.start[entry]) // page
-    number = place // page
-    in_block = 2 * page + (number - block) * page + place % page
-    in_ring = page + place % page
-    in_front = page - (prefilled - position)
-    source = jnp.where(position < prefilled, in_front, jnp.where(number < own, in_block, in_ring))
+    in_front = first + jnp.arange(page, dtype=jnp.int32) < prefilled
+    # The row's own tokens lie one behind the other in its own blocks, then in the ring: in two of these at most.
+    place = jnp.maximum(first, prefilled) - prefilled + aside.start[entry]
+    block = place // page
+    # All tokens of a window are in a row: slices, not gathers, which are slow where columns come last.
+    front_at = page - prefilled + first
+    own_at = page + place % page - jnp.maximum(prefilled - first, 0)
 
     def cut(columns: Array, blocks: Array, axis: int, column: int) -> Array:
-        def one(of: Array, at: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(of, at, 1, axis)
+        def piece(of: Array, at: Any, size: int, axis: int) -> Array:
+            return jax.lax.dynamic_slice_in_dim(of, at, size, axis % of.ndim)
 
-        tables = [aside.table[entry, jnp.clip(aside.shared[entry] + block + i, 0, most - 1)] for i in range(2)]
-        parts = [one(columns, entry), *(one(blocks, table) for table in tables)]
-        return jnp.take(jnp.concatenate(parts, axis=column), source, axis=column, mode="clip")
+        front, ring = jnp.split(piece(columns, entry, 1, axis), 2, axis=column)
+
+        def own_page(number: Array) -> Array:
+            table = aside.table[entry, jnp.clip(aside.shared[entry] + number, 0, most - 1)]
+            return jnp.where(number < own, piece(blocks, table, 1, axis), ring)
+
+        behind = jnp.concatenate([front, own_page(block), own_page(block + 1)], axis=column)
+        before = piece(jnp.concatenate([front, front], axis=column), front_at, page, column)
+        wanted = in_front.reshape(-1, *(1,) * (-1 - column))
+        return jnp.where(wanted, before, piece(behind, own_at, page, column))
 
     return cut
 
