@@ -204,11 +204,8 @@ class PausedEngine:
         `of`: which, counted from the device's first one; `release`: rows that are not held any more."""
         now = self._now(state)
 
-        def behind(x: Array, begins: Array, of: Array) -> Array:
-            return jnp.where(begins.reshape(-1, *(1,) * (x.ndim - 1)), x[of], x)
-
         def local(tree: Any, begins: Array, of: Array) -> Any:
-            return jax.tree.map(lambda x: behind(x, begins, of), tree)
+            return jax.tree.map(lambda x: jnp.where(begins.reshape(-1, *(1,) * (x.ndim - 1)), x[of], x), tree)
 
         copied = on_each_device(local, self.mesh, (0, 0, 0), 0)
         record, text, text_length = copied((now.record, state.text, state.text_length), begins, of)
