@@ -83,9 +83,11 @@ def full_pass(
     x: Float[Array, "B T D"],
     positions: Int[Array, "B T"],
     segments: Int[Array, "B T"],
+    parts: int = 1,
 ) -> Float[Array, "B T D"]:
-    """The layers over whole rows; segment 0 is padding, tokens see only their own segment."""
-    context = AttentionContext(config, positions, segments)
+    """The layers over whole rows, or (`row_parts.py`) rows cut into `parts`; segment 0 is padding, tokens see only
+    their own segment."""
+    context = AttentionContext(config, positions, segments, parts=parts)
 
     def step(x: jax.Array, layer: tuple[dict[str, jax.Array], jax.Array, LayerKind]) -> tuple[jax.Array, None]:
         weights, _, kind = layer
