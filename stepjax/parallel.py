@@ -28,7 +28,7 @@ RULES: dict[str, tuple[str, ...]] = {
     # Whole rows beside their parts: keys and values, which every part of a row looks at.
     "rows": ("data", "fsdp"),
     "vocab": ("tensor",),
-    "embed": ("fsdp", "context"),
+    "embed": ("context", "fsdp"),  # in the batch's order: what lies along one passes to the other in one exchange
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "mlp": ("tensor",),

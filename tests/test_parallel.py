@@ -21,17 +21,17 @@ def test_meshes_that_do_not_fit_are_user_errors(sizes):
 
 
 def test_logical_names_become_mesh_axes():
-    assert partition_spec(("embed", "mlp")) == P(("fsdp", "context"), "tensor")
+    assert partition_spec(("embed", "mlp")) == P(("context", "fsdp"), "tensor")
     assert partition_spec(("batch", "time", "width")) == P(("context", "data", "fsdp"))
     mesh = make_mesh(1, 4, 2)
-    assert partition_spec(("embed", "kv_heads", "head_dim"), (8, 1, 16), mesh) == P(("fsdp", "context"))
+    assert partition_spec(("embed", "kv_heads", "head_dim"), (8, 1, 16), mesh) == P(("context", "fsdp"))
     assert partition_spec(("embed", "kv_heads", "head_dim"), (6, 2, 16), mesh) == P(None, "tensor")
 
 
 def test_of_several_axes_those_that_divide_are_taken_from_the_first_on():
-    mesh = make_mesh(1, 2, 1, 4)
-    assert partition_spec(("embed",), (16,), mesh) == P(("fsdp", "context"))
-    assert partition_spec(("embed",), (6,), mesh) == P("fsdp")
+    mesh = make_mesh(1, 4, 1, 2)
+    assert partition_spec(("embed",), (16,), mesh) == P(("context", "fsdp"))
+    assert partition_spec(("embed",), (6,), mesh) == P("context")
     assert partition_spec(("embed",), (5,), mesh) == P()
 
 

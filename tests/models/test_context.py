@@ -37,15 +37,16 @@ def rows() -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def definition(case: str):
+def definition(case: str, policy: str = "full"):
     decoder = family_of("", CASES[case]).decoder("", CASES[case])
-    return Definition(lambda rngs: LanguageModel(dataclasses.replace(decoder, remat=True), rngs))
+    decoder = dataclasses.replace(decoder, remat=True, remat_policy=policy)
+    return Definition(lambda rngs: LanguageModel(decoder, rngs))
 
 
 @functools.cache
-def read(case: str, mesh: tuple[int, ...]):
+def read(case: str, mesh: tuple[int, ...], policy: str = "full"):
     """(loss, log-probabilities in their rows, gradients of the parameters)."""
-    on, of = make_mesh(*mesh, devices=jax.devices()[: int(np.prod(mesh))]), definition(case)
+    on, of = make_mesh(*mesh, devices=jax.devices()[: int(np.prod(mesh))]), definition(case, policy)
     parts = row_parts(on)
 
     @jax.jit
