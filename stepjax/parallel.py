@@ -104,14 +104,21 @@ def partition_spec(
     for i, name in enumerate(axes):
         names = RULES[name] if name is not None else ()
         if names and shape is not None and mesh is not None:
-            while shape[i] % int(np.prod([mesh.shape[n] for n in names])):
-                names = names[:-1]
+            names = _dividing(names, shape[i], mesh)
             if isinstance(mesh, AbstractMesh):
                 names = tuple(n for n in names if n not in mesh.manual_axes)
         entries.append(names if len(names) > 1 else (names[0] if names else None))
     while entries and entries[-1] is None:
         entries.pop()
     return PartitionSpec(*entries)
+
+
+def _dividing(names: tuple[str, ...], length: int, mesh: Mesh | AbstractMesh) -> tuple[str, ...]:
+    for count in range(len(names), 0, -1):
+        size = int(np.prod([mesh.shape[n] for n in names[:count]]))
+        if length % size == 0 and (size > 1 or count == len(names)):
+            return names[:count]
+    return ()
 
 
 def named_sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int] | None = None) -> NamedSharding:
