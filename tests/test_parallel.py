@@ -14,7 +14,9 @@ def test_minus_one_takes_the_devices_that_are_left():
     assert dict(make_mesh(2, 1, 1, -1).shape) == {"data": 2, "fsdp": 1, "context": 4, "tensor": 1}
 
 
-@pytest.mark.parametrize("sizes", [(16, 1, 1), (-1, -1, 1), (0, 1, 1), (-1, 3, 1), (-2, 1, 1), (1, 1, 1, 16), (-1, 1, 1, 3), (1, 1, 1, 0)])
+@pytest.mark.parametrize(
+    "sizes", [(16, 1, 1), (-1, -1, 1), (0, 1, 1), (-1, 3, 1), (-2, 1, 1), (1, 1, 1, 16), (-1, 1, 1, 3), (1, 1, 1, 0)]
+)
 def test_meshes_that_do_not_fit_are_user_errors(sizes):
     with pytest.raises(UserError, match=r"config\.mesh"):
         make_mesh(*sizes)

@@ -170,11 +170,13 @@ class PackedRows:
             return jnp.concatenate([x[:, 1:], jnp.zeros_like(x[:, :1])], axis=1)
 
         return cls(
-            rows.tokens,
-            rows.positions,
-            rows.segments,
-            *(following(x) for x in (rows.tokens, rows.mask)),
-            *jax.tree.map(following, (columns, rows.kept)),
+            tokens=rows.tokens,
+            positions=rows.positions,
+            segments=rows.segments,
+            targets=following(rows.tokens),
+            mask=following(rows.mask),
+            columns={name: following(x) for name, x in columns.items()},
+            kept=jax.tree.map(following, rows.kept),
         )
 
     @property

@@ -45,10 +45,12 @@ def update_program(
     minibatch_rows = rows_of_minibatch(options, rows.tokens.shape[0])
     sizes = {"row_tokens": options.row_tokens, "micro_tokens": options.micro_tokens}
     shape = PackingShape.on(mesh, minibatch_rows, rows.tokens.shape[1], **sizes)
+    definitions: dict[str, Definition] = {"policy": policy}
     objectives: dict[str, Any] = {"policy": functools.partial(policy_objective, options, policy)}
     if critic is not None and not options.critic_frozen:
+        definitions["critic"] = critic
         objectives["critic"] = functools.partial(critic_objective, options, streams, critic)
-    passes = UpdatePasses(options, tuple(streams), objectives, optimizers, shape)
+    passes = UpdatePasses(options, tuple(streams), definitions, objectives, optimizers, shape)
 
     trainables = trainables or {}
     trained = (trainables.get("policy", policy), trainables.get("critic", critic))

@@ -121,7 +121,15 @@ class AttentionContext:
     def _splash(self, window: int):
         def look(q: Array, k: Array, v: Array) -> Array:
             c = self.config
-            more = {"window": window, "scale": c.query_scale, "cap": c.attention_cap, "parts": self.parts}
-            return splash_attention(q, k, v, self.segments, **more)
+            return splash_attention(
+                q,
+                k,
+                v,
+                self.segments,
+                window=window,
+                scale=c.query_scale,
+                cap=c.attention_cap,
+                parts=self.parts,
+            )
 
         return look

@@ -85,11 +85,9 @@ def _kernel(heads: int, length: int, parts: int, *, window: int, cap: float, int
     block_q, block_k = _block(length), _block(length * parts)
     keys = math.ceil(length * parts / block_k) * block_k
     padded = math.ceil(length / block_q) * block_q
-    columns = token_order(length * parts, parts).reshape(parts, length)
-    # Queries that fill a block: they stand behind all keys, in segment 0.
-    columns = np.pad(columns, ((0, 0), (0, padded - length)), constant_values=keys - 1)
-    if parts == 1:
-        columns = np.arange(padded, dtype=np.int32)
+    # Queries that fill a block stand behind all keys, in segment 0.
+    of_parts = token_order(length * parts, parts).reshape(parts, length)
+    columns = np.pad(of_parts, ((0, 0), (0, padded - length)), constant_values=keys - 1)
     size = (parts * padded, keys)
     mask: Any = splash.LocalMask(size, (window - 1, 0), 0) if window else splash.CausalMask(size)
     mask.q_sequence = columns.reshape(-1)

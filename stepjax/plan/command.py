@@ -105,8 +105,8 @@ def _candidates(config: Config, devices: int) -> Iterator[tuple[Config, Sizes]]:
         raise UserError(f"config.mesh.context: {context} does not divide the topology's {devices} devices")
     devices //= context
     tensors = [t for t in (1, 2, 4, 8, 16) if devices % t == 0 and (bool(config.model.path) or heads % t == 0)]
-    meshes = [(1, devices // t, t) for t in tensors] + [(devices, 1, 1)]
-    meshes = [(*mesh, *_context(context)) for mesh in meshes]
+    shapes = [(1, devices // t, t) for t in tensors] + [(devices, 1, 1)]
+    meshes = [(*shape, *_context(context)) for shape in shapes]
     for prompts in (config.ppo.prompts // 2, config.ppo.prompts, config.ppo.prompts * 2):
         if prompts:
             sized = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, prompts=prompts))

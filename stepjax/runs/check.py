@@ -90,9 +90,7 @@ def check_rows(config: Config, mesh: Mesh) -> None:
     ):
         for name, count in rows.items():
             if count % devices:
-                raise UserError(
-                    f"config.{name}: {count} rows do not divide over the mesh's {axes} = {devices} devices"
-                )
+                raise UserError(f"config.{name}: {count} rows do not divide over the mesh's {axes} = {devices} devices")
     for name, width in {"sft.row_tokens": config.sft.row_tokens, "prm.row_tokens": config.prm.row_tokens}.items():
         check_width(width, parts, name)
 

@@ -55,7 +55,7 @@ def test_the_implicit_reward_model(mesh):
 
 
 def crossings(text: str) -> list[tuple[str, list[list[int]], str, str]]:
-    """Of each collective of a compiled program: its kind, the shapes that it makes, its devices and where it is from."""
+    """Of each collective of a compiled program: its kind, the shapes that it makes, its devices, where it is from."""
     kinds = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute|collective-broadcast|ragged-all-to-all"
     found = []
     for match in re.finditer(rf"= (.*?) ({kinds})(?:-start)?\(.*", text):

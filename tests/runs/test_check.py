@@ -50,7 +50,10 @@ def test_a_config_over_all_devices_fits_one_and_many(devices):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (("sft.row_tokens=500",), r"sft\.row_tokens: rows of 500 tokens are not cut into 2 × mesh\.context = 8 chunks; use 504"),
+        (
+            ("sft.row_tokens=500",),
+            r"sft\.row_tokens: rows of 500 tokens are not cut into 2 × mesh\.context = 8 chunks; use 504",
+        ),
         (("prm.rows=3",), r"prm\.rows: 3 rows do not divide over the mesh's data × fsdp = 2 devices"),
         (("ppo.prompts=4",), r"ppo: prompts × samples: 4 rows do not divide over the mesh's data × fsdp × context = 8"),
     ],
