@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_device_mesh
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from stepjax.config import MeshOptions
@@ -67,7 +68,12 @@ def make_mesh(
             f"device; start fewer processes, or use all {len(devices)} devices"
         )
     shape = tuple(sizes[axis] for axis in MESH_AXES)
-    return jax.make_mesh(shape, MESH_AXES, axis_types=(AxisType.Auto,) * len(shape), devices=devices[:total])
+    types = (AxisType.Auto,) * len(shape)
+    try:
+        return jax.make_mesh(shape, MESH_AXES, axis_types=types, devices=devices[:total])
+    except NotImplementedError:  # some axis is no product of the network's axes: it takes a part of one
+        placed = create_device_mesh(shape, devices[:total], allow_split_physical_axes=True)
+        return Mesh(placed, MESH_AXES, axis_types=types)
 
 
 def mesh_of(options: MeshOptions, *, devices: Sequence[Any] | None = None) -> Mesh:
