@@ -5,9 +5,9 @@
     stepjax quickstart --config=math_7b_long:v5p:Qwen/Qwen2.5-7B --config.prm.data=data/prm800k --workdir=runs/long
 
 Planned, not run: `docs/plan.md` has the plans. Packed rows of 32,768 tokens are cut over `mesh.context`; the layers'
-inputs wait in the memory of the host until the backward pass. A round has 512 responses; the key-value cache is sized for
-responses of 3,000 tokens on average. The checkpoint of the initial policy follows the chips; without it, the same shape
-starts from random parameters. Everything else is as in math_7b.
+inputs wait in the memory of the host until the backward pass. A round has 512 responses; the key-value cache has room
+for them at 3,000 tokens each. The checkpoint of the initial policy follows the chips; without it, the same shape starts
+from random parameters. Everything else is as in math_7b.
 """
 
 import runpy
