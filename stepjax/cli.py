@@ -98,6 +98,15 @@ def sample(argv: list[str]) -> None:
     print(run_sample(config, workdir or HOME, accept_changed=accept))
 
 
+def search(argv: list[str]) -> None:
+    """search over steps, trees and answers to a file: best-of-N, beam, DVTS, PUCT, revisions; accuracy beside cost"""
+    accept, argv = _accepting(argv)
+    config, workdir = _parsed(argv, "search")
+    from stepjax.search.command import run_search
+
+    print(run_search(config, workdir or HOME, accept_changed=accept))
+
+
 def show(argv: list[str]) -> None:
     """what a model reads and learns (show prompt), how rewards are credited (credit), what was written (responses)"""
     from stepjax.options import no_more
@@ -231,6 +240,7 @@ COMMANDS: dict[str, Command] = {
     "data": data,
     "label": label,
     "sample": sample,
+    "search": search,
     "show": show,
     "study": study,
 }
