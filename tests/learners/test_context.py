@@ -25,14 +25,20 @@ def test_a_device_has_micro_tokens_of_its_parts(parts, width, rows):
     assert shape.width % (2 * parts) == 0 or parts == 1
 
 
-@pytest.mark.parametrize("mesh", CUT)
-@pytest.mark.parametrize("sizes, reader", [(SIZES, False), pytest.param((0, 0), True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "mesh, sizes, reader",
+    [
+        (CUT[1], SIZES, False),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((CUT[0], SIZES, False), (CUT[1], (0, 0), True))),
+    ],
+)
 def test_scores(mesh, sizes, reader):
     wanted, found = score(*sizes, with_reader=reader)[1], score(*sizes, mesh, with_reader=reader)[1]
     for name in WRITTEN:
         assert_close(getattr(found, name), getattr(wanted, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", CUT)
 def test_an_update_of_policy_and_critic(mesh):
     rows = credit_of(False)[1]
@@ -65,6 +71,7 @@ def crossings(text: str) -> list[tuple[str, list[list[int]], str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_keys_and_values_are_all_that_crosses_the_mesh_besides_weights_and_numbers_a_token():
     """Gathered over pairs of devices in the forward pass, their gradients summed and scattered in the backward one."""
     mesh, parts, width = (1, 4, 1, 2), 2, 3 * T
