@@ -13,13 +13,14 @@ from stepjax.learners.ppo import check_groups, make_streams
 from stepjax.learners.train_on import parse_train_on
 from stepjax.learners.update import rows_of_minibatch
 from stepjax.models.lora import MODULES
-from stepjax.parallel import batch_devices
+from stepjax.parallel import batch_devices, row_groups, row_parts
 from stepjax.rewards.check import check_signals
 from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
 from stepjax.rewards.later import JudgeReward
 from stepjax.rewards.reward_streams import has_critic, reads_implicit
 from stepjax.rewards.signals import SIGNALS
 from stepjax.rollout.program import cache_layout
+from stepjax.row_parts import check_width
 from stepjax.runs.ppo_programs import round_shape
 from stepjax.runs.profile import profiled_steps
 from stepjax.runs.step_judge import check_step_judge
@@ -30,18 +31,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
     """UserError for the first option that does not fit."""
     ppo = config.ppo
     responses = ppo.prompts * ppo.samples
-    rows = {
-        "sft.rows": config.sft.rows,
-        "prm.rows": config.prm.rows,
-        "ppo: prompts × samples": responses,
-        "eval.rows": config.eval.rows,
-    }
-    devices = batch_devices(mesh)
-    for name, count in rows.items():
-        if count % devices:
-            raise UserError(
-                f"config.{name}: {count} rows do not divide over the mesh's data × fsdp = {devices} devices"
-            )
+    check_rows(config, mesh)
     rows_of_minibatch(ppo, responses)
     check_signals(ppo.streams)  # before anything looks a signal up
     if reads_implicit(ppo.streams):
@@ -86,6 +76,23 @@ def check_options(config: Config, mesh: Mesh) -> None:
         if 0 < getattr(ppo, name) <= 1:
             raise UserError(f"config.ppo.{name}: must be above 1, or 0 for none, not {getattr(ppo, name)}")
     check_credit(ppo)
+
+
+def check_rows(config: Config, mesh: Mesh) -> None:
+    """UserError where a batch does not divide over the mesh, or a packed row into its parts."""
+    responses, parts = config.ppo.prompts * config.ppo.samples, row_parts(mesh)
+    whole = {"ppo: prompts × samples": responses, "eval.rows": config.eval.rows}
+    packed = {"sft.rows": config.sft.rows, "prm.rows": config.prm.rows}
+    over = "data × fsdp" if parts == 1 else "data × fsdp × context"
+    for rows, axes, devices in (
+        (packed, "data × fsdp", row_groups(mesh)),
+        (whole, over, batch_devices(mesh)),
+    ):
+        for name, count in rows.items():
+            if count % devices:
+                raise UserError(f"config.{name}: {count} rows do not divide over the mesh's {axes} = {devices} devices")
+    for name, width in {"sft.row_tokens": config.sft.row_tokens, "prm.row_tokens": config.prm.row_tokens}.items():
+        check_width(width, parts, name)
 
 
 def check_carry(ppo: PPOOptions) -> None:
