@@ -24,7 +24,7 @@ class EnvironmentOptions:
     turn_tokens: int = option(
         0, "most tokens of a turn; a longer one is answered as far as it goes. 0: as many as the response has", least=0
     )
-    reply_tokens: int = option(64, "longest reply, tokens; a longer one ends the response", least=1)
+    reply_tokens: int = option(32, "longest reply, tokens; a longer one ends the response", least=1)
     seconds: float = option(30.0, "longest that a reply may take; a later one ends the response", above=0)
     template: str = option(
         "",

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from stepjax.config import Config
+from stepjax.config import Config, EnvironmentOptions
 from stepjax.data.framing import Framing
 from stepjax.errors import UserError
 from stepjax.programs import Program
@@ -29,8 +29,9 @@ def planned_run(config: Config, mesh: Mesh) -> Run:
     Programs depend only on the number of the tokenizer's entries; the vocabulary of the plan has that many, all of
     them single bytes.
     """
-    config = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, environment=""))
     check_options(config, mesh)
+    ppo = dataclasses.replace(config.ppo, environment="")
+    config = dataclasses.replace(config, ppo=ppo, environment=EnvironmentOptions())
     start = open_start(config)
     vocab = start.decoder.vocab if start is not None else _vocab(config)
     vocab = -(-vocab // 8) * 8

@@ -5,11 +5,12 @@ A pool is asked and looked at, and never waited for: `reset` and `step` return a
 
 import selectors
 import time
-from collections.abc import Mapping
+import weakref
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepjax.tasks.base import Problem
-from stepjax.tasks.environment_process import Answer, EnvironmentProcess, Asked
+from stepjax.tasks.environment_process import Answer, Asked, EnvironmentProcess
 
 
 class EnvironmentPool:
@@ -25,6 +26,7 @@ class EnvironmentPool:
           processes, calls: how many there are, and questions that each works on at a time.
         """
         self._processes = [EnvironmentProcess(path, arguments, seconds, calls) for _ in range(processes)]
+        self._end = weakref.finalize(self, _close, self._processes)
 
     def start(self) -> str:
         """Starts a process; the class's `call`. UnusableEnvironment where it cannot be imported or made."""
@@ -53,7 +55,7 @@ class EnvironmentPool:
         while True:
             found = [answer for process in self._processes for answer in process.look()]
             left = end - time.monotonic()
-            if found or left <= 0 or not any(process.busy for process in self._processes):
+            if found or left <= 0 or not self.busy:
                 return found
             with selectors.DefaultSelector() as selector:
                 for process in self._processes:
@@ -61,11 +63,21 @@ class EnvironmentPool:
                         selector.register(process.fileno, selectors.EVENT_READ)
                 selector.select(min(left, 0.05))
 
+    @property
+    def busy(self) -> bool:
+        """Whether any question has no answer yet."""
+        return any(process.busy for process in self._processes)
+
     def close(self) -> None:
         """Ends the processes and forgets all rows."""
-        for process in self._processes:
-            process.close()
-            process.rows.clear(), process.waiting.clear(), process.alone.clear()
+        _close(self._processes)
 
     def _of(self, row: int) -> EnvironmentProcess:
         return self._processes[row % len(self._processes)]
+
+
+def _close(processes: Sequence[EnvironmentProcess]) -> None:
+    for process in processes:
+        process.close()
+        for rows in (process.rows, process.waiting, process.alone):
+            rows.clear()

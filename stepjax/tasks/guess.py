@@ -23,12 +23,13 @@ _PROBLEMS = {"train": 4096, "valid": 256, "test": 512}
 
 
 class Guess:
-    """The game (`stepjax.tasks.turns.TurnEnvironment`): 1 for the problem's answer, −`cost` for any other line."""
+    """The game (`stepjax.tasks.turns.TurnEnvironment`): 1 for the problem's answer, −`cost` for any other line, of
+    which there are `turns` at most."""
 
     call = "\n"
 
-    def __init__(self, cost: float = COST):
-        self.cost = cost
+    def __init__(self, cost: float = COST, turns: int = TURN_LIMIT):
+        self.cost, self.left = cost, turns
         self.answer = 0
 
     def reset(self, problem: Problem) -> str | None:
@@ -36,12 +37,13 @@ class Guess:
         return None
 
     def step(self, text: str) -> Reply:
-        guess = text.strip()
-        if not guess.isdecimal() or len(guess) > 6:
-            return Reply(f"{UNREADABLE}\n", -self.cost)
-        if int(guess) == self.answer:
+        guess, self.left = text.strip(), self.left - 1
+        if guess == str(self.answer):
             return Reply(reward=1.0, done=True)
-        return Reply(f"{HIGHER if int(guess) < self.answer else LOWER}\n", -self.cost)
+        hint = UNREADABLE
+        if guess.isdecimal() and len(guess) < 6:
+            hint = HIGHER if int(guess) < self.answer else LOWER
+        return Reply(f"{hint}\n", -self.cost, done=not self.left)
 
 
 TURNS = Guess

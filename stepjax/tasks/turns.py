@@ -1,7 +1,7 @@
 """Environments over turns: what the policy writes up to the end of a turn, and what an environment answers.
 
-The class may live in any module: it is imported in a process of its own (`stepjax.tasks.environment_server`), and nothing of
-JAX is needed there.
+The class may live in any module: it is imported in a process of its own (`stepjax.tasks.environment_server`), without
+JAX.
 """
 
 from dataclasses import dataclass
