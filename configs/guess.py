@@ -24,7 +24,7 @@ def get_config(arm="turn"):
     if arm not in ARMS:
         raise ValueError(f"no arm {arm!r}; there are " + ", ".join(ARMS))
     config = recipe()
-    config.stages = ("sft", "ppo", "eval")
+    config.stages = ("sft", "ppo")
     config.task.name = "guess"
     config.environment.name = "guess"
     config.environment.reply_tokens = 4
@@ -40,13 +40,14 @@ def get_config(arm="turn"):
     config.sft.log_every = 50
 
     config.ppo.streams = ARMS[arm]
-    config.ppo.iterations = 60
-    config.ppo.prompts, config.ppo.samples = 128, 1
+    config.ppo.iterations = 120
+    config.ppo.prompts, config.ppo.samples = 256, 1
     config.ppo.prompt_tokens, config.ppo.max_new_tokens = 8, 24
-    config.ppo.epochs, config.ppo.minibatches = 2, 2
+    config.ppo.epochs, config.ppo.minibatches = 2, 4
+    config.ppo.policy.schedule = "linear"
     config.ppo.policy.lr = config.ppo.critic.lr = 1e-3
     config.ppo.entropy = 0.005
-    config.ppo.checkpoint_every = 20
+    config.ppo.checkpoint_every = 40
 
     config.eval.problems = 512
     return config

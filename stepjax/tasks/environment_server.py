@@ -124,7 +124,7 @@ def find(path: str, arguments: dict[str, Any]) -> Callable[[], Any]:
         raise ValueError(f"{name} cannot be imported ({described(error, None)})") from None
     cls = getattr(module, attribute, None)
     if not callable(cls):
-        known = [n for n, x in vars(module).items() if inspect.isclass(x) and x.__module__ == module.__name__]
+        known = sorted(n for n, x in vars(module).items() if inspect.isclass(x) and x.__module__ == module.__name__)
         raise ValueError(f"{name} has no class {attribute!r}" + (f"; it has {', '.join(known)}" if known else ""))
     try:
         made = cls(**arguments)
