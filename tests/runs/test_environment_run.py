@@ -60,9 +60,8 @@ def played(tmp_path_factory: pytest.TempPathFactory, compiled_once: Path) -> Pat
 def test_metrics_and_samples_say_what_ended_the_responses(played: Path) -> None:
     for line in lines(played / "run", "ppo"):
         assert line["environment/done"] + line["environment/tokens"] == 1.0
-        assert (
-            line["reward/turn"] == pytest.approx(line["environment/reward"], abs=1e-5) and line["mismatch/max"] < 1e-4
-        )
+        assert line["reward/turn"] == pytest.approx(line["environment/reward"], abs=1e-5)
+        assert line["mismatch/max"] < 1e-4
         assert 1.0 <= line["environment/answered"] <= 4.0
     rows = lines(played / "run", "ppo", "samples.jsonl")
     assert len(rows) == 5 * 16
@@ -72,8 +71,8 @@ def test_metrics_and_samples_say_what_ended_the_responses(played: Path) -> None:
             assert row["correct"] == (row["turns"][-1] == 1.0) and len(row["turns"]) <= 4
             assert set(row["turns"][:-1]) <= {-0.1}
             assert sum(step["rewards"]["turn"] for step in row["steps"]) == pytest.approx(sum(row["turns"]), abs=1e-3)
-        hints = [step for step in row["steps"] if step["text"].strip() in ("higher", "lower")]
-        assert all(step["tokens"] == 0 for step in hints if step["text"].strip() != row["response"].split("\n")[-1])
+        written = [step["text"].strip() for step in row["steps"] if not step["tokens"]]
+        assert set(written) <= {"higher", "lower", "?"}
     assert "environment/reward" in json.loads((played / "run" / "eval.json").read_text())["rows"]["ppo"]
 
 
@@ -134,7 +133,6 @@ def test_the_calculator_over_turns_writes_what_it_writes_in_the_loop(tmp_path: P
         "ppo.max_new_tokens": 40,
         "ppo.iterations": 1,
         "ppo.log_samples": 16,
-        "eval.problems": 0,
     }
     streams = '{"outcome": stream(signal="outcome", horizon="response", bad=0.0)}'
     first = write_config(tmp_path / "loop.py", options | {"ppo.environment": "calculator"}, streams=streams)
