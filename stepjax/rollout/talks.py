@@ -11,7 +11,7 @@ from stepjax.data.framing import Framing
 from stepjax.data.tokenizers import encode
 from stepjax.tasks.base import Problem
 from stepjax.tasks.environment_process import Answer
-from stepjax.tasks.turns import DONE, LONG, TOKENS, TURNS
+from stepjax.tasks.turns import DONE, LONG, TOKENS, TURN_LIMIT
 
 REPLY = "{reply}"
 _USER, _ANSWER, _AGAIN = "stepjaxquestion", "stepjaxanswer", "stepjaxreply"
@@ -121,7 +121,7 @@ def answered(talk: Talk, answer: Answer, words: Words, options: EnvironmentOptio
     if talk.began:
         talk.rewards.append((len(talk.tokens) - 1, reply.reward))
         if reply.done or (options.turns and len(talk.rewards) >= options.turns):
-            talk.cause = DONE if reply.done else TURNS
+            talk.cause = DONE if reply.done else TURN_LIMIT
             return
     tokens = words.reply(reply.text, talk.tokens[-1]) if talk.began else encode(words.framing.tokenizer, reply.text)
     talk.began = True

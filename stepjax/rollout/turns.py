@@ -157,24 +157,24 @@ class _Round:
             of.pool.reset(row, self.talks[row].problem)
         ready = rollout.prepare(params)
         self._answers(FIRST_SECONDS, everything=True)
-        state, decoding = self._start(ready, key), 0
+        state = self._start(ready, key)
         while len(self.over) < len(self.talks):
-            began = time.perf_counter()
+            before, began = int(state.read.decoding), time.perf_counter()
             if self.decoding:
                 state = rollout.turn(ready, state, of.options.steps)
-                self._ended(state)
-            turned = time.perf_counter()
-            before, decoding = decoding, int(state.read.decoding)
+            after, turned = int(state.read.decoding), time.perf_counter()
+            self._ended(state)
             self._answers(0.0 if self.decoding else IDLE_SECONDS)
             state = self._go_on(ready, state)
-            self._used(turned - began, time.perf_counter() - began, max(before, decoding))
+            self._used((turned - began) * (before + after) / 2, time.perf_counter() - began)
         return self._taken(state), state.seen.occupancy
 
-    def _used(self, turn: float, whole: float, decoding: int) -> None:
+    def _used(self, busy: float, seconds: float) -> None:
+        """After one more turn: seconds × slots that decoded, and seconds."""
         slots = self.of.rollout.decoding.slots
         if len(self.talks) - len(self.over) >= slots:
-            self.use.busy += turn * decoding
-            self.use.offered += whole * slots
+            self.use.busy += busy
+            self.use.offered += seconds * slots
 
     def _start(self, ready: Any, key: jax.Array) -> Pause:
         """The rollout, with the rows whose environments have begun."""

@@ -16,7 +16,7 @@ from stepjax.tasks.turns import Reply
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-NUMBERS, TURN_LIMIT, COST = 15, 4, 0.1
+NUMBERS, MOST_TURNS, COST = 15, 4, 0.1
 HIGHER, LOWER, UNREADABLE = "higher", "lower", "?"
 _PROMPT = "guess 1-{numbers}\n"
 _PROBLEMS = {"train": 4096, "valid": 256, "test": 512}
@@ -28,7 +28,7 @@ class Guess:
 
     call = "\n"
 
-    def __init__(self, cost: float = COST, turns: int = TURN_LIMIT):
+    def __init__(self, cost: float = COST, turns: int = MOST_TURNS):
         self.cost, self.left = cost, turns
         self.answer = 0
 

@@ -22,7 +22,7 @@ CAUSES = ("done", "turns", "tokens", "long", "late", "raised", "malformed", "los
   lost: its process ended.
 """
 
-DONE, TURNS, TOKENS, LONG, LATE, RAISED, MALFORMED, LOST = range(len(CAUSES))
+DONE, TURN_LIMIT, TOKENS, LONG, LATE, RAISED, MALFORMED, LOST = range(len(CAUSES))
 
 
 @dataclass(frozen=True)

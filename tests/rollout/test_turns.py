@@ -23,7 +23,7 @@ from stepjax.rollout.talks import Words
 from stepjax.rollout.turns import TurnRollout
 from stepjax.tasks.base import Problem
 from stepjax.tasks.environment_process import Answer
-from stepjax.tasks.turns import CAUSES, DONE, LATE, LONG, TOKENS, TURNS, Reply
+from stepjax.tasks.turns import CAUSES, DONE, LATE, LONG, TOKENS, TURN_LIMIT, Reply
 
 ROWS, SAMPLES = 16, 2
 OPTIONS = EnvironmentOptions(name="own", reply_tokens=4, steps=3)
@@ -206,7 +206,7 @@ def test_a_failure_ends_its_row_alone(capsys):
 def test_limits_of_turns():
     rows, _ = played(options=dataclasses.replace(OPTIONS, turns=2))
     assert rows.turns.rated.sum(axis=1).max() == 2
-    assert (rows.turns.cause == TURNS).any() and not rows.finished[rows.turns.cause == TURNS].any()
+    assert (rows.turns.cause == TURN_LIMIT).any() and not rows.finished[rows.turns.cause == TURN_LIMIT].any()
 
 
 @pytest.mark.slow
