@@ -63,10 +63,13 @@ def forward(prefix: str, source: Any, target: Any, lock: threading.Lock) -> None
 class Job:
     """The processes of a run, from their start to the end of the last one."""
 
-    def __init__(self, command: Sequence[str], processes: int, devices: int, port: int, patience: float):
+    def __init__(self, patience: float):
         self.patience = patience
         self.children: list[subprocess.Popen[bytes]] = []
         self.threads: list[threading.Thread] = []
+        self.told: int | None = None
+
+    def start(self, command: Sequence[str], processes: int, devices: int, port: int) -> None:
         lock = threading.Lock()
         for process in range(processes):
             child = subprocess.Popen(
@@ -80,6 +83,8 @@ class Job:
                 preexec_fn=die_with_parent,
             )
             self.children.append(child)
+            if self.told is not None:  # while this one was started
+                child.send_signal(self.told)
             prefix = f"[{process}] "
             for source, target in ((child.stdout, sys.stdout.buffer), (child.stderr, sys.stderr.buffer)):
                 thread = threading.Thread(target=forward, args=(prefix, source, target, lock), daemon=True)
@@ -87,6 +92,7 @@ class Job:
                 self.threads.append(thread)
 
     def send(self, number: int) -> None:
+        self.told = number
         for child in self.children:
             if child.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -145,10 +151,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             own = environment(process, options.processes, options.devices, port)
             print(" ".join(f"{k}={shlex.quote(v)}" for k, v in own.items()), shlex.join(command))
         return 0
-    job = Job(command, options.processes, options.devices, port, options.patience)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    job = Job(options.patience)
+    for number in (signal.SIGTERM, signal.SIGINT):  # before a process starts, which may be slower than a signal
         signal.signal(number, lambda number, _: job.send(number))
     try:
+        job.start(command, options.processes, options.devices, port)
         return job.wait()
     finally:
         job.send(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Public figures of TPU chips, and the topologies that libtpu compiles for without one."""
+"""Public figures of TPU chips and GPUs, and the topologies that libtpu compiles for without a TPU."""
 
 import importlib.util
 import math
@@ -36,8 +36,19 @@ CHIPS = {
     "tpu7x": Chip(2307e12, 192 * 2**30, 7.38e12, 600e9, ("TPU7x", "TPU v7x")),
 }
 
-# Makers' data sheets: dense bfloat16.
-GPUS = {"NVIDIA B200": 2250e12, "NVIDIA H200": 989e12, "NVIDIA H100 80GB HBM3": 989e12, "NVIDIA A100": 312e12}
+# NVIDIA's data sheets: dense bfloat16, memory in units of 10^9, NVLink one way. `kinds`: the beginning of a name.
+GPUS = {
+    "b200": Chip(2250e12, 180e9, 8.0e12, 900e9, ("NVIDIA B200",)),
+    "h200": Chip(989e12, 141e9, 4.8e12, 450e9, ("NVIDIA H200",)),
+    "h100": Chip(989e12, 80e9, 3.35e12, 450e9, ("NVIDIA H100 80GB HBM3",)),
+    "h100-pcie": Chip(756e12, 80e9, 2.0e12, 300e9, ("NVIDIA H100 PCIe",)),
+    "a100": Chip(312e12, 80e9, 2.039e12, 300e9, ("NVIDIA A100-SXM4-80GB", "NVIDIA A100-SXM-80GB")),
+    "a100-40gb": Chip(312e12, 40e9, 1.555e12, 300e9, ("NVIDIA A100-SXM4-40GB", "NVIDIA A100-SXM-40GB")),
+    "a100-pcie": Chip(312e12, 80e9, 1.935e12, 300e9, ("NVIDIA A100 80GB PCIe",)),
+}
+
+REACHED = {"compute": 0.6, "memory": 0.8, "network": 0.7}
+"""Fraction of a chip's public figures that a program is assumed to reach."""
 
 EXAMPLES = "v4:2x2x1, v5e:2x2, v5e:16x16, v5p:4x4x4, v6e:16x16, tpu7x:2x2x1"
 
@@ -56,19 +67,29 @@ class Topology:
         return len(self.devices) // self.chips
 
 
-def peak_flops(devices: Iterable[Any]) -> float | None:
-    """bfloat16 FLOPs per second of all devices together; None where one is of unknown kind, such as a CPU."""
-    kinds = {kind: chip.flops for chip in CHIPS.values() for kind in chip.kinds}
-    chips: dict[Any, float] = {}
+def chip_of(kind: str) -> Chip | None:
+    """The chip of a device by `jax.Device.device_kind`; None where its figures are not known, as of a CPU."""
+    exact = next((chip for chip in CHIPS.values() if kind in chip.kinds), None)
+    return exact or next((chip for chip in GPUS.values() if kind.startswith(chip.kinds)), None)
+
+
+def chips_of(devices: Iterable[Any]) -> list[Chip] | None:
+    """The chips that the devices are, or are parts of; None where one is of unknown kind."""
+    chips: dict[Any, Chip] = {}
     for i, device in enumerate(devices):
-        kind = device.device_kind
-        flops = kinds.get(kind) or next((f for name, f in GPUS.items() if kind.startswith(name)), None)
-        if flops is None:
+        chip = chip_of(device.device_kind)
+        if chip is None:
             return None
         # Two devices of one chip have the same place in the network.
         place = getattr(device, "coords", None)
-        chips[i if place is None else (getattr(device, "slice_index", 0), *place)] = flops
-    return sum(chips.values())
+        chips[i if place is None else (getattr(device, "slice_index", 0), *place)] = chip
+    return list(chips.values())
+
+
+def peak_flops(devices: Iterable[Any]) -> float | None:
+    """bfloat16 FLOPs per second of all devices together; None where one is of unknown kind, such as a CPU."""
+    chips = chips_of(devices)
+    return None if chips is None else sum(chip.flops for chip in chips)
 
 
 def open_topology(name: str) -> Topology:
@@ -78,6 +99,11 @@ def open_topology(name: str) -> Topology:
       UserError: libtpu is not installed, or there is no such topology.
     """
     kind, _, axes = name.partition(":")
+    if kind in GPUS:
+        raise UserError(
+            f"--topology={name}: without a GPU no program can be compiled for one; plan for TPUs ({EXAMPLES}), and "
+            "on a GPU measure with stepjax bench, which predicts from the chip's figures"
+        )
     if kind not in CHIPS:
         raise UserError(f"--topology={name}: no such chip{nearest(kind, CHIPS)}; known names are like {EXAMPLES}")
     if not re.fullmatch(r"\d{1,3}(x\d{1,3}){1,2}", axes):

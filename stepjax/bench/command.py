@@ -73,6 +73,9 @@ def _figures(x: dict[str, Any]) -> list[tuple[str, str | None]]:
          f"({x['flops_share']:.0%} of a matrix product's)"),
         ("least GB/s", f"{x['bytes_per_second'] / 1e9:.4g} of {x['copy_bandwidth'] / 1e9:.4g} "
          f"({x['bytes_share']:.0%} of a copy's)"),
+        ("of the chips' public figures", None if "peak_flops" not in x else
+         f"{x['peak_flops_share']:.0%} of the FLOP/s, {x['peak_bandwidth_share']:.0%} of the bytes/s; a plan predicts "
+         f"{x['predicted_seconds']:.4g} s"),
         ("compiled in", _seconds(x["compile_seconds"]) + " s"),
         ("program's memory", gigabytes(x["program_bytes"])),
         ("process's peak memory", gigabytes(x["resident_bytes"])),

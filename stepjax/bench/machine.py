@@ -1,12 +1,15 @@
-"""Peak rates of the machine, measured in the same process: the rate of a large matrix product and that of a copy."""
+"""Peak rates of the machine: measured in the same process (a large matrix product, a copy), and the maker's figures."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from stepjax.bench.work import Work
+from stepjax.chips import REACHED, chips_of
 
 LONG_ENOUGH = 0.05
 """Seconds above which the cost of starting a call is negligible."""
@@ -50,3 +53,19 @@ def _fastest(
         if min(seconds) >= LONG_ENOUGH or 2 * size > largest:
             return work(size) * mesh.size / min(seconds)
         size *= 2
+
+
+def of_public_figures(devices: Iterable[Any], work: Work, seconds: float) -> dict[str, float]:
+    """The makers' figures of all devices together, the shares of them that the work reached, and the seconds that it
+    would take at the shares that `stepjax plan` assumes. {} on devices of unknown figures, such as a CPU."""
+    chips = chips_of(devices)
+    if not chips:
+        return {}
+    flops, hbm = sum(chip.flops for chip in chips), sum(chip.hbm for chip in chips)
+    return {
+        "peak_flops": flops,
+        "peak_flops_share": work.flops / seconds / flops,
+        "peak_bandwidth": hbm,
+        "peak_bandwidth_share": work.bytes / seconds / hbm,
+        "predicted_seconds": max(work.flops / (REACHED["compute"] * flops), work.bytes / (REACHED["memory"] * hbm)),
+    }

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from stepjax.bench.case import Case, Timed
-from stepjax.bench.machine import copy_bandwidth, matrix_flops
+from stepjax.bench.machine import copy_bandwidth, matrix_flops, of_public_figures
 from stepjax.bench.profile import profile
 from stepjax.bench.shapes import bench_config
 from stepjax.config import Config
@@ -92,6 +92,7 @@ def _summary(case: Case, program: str, timed: list[Timed]) -> dict[str, Any]:
         "resident_bytes": _resident_bytes(),
         "device_bytes": _device_bytes(case),
         "device": f"{case.mesh.size} × {case.mesh.devices.flat[0].device_kind}",
+        **of_public_figures(case.mesh.devices.flat, middle.work, middle.total),
     }
     if program in ("rollout", "iteration"):
         used = case.occupancy

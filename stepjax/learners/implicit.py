@@ -56,7 +56,7 @@ def implicit_score_program(
     shape = _shape(options, b, t, mesh)
 
     def score(params: Params, rows: Trajectory) -> tuple[Array, Array]:
-        packing, model = pack(rows, jnp.arange(b, dtype=jnp.int32), shape), policy.bind(params)
+        packing, model = pack(rows, jnp.arange(b, dtype=jnp.int32), shape), policy.bind(policy.taken_apart(params))
 
         def read(i: Array) -> Array:
             return response_logprobs(model, micro_batch(rows, packing, i, {}), temperature=options.temperature)[0]
@@ -127,14 +127,17 @@ def implicit_update_program(
     def update(
         state: State, rows: Trajectory, correct: Array, key: PRNGKeyArray, iteration: Array, *frozen: Params
     ) -> tuple[State, Metrics]:
+        still = [policy.taken_apart(of_role) for of_role in frozen]
+
         def objective(params: Params, batch: PackedRows) -> tuple[Array, Metrics]:
-            return implicit_objective(options, policy, join(params, *frozen) if frozen else params, batch)
+            return implicit_objective(options, policy, join(params, *still) if still else params, batch)
 
         def minibatch(state: State, chosen: Array) -> tuple[State, Metrics]:
             columns, count = outcome_columns(options, rows, correct, chosen)
             packing = pack(rows, chosen, shape)
             batch = functools.partial(micro_batch, rows, packing, columns=columns)
-            gradients, metrics = summed_gradients({"φ": objective}, {"φ": state["params"]}, packing, batch)
+            params = {"φ": policy.taken_apart(state["params"])}
+            gradients, metrics = summed_gradients({"φ": objective}, params, packing, batch)
             state, norm = apply_unless(state, gradients["φ"], optimizer, count == 0)
             return state, metrics | {"implicit/grad_norm": norm}
 

@@ -20,7 +20,7 @@ from stepjax.learners.policy_losses import policy_losses, ratio_starts
 from stepjax.learners.reduce import loss_weights
 from stepjax.learners.score import response_logprobs, values_before
 from stepjax.models import Definition, LanguageModel, ScoreModel
-from stepjax.models.definition import Params
+from stepjax.models.definition import Params, stacked
 from stepjax.trajectory import Trajectory
 
 Metrics = dict[str, Array]
@@ -122,7 +122,7 @@ def summed_gradients(
 
     Args:
       objectives: of each role `(params, micro-batch) -> (loss, metrics)`.
-      params: by role.
+      params: by role, stacks of layers perhaps taken apart; the gradients have them stacked.
       batch: micro-batch i. Its gradients are summed in float32.
     """
 
@@ -146,4 +146,4 @@ def summed_gradients(
         role: jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params[role])
         for role, gradient in gradients.items()
     }
-    return cast, metrics
+    return {role: stacked(gradient) for role, gradient in cast.items()}, metrics

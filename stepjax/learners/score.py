@@ -69,7 +69,9 @@ def score_program(
         # An environment's tokens are part of the text, but not of a step: only the policy's own are credited.
         steps = splitter.split(rows.tokens, rows.response).only(rows.mask)
         packing = pack(rows, jnp.arange(b, dtype=jnp.int32), shape)
-        own, reference = policy.bind(policy_params), policy.bind(ref_params)
+        own, reference = (policy.bind(policy.taken_apart(p)) for p in (policy_params, ref_params))
+        values = None if critic is None else critic.bind(critic.taken_apart(critic_params))
+        scores = None if prm is None else prm.bind(prm.taken_apart(prm_params))
 
         def read(i: Array) -> dict[str, Array]:
             batch = micro_batch(rows, packing, i, {})
@@ -77,10 +79,10 @@ def score_program(
             found = {}
             found["old_logprobs"], found["entropy"] = response_logprobs(own, batch, temperature=temperature)
             found["ref_logprobs"], _ = response_logprobs(reference, batch, temperature=temperature)
-            if critic is not None:
-                found["after"] = critic.bind(critic_params)(*place)
-            if prm is not None:
-                found["prm"] = jax.nn.softmax(prm.bind(prm_params)(*place), axis=-1)
+            if values is not None:
+                found["after"] = values(*place)
+            if scores is not None:
+                found["prm"] = jax.nn.softmax(scores(*place), axis=-1)
             return found
 
         packed = buffers(jax.eval_shape(read, jnp.zeros((), jnp.int32)), packing)
@@ -89,9 +91,9 @@ def score_program(
         found = {name: constrain(x, "batch", "time", *[None] * (x.ndim - 2)) for name, x in found.items()}
         if critic is not None:
             after = found.pop("after")
-            values = jnp.where(rows.mask[..., None], values_before(after), 0.0)
+            before = jnp.where(rows.mask[..., None], values_before(after), 0.0)
             last = jnp.take_along_axis(after, rows.last[:, None, None], axis=1)[:, 0]
-            found["values"] = values.swapaxes(1, 2)
+            found["values"] = before.swapaxes(1, 2)
             found["bootstrap"] = jnp.where(rows.finished[:, None], 0.0, last)
         if prm is not None:
             found["prm"] = jnp.where(steps.end[..., None], found["prm"], 0.0)

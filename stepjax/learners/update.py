@@ -50,10 +50,12 @@ def update_program(
         micro_tokens=options.micro_tokens,
         devices=batch_devices(mesh),
     )
+    definitions: dict[str, Definition] = {"policy": policy}
     objectives: dict[str, Any] = {"policy": functools.partial(policy_objective, options, policy)}
     if critic is not None and not options.critic_frozen:
+        definitions["critic"] = critic
         objectives["critic"] = functools.partial(critic_objective, options, streams, critic)
-    passes = UpdatePasses(options, tuple(streams), objectives, optimizers, shape)
+    passes = UpdatePasses(options, tuple(streams), definitions, objectives, optimizers, shape)
 
     trainables = trainables or {}
     trained = (trainables.get("policy", policy), trainables.get("critic", critic))

@@ -19,7 +19,7 @@ from stepjax.learners.objectives import Metrics, objective_columns, summed_gradi
 from stepjax.learners.optimizers import State, apply_unless
 from stepjax.learners.packing import PackingShape, micro_batch, pack
 from stepjax.learners.ppo import adaptive_weights
-from stepjax.models.definition import Params
+from stepjax.models.definition import Definition, Params
 from stepjax.models.trainable import join
 from stepjax.trajectory import Trajectory
 
@@ -29,7 +29,8 @@ class UpdatePasses:
     """All passes over a round's responses; its fields are fixed when the program is compiled.
 
     Attributes:
-      objectives: of each role that is trained, `(params, micro-batch) -> (loss, metrics)`; the policy's takes the
+      definitions: of the roles that are trained.
+      objectives: of each of them, `(params, micro-batch) -> (loss, metrics)`; the policy's takes the
         `coefficient` of the divergence from the reference, too.
       optimizers: by role.
       shape: how a minibatch's responses are packed.
@@ -37,6 +38,7 @@ class UpdatePasses:
 
     options: PPOOptions
     streams: tuple[Stream, ...]
+    definitions: Mapping[str, Definition]
     objectives: Mapping[str, Any]
     optimizers: Mapping[str, optax.GradientTransformation]
     shape: PackingShape
@@ -76,7 +78,7 @@ class UpdatePasses:
             more = {"coefficient": coefficient} if role == "policy" else {}
             if not frozen:
                 return lambda params, batch: objective(params, batch, **more)
-            still = frozen[0].get(role, {})
+            still = self.definitions[role].taken_apart(frozen[0].get(role, {}))
             return lambda params, batch: objective(join(params, still), batch, **more)
 
         return {role: bound(role, objective) for role, objective in self.objectives.items()}
@@ -87,6 +89,7 @@ class UpdatePasses:
         """Gradients of the roles over the minibatch of the rows `chosen`, and its metrics."""
         packing = pack(rows, chosen, self.shape)
         columns = objective_columns(self.options, self.streams, rows, chosen)
+        params = {role: self.definitions[role].taken_apart(of_role) for role, of_role in params.items()}
         return summed_gradients(objectives, params, packing, lambda i: micro_batch(rows, packing, i, columns))
 
     def _idle(self, stopped: Array, metrics: Metrics, iteration: Array) -> tuple[dict[str, Array], Array, Metrics]:

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from stepjax.models.attention_context import AttentionContext, LayerKind, layer_kinds
+from stepjax.models.backends import decodes_apart
 from stepjax.models.block import Block
 from stepjax.models.config import DecoderConfig
 from stepjax.models.definition import param
@@ -23,10 +24,16 @@ REMAT_POLICIES: dict[str, Any] = {
 
 
 class Layers(nnx.Module):
-    """The transformer blocks: every parameter carries a leading axis of `layers` entries."""
+    """The transformer blocks: every parameter carries a leading axis of `layers` entries, or is a tuple of as many
+    (`Definition.taken_apart`).
+
+    `apart`: whether a program that reads them many times takes them apart before.
+    """
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
         c, n = config, config.layers
+        # Each pass would cut every layer out of the stack, which on a CPU is a copy. A loop over layers cannot.
+        self.apart = decodes_apart(c) and 1 < n <= c.unroll
 
         def weight(shape: tuple[int, ...], axes: tuple[str, ...], fan_in: int) -> nnx.Param:
             init = nnx.initializers.normal(fan_in**-0.5)
@@ -67,13 +74,20 @@ class Layers(nnx.Module):
 def layer_weights(layers: Layers) -> dict[str, jax.Array]:
     """The layers' stacked parameters by name."""
     _, state = nnx.split(layers, nnx.Param)
-    return {str(path[-1]): variable[...] for path, variable in nnx.to_flat_state(state)}
+    return {str(path[-1]): variable.get_value() for path, variable in nnx.to_flat_state(state)}
 
 
 def scan_layers(config: DecoderConfig, layers: Layers, step: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> Any:
     """Runs `step(carry, (weights, index, kind))` over the layers' stacked parameters."""
     body = jax.checkpoint(step, policy=REMAT_POLICIES[config.remat_policy]) if config.remat else step
-    each = (layer_weights(layers), jnp.arange(config.layers), layer_kinds(config))
+    weights = layer_weights(layers)
+    if any(isinstance(w, tuple) for w in weights.values()):
+        kinds = layer_kinds(config)
+        for i in range(config.layers):
+            of_layer = {name: w[i] for name, w in weights.items()}
+            carry, _ = body(carry, (of_layer, jnp.int32(i), jax.tree.map(lambda kind, i=i: kind[i], kinds)))
+        return carry
+    each = (weights, jnp.arange(config.layers), layer_kinds(config))
     return jax.lax.scan(body, carry, each, unroll=min(config.unroll, config.layers))[0]
 
 

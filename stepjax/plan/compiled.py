@@ -9,13 +9,10 @@ from typing import Any
 
 import jax
 
-from stepjax.chips import Topology
+from stepjax.chips import REACHED, Topology
 from stepjax.plan.cost import Cost, module_cost
 from stepjax.plan.hlo_text import Module, parse
 from stepjax.plan.surroundings import Planned, resident_bytes
-
-REACHED = {"compute": 0.6, "memory": 0.8, "network": 0.7}
-"""Fraction of a chip's public figures that a program is assumed to reach."""
 
 USABLE = 0.97
 """Fraction of the HBM that a program may use; the rest is for the runtime."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stepjax.chips import Chip
+from stepjax.chips import REACHED, Chip
 from stepjax.config import Config
-from stepjax.plan.compiled import REACHED, USABLE, ProgramPlan
+from stepjax.plan.compiled import USABLE, ProgramPlan
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The arithmetic of work against the compiler's own count; shapes, lengths and prompts."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import pytest
 from models.tiny import CONFIG, policy, policy_params
 
 from stepjax.bench.inputs import line_end, random_lengths, random_tokens
+from stepjax.bench.machine import of_public_figures
 from stepjax.bench.shapes import NEVER, SHAPES, bench_config, end_ids
-from stepjax.bench.work import Model, pass_work, rollout_work, training_work
+from stepjax.bench.work import Model, Work, pass_work, rollout_work, training_work
 from stepjax.config import BenchOptions, Config
 from stepjax.errors import UserError
 from stepjax.plan.cost import module_cost
@@ -26,6 +28,18 @@ def test_flops_of_a_forward_pass_are_those_that_the_compiler_counts():
     # XLA's attention multiplies above the diagonal, too: n² pairs of tokens, not n (n + 1) / 2.
     above = 4 * CONFIG.layers * CONFIG.heads * CONFIG.head_dim * 3 * (24 * 24 - 24 * 25 / 2)
     assert MODEL.flops([24] * 3, 0, [24] * 3) + above == pytest.approx(counted, rel=0.02)
+
+
+def test_shares_of_the_makers_figures():
+    def device(kind):
+        return SimpleNamespace(device_kind=kind)
+
+    work = Work(flops=4 * 989e12, bytes=4 * 4.8e12)
+    found = of_public_figures([device("NVIDIA H200")] * 2, work, 5.0)
+    assert found["peak_flops"] == 2 * 989e12 and found["peak_bandwidth"] == 2 * 4.8e12
+    assert found["peak_flops_share"] == found["peak_bandwidth_share"] == pytest.approx(0.4)
+    assert found["predicted_seconds"] == pytest.approx(2 / 0.6)  # products reach 60 % of the peak, copies 80 %
+    assert of_public_figures([device("cpu")], work, 5.0) == {}
 
 
 def test_decoding_costs_what_reading_the_same_tokens_at_once_costs():

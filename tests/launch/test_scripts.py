@@ -1,6 +1,7 @@
 """The launchers of clusters: dry runs, their manifest against the published schema, and shellcheck."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def test_shellcheck(path):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["tpu_vm.sh", "slurm.sh", "gke/run.sh"])
+@pytest.mark.parametrize("name", ["tpu_vm.sh", "slurm.sh", "gke/run.sh", "check_gpu.sh"])
 def test_help_says_what_it_costs_and_how_to_stop_it(name):
     done = script(name, "--help")
     assert done.returncode == 0
@@ -172,3 +173,43 @@ def test_the_manifest_says_what_was_asked():
 def test_mistakes_are_one_line_and_status_2(name, arguments, told):
     done = script(name, *arguments)
     assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_check_gpu_prints_what_it_would_do():
+    done = script("check_gpu.sh", "--only", "tests,bench", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "tests/device" in lines[0] and len(lines) == 1 + 3 * 4
+    assert all(line.startswith("stepjax bench ") and "--json" in line for line in lines[1:])
+
+
+def test_check_gpu_refuses_what_is_no_part():
+    done = script("check_gpu.sh", "--only", "bench,tets", "--dry-run")
+    assert done.returncode == 2 and done.stderr.startswith("launch/check_gpu.sh: --only: no part 'tets'")
+
+
+FAKE_BENCH = """#!/bin/sh
+case "$*" in *update*) echo out of memory >&2; exit 1 ;; esac
+echo '{"repeat": 1}'; echo '{"repeat": "median", "tokens_per_second": 7.0, "device": "1 × NVIDIA"}'
+"""
+
+
+def test_check_gpu_gathers_figures_and_failures(tmp_path):
+    (tmp_path / "stepjax").write_text(FAKE_BENCH)
+    (tmp_path / "stepjax").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    argv = ["bash", str(LAUNCH / "check_gpu.sh"), "--only", "bench", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PATH": path}
+    )
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert found == json.loads((tmp_path / "out" / "check.json").read_text()) and len(found) == 12
+    rollout, update = found["rollout-135m"], found["update-0.5b"]
+    assert (rollout["status"], rollout["tokens_per_second"], rollout["device"]) == (0, 7.0, "1 × NVIDIA")
+    assert update["status"] == 1 and update["error"] == "out of memory"
+
+
+def test_check_gpu_leaves_out_what_does_not_fit_its_time(tmp_path):
+    done = script("check_gpu.sh", "--only", "round", "--seconds", "9", "--out", str(tmp_path / "out"))
+    assert json.loads(done.stdout) == {"round-gsm8k_qwen05b": {"status": "left_out", "wall_seconds": 0}}

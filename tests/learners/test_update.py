@@ -258,6 +258,7 @@ def test_a_streams_weight_is_adapted_to_the_divergence():
     np.testing.assert_allclose(after["weights"]["kl"], 0.7 * (1 + 0.1 * 0.1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_of_it_on_eight_devices_is_that_of_one():
     shape = MESHES[-1]
     bound = between([f["max"] for f in figures()])

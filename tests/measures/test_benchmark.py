@@ -42,6 +42,7 @@ def test_a_majority_is_the_mean_over_all_subsets(responses):
         assert value == pytest.approx(float(expected), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_majority_of_many_is_that_of_random_orders():
     rng = np.random.default_rng(0)
     groups = rng.choice(np.arange(-1, 6), 48)

@@ -71,7 +71,7 @@ def in_turns(steps: int, **sizes):
     "sizes",
     [
         {},
-        {"mesh": (2, 2, 2), "slots": 16, "block": 2, "cache_tokens": 22},
+        pytest.param({"mesh": (2, 2, 2), "slots": 16, "block": 2, "cache_tokens": 22}, marks=pytest.mark.slow),
         slow({"mesh": (8, 1, 1), "slots": 8}),
         slow({"block": 4}),
         slow({"block": 2, "cache_tokens": 48, "slots": 8}),
@@ -127,7 +127,7 @@ def added(steps: int, **sizes):
     "sizes",
     [
         {"slots": 4},
-        {"mesh": (2, 2, 2), "slots": 16, "block": 2, "cache_tokens": 38},
+        pytest.param({"mesh": (2, 2, 2), "slots": 16, "block": 2, "cache_tokens": 38}, marks=pytest.mark.slow),
         slow({"mesh": (4, 1, 2), "slots": 8}),
         slow({"block": 2, "cache_tokens": 112, "slots": 8}),
     ],
@@ -162,7 +162,7 @@ def resumed(steps: int, **sizes):
     "sizes",
     [
         {"slots": 4},
-        {"mesh": (2, 2, 2), "slots": 8, "block": 2, "cache_tokens": 80},
+        pytest.param({"mesh": (2, 2, 2), "slots": 8, "block": 2, "cache_tokens": 80}, marks=pytest.mark.slow),
         slow({"mesh": (8, 1, 1), "slots": 8}),
         slow({"block": 4, "cache_tokens": 200}),
         slow({"block": 2, "cache_tokens": 150, "slots": 8}),

@@ -66,6 +66,7 @@ def test_peak_of_devices():
     # Two devices at one place are halves of a chip.
     assert peak_flops([device("TPU7x", (0, 0, 0)), device("TPU7x", (0, 0, 0))]) == CHIPS["tpu7x"].flops
     assert peak_flops([device("NVIDIA A100-SXM4-80GB")] * 2) == 2 * 312e12
+    assert peak_flops([device("NVIDIA H100 80GB HBM3"), device("NVIDIA GeForce")]) is None
 
 
 def test_rates_of_updates(monkeypatch):

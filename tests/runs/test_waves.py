@@ -11,6 +11,7 @@ from runs.tiny_run import THREE_ROUNDS, TinyRun, assert_same_run, lines, stepjax
 from stepjax.options import parse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -18,15 +19,7 @@ from stepjax.options import parse
             *("--config.ppo.waves=2", "--config.ppo.slots=4", "--config.ppo.prefill_rows=4", "--config.mesh.data=4"),
             "--config.ppo.block=8",
         ),
-        pytest.param(
-            (
-                "--config.ppo.slots=8",
-                "--config.mesh.data=8",
-                "--config.ppo.micro_tokens=1",
-                "--config.ppo.row_tokens=200",
-            ),
-            marks=pytest.mark.slow,
-        ),
+        ("--config.ppo.slots=8", "--config.mesh.data=8", "--config.ppo.micro_tokens=1", "--config.ppo.row_tokens=200"),
     ],
 )
 def test_waves_slots_blocks_and_packing_change_no_number(tiny, three_rounds, tmp_path, options):
