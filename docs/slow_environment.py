@@ -1,8 +1,8 @@
 """How busy do slots stay while an environment takes its time? `python docs/slow_environment.py [SECONDS] [SHAPE]`
 
 A decoder of a shape of `stepjax bench` with random parameters, 16 slots, 96 responses of three turns of 32 tokens; a
-reply takes two seconds, or none for comparison. Prints the share of seconds × slots in which a response decoded, as long as there are as many
-responses as slots: prefilling the responses that go on counts as idle, waiting for an environment, too.
+reply takes two seconds, or none for comparison. Prints the shares of seconds × slots in which a response decoded, and in
+which responses that go on were prefilled, as long as there are as many responses as slots. The rest is idle.
 """
 
 import sys
@@ -66,7 +66,7 @@ def measure(seconds: float, shape: str) -> dict[str, float]:
         began = time.perf_counter()
         rows, used = rollout(params, prompts, problems, range(count), key_on(mesh, count, 1), np.arange(count))
         jax.block_until_ready(rows.tokens)
-        found = {"busy": rollout.use.share, "seconds": time.perf_counter() - began, "steps": float(used.steps)}
+        found = {**rollout.use.shares, "seconds": time.perf_counter() - began, "steps": float(used.steps)}
     pool.close()
     return found
 

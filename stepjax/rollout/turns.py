@@ -22,10 +22,10 @@ from stepjax.console.progress import say
 from stepjax.host_rows import HostRows, share_bytes
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding
+from stepjax.parallel import batch_devices, batch_sharding
 from stepjax.rollout.adding import Row
 from stepjax.rollout.pausable import PausableRollout, Pause
-from stepjax.rollout.program import RolloutShape
+from stepjax.rollout.program import RolloutShape, on_device
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.requests import request
 from stepjax.rollout.sampling import Sampler
@@ -42,21 +42,29 @@ FIRST_SECONDS = 0.25
 IDLE_SECONDS = 0.05
 """Between two looks at the replies while no row decodes."""
 
+PORTIONS = 4
+"""Rows go on in portions of this part of the slots, as long as others wait."""
+
 
 @dataclasses.dataclass
 class Use:
-    """Use of the slots in time, while there are at least as many responses that are not over as slots.
+    """Seconds × slots, while there are at least as many responses that are not over as slots.
 
     Attributes:
-      busy: seconds × slots in which a row decoded; `offered`: all of them.
+      decoding: in which a response decoded.
+      prefilling: while responses that go on were prefilled.
+      all: of the rollout.
     """
 
-    busy: float = 0.0
-    offered: float = 0.0
+    decoding: float = 0.0
+    prefilling: float = 0.0
+    all: float = 0.0
 
     @property
-    def share(self) -> float:
-        return self.busy / self.offered if self.offered else 1.0
+    def shares(self) -> dict[str, float]:
+        """Of decoding and prefilling; the rest is idle."""
+        whole = self.all or 1.0
+        return {"decoding": self.decoding / whole, "prefilling": self.prefilling / whole}
 
 
 class TurnRollout:
@@ -83,9 +91,10 @@ class TurnRollout:
         """`pool`: of this process; the other arguments as of `PausableRollout`, whose rows end with a turn."""
         self.options, self.pool, self.words = options, pool, words
         self.shape = dataclasses.replace(shape, resumed=True)
+        each = on_device(self.shape, batch_devices(mesh))
         self.rollout = PausableRollout(
             definition, mesh, self.shape, eos=words.framing.ends, sampler=sampler, stops=stops, gather=gather,
-            record=record,
+            record=record, added=-(-each.slots // PORTIONS),
         )  # fmt: skip
         self.hosts = HostRows(mesh, shape.rows)
         self.use = Use()
@@ -149,6 +158,7 @@ class _Round:
         self.decoding: set[int] = set()
         self.waiting: list[int] = []  # rows that may go on, once the cache has room
         self.over: set[int] = set()
+        self.slots = of.rollout.decoding.slots
         self.use = Use()
 
     def run(self, params: Params, key: jax.Array) -> tuple[Trajectory, Occupancy]:
@@ -165,16 +175,14 @@ class _Round:
             after, turned = int(state.read.decoding), time.perf_counter()
             self._ended(state)
             self._answers(0.0 if self.decoding else IDLE_SECONDS)
+            looked = time.perf_counter()
             state = self._go_on(ready, state)
-            self._used((turned - began) * (before + after) / 2, time.perf_counter() - began)
+            added = time.perf_counter() if state.read.decoding else looked
+            if len(self.talks) - len(self.over) >= self.slots:
+                self.use.decoding += (turned - began) * (before + after) / 2
+                self.use.prefilling += (added - looked) * self.slots
+                self.use.all += (time.perf_counter() - began) * self.slots
         return self._taken(state), state.seen.occupancy
-
-    def _used(self, busy: float, seconds: float) -> None:
-        """After one more turn: seconds × slots that decoded, and seconds."""
-        slots = self.of.rollout.decoding.slots
-        if len(self.talks) - len(self.over) >= slots:
-            self.use.busy += busy
-            self.use.offered += seconds * slots
 
     def _start(self, ready: Any, key: jax.Array) -> Pause:
         """The rollout, with the rows whose environments have begun."""
@@ -247,7 +255,8 @@ class _Round:
     def _go_on(self, ready: Any, state: Pause) -> Pause:
         """Rows with a reply go on behind it; they are prefilled anew with all that they have."""
         rows = self._with_room(state)
-        if not rows:
+        portion = self.of.rollout.added * self.of.rollout.devices
+        if not rows or (len(rows) < portion and state.read.waiting >= self.slots):
             return state
         self.waiting = [row for row in self.waiting if row not in set(rows)]
         self.decoding |= set(rows)

@@ -104,9 +104,8 @@ class PPOPrograms:
         found, turns = occupancy_of(waves), self.sampler.turns
         if turns is None:
             return found
-        return {f"rate/{name.removeprefix('rollout/')}": x for name, x in found.items()} | {
-            "rate/slots_busy": turns.use.share
-        }
+        found = {f"rate/{name.removeprefix('rollout/')}": x for name, x in found.items()}
+        return found | {f"rate/slots_{name}": x for name, x in turns.use.shares.items()}
 
     def observe_lengths(self, tokens: float) -> None:
         """After a round whose prompts and responses had so many tokens on average: the number of slots that the cache
