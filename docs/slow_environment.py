@@ -1,8 +1,8 @@
 """How busy do slots stay while an environment takes its time? `python docs/slow_environment.py [SECONDS] [SHAPE]`
 
 A decoder of a shape of `stepjax bench` with random parameters, 16 slots, 96 responses of three turns of 32 tokens; a
-reply takes two seconds, or none for comparison. Prints the shares of seconds × slots in which a response decoded, and in
-which responses that go on were prefilled, as long as there are as many responses as slots. The rest is idle.
+reply takes two seconds, or none for comparison. Prints the shares of seconds × slots in which a response decoded, and
+in which responses that go on were prefilled, as long as there are as many responses as slots. The rest is idle.
 """
 
 import sys

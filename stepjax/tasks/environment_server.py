@@ -29,10 +29,10 @@ class Malformed(Exception):
 
 def read_reply(found: Any) -> dict[str, Any]:
     """A `Reply`'s fields, checked: anything that has them will do."""
-    fields = [getattr(found, name, None) for name in ("text", "reward", "done")]
-    if any(field is None for field in fields):
+    text, reward, done = (getattr(found, name, None) for name in ("text", "reward", "done"))
+    if not hasattr(found, "text") or reward is None or done is None:
         raise Malformed(f"step returned {type(found).__name__}, not a Reply")
-    text, reward, done = fields
+    text = "" if text is None else text
     if not isinstance(text, str):
         raise Malformed(f"a Reply's text is {type(text).__name__}, not str")
     if type(done).__name__ not in ("bool", "bool_"):  # NumPy's, too
