@@ -3,9 +3,10 @@
     stepjax quickstart --config=guess --seeds=0,1,2 --workdir=runs/guess
     stepjax quickstart --config=guess:outcome --seeds=0,1,2 --config.base=runs/guess-s{seed} --workdir=runs/outcome
 
-Cost: a minute a run on two CPU cores. The arm's name follows the colon: `turn` (GAE over turns), `step` (a guess's own
-reward alone), `outcome` (right or not, at the end) or `turn_outcome` (both, two streams). The demonstrations guess any
-number that is still possible and earn 0.33 on average; halving, the best policy, earns 0.773.
+Cost: a few minutes a run on two CPU cores. The arm's name follows the colon: `turn` (GAE over turns), `step` (a guess's
+own reward alone), `outcome` (right or not, at the end) or `turn_outcome` (both, two streams); all but `turn` start from
+the SFT policy of a run of `turn`. The demonstrations guess any number that is still possible and earn 0.33 on average;
+halving, the best policy, earns 0.773.
 """
 
 from stepjax.options import recipe, stream
@@ -24,7 +25,8 @@ def get_config(arm="turn"):
     if arm not in ARMS:
         raise ValueError(f"no arm {arm!r}; there are " + ", ".join(ARMS))
     config = recipe()
-    config.stages = ("sft", "ppo")
+    config.stages = ("sft", "ppo") if arm == "turn" else ("ppo",)
+    config.from_base = () if arm == "turn" else ("sft",)
     config.task.name = "guess"
     config.environment.name = "guess"
     config.environment.reply_tokens = 4
