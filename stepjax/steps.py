@@ -201,6 +201,7 @@ class StepSplitter:
                 f"step separator {separator!r}: no sequence of the tokenizer's tokens spells it; "
                 "choose another separator or tokenizer"
             )
+        self._host_tables = tables
         self._tables: _Tables = jax.device_put(tables)
 
     def split(self, tokens: Int[Array, "B T"], mask: Bool[Array, "B T"]) -> Steps:
@@ -239,6 +240,20 @@ class StepSplitter:
         live, tokens = _live(self._tables, tokens, jnp.ones(tokens.shape, bool))
         opened = self._tables.opens_total[state, tokens] > jnp.where(state >= self._inside, 0, 1)
         return live & (opened | self.pending(self._tables.next_state[state, tokens]))
+
+    def ends_host(self, tokens: Sequence[int]) -> np.ndarray:
+        """Which tokens of one response complete a step, bool[n], on the host: the step has begun, and its separator is
+        complete with this token. White space behind a complete separator completes nothing."""
+        tables, state, found = self._host_tables, 0, np.zeros(len(tokens), bool)
+        pending = len(tables.next_state) - 1
+        for i, token in enumerate(tokens):
+            if not 0 <= token < tables.next_state.shape[1]:
+                continue
+            opened, after = int(tables.opens_total[state, token]), int(tables.next_state[state, token])
+            begun = self._inside <= state < pending
+            found[i] = opened + begun > 1 or (after == pending and opened + begun > 0)
+            state = after
+        return found
 
     def split_host(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """`split` of one response on the host: index int32[n] and end bool[n] of its tokens, without the device."""

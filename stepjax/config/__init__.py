@@ -21,6 +21,7 @@ from stepjax.config.prm import PRMOptions
 from stepjax.config.prompt import PromptOptions
 from stepjax.config.register_chain import RegisterChainConfig
 from stepjax.config.sample import SampleOptions
+from stepjax.config.search import SearchOptions
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
 from stepjax.config.task import TASK_NAMES, FilesOptions, JsonlOptions, MathOptions, TaskOptions, TokenizerOptions
@@ -55,6 +56,7 @@ __all__ = [
     "RegisterChainConfig",
     "SFTOptions",
     "SampleOptions",
+    "SearchOptions",
     "StreamOptions",
     "TaskOptions",
     "TokenizerOptions",

@@ -18,6 +18,7 @@ from stepjax.config.ppo import PPOOptions
 from stepjax.config.prm import PRMOptions
 from stepjax.config.prompt import PromptOptions
 from stepjax.config.sample import SampleOptions
+from stepjax.config.search import SearchOptions
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
 from stepjax.config.task import TaskOptions, TokenizerOptions
@@ -65,6 +66,7 @@ class Config:
     export: ExportOptions = section(ExportOptions, "writing a policy for other software (stepjax export)")
     eval: EvalOptions = section(EvalOptions, "measuring before and after")
     sample: SampleOptions = section(SampleOptions, "responses to a file (stepjax sample)")
+    search: SearchOptions = section(SearchOptions, "search over steps (stepjax search)")
     data: DataOptions = section(DataOptions, "reading step-labelled files (stepjax data)")
     label: LabelOptions = section(LabelOptions, "automatic step labels (stepjax label)")
     bench: BenchOptions = section(BenchOptions, "timing the programs of a run (stepjax bench)")

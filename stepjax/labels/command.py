@@ -12,9 +12,9 @@ from stepjax.config import Config, LabelOptions
 from stepjax.console.progress import progress
 from stepjax.data.schema import LabelledSolution
 from stepjax.distributed.session import session
+from stepjax.drive import Labelling, drive
 from stepjax.errors import UserError
 from stepjax.labels.consensus import write_consensus
-from stepjax.labels.drive import Labelling, drive
 from stepjax.labels.file import LabelFile
 from stepjax.labels.judge_driver import judge_by_policy, judge_by_server
 from stepjax.labels.monte_carlo import Completions, monte_carlo

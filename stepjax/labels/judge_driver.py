@@ -10,12 +10,12 @@ from typing import Any
 from stepjax.config import JudgeOptions, LabelOptions
 from stepjax.console.progress import Bar, progress, say
 from stepjax.data.schema import LabelledSolution
+from stepjax.drive import drive
 from stepjax.errors import UserError
 from stepjax.judges.endpoint import ChatClient, Endpoint, Unanswered
 from stepjax.judges.judge import Reply, judge
 from stepjax.judges.rubric import Rubric
 from stepjax.labels.chat import PolicyChat
-from stepjax.labels.drive import drive
 from stepjax.labels.file import LabelFile
 from stepjax.labels.policy import load_policy
 from stepjax.labels.tables import check_labelled, show_labels

@@ -32,7 +32,7 @@ class PublicPRM:
     """
 
     def __init__(self, definition: Definition, params: Params, layout: Layout, mesh: Mesh, *, rows: int, width: int):
-        self.layout, self.params, self.mesh = layout, params, mesh
+        self.definition, self.layout, self.params, self.mesh = definition, layout, params, mesh
         self.rows, self.width = rows, width
         self.left_out = 0
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from stepjax.console.progress import progress
 from stepjax.data.schema import NO_ERROR, LabelledSolution
+from stepjax.drive import drive
 from stepjax.errors import UserError
 from stepjax.judges.cost import Cost
-from stepjax.labels.drive import drive
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.omegaprm import TreeSearch, omegaprm
 from stepjax.labels.solution import Complete, Request, Solution

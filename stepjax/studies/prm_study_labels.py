@@ -11,8 +11,8 @@ from stepjax.config import PRMOptions
 from stepjax.console.progress import progress
 from stepjax.data.packing import Example
 from stepjax.data.step_encoding import EncodedSolution, labelled, step_targets
+from stepjax.drive import drive
 from stepjax.evaluation.prm import known_ratings
-from stepjax.labels.drive import drive
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.solution import Complete, Solution
 from stepjax.labels.sources import solutions

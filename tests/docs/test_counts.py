@@ -22,6 +22,9 @@ from stepjax.rewards.conventions import CONVENTIONS
 from stepjax.rewards.shaping_chain import VALUES
 from stepjax.rewards.signals import SIGNALS
 from stepjax.runs.alarms import WATCHED
+from stepjax.search import targets
+from stepjax.search.methods import METHODS
+from stepjax.search.scorers import SCORERS
 from stepjax.studies.prm_study import KINDS as LABEL_KINDS
 from stepjax.tasks.benchmarks import BENCHMARKS
 from stepjax.workdir.sinks import SINKS
@@ -145,6 +148,18 @@ def test_defaults_that_the_pages_state():
     assert f"`distributed.stall` ({distributed.stall / 60:g} min)" in hosts
     assert f"`distributed.grace` ({distributed.grace:g} s)" in hosts
     assert f"(first {Config().ppo.alarm_rounds} rounds)" in hacking
+
+
+def test_methods_and_scorers_of_a_search():
+    page = DOCS / "search.md"
+    for name, registry in (("method", METHODS), ("prm", SCORERS)):
+        assert [code_in(row[0])[0] for row in table_rows(page, f"`{name}`")] == list(registry) == [*choices(name)]
+    functions = [code_in(row[0])[0] for row in table_rows(page, "function")]
+    assert all(hasattr(targets, name) for name in functions) and len(functions) == 3
+
+
+def choices(name: str) -> tuple[str, ...]:
+    return dict(options_of(Config))[f"search.{name}"].metadata["choices"]
 
 
 def test_published_rules():

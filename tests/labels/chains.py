@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from stepjax.data.schema import LabelledSolution
-from stepjax.labels.drive import drive
+from stepjax.drive import drive
 from stepjax.labels.solution import Completion, Solution
 from stepjax.steps import StepSplitter
 from stepjax.tasks.base import Problem

@@ -2,8 +2,8 @@
 
 from labels.chains import Script, chain, demonstrations, run_alone, solution, text_of, tokenizer
 
+from stepjax.drive import drive
 from stepjax.judges.cost import Cost
-from stepjax.labels.drive import drive
 from stepjax.labels.monte_carlo import Completions, advances, monte_carlo
 from stepjax.labels.solution import Request
 from stepjax.measures.intervals import wilson, z_of

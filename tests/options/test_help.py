@@ -60,7 +60,7 @@ def test_a_command_lists_its_short_options_and_those_in_full(capsys, command):
     lines = printed(capsys, command, "--help")
     shown = [name.partition("   (")[0] for name in entries(lines)]
     own = [name.removeprefix(f"{command}.") for name in NAMES if name.startswith(f"{command}.")]
-    full = ["seed"] if command in ("eval", "label", "sample") else []
+    full = ["seed"] if command in ("eval", "label", "sample", "search") else []
     expected = [name for name in own if name not in full] + [f"{command}.{name}" for name in full]
     assert sorted(name for name in shown if name != "streams.NAME") == sorted(expected)
     assert f"Options of this command; --config.NAME is short for --config.{command}.NAME:" in lines
@@ -71,7 +71,7 @@ def test_the_list_of_options_tells_the_short_names(capsys):
     shown = entries(printed(capsys, "options"))
     for name in NAMES:
         command, _, short = name.partition(".")
-        collides = name in ("eval.seed", "label.seed", "sample.seed")
+        collides = name in ("eval.seed", "label.seed", "sample.seed", "search.seed")
         note = f"   (stepjax {command}: --config.{short})"
         assert shown[name][0].endswith(note) == (command in COMMANDS and not collides), name
         assert ("(stepjax" in shown[name][0]) == shown[name][0].endswith(note)

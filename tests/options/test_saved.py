@@ -79,10 +79,12 @@ def test_a_file_that_is_broken_is_one_line(tmp_path, text, why):
         read_saved(tmp_path / "no" / CONFIG)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "sft", "prm", "ppo", "eval", "label", "sample", "export"])
+@pytest.mark.parametrize("command", ["quickstart", "sft", "prm", "ppo", "eval", "label", "sample", "search", "export"])
 def test_every_command_of_a_run_remembers(command, tmp_path, monkeypatch, capsys):
     calls: list[Config] = []
-    for place in ("pipeline.run_stages", "labels.command.run_label", "sample.command.run_sample", "runs.export.export"):
+    places = ["pipeline.run_stages", "runs.export.export"]
+    places += ["labels.command.run_label", "sample.command.run_sample", "search.command.run_search"]
+    for place in places:
         monkeypatch.setattr(f"stepjax.{place}", lambda config, *args, **told: calls.append(config))
     folder = saved(tmp_path / "run")
     assert cli.main([command, f"--workdir={folder}"]) == 0

@@ -14,7 +14,7 @@ from stepjax.options.names import COMMANDS, full_name, short_name
 
 NAMES = {name: field for name, field in options_of(Config) if name != "ppo.streams"}
 NAMES |= dict(options_of(StreamOptions, "ppo.streams.process."))
-COLLIDING = {"eval.seed", "label.seed", "sample.seed"}
+COLLIDING = {"eval.seed", "label.seed", "sample.seed", "search.seed"}
 START = parse([]).config
 
 

@@ -1,8 +1,8 @@
-"""Many labellings at once: each yields questions, and all questions of a round are answered in one batch.
+"""Many labellings or searches at once: each yields questions, and all of a round are answered in one batch.
 
-A labelling is a generator that yields a list of questions, is sent the list of their answers, and returns its labels.
-Here the questions of many labellings are gathered, so that the rollout program always has full batches, however few
-prefixes a single solution has open.
+Each is a generator that yields a list of questions, is sent the list of their answers, and returns its result. Here the
+questions of many are gathered, so that the rollout program always has full batches, however few prefixes a single
+solution has open.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

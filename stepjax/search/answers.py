@@ -1,0 +1,57 @@
+"""Answers to a search's questions: continuations by the policy, values by the scorer, and what both cost."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from stepjax.search.ask import Asked, Cost, Score
+from stepjax.search.scorers import Scorer, Written
+from stepjax.tasks.encoding import Prompts
+
+
+class Continuations(Protocol):
+    """Answers `Expand` and `Forget`.
+
+    Attributes:
+      costs: of each problem, so far; `read` stays 0.
+    """
+
+    costs: list[Cost]
+
+    def __call__(self, asked: Sequence[Asked]) -> list[Any]:
+        """A list of `Sampled` for each `Expand`, None for each `Forget`; all of one call decode together."""
+        ...
+
+
+class Answers:
+    """Answers the questions of many problems: `stepjax.search.ask.Answer`."""
+
+    def __init__(self, prompts: Prompts, continuations: Continuations, scorer: Scorer):
+        self.prompts, self.continuations, self.scorer = prompts, continuations, scorer
+        self._read = [0] * len(prompts.problems)
+
+    @property
+    def costs(self) -> list[Cost]:
+        """Of each problem, so far."""
+        return [cost + Cost(read=read) for cost, read in zip(self.continuations.costs, self._read, strict=True)]
+
+    @property
+    def cost(self) -> Cost:
+        return sum(self.costs, Cost())
+
+    def __call__(self, questions: Sequence[Asked]) -> list[Any]:
+        answers: list[Any] = [None] * len(questions)
+        scored, others = list[int](), list[int]()
+        for i, asked in enumerate(questions):
+            (scored if isinstance(asked.question, Score) else others).append(i)
+        for i, answer in zip(others, self.continuations([questions[i] for i in others]), strict=True):
+            answers[i] = answer
+        values = self.scorer([self._written(questions[i]) for i in scored]) if scored else []
+        for i, (value, read) in zip(scored, values, strict=True):
+            answers[i] = value
+            self._read[questions[i].problem] += read
+        return answers
+
+    def _written(self, asked: Asked) -> Written:
+        assert isinstance(asked.question, Score)
+        problem, prompt = self.prompts.problems[asked.problem], self.prompts.tokens[asked.problem]
+        return Written(problem, tuple(prompt), asked.question.prefix)

@@ -1,0 +1,158 @@
+"""What rates the prefixes of a search: a process reward model, the task's exact verifier, or nothing."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from stepjax.config import SearchOptions
+from stepjax.console.progress import say
+from stepjax.errors import UserError
+from stepjax.evaluation.scorer import PublicScorer, RunScorer, make_scorer, p_right
+from stepjax.measures.aggregate import aggregate
+from stepjax.models.flops import product_params
+from stepjax.runs.responses import Response, grade_responses
+from stepjax.runs.setup import Run
+from stepjax.tasks.base import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A prefix in tokens, with its problem and prompt."""
+
+    problem: Problem
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+class Scorer(Protocol):
+    """Rates prefixes.
+
+    Attributes:
+      oracle: whether it knows the right answers, so that what is found with it says nothing of unsolved problems.
+      parameters: that a token is multiplied with when it is read; 0: it is no model.
+    """
+
+    oracle: bool
+    parameters: int
+
+    def __call__(self, prefixes: Sequence[Written]) -> list[tuple[float, int]]:
+        """Of each prefix its value in [0, 1], and how many tokens were read for it."""
+        ...
+
+
+class _Uniform:
+    """The same value for all: what a search does without a scorer."""
+
+    oracle, parameters = False, 0
+
+    def __call__(self, prefixes: Sequence[Written]) -> list[tuple[float, int]]:
+        return [(0.5, 0)] * len(prefixes)
+
+
+class _Exact:
+    """1 where a response is right, or all steps of a prefix are; 0 where not."""
+
+    oracle, parameters = True, 0
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def __call__(self, prefixes: Sequence[Written]) -> list[tuple[float, int]]:
+        run, ended = self.run, [i for i, p in enumerate(prefixes) if self.run.framing.finished(p.tokens)]
+        texts = [run.framing.text(prefixes[i].tokens) for i in ended]
+        right = grade_responses(run.task, [prefixes[i].problem for i in ended], texts)
+        graded = dict(zip(ended, right, strict=True))
+        return [(float(graded[i] if i in graded else self._steps_right(p)), 0) for i, p in enumerate(prefixes)]
+
+    def _steps_right(self, prefix: Written) -> bool:
+        ratings = self.run.task.rate_steps(prefix.problem, self.run.splitter.texts(prefix.tokens)) or []
+        return all(rated.rating >= 0 for rated in ratings)
+
+
+class _Learned:
+    """A process reward model, the run's own or a public one; its scores of all steps become one by `how`."""
+
+    oracle = False
+
+    def __init__(self, run: Run, how: str):
+        self.run, self.how = run, how
+        self._scorer = make_scorer(run)
+        self.parameters = _parameters(self._scorer)
+        self._told: set[str] = set()
+
+    def __call__(self, prefixes: Sequence[Written]) -> list[tuple[float, int]]:
+        run = self.run
+        responses = [
+            Response(
+                p.problem,
+                p.prompt,
+                p.tokens,
+                "",
+                run.splitter.texts(p.tokens),
+                finished=run.framing.finished(p.tokens),
+                correct=False,
+                step_ratings=None,
+            )
+            for p in prefixes
+        ]
+        scores = self._scorer.score_responses(responses)
+        if (told := self._scorer.told_left_out()) and not self._told:
+            self._told |= set(told)
+            say(f"{told[0]}; their value is 0")
+        return [
+            (0.0, 0) if one is None else (self._value(p_right(one)), len(p.prompt) + len(p.tokens))
+            for one, p in zip(scores, prefixes, strict=True)
+        ]
+
+    def _value(self, scores: np.ndarray) -> float:
+        """Rounded, so that it does not depend on what was read in the same batch."""
+        return round(aggregate(scores, self.how), 5)
+
+
+def _parameters(scorer: Any) -> int:
+    if isinstance(scorer, RunScorer):
+        return product_params(scorer.run.prm)
+    assert isinstance(scorer, PublicScorer)
+    return product_params(scorer.model.definition)
+
+
+def _learned(run: Run, options: SearchOptions, stepwise: bool) -> Scorer:
+    return _Learned(run, options.aggregate)
+
+
+def _value(run: Run, options: SearchOptions, stepwise: bool) -> Scorer:
+    if not run.config.prm.path and run.config.prm.target != "value":
+        raise UserError(
+            f"config.search.prm=value: the process reward model here rates steps (config.prm.target="
+            f"{run.config.prm.target}) and has no values; take learned, or train one with --config.prm.target=value"
+        )
+    return _Learned(run, "last")
+
+
+def _exact(run: Run, options: SearchOptions, stepwise: bool) -> Scorer:
+    if stepwise and run.task.rate_steps(run.task.problems(options.split)[0], []) is None:
+        raise UserError(
+            f"config.search.prm=exact: task {run.task.name} has no verifier of single steps, which "
+            f"method={options.method} needs; take best_of_n, or another prm"
+        )
+    return _Exact(run)
+
+
+def _uniform(run: Run, options: SearchOptions, stepwise: bool) -> Scorer:
+    return _Uniform()
+
+
+SCORERS: dict[str, Callable[[Run, SearchOptions, bool], Scorer]] = {
+    "learned": _learned,
+    "value": _value,
+    "exact": _exact,
+    "uniform": _uniform,
+}
+"""By `search.prm`: from the run, the options, and whether prefixes that have not ended are to be rated."""
+
+
+def search_scorer(run: Run, options: SearchOptions, *, stepwise: bool) -> Scorer:
+    """The scorer that the options name. UserError where there is none, or where it cannot rate prefixes."""
+    return SCORERS[options.prm](run, options, stepwise)
