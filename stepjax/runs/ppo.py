@@ -158,7 +158,7 @@ class PPO(PPOPrograms):
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
         with clock("rate"):
             responses = share_responses(self.hosts, problems, own)
-        values: list[np.ndarray] | None = None
+        values = None
         if self.branches is not None:
             with clock("mc"):
                 values, found = self.branches(policy, responses, iteration, self.hosts.mine)
@@ -174,11 +174,10 @@ class PPO(PPOPrograms):
             figures = fetch({**described, **updated}) | self.used(waves)
         exact = measure(responses, run.task)
         line = {f"true/{k}": v for k, v in exact.items() if k not in ("steps", "tokens", "truncated")}
-        line |= {k: float(v) for k, v in figures.items()} | unread | paid
+        line |= {k: float(v) for k, v in figures.items()} | unread | paid | turn_figures(responses)
         line |= {} if filled is None else filled.figures
         if (rater := self.host_rewards.judge) is not None:
             line |= judge_figures(self.hosts.gather(rater.last), rater.options)
-        line |= turn_figures(responses)
         line["true/separated"] = self.separated(responses, f"PPO round {iteration}: ")
         watched = monitors(responses, notes=self.notes)
         if (neutral := line.get("true/neutral", line.get("prm/neutral"))) is not None:
