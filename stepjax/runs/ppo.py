@@ -123,8 +123,7 @@ class PPO(PPOPrograms):
     def iterate(
         self, state: State, order: PromptOrder, iteration: int, clock: Clock, *, ahead: bool = False
     ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
-        """One round. `ahead`: the next round's rollout starts before this round's update. Returns the host's figures,
-        too."""
+        """One round, with the host's figures. `ahead`: the next rollout starts before this round's update."""
         run = self.run
         policy = self.whole(state, "policy")
         filled: Filled | None = None
