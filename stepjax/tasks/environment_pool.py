@@ -29,7 +29,7 @@ class EnvironmentPool:
         self._end = weakref.finalize(self, _close, self._processes)
 
     def start(self) -> str:
-        """Starts a process; the class's `call`. UnusableEnvironment where it cannot be imported or made."""
+        """Starts a process; the class's `call`. UserError where it cannot be imported or made."""
         self._processes[0].start()
         return self._processes[0].call
 

@@ -20,20 +20,18 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stepjax.errors import UserError
 from stepjax.tasks import environment_server
 from stepjax.tasks.base import Problem
 from stepjax.tasks.turns import LATE, LOST, MALFORMED, RAISED, Reply
 
+OPTION = "config.environment.name"
 START_SECONDS = 120.0
 PONG_SECONDS = 5.0
 """How soon a process must say that it is there, once a question is late."""
 
 MOST_STUCK = 16
 """Threads that hang, above which a process is started anew."""
-
-
-class UnusableEnvironment(Exception):
-    """An environment cannot be made: one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +84,7 @@ class EnvironmentProcess:
         self._unread = self._unsent = b""
 
     def start(self) -> None:
-        """UnusableEnvironment where the class cannot be imported or made."""
+        """UserError where the class cannot be imported or made."""
         folders = [*filter(None, sys.path), os.getcwd()]  # the current folder is searched last
         self._process = subprocess.Popen(
             [
@@ -106,10 +104,10 @@ class EnvironmentProcess:
         while not (said := list(self._read(max(end - time.monotonic(), 0.0)))):
             if time.monotonic() >= end or self._process.poll() is not None:
                 self.close()
-                raise UnusableEnvironment(f"{self.path} cannot be made in {START_SECONDS:g} s, or ended its process")
+                raise UserError(f"{OPTION}: {self.path} cannot be made in {START_SECONDS:g} s, or ended its process")
         if "error" in said[0]:
             self.close()
-            raise UnusableEnvironment(str(said[0]["error"]))
+            raise UserError(f"{OPTION}: {said[0]['error']}")
         self.call = str(said[0]["call"])
 
     def close(self) -> None:

@@ -13,7 +13,6 @@ from stepjax.config import ENVIRONMENT_NAMES, TASK_NAMES, Config, EnvironmentOpt
 from stepjax.errors import UserError, nearest
 from stepjax.tasks.base import Environment, Task, TaskEntry
 from stepjax.tasks.environment_pool import EnvironmentPool
-from stepjax.tasks.environment_process import UnusableEnvironment
 
 
 def task_entry(name: str) -> TaskEntry:
@@ -69,10 +68,7 @@ def open_environment(options: EnvironmentOptions) -> tuple[EnvironmentPool, str]
     """
     path, arguments = check_environment(options)
     pool = EnvironmentPool(path, arguments, seconds=options.seconds, processes=options.processes, calls=options.calls)
-    try:
-        return pool, pool.start()
-    except UnusableEnvironment as error:
-        raise UserError(f"config.environment.name: {error}") from None
+    return pool, pool.start()
 
 
 def _module(name: str) -> Any:
