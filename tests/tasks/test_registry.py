@@ -31,7 +31,10 @@ from stepjax.tasks.registry import make_environment, make_task, task_entry
 GSM8K = Path(__file__).parent.parent / "data" / "gsm8k"
 HOOKS = {name: hook for name, hook in vars(hooks).items() if getattr(hook, "_is_runtime_protocol", False)}
 CAN = {
-    "register_chain": {"GroupsAnswers", "WritesSolutions", "WritesNeutralSteps", "BreaksSteps"},
+    "register_chain": {
+        *("GroupsAnswers", "WritesSolutions", "WritesNeutralSteps", "BreaksSteps"),
+        *("TakesBackSteps", "HasDeadEnds", "MeasuresResponses"),
+    },
     "gsm8k": {"ReadsFiles", "GradesMany", "GroupsAnswers"},
     "math": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
     "files": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
