@@ -114,14 +114,14 @@ class TurnRound:
         texts = [[*talk.prompt, *talk.tokens] for talk in self.talks]
         chosen, ids, limits, starts = (np.zeros(shape.rows, np.int32) for _ in range(4))
         record: Any = of.rollout.no_record()
-        begin, self.waiting = self.waiting, []
+        begin, self.waiting = set(self.waiting), []
         for row, talk in enumerate(self.talks):
             chosen[row], ids[row] = row, self.ids[row]
             if row in begin:
                 limits[row], starts[row] = self._limit(talk), len(talk.tokens)
                 record.tokens[row, : len(talk.tokens)] = talk.tokens
         texts, chosen = _once(texts, chosen)
-        self.decoding = set(begin)
+        self.decoding = begin
         inputs = request(texts, chosen, ids, limits, shape, of.rollout.devices, starts=starts)
         return of.rollout.start(ready, inputs[0], inputs[1], key, inputs[2], record)
 
@@ -202,16 +202,15 @@ class TurnRound:
         if not d.page or not self.waiting:
             return list(self.waiting)
 
-        def blocks(row: int) -> int:
-            return (len(self.talks[row].prompt) + self.of.shape.new_tokens - 1) // d.page
+        def blocks(row: int) -> int:  # of what it begins with
+            return (len(self.talks[row].prompt) + len(self.talks[row].tokens) - 1) // d.page
 
         used = np.zeros(rollout.devices, int)
         for row in self.decoding:
             used[row // each] += blocks(row)
         found = []
         for row in self.waiting:
-            device = row // each
-            needs = (len(self.talks[row].prompt) + len(self.talks[row].tokens) - 1) // d.page
+            device, needs = row // each, blocks(row)
             if not used[device] or used[device] + needs + d.own_blocks <= d.blocks:
                 used[device] += needs
                 found.append(row)
