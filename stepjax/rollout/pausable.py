@@ -95,8 +95,10 @@ class PausableRollout:
         stops: Stops | None = None,
         gather: bool = True,
         record: bool = False,
+        added: int = 0,
     ):
-        """Arguments as of `rollout_program`."""
+        """`added`: prompts that one call of `add` takes on each device; 0: few. Other arguments as of
+        `rollout_program`."""
         self.definition, self.mesh, self.shape = definition, mesh, shape
         self.devices = batch_devices(mesh)
         each = on_device(shape, self.devices)
@@ -105,7 +107,8 @@ class PausableRollout:
         decoding = decoding_of(shape, mesh, eos=eos, sampler=sampler, stops=stops, record=record)
         self.decoding = dataclasses.replace(decoding, growths=0)
         self.places = each.prompts
-        self.added = each.chunk if shape.holds else -(-each.prompts // RESUMED_CHUNKS)
+        usual = each.chunk if shape.holds else -(-each.prompts // RESUMED_CHUNKS)
+        self.added = min(added or usual, self.places)
         added = self.added * self.devices
         engine = PausedEngine(self.decoding, shape.prompt_width, mesh, self.devices, added)
         self.programs = PausedPrograms.make(definition, mesh, shape, engine, gather=gather)
