@@ -70,6 +70,7 @@ def render(run: RunFiles) -> str:
         logged_filters=logged_filters(iterations),
         samples_shown=shown,
         samples_left_out=len(run.samples) - shown,
+        searches=[(page, page.removeprefix("search/").removesuffix(".html")) for page in run.searches],
         changed=changed,
         options=options,
     )

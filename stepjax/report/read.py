@@ -11,6 +11,7 @@ from stepjax.errors import UserError
 
 READ = ("id", "problem", "answer", "correct", "steps")
 """What the page reads of an evaluation's response."""
+MOST_SEARCHES = 40
 FILES = ("config.json", "metrics.jsonl", "samples.jsonl", "eval.json")
 
 
@@ -28,6 +29,7 @@ class RunFiles:
       responses: each evaluated stage's first response to each held-out problem, in the order of the file.
       executions: on which machine each stage ran, and how long, in the order they ended.
       notes: sentences about what could not be read.
+      searches: pages of searches, relative to the folder.
     """
 
     name: str
@@ -39,6 +41,7 @@ class RunFiles:
     responses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     executions: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    searches: list[str] = field(default_factory=list)
 
 
 def read_run(workdir: Path) -> RunFiles:
@@ -58,6 +61,7 @@ def read_run(workdir: Path) -> RunFiles:
         responses=_responses(workdir, evaluation, notes),
         executions=list(read_lines(workdir / "stages.jsonl", notes)),
         notes=notes,
+        searches=[f"search/{page.name}" for page in sorted((workdir / "search").glob("*.html"))][:MOST_SEARCHES],
     )
 
 

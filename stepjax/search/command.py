@@ -12,6 +12,7 @@ from stepjax.drive import drive
 from stepjax.errors import UserError
 from stepjax.models.flops import product_params
 from stepjax.parallel import is_main_process, only_asked_transfers
+from stepjax.report.trees import write_search
 from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import READING
@@ -66,7 +67,7 @@ def search(run: Run) -> Path:
                 file.append([record])
                 bar.advance(right=file.right / len(file.done))
         file.show(_title(options, scorer))
-    return out
+    return write_search(out) if is_main_process() else out
 
 
 def _made_with(run: Run, stage: str, longest: int) -> dict[str, Any]:
