@@ -5,7 +5,7 @@ Cost: some six minutes on two CPU cores.
     stepjax sft --config=long_chains --workdir=runs/long
     stepjax prm --config=long_chains --workdir=runs/long
     stepjax search --config=long_chains --config.base=runs/long --workdir=runs/chains8 \\
-        "--config.task.register_chain.operations=(8, 8)" --config.method=beam --config.n=16
+        "--config.task.register_chain.operations=(8,8)" --config.method=beam --config.n=16
 """
 
 import runpy
