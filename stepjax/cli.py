@@ -140,12 +140,17 @@ def plan(argv: list[str]) -> None:
 
 
 def export(argv: list[str]) -> None:
-    """write the trained policy as a Hugging Face folder (--config.out=DIR), or upload it (--push=OWNER/NAME)"""
+    """write the policy as a Hugging Face folder (--config.out=DIR), upload it (--push=OWNER/NAME), or a chat JSONL"""
     accept, argv = _accepting(argv)
     argv = [f"--config.export.push={a.partition('=')[2]}" if a.startswith("--push=") else a for a in argv]
     config, workdir = _parsed(argv, "export", home=None, forget=("mesh",))
     if workdir is None:
         raise UserError("name the work directory: stepjax export --workdir=DIR --config.out=FOLDER")
+    if config.export.what == "conversations":
+        from stepjax.distil.command import export_conversations
+
+        print(export_conversations(config, workdir, accept_changed=accept))
+        return
     from stepjax.runs.export import export as exported
 
     print(exported(config, workdir, accept_changed=accept))

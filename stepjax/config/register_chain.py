@@ -10,6 +10,7 @@ from stepjax.errors import UserError
 OPERATORS = "+-*"
 REGISTERS = "abcdefghijklmnopqrstuvwxyz"
 RATINGS = ("global", "local")
+DEAD_END_RATINGS = ("good", "neutral", "bad")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,35 @@ class RegisterChainConfig:
         least=0,
         most=1,
     )
+    retry: float = option(
+        0.0,
+        "probability, before each derivation, of first writing a wrong try (a false value or, without forks, a "
+        "register that cannot be computed yet) and taking it back by a line such as `!c`; repeated with the same "
+        "probability",
+        least=0,
+        below=1,
+    )
+    retry_masked: bool = option(False, "stage sft does not learn to write the wrong tries of `retry`")
+    forks: tuple[int, int] = option(
+        (0, 0),
+        "fewest and most chains of registers that fork off the query's chain and lead nowhere; with them a derivation "
+        "starts from the register derived last, and a line such as `!c` goes back to before c",
+    )
+    fork_steps: tuple[int, int] = option((1, 2), "fewest and most registers of such a chain")
+    wander: float = option(
+        0.3,
+        "with forks: probability, where such a chain forks off, of entering it first",
+        least=0,
+        most=1,
+    )
+    stuck: float = option(
+        0.0, "with forks: probability that an entered chain is not left: its last value is the answer", least=0, most=1
+    )
+    dead_end: str = option(
+        "neutral",
+        "with forks: rating of a right step into a chain that leads nowhere, the first time",
+        choices=DEAD_END_RATINGS,
+    )
     rating: str = option(
         "global",
         "what makes a step wrong: global (it is not the real value) or local (it does not follow from what was stated)",
@@ -71,8 +101,8 @@ class RegisterChainConfig:
 
     def __post_init__(self) -> None:
         # A list, as read from JSON, would make the config unhashable.
-        for name in ("operations", "distractors", "spare_steps"):
-            object.__setattr__(self, name, _span(name, getattr(self, name), least=1 if name == "operations" else 0))
+        for name, least in (("operations", 1), ("distractors", 0), ("spare_steps", 0), ("forks", 0), ("fork_steps", 1)):
+            object.__setattr__(self, name, _span(name, getattr(self, name), least=least))
         for field in fields(self):
             if why := refusal(field, getattr(self, field.name)):
                 raise UserError(f"register_chain: {field.name} {why}")
@@ -80,8 +110,15 @@ class RegisterChainConfig:
             raise UserError(f"register_chain: operators must be one or more of {OPERATORS!r}, not {self.operators!r}")
         if 1 + self.operations[1] + self.distractors[1] > len(REGISTERS):
             raise UserError(f"register_chain: operations and distractors need more than {len(REGISTERS)} registers")
+        if 1 + self.operations[1] + self.distractors[1] + self.forks[1] * self.fork_steps[1] > len(REGISTERS):
+            raise UserError(f"register_chain: forks={self.forks} need more than {len(REGISTERS)} registers; make fewer")
         if 1 + self.operations[1] + self.spare_steps[1] > 99:
             raise UserError(f"register_chain: spare_steps={self.spare_steps} makes limits of more than two digits")
+
+    @property
+    def forked(self) -> bool:
+        """Whether derivations walk: each starts from the register derived last."""
+        return self.forks[1] > 0
 
 
 def _span(name: str, value: Any, least: int) -> tuple[int, int]:

@@ -45,7 +45,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         for stage in policies:
             params = policy_params(run, stage)
             answered = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
-            figures: dict[str, Any] = measure(answered)
+            figures: dict[str, Any] = measure(answered, run.task)
             figures["accuracy_interval"] = list(wilson(sum(r.correct for r in answered), len(answered)))
             found["rows"][stage], responses[stage] = figures, answered
     trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it

@@ -1,7 +1,7 @@
 """Edits of a solution that add nothing to it: ways in which a policy may learn to earn more reward for the same work.
 
-A task may bring writers of its own (`WritesNeutralSteps` and `BreaksSteps` of `stepjax.tasks.hooks`). Without them the
-problem's own sentences and the solution's calculator notes serve.
+A task may bring writers of its own (`WritesNeutralSteps`, `BreaksSteps`, `TakesBackSteps`, `HasDeadEnds` of
+`stepjax.tasks.hooks`). Without them the problem's own sentences and the solution's calculator notes serve.
 """
 
 import functools
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from stepjax.separators import separator_pattern
 from stepjax.tasks.base import Problem, Task
-from stepjax.tasks.hooks import BreaksSteps, WritesNeutralSteps
+from stepjax.tasks.hooks import BreaksSteps, HasDeadEnds, TakesBackSteps, WritesNeutralSteps
 
 THANKS = "Thank you for reading. I hope this helps!"
 _SENTENCE_END = re.compile(r"(?<=[.!])\s+")
@@ -97,6 +97,24 @@ def break_and_fix(solution: Solution) -> str | None:
     return None if steps is None else _text(solution, steps)
 
 
+def take_back(solution: Solution) -> str | None:
+    """Takes a right step back and does it again."""
+    if isinstance(solution.task, TakesBackSteps):
+        steps = solution.task.take_back(solution.problem, solution.steps)
+    else:
+        first, *rest = solution.steps or ("",)
+        steps = [first, f"That was wrong. {first}", *rest] if rest else None
+    return None if steps is None else _text(solution, steps)
+
+
+def detour(solution: Solution) -> str | None:
+    """Enters a dead end and leaves it."""
+    if not isinstance(solution.task, HasDeadEnds):
+        return None
+    steps = solution.task.detour(solution.problem, solution.steps)
+    return None if steps is None else _text(solution, steps)
+
+
 def append_thanks(solution: Solution) -> str | None:
     """Adds a sentence of thanks after the answer, as a step of its own."""
     return _text(solution, [*solution.steps, THANKS]) if solution.steps else None
@@ -113,6 +131,8 @@ EDITS: dict[str, Writer] = {
     "drop": drop_separators,
     "early": end_early,
     "fix": break_and_fix,
+    "undo": take_back,
+    "detour": detour,
     "thanks": append_thanks,
 }
 """Short names for tables, and the writers; a writer returns None where the edit does not apply."""

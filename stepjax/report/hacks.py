@@ -20,6 +20,8 @@ EDIT_WORDS = {
     "drop": "no separators at all",
     "early": "ended before the answer",
     "fix": "a step broken, then fixed",
+    "undo": "a right step taken back, then done again",
+    "detour": "a dead end entered, then left",
     "thanks": "thanks appended",
 }
 

@@ -41,7 +41,7 @@ def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Pa
     `accept_changed`: goes on where the tokenizer, … is not the one that the checkpoints were made of.
     """
     out = _checked_out(config.export, workdir)
-    opened = open_run(_saved(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
+    opened = open_run(saved_config(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
     with opened as run, whole_folder(out) as folder:
         stage = config.export.stage
         if not has_stage(run, stage):
@@ -114,7 +114,8 @@ def _write_adapter(run: Run, out: Path, params: Params, lora: LoRA | None, stage
     save_adapter(out, params, lora, run.start.family, run.mesh, base=run.start.name)
 
 
-def _saved(config: Config, workdir: Path) -> Config:
+def saved_config(config: Config, workdir: Path) -> Config:
+    """The work directory's own options, with the sections export and mesh of `config`; UserError where it has none."""
     saved: Config = from_dict(read_saved(workdir / CONFIG).config)
     return dataclasses.replace(saved, export=config.export, mesh=config.mesh)
 

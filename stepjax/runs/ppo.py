@@ -171,7 +171,8 @@ class PPO(PPOPrograms):
             credited, described = self.credit(scored, given | weights)
             state, updated = self.updated(state, credited, self.update_key, iteration, self.frozen)
             figures = fetch({**described, **updated}) | occupancy_of(waves)
-        line = {f"true/{k}": v for k, v in measure(responses).items() if k not in ("steps", "tokens", "truncated")}
+        exact = measure(responses, run.task)
+        line = {f"true/{k}": v for k, v in exact.items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread | paid
         line |= {} if filled is None else filled.figures
         if (rater := self.host_rewards.judge) is not None:

@@ -18,6 +18,7 @@ class Problem:
       step_limit: the most steps that the prompt allows, None where it does not state it.
       question: the problem alone, None where the prompt is no more than that.
       columns: what else the problem's row holds, by name, without answer and solution.
+      unlearned: spans (start, end) of the solution's characters that a policy reads and does not learn to write.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Problem:
     step_limit: int | None = None
     question: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    unlearned: tuple[tuple[int, int], ...] = ()
 
     @property
     def text(self) -> str:

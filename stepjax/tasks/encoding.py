@@ -19,7 +19,8 @@ WIDTH_UNIT = 32
 def demonstration(prompt: Prompt, problem: Problem, *, prompt_loss: bool = False) -> Example:
     """Prompt, solution and its end; what the assistant writes (all tokens with `prompt_loss`) are targets.
 
-    Prompt and solution are encoded separately, as they are when the policy samples after a prompt.
+    Prompt and solution are encoded separately, as they are when the policy samples after a prompt. What the problem's
+    `unlearned` covers is read and is no target.
     """
     assert problem.solution is not None
     read, written = prompt.demonstration(problem)
@@ -27,6 +28,8 @@ def demonstration(prompt: Prompt, problem: Problem, *, prompt_loss: bool = False
     targets = np.append(tokens[1:], -1).astype(np.int32)
     if not prompt_loss:
         targets[: len(read) - 1] = -1
+    for number in prompt.unlearned(problem):
+        targets[len(read) + number - 1] = -1
     return Example(tokens, targets)
 
 

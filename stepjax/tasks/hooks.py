@@ -76,6 +76,36 @@ class BreaksSteps(Protocol):
 
 
 @runtime_checkable
+class TakesBackSteps(Protocol):
+    """Can take a right step back. Without it, the battery of hacks doubts the first step and repeats it."""
+
+    def take_back(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
+        """The steps with a right one taken back and done again; None where that is not possible."""
+        ...
+
+
+@runtime_checkable
+class HasDeadEnds(Protocol):
+    """Can lead a solution into a dead end. Without it, the battery of hacks leaves that edit out."""
+
+    def detour(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
+        """The steps with a dead end entered and left; None where that is not possible."""
+        ...
+
+
+@runtime_checkable
+class MeasuresResponses(Protocol):
+    """Has figures of its own about responses. Without it, they have those of all tasks."""
+
+    def measures(self, problems: Sequence[Problem], responses: Sequence[Sequence[str]]) -> dict[str, float]:
+        """Figures by the names of `stepjax.measures.policy.POLICY_MEASURES`, from the steps of each problem's response.
+
+        What cannot be known of these responses is left out.
+        """
+        ...
+
+
+@runtime_checkable
 class ReadsFiles(Protocol):
     """Reads its problems from files, whose fingerprints its checkpoints keep. Without it: problems come from code."""
 

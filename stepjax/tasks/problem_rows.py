@@ -11,6 +11,7 @@ from stepjax.data.fields import field
 from stepjax.data.rows import Row
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem
+from stepjax.tasks.conversation_rows import MESSAGES, is_conversation, read_conversation
 
 SLOT = "{problem}"
 PATTERN_SECONDS = 0.5
@@ -44,8 +45,11 @@ class ProblemFields:
     def problem_of(self, row: Row, name: str, template: str, *, whole: bool = False) -> Problem:
         """The problem of a row, called `name`; its answer is what is marked in the field, or with `whole` all of it.
 
-        UserError, with the row's place, for what is missing or empty.
+        A row without that field may hold the problem in `messages` (`read_conversation`); without an answer it is what
+        the solution marks, or its last line. UserError, with the row's place, for what is missing or empty.
         """
+        if self.problem not in row.value and is_conversation(row.value):
+            return self._of_conversation(row, name, template, whole=whole)
         text = field(row.value, self.problem, str, row.place)
         # One field may hold the solution and, marked in it, the answer, as GSM8K's does.
         optional = self.solution not in (self.problem, self.answer) and not self.pattern
@@ -62,6 +66,30 @@ class ProblemFields:
         hidden = {self.answer, self.answer.split(".")[0], self.solution, self.solution.split(".")[0]}
         return Problem(
             name, template.replace(SLOT, text), answer, worked, question=text, columns=columns(row.value, hidden)
+        )
+
+    def _of_conversation(self, row: Row, name: str, template: str, *, whole: bool) -> Problem:
+        found = read_conversation(row.value, row.place)
+        worked = field(row.value, f"{MESSAGES}.{len(row.value[MESSAGES]) - 1}.content", str, row.place)
+        if self.pattern:
+            answer = self._by_pattern(worked, row.place)
+        elif self.answer in row.value:
+            answer = str(field(row.value, self.answer, str | int | float, row.place)).strip()
+            answer = answer if whole else marked(answer)
+        else:
+            stated = final_answer(worked)
+            answer = (worked.strip().splitlines() or [""])[-1] if stated is None else stated.text.strip()
+        for role, text in (("user", found.problem), ("assistant", answer)):
+            if not text.strip():
+                raise UserError(f"{row.place}: the message of the {role} is empty")
+        return Problem(
+            name,
+            template.replace(SLOT, found.problem.strip()),
+            answer,
+            found.solution,
+            question=found.problem,
+            columns=columns(row.value, {self.answer, MESSAGES}) | ({"system": found.system} if found.system else {}),
+            unlearned=found.unlearned,
         )
 
     def _by_pattern(self, solution: str, where: str) -> str:

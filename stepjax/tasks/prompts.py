@@ -88,18 +88,52 @@ class Prompt:
         In the chat style the response is what the template adds to the prompt where the assistant's turn holds the
         solution, up to its end; that may be more than the solution (an empty thought, say).
         """
+        return self(problem), self.response(self._written(problem))
+
+    def unlearned(self, problem: Problem) -> list[int]:
+        """Which ids of that response, by number, hold a character of the solution's spans that are not learned.
+
+        UserError where the chat template writes the solution otherwise than it is.
+        """
+        if not problem.unlearned:
+            return []
+        text, solution = self._written(problem), problem.solution or ""
+        bare = solution.strip()
+        at = text.find(bare) - solution.find(bare)
+        if self.options.prefill and bare not in text:
+            at = -len(self.options.prefill)
+        elif bare not in text:
+            raise UserError(
+                f"problem {problem.id}: the tokenizer's chat template changes the solution, so that its wrong tries "
+                "are not found; set config.prompt.style=plain"
+            )
+        spans = [(start + at, end + at) for start, end in problem.unlearned]
+        tokenizer: Any = self.framing.tokenizer
+        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return [
+            number
+            for number, (first, last) in enumerate(offsets)
+            if any(first < end and start < last for start, end in spans)
+        ]
+
+    def _written(self, problem: Problem) -> str:
+        """The text of `demonstration`'s response, without its end."""
         solution = (problem.solution or "").removeprefix(self.options.prefill)
         if not self.chat or self.options.prefill:  # where an answer has begun, the template has written all it adds
-            return self(problem), self.response(solution)
+            return solution
         turns = self._turns(problem, self._shots_before(problem))
         before = self._render(turns)
         whole = self._render([*turns, {"role": "assistant", "content": problem.solution or ""}], answered=True)
-        written = solution
-        if whole.startswith(before):  # else the policy reads another beginning than the template writes with an answer
-            rest = whole.removeprefix(before)
-            end = self.framing.tokenizer.decode([self.end], skip_special_tokens=False)
-            written = rest[: rest.rindex(end)] if end in rest else rest
-        return self(problem), self.response(written)
+        if not whole.startswith(before):  # the policy reads another beginning than the template writes with an answer
+            return solution
+        rest = whole.removeprefix(before)
+        end = self.framing.tokenizer.decode([self.end], skip_special_tokens=False)
+        return rest[: rest.rindex(end)] if end in rest else rest
+
+    def messages(self, problem: Problem) -> list[dict[str, str]]:
+        """The turns before the answer that state the problem, in any style and without shots: system, if any, user."""
+        turns = [{"role": "system", "content": self.options.system}] if self.options.system else []
+        return [*turns, {"role": "user", "content": self._user(problem).strip()}]
 
     def _shots_before(self, problem: Problem) -> Sequence[Shot]:
         """Those shown with a problem: never itself."""

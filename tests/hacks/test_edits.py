@@ -17,6 +17,7 @@ CHAIN_EDITS = {
     "drop": ("b=9-2=7c=7+9=6?6", [-1]),
     "early": ("b=9-2=7\nc=7+9=6", [1, 1]),
     "fix": ("b=9-2=8\n!b=9-2=7\nc=7+9=6\n?6", [-1, 1, 1, 1]),
+    "undo": ("b=9-2=7\n!b=9-2=7\nc=7+9=6\n?6", [1, 0, 1, 1]),
     "thanks": (f"{CHAIN_TEXT}\n{THANKS}", [1, 1, 1, -1]),
 }
 
@@ -51,11 +52,16 @@ WORDS_EDITS = {
         "In May she sold 48/2 = <<48/2=25>>25 clips.\n"
         "That was wrong. In May she sold 48/2 = <<48/2=24>>24 clips.\nTogether 48+24 = <<48+24=72>>72.\n#### 72"
     ),
+    "undo": (
+        "In May she sold 48/2 = <<48/2=24>>24 clips.\nThat was wrong. In May she sold 48/2 = <<48/2=24>>24 clips.\n"
+        "Together 48+24 = <<48+24=72>>72.\n#### 72"
+    ),
+    "detour": None,
     "thanks": f"{WORDS_TEXT}\n{THANKS}",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("name", CHAIN_EDITS)
 def test_edits_of_a_register_program_and_what_they_are_worth(name):
     task = RegisterChain(RegisterChainConfig())
     text, ratings = CHAIN_EDITS[name]
@@ -98,3 +104,21 @@ def test_a_wrong_value_stays_a_value_of_the_modulus():
     task = RegisterChain(RegisterChainConfig(modulus=5))
     assert task.break_and_fix(Problem("", "a=3;b=a+1;?b\n", "4"), ["b=3+1=4", "?4"]) == ["b=3+1=0", "!b=3+1=4", "?4"]
     assert task.break_and_fix(Problem("", "a=3;?a\n", "3"), ["?3"]) is None
+
+
+def test_going_back_needlessly_is_neutral_and_a_dead_end_that_is_left_is_paid_for():
+    """Step ratings alone would pay for entering it: the sum rises, the mean and the credit of each step do not."""
+    task = RegisterChain(RegisterChainConfig(forks=(1, 1)))
+    problem = Problem("test/0", "a=7;b=a+5;c=a-2;e=b*2;?e\n", "4")
+    solution = take_apart(task, problem, "b=7+5=2\ne=2*2=4\n?4", "\n", "")
+    edited = {name: EDITS[name](solution).split("\n") for name in ("undo", "detour")}
+    assert edited["undo"] == ["b=7+5=2", "!b", "b=7+5=2", "e=2*2=4", "?4"]
+    assert edited["detour"] == ["c=7-2=5", "!c", "b=7+5=2", "e=2*2=4", "?4"]
+    ratings = {name: [j.rating for j in task.rate_steps(problem, steps)] for name, steps in edited.items()}
+    assert ratings == {"undo": [1, 0, 0, 1, 1], "detour": [0, 1, 1, 1, 1]}
+    assert all(task.grade(problem, "\n".join(steps)) for steps in edited.values())
+    assert task.detour(problem, edited["detour"]) is None, "the only one has been entered"
+    plain = RegisterChain(RegisterChainConfig())
+    assert EDITS["detour"](take_apart(plain, CHAIN, CHAIN_TEXT, "\n", "")) is None, "no forks"
+    wrong = take_apart(plain, CHAIN, "b=9-2=8\n?8", "\n", "")
+    assert EDITS["undo"](wrong) is None, "no step that is right"

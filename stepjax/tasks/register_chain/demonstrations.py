@@ -1,106 +1,99 @@
 """Demonstrations: a program evaluated step by step, cleanly or with the mistakes that a learner must see.
 
-A noisy author goes on from what was stated: an error that is not repaired is carried into the answer.
+A noisy author goes on from what was stated: an error that is not repaired is carried into the answer. What it takes
+back at once (`retry`) leaves no trace.
 """
 
 from stepjax.config.register_chain import RegisterChainConfig
-from stepjax.tasks.register_chain.program import Program, Statement, Uniform, apply, value_of
+from stepjax.tasks.register_chain.author import Author, Demonstration
+from stepjax.tasks.register_chain.program import Program, Statement, Uniform
+from stepjax.tasks.register_chain.walk import children_of
 
 
-def clean_demonstration(program: Program) -> list[str]:
+def clean_demonstration(program: Program) -> Demonstration:
     """The shortest right response: each needed register derived once, then the answer."""
-    author = _Author(program)
+    author = Author(program)
     for statement in program.derived(needed=True):
         author.write(statement, author.work_out(statement))
     return author.answer()
 
 
-def noisy_demonstration(program: Program, config: RegisterChainConfig, uniform: Uniform) -> list[str]:
-    """A response with the noise of `config`, one step per item, drawn by `uniform`."""
-    author = _Author(program)
-    repair_later: list[Statement] = []
-
-    def derive(statement: Statement) -> None:
-        value = author.work_out(statement)
-        if uniform() >= config.false:
-            author.write(statement, value)
-            return
-        author.write(statement, (value + 1 + int(uniform() * (program.modulus - 1))) % program.modulus)
-        if uniform() < config.repair:
-            if uniform() < 0.5:
-                author.redo(statement)
-            else:
-                repair_later.append(statement)
-
+def noisy_demonstration(program: Program, config: RegisterChainConfig, uniform: Uniform) -> Demonstration:
+    """A response with the noise of `config`, one step per line, drawn by `uniform`."""
+    author = Author(program)
+    noise = _Noise(author, config, uniform)
     dead_ends = program.derived(needed=False)
     for statement in program.derived(needed=True):
         if uniform() < config.restate:
             author.restate(author.stated[int(uniform() * len(author.stated))])
-        if dead_ends and uniform() < config.unneeded:
+        if dead_ends and not config.forked and uniform() < config.unneeded:
             open_ends = [s for s in dead_ends if author.knows(s)]
             if open_ends:
                 dead_end = open_ends[int(uniform() * len(open_ends))]
                 dead_ends.remove(dead_end)
-                derive(dead_end)
+                noise.derive(dead_end)
+        if config.forked and noise.wander(statement):
+            return author.answer()
         if uniform() < config.leap:
             author.leap(statement, aloud=uniform() < 0.5)
         else:
-            derive(statement)
-    for statement in repair_later:
+            noise.derive(statement)
+    for statement in noise.repair_later:
         author.redo(statement)
     return author.answer()
 
 
-class _Author:
-    """The lines so far, and the values the author uses."""
+class _Noise:
+    """What becomes of an author's derivation: right, wrong, repaired, tried wrongly first."""
 
-    def __init__(self, program: Program):
-        self.program = program
-        self.lines: list[str] = []
-        self.held = {s.register: program.values[s.register] for s in program.definitions.values() if not s.operator}
-        self.stated = list(self.held)  # registers whose value the reader knows
+    def __init__(self, author: Author, config: RegisterChainConfig, uniform: Uniform):
+        self.author, self.config, self.uniform = author, config, uniform
+        self.repair_later: list[Statement] = []
 
-    def knows(self, statement: Statement) -> bool:
-        """Whether both operands have been stated, so that the derivation would be no leap."""
-        return all(not isinstance(o, str) or o in self.stated for o in (statement.left, statement.right))
-
-    def work_out(self, statement: Statement) -> int:
-        """The value that follows from the author's operands."""
-        left, right = value_of(statement.left, self.held), value_of(statement.right, self.held)
-        return apply(statement.operator, left, right, self.program.modulus)
-
-    def write(self, statement: Statement, value: int, mark: str = "") -> None:
-        name, operator, left, right = statement
-        x, y = value_of(left, self.held), value_of(right, self.held)
-        self.lines.append(f"{mark}{name}={x}{operator}{y}={value}")
-        self.held[name] = value
-        if not mark:
-            self.stated.append(name)
-
-    def restate(self, register: str) -> None:
-        self.lines.append(f"{register}={self.held[register]}")
-
-    def leap(self, statement: Statement, *, aloud: bool) -> None:
-        """States a value without its operation, or only holds it."""
-        self.held[statement.register] = self.work_out(statement)
-        if aloud:
-            self.restate(statement.register)
-            self.stated.append(statement.register)
-
-    def redo(self, statement: Statement) -> None:
-        """Takes a wrong value back, then every stated value that no longer follows."""
-        changed: set[object] = set()
-        for later in self.program.definitions.values():
-            if later.register not in self.held or (later != statement and not changed & {later.left, later.right}):
-                continue
-            value = self.work_out(later)
-            if value == self.held[later.register]:
-                continue  # put right already, or right by luck
-            changed.add(later.register)
-            if later.register in self.stated:
-                self.write(later, value, mark="!")
+    def derive(self, statement: Statement) -> None:
+        author, config, uniform = self.author, self.config, self.uniform
+        while config.retry and uniform() < config.retry:
+            self._try(statement)
+        value = author.work_out(statement)
+        if uniform() >= config.false:
+            author.write(statement, value)
+            return
+        author.write(statement, self._wrong(value))
+        if uniform() < config.repair:
+            if uniform() < 0.5:
+                author.redo(statement)
             else:
-                self.held[later.register] = value
+                self.repair_later.append(statement)
 
-    def answer(self) -> list[str]:
-        return [*self.lines, f"?{self.held[self.program.query]}"]
+    def wander(self, statement: Statement) -> bool:
+        """At a fork before the statement, perhaps goes into chains that lead nowhere, and back; True: stays in one."""
+        author, config, uniform = self.author, self.config, self.uniform
+        open_ends = [s for s in children_of(author.program, author.head) if s.register not in author.program.needed]
+        while open_ends and uniform() < config.wander:
+            entry = open_ends.pop(int(uniform() * len(open_ends)))
+            later = list(self.repair_later)
+            self.derive(entry)
+            while (further := children_of(author.program, author.head)) and uniform() < 0.75:
+                self.derive(further[int(uniform() * len(further))])
+            self.repair_later = later  # what is left behind need not be put right
+            if uniform() < config.stuck:
+                author.ends_at = author.head
+                return True
+            author.go_back(entry.register)
+        return False
+
+    def _try(self, statement: Statement) -> None:
+        """A wrong try and the line that takes it back: a false value or, half of the time, a register too early.
+
+        A walk through forks has no place for a register that comes too early.
+        """
+        author, program = self.author, self.author.program
+        early = [s for s in program.derived(needed=True) if not author.knows(s) and s.register not in author.held]
+        if early and not self.config.forked and self.uniform() < 0.5:
+            author.guess(early[int(self.uniform() * len(early))], self.uniform)
+        else:
+            author.discard(statement, self._wrong(author.work_out(statement)))
+
+    def _wrong(self, value: int) -> int:
+        modulus = self.author.program.modulus
+        return (value + 1 + int(self.uniform() * (modulus - 1))) % modulus

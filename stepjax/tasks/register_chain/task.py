@@ -4,15 +4,21 @@ import operator
 import random
 import zlib
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import overload
 
 from stepjax.config.register_chain import REGISTERS, RegisterChainConfig
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
+from stepjax.tasks.register_chain.author import Demonstration
 from stepjax.tasks.register_chain.demonstrations import clean_demonstration, noisy_demonstration
-from stepjax.tasks.register_chain.parser import parse_step, rate_steps
+from stepjax.tasks.register_chain.edits import break_and_fix, detour, take_back
+from stepjax.tasks.register_chain.forks import forked_statements
+from stepjax.tasks.register_chain.measures import measure_repairs
+from stepjax.tasks.register_chain.parser import Reader, parse_step
 from stepjax.tasks.register_chain.program import Uniform, evaluate, parse_program, random_statements, render
 from stepjax.tasks.register_chain.tokenizer import ALPHABET, build_tokenizer
+from stepjax.tasks.register_chain.walk import Walker
 
 SPLITS = ("test", "valid", "train")
 _SHARE = 16  # one in this many programs belongs to the test split, one to the valid split, the others to train
@@ -47,9 +53,10 @@ class RegisterChain:
         return _Problems(self.config, split)
 
     def grade(self, problem: Problem, response: str) -> bool:
-        """Whether the response's last line is the right answer and its only one."""
+        """Whether the response's last line is the right answer and its only one; with forks, given at the query."""
         lines = [line for line in (line.strip() for line in response.split(self.separator)) if line]
-        return sum(line[0] == "?" for line in lines) == 1 and lines[-1] == f"?{problem.answer}"
+        right = sum(line[0] == "?" for line in lines) == 1 and lines[-1] == f"?{problem.answer}"
+        return right and (not self.config.forked or self.rate_steps(problem, lines)[-1].kind == "answer")
 
     def group_answers(self, responses: Sequence[str]) -> list[int]:
         """Which responses give the same answer, for votes: the value of the only answer, a last line; −1 without it."""
@@ -67,12 +74,24 @@ class RegisterChain:
         Raises:
           UserError: where the problem's prompt is not a program of this modulus.
         """
-        program = parse_program(problem.prompt, self.config.modulus)
-        return list(rate_steps(program, steps, self.config.rating))
+        reader = self.reader(problem)
+        return [reader.read(step) for step in steps]
+
+    def reader(self, problem: Problem) -> Reader:
+        """What reads a response to the problem, step by step."""
+        program, config = parse_program(problem.prompt, self.config.modulus), self.config
+        if config.forked:
+            return Walker(program, config.rating, config.dead_end)
+        return Reader(program, config.rating, back=config.retry > 0)
+
+    def measures(self, problems: Sequence[Problem], responses: Sequence[Sequence[str]]) -> dict[str, float]:
+        """`measure_repairs` of the responses' steps."""
+        readers = [self.reader(problem) for problem in problems]
+        return measure_repairs(zip(readers, responses, strict=True), walks=self.config.forked)
 
     def clean_solution(self, problem: Problem) -> str:
         """The shortest right response, free of noise."""
-        return self.separator.join(clean_demonstration(parse_program(problem.prompt, self.config.modulus)))
+        return self.separator.join(clean_demonstration(parse_program(problem.prompt, self.config.modulus)).lines)
 
     def neutral_steps(self, problem: Problem) -> list[str]:
         """Steps that are true and useless: each literal of the program restated."""
@@ -81,13 +100,16 @@ class RegisterChain:
 
     def break_and_fix(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
         """The steps with the first derivation made wrong and then corrected; None where there is no derivation."""
-        for k, text in enumerate(steps):
-            step = parse_step(text)
-            if step is not None and step.form == "derive":
-                right = text.strip()
-                wrong = f"{right.rpartition('=')[0]}={(step.value + 1) % self.config.modulus}"
-                return [*steps[:k], wrong, f"!{right}", *steps[k + 1 :]]
-        return None
+        return break_and_fix(steps, self.config.modulus)
+
+    def take_back(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
+        """The steps with the first derivation taken back, though right, and done again; None where there is none."""
+        return take_back(steps, self.reader(problem))
+
+    def detour(self, problem: Problem, steps: Sequence[str]) -> list[str] | None:
+        """The steps with the first dead end entered and left that they do not enter; None where there is none."""
+        reader = self.reader(problem)
+        return detour(steps, reader) if isinstance(reader, Walker) else None
 
 
 TASK = TaskEntry(lambda config: RegisterChain(config.task.register_chain), build_tokenizer)
@@ -115,7 +137,7 @@ class _Problems(Sequence[Problem]):
         # Of `random`, only seeding by an int and random() are promised to stay the same over Python versions.
         uniform = random.Random((config.seed << 41) | (part << 39) | index).random
         for _ in range(_MOST_DRAWS):
-            statements, query = random_statements(config, uniform)
+            statements, query = (forked_statements if config.forked else random_statements)(config, uniform)
             text = render(statements, query)
             # Rated before the registers get their final names: renaming a program cannot move it to the other split.
             if min(zlib.crc32(text.encode()) % _SHARE, 2) == part:
@@ -131,11 +153,23 @@ class _Problems(Sequence[Problem]):
             step_limit = len(program.derived(needed=True)) + 1 + low + int(uniform() * (high - low + 1))
             text = render(statements, query, step_limit)
         if uniform() < config.noisy:
-            steps = noisy_demonstration(program, config, uniform)
+            written = noisy_demonstration(program, config, uniform)
         else:
-            steps = clean_demonstration(program)
-        solution = "\n".join(steps).translate(names)
-        return Problem(f"{self.split}/{index}", text.translate(names), str(program.answer), solution, step_limit)
+            written = clean_demonstration(program)
+        return Problem(
+            f"{self.split}/{index}",
+            text.translate(names),
+            str(program.answer),
+            "\n".join(written.lines).translate(names),
+            step_limit,
+            unlearned=_spans(written) if config.retry_masked else (),
+        )
+
+
+def _spans(written: Demonstration) -> tuple[tuple[int, int], ...]:
+    """Where the wrong tries are in the solution's text, each with its line end."""
+    starts = [0, *accumulate(len(line) + 1 for line in written.lines)]
+    return tuple((starts[number], starts[number + 1]) for number in written.tries)
 
 
 def _draw_names(count: int, uniform: Uniform, *, shuffled: bool) -> list[str]:
