@@ -8,7 +8,9 @@ with the same probability. Without an arm, step-level PPO follows: it is paid by
 ratings, to which a repair is good, a needless one neutral, an error bad. `:outcome` takes the base run's SFT policy and
 pays right answers alone. `--config.task.register_chain.retry_masked=True` keeps the wrong tries out of the SFT loss.
 
-Sizes are the quickstart's; responses may be twice as long, at every share.
+Sizes are the quickstart's; responses may be longer, at every share. For dead ends that must be left, add
+`--config.task.register_chain.forks='(1,2)' --config.ppo.prompt_tokens=72 --config.sft.row_tokens=208
+--config.prm.row_tokens=208`; such a run has demonstrations, and so a policy and a reward model, of its own.
 """
 
 import runpy
@@ -25,9 +27,9 @@ def get_config(argument="0.5"):
         raise ValueError(f"no arm {arm!r}; there are " + ", ".join(ARMS))
     config = runpy.run_path(str(Path(__file__).with_name("quickstart.py")))["get_config"]()
     config.task.register_chain.retry = float(share)
-    config.sft.row_tokens = 144
-    config.prm.row_tokens = 144
-    config.ppo.max_new_tokens = 96
+    config.sft.row_tokens = 168
+    config.prm.row_tokens = 168
+    config.ppo.max_new_tokens = 128
     if arm == "outcome":
         config.stages = ("ppo",)
         config.from_base = ("sft",)

@@ -5,24 +5,31 @@ mesh axes. The same code shards over eight CPU devices and over a pod.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_device_mesh
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from stepjax.config import MeshOptions
 from stepjax.distributed.meet import meet
 from stepjax.distributed.watch import activity
 from stepjax.errors import UserError
 
-MESH_AXES = ("data", "fsdp", "tensor")
+MESH_AXES = ("data", "fsdp", "context", "tensor")
+"""From the slowest to the fastest: devices that talk most in each layer are neighbours."""
 
 RULES: dict[str, tuple[str, ...]] = {
-    "batch": ("data", "fsdp"),
+    # Rows that stand alone, and parts of rows (`row_parts.py`): the parts come first, so that a device has one part
+    # of each of its rows, however many those are.
+    "batch": ("context", "data", "fsdp"),
+    # Whole rows beside their parts: keys and values, which every part of a row looks at.
+    "rows": ("data", "fsdp"),
     "vocab": ("tensor",),
-    "embed": ("fsdp",),
+    "embed": ("context", "fsdp"),  # in the batch's order: what lies along one passes to the other in one exchange
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "mlp": ("tensor",),
@@ -36,51 +43,88 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh `(data, fsdp, tensor)`; an axis of −1 takes the devices that the others leave (one axis at most)."""
+def make_mesh(
+    data: int = -1, fsdp: int = 1, tensor: int = 1, context: int = 1, *, devices: Sequence[Any] | None = None
+) -> Mesh:
+    """The mesh of these sizes; an axis of −1 takes the devices that the others leave (one axis at most)."""
     devices = list(jax.devices() if devices is None else devices)
-    sizes = [data, fsdp, tensor]
-    if sizes.count(-1) > 1 or any(s == 0 or s < -1 for s in sizes):
-        raise UserError(f"config.mesh: sizes {sizes} of (data, fsdp, tensor) must be positive, one of them at most -1")
-    known = int(np.prod([s for s in sizes if s != -1]))
-    if -1 in sizes:
-        sizes[sizes.index(-1)] = max(len(devices) // known, 1)
-    total = int(np.prod(sizes))
-    if total > len(devices) or (-1 in (data, fsdp, tensor) and total != len(devices)):
+    sizes = {"data": data, "fsdp": fsdp, "context": context, "tensor": tensor}
+    if list(sizes.values()).count(-1) > 1 or any(s == 0 or s < -1 for s in sizes.values()):
+        told = [data, fsdp, tensor, *([context] if context != 1 else [])]
+        raise UserError(
+            f"config.mesh: sizes {told} of ({', '.join(_told(sizes))}) must be positive, one of them at most -1"
+        )
+    known = int(np.prod([s for s in sizes.values() if s != -1]))
+    rest = max(len(devices) // known, 1)
+    filled = -1 in sizes.values()
+    sizes = {axis: rest if size == -1 else size for axis, size in sizes.items()}
+    total = int(np.prod(list(sizes.values())))
+    if total > len(devices) or (filled and total != len(devices)):
         raise UserError(_no_fit(sizes, len(devices)))
     idle = {d.process_index for d in devices} - {d.process_index for d in devices[:total]}
     if idle:
         raise UserError(
-            f"config.mesh: data × fsdp × tensor = {' × '.join(map(str, sizes))} leaves process {min(idle)} without a "
+            f"config.mesh: {_product(sizes)} leaves process {min(idle)} without a "
             f"device; start fewer processes, or use all {len(devices)} devices"
         )
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:total])
+    shape = tuple(sizes[axis] for axis in MESH_AXES)
+    types = (AxisType.Auto,) * len(shape)
+    try:
+        return jax.make_mesh(shape, MESH_AXES, axis_types=types, devices=devices[:total])
+    except NotImplementedError:  # some axis is no product of the network's axes: it takes a part of one
+        placed = create_device_mesh(shape, devices[:total], allow_split_physical_axes=True)
+        return Mesh(placed, MESH_AXES, axis_types=types)
 
 
-def _no_fit(sizes: Sequence[int], devices: int) -> str:
-    axes = [f"--config.mesh.{axis}=1" for axis, size in zip(MESH_AXES, sizes, strict=True) if size > 1]
+def mesh_of(options: MeshOptions, *, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh of the options."""
+    return make_mesh(options.data, options.fsdp, options.tensor, options.context, devices=devices)
+
+
+def _told(sizes: Mapping[str, int]) -> list[str]:
+    """The axes that people read of: without a context axis of 1, which rows that fit a device do not need."""
+    return ["data", "fsdp", "tensor", *(["context"] if sizes["context"] != 1 else [])]
+
+
+def _product(sizes: Mapping[str, int]) -> str:
+    axes = _told(sizes)
+    return f"{' × '.join(axes)} = {' × '.join(str(sizes[axis]) for axis in axes)}"
+
+
+def _no_fit(sizes: Mapping[str, int], devices: int) -> str:
+    axes = [f"--config.mesh.{axis}=1" for axis in _told(sizes) if sizes[axis] > 1]
     cure = f"set {' '.join(axes)}" if devices == 1 else f"change {' '.join(axes)} (-1: the devices that others leave)"
     return (
-        f"config.mesh: data × fsdp × tensor = {' × '.join(map(str, sizes))} does not fit {devices} "
-        f"device{'s' * (devices != 1)}; {cure}, or start it where there are {int(np.prod(sizes))}"
+        f"config.mesh: {_product(sizes)} does not fit {devices} "
+        f"device{'s' * (devices != 1)}; {cure}, or start it where there are {int(np.prod(list(sizes.values())))}"
     )
 
 
 def partition_spec(
     axes: Sequence[str | None], shape: Sequence[int] | None = None, mesh: Mesh | AbstractMesh | None = None
 ) -> PartitionSpec:
-    """Logical names to mesh axes. A dimension that its mesh axes do not divide stays whole (two key heads on four
-    tensor devices, say); that check needs `shape` and `mesh`."""
+    """Logical names to mesh axes; of several axes of a name those, from the first on, that divide the dimension. One
+    that none divides stays whole (two key heads on four tensor devices, say); that check needs `shape` and `mesh`. Axes
+    that a surrounding `shard_map` has divided by are left out."""
     entries: list[Any] = []
     for i, name in enumerate(axes):
         names = RULES[name] if name is not None else ()
         if names and shape is not None and mesh is not None:
-            size = int(np.prod([mesh.shape[n] for n in names]))
-            names = names if shape[i] % size == 0 else ()
+            names = _dividing(names, shape[i], mesh)
+            if isinstance(mesh, AbstractMesh):
+                names = tuple(n for n in names if n not in mesh.manual_axes)
         entries.append(names if len(names) > 1 else (names[0] if names else None))
     while entries and entries[-1] is None:
         entries.pop()
     return PartitionSpec(*entries)
+
+
+def _dividing(names: tuple[str, ...], length: int, mesh: Mesh | AbstractMesh) -> tuple[str, ...]:
+    for count in range(len(names), 0, -1):
+        size = int(np.prod([mesh.shape[n] for n in names[:count]]))
+        if length % size == 0 and (size > 1 or count == len(names)):
+            return names[:count]
+    return ()
 
 
 def named_sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int] | None = None) -> NamedSharding:
@@ -94,13 +138,23 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Rows over (data, fsdp)."""
+    """Rows over all axes but tensor."""
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
 
 
 def batch_devices(mesh: Mesh) -> int:
     """Over how many devices a batch's rows are divided."""
     return int(np.prod([mesh.shape[axis] for axis in RULES["batch"]]))
+
+
+def row_groups(mesh: Mesh) -> int:
+    """Over how many groups of devices packed rows are divided; each group divides its rows into `row_parts`."""
+    return int(np.prod([mesh.shape[axis] for axis in RULES["rows"]]))
+
+
+def row_parts(mesh: Mesh) -> int:
+    """Into how many parts (`row_parts.py`) a packed row is cut in passes of training: the size of `context`."""
+    return mesh.shape["context"]
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:

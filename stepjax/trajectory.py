@@ -13,6 +13,22 @@ from stepjax.steps import Steps
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Turns:
+    """What an environment that answers over turns says of responses.
+
+    Attributes:
+      rewards: float32[B, T], the reward of each turn that it answered, on the turn's last token of the policy's.
+      rated: bool[B, T], True there.
+      cause: int32[B], why each response ended: a number of `stepjax.tasks.turns.CAUSES`.
+    """
+
+    rewards: Float[Array, "B T"]
+    rated: Bool[Array, "B T"]
+    cause: Int[Array, " B"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Trajectory:
     """Prompts and sampled responses. Row first in every leaf; T = prompt width P + response width.
 
@@ -33,6 +49,7 @@ class Trajectory:
       prompt_width: P, static.
       kept: what the sampler's filters kept when each response token was drawn; None: everything, or it is not recorded.
       env_tokens: bool[B, T], True on the response's tokens that an environment wrote; None: there are none.
+      turns: rewards of an environment that answers over turns; None: there is none.
       steps: step index and step end of each of the policy's own tokens.
       old_logprobs, ref_logprobs: float32[B, T], the learner's, before the update, and the reference policy's; over the
         `kept` tokens where they are recorded.
@@ -54,6 +71,7 @@ class Trajectory:
     prompt_width: int = dataclasses.field(metadata={"static": True})
     kept: Kept | None = None
     env_tokens: Bool[Array, "B T"] | None = None
+    turns: Turns | None = None
     steps: Steps | None = None
     old_logprobs: Float[Array, "B T"] | None = None
     ref_logprobs: Float[Array, "B T"] | None = None

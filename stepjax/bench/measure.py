@@ -16,7 +16,7 @@ from stepjax.bench.profile import profile
 from stepjax.bench.shapes import bench_config
 from stepjax.config import Config
 from stepjax.console.progress import progress
-from stepjax.parallel import make_mesh
+from stepjax.parallel import mesh_of
 
 
 def measure(config: Config, program: str, *, profiled: bool = False) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def measure(config: Config, program: str, *, profiled: bool = False) -> list[dic
     `profiled`: the three largest costs of each program, from one more run that is traced.
     """
     options = config.bench
-    case = Case(bench_config(config, program), make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor))
+    case = Case(bench_config(config, program), mesh_of(config.mesh))
     with progress(f"bench {program}", options.repeats + 1, "runs") as bar:
         case.timed(program, 0)
         bar.advance()

@@ -7,6 +7,7 @@ One file a section; `whole.py` puts them together. A config file is a Python fil
 
 from stepjax.config.bench import BenchOptions
 from stepjax.config.data import DataOptions
+from stepjax.config.environment import ENVIRONMENT_NAMES, EnvironmentOptions
 from stepjax.config.eval import EvalOptions
 from stepjax.config.export import ExportOptions
 from stepjax.config.implicit import ImplicitOptions
@@ -27,12 +28,14 @@ from stepjax.config.task import TASK_NAMES, FilesOptions, JsonlOptions, MathOpti
 from stepjax.config.whole import REMOVED, Config, default_option, options_of, resumable_options
 
 __all__ = [
+    "ENVIRONMENT_NAMES",
     "REMOVED",
     "TASK_NAMES",
     "BenchOptions",
     "Config",
     "DataOptions",
     "DistributedOptions",
+    "EnvironmentOptions",
     "EvalOptions",
     "ExportOptions",
     "FilesOptions",

@@ -33,7 +33,7 @@ class ExportOptions:
     )
     responses: str = option(
         "",
-        "conversations: JSONL files that `stepjax sample` or `stepjax eval` wrote, separated by commas; empty: "
+        "conversations: JSONL files of `stepjax sample`, `eval` or `search`, separated by commas; empty: "
         "samples/STAGE-train.jsonl of the work directory",
         resumable=True,
     )

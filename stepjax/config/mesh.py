@@ -10,6 +10,12 @@ class MeshOptions:
     data: int = option(-1, "devices along the batch (-1: all devices that the other axes leave)", resumable=True)
     fsdp: int = option(1, "devices along the batch over which parameters are also sharded", resumable=True)
     tensor: int = option(1, "devices along heads, MLP and vocabulary", resumable=True)
+    context: int = option(
+        1,
+        "devices along the tokens of packed rows in training passes, for rows too long for one device; parameters are "
+        "sharded over them, too, and rollouts use them along the batch",
+        resumable=True,
+    )
     gather_to_decode: bool = option(
         True,
         "a rollout gathers the policy's parameters over fsdp once, in the dtype of the computation, and keeps that "

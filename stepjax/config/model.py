@@ -55,9 +55,10 @@ class ModelOptions:
     remat: bool = option(False, "recompute a layer's activations in the backward pass")
     remat_policy: str = option(
         "full",
-        "with remat, what is recomputed: full (all of a layer), dots (all but its matrix products) or weight_dots (all "
-        "but its products with weights)",
-        choices=("full", "dots", "weight_dots"),
+        "with remat, what is recomputed: full (all of a layer), dots (all but its matrix products), weight_dots (all "
+        "but its products with weights) or offload (all; the layers' inputs wait in the memory of the TPU's or GPU's "
+        "host; on a CPU as full)",
+        choices=("full", "dots", "weight_dots", "offload"),
         resumable=True,
     )
     attention: str = option(

@@ -20,8 +20,8 @@ class StreamOptions:
         "token), length (tokens outside a band cost), limit (keeping a step limit that the prompt states), format "
         "(matching a pattern), mc (the share of right answers among fresh completions of the policy behind each step, "
         "ppo.mc), implicit (the log-ratio to the reference of a model that is trained on the run's outcomes, "
-        "ppo.implicit), judge (a prompted model on a server, ppo.judge, rates each step) or function (a Python "
-        "function of the user's)",
+        "ppo.implicit), judge (a prompted model on a server, ppo.judge, rates each step), environment (the reward of "
+        "each turn by the environment of environment.name) or function (a Python function of the user's)",
     )
     horizon: str = option(
         "step",

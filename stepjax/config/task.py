@@ -55,7 +55,7 @@ class MathOptions:
     prompt: str = option("{problem}\n", "template of the policy's prompt")
 
 
-TASK_NAMES = ("register_chain", "gsm8k", "math", "files", "jsonl", "labelled")
+TASK_NAMES = ("register_chain", "gsm8k", "math", "files", "jsonl", "labelled", "guess")
 """The modules of `stepjax.tasks` that have a `TASK`."""
 
 
@@ -63,8 +63,9 @@ TASK_NAMES = ("register_chain", "gsm8k", "math", "files", "jsonl", "labelled")
 class TaskOptions:
     name: str = option(
         "register_chain",
-        "problem source: register_chain, gsm8k, math, files (problems of your own), jsonl (its first name) or labelled "
-        "(the problems of `prm.data`, its right solutions as demonstrations)",
+        "problem source: register_chain, gsm8k, math, files (problems of your own), jsonl (its first name), labelled "
+        "(the problems of `prm.data`, its right solutions as demonstrations) or guess (a number, for "
+        "environment.name=guess)",
     )
     grader: str = option(
         "",

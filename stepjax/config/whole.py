@@ -6,6 +6,7 @@ from typing import Any
 
 from stepjax.config.bench import BenchOptions
 from stepjax.config.data import DataOptions
+from stepjax.config.environment import EnvironmentOptions
 from stepjax.config.eval import EvalOptions
 from stepjax.config.export import ExportOptions
 from stepjax.config.label import LabelOptions
@@ -60,6 +61,7 @@ class Config:
     sft: SFTOptions = section(SFTOptions, "supervised training on demonstrations")
     prm: PRMOptions = section(PRMOptions, "process reward model")
     ppo: PPOOptions = section(PPOOptions, "step-level PPO")
+    environment: EnvironmentOptions = section(EnvironmentOptions, "an environment that answers responses over turns")
     log: LogOptions = section(LogOptions, "where training is watched")
     export: ExportOptions = section(ExportOptions, "writing a policy for other software (stepjax export)")
     eval: EvalOptions = section(EvalOptions, "measuring before and after")

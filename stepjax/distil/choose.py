@@ -68,23 +68,25 @@ def exact_ratings(record: LabelledSolution) -> list[int] | None:
     return found if isinstance(found, list) and len(found) == len(record.steps) else None
 
 
-def scores_of(record: LabelledSolution) -> list[float] | None:
-    """P(right) of each step by the process reward model; None where it was not asked."""
+def scores_of(record: LabelledSolution) -> list[float | None] | None:
+    """P(right) of each step by the process reward model; None where it was not asked, of a step or of all."""
     found = record.extra.get("prm")
-    return found if isinstance(found, list) and len(found) == len(record.steps) else None
+    known = isinstance(found, list) and len(found) == len(record.steps) and any(s is not None for s in found)
+    return found if known else None
 
 
 def wrong_tries(record: LabelledSolution, options: ExportOptions) -> list[int]:
     """The steps that are wrong, by number: by their exact ratings or, without them, by scores below `least_score`."""
     if (ratings := exact_ratings(record)) is not None:
         return [k for k, rating in enumerate(ratings) if rating == -1]
-    return [k for k, score in enumerate(scores_of(record) or ()) if score < options.least_score]
+    return [k for k, score in enumerate(scores_of(record) or ()) if score is not None and score < options.least_score]
 
 
 def least_score(record: LabelledSolution, options: ExportOptions) -> float:
     """The least score of a step that is learned; 1 without scores or such steps."""
     masked = wrong_tries(record, options) if options.tries == "mask" else ()
-    return min((score for k, score in enumerate(scores_of(record) or ()) if k not in masked), default=1.0)
+    scores = enumerate(scores_of(record) or ())
+    return min((score for k, score in scores if score is not None and k not in masked), default=1.0)
 
 
 def trace_error(records: Iterable[LabelledSolution]) -> float | None:

@@ -30,12 +30,13 @@ def export_conversations(config: Config, workdir: Path, *, accept_changed: bool 
     """
     options = config.export
     out = _checked_out(options)
-    choice = choose(read_responses(_responses(options, workdir)), options)
-    tell(choice)
-    if not choice.chosen:
-        raise UserError("config.export: no response passes the filters; nothing is written")
+    responses = _responses(options, workdir)
     opened = open_run(saved_config(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
     with opened as run:
+        choice = choose(read_responses(responses, run), options)
+        tell(choice)
+        if not choice.chosen:
+            raise UserError("config.export: no response passes the filters; nothing is written")
         problems = _Problems(run)
         separator = run.splitter.separator
         rows = [conversation(r, problems.of(r), run.prompt, options, separator) for r in choice.chosen]

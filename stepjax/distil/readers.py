@@ -1,7 +1,7 @@
 """What conversations are made of: rows of JSON Lines files, each read by the first reader that knows its form.
 
-A reader turns one row into records of right or wrong responses: one for a sampled response, many for a search tree. Of
-a record, `problem`, `steps`, `correct`, `answer` and `id` are used and, of its `extra`, what `stepjax sample` writes:
+A reader turns one row into records of responses: one for a sampled response, one for each candidate of a search. Of a
+record, `problem`, `steps`, `correct`, `answer` and `id` are used and, of its `extra`, what `stepjax sample` writes:
 
     text            the response, where it is more than its steps with the task's separator between them
     unfinished      True where it was cut off
@@ -17,7 +17,10 @@ from typing import Any, Protocol
 
 from stepjax.data.jsonl import read_jsonl
 from stepjax.data.schema import LabelledSolution, SchemaError
+from stepjax.distil.trees import candidates
 from stepjax.errors import UserError
+from stepjax.runs.setup import Run
+from stepjax.search.records import FOUND, TREE
 
 
 class Reader(Protocol):
@@ -27,8 +30,11 @@ class Reader(Protocol):
         """Whether the row is of this form."""
         ...
 
-    def read(self, row: Mapping[str, Any], place: str) -> Iterable[LabelledSolution]:
-        """The responses of a row; `place` (file:line) begins the UserError where it cannot be read."""
+    def read(self, row: Mapping[str, Any], place: str, run: Run) -> Iterable[LabelledSolution]:
+        """The responses of a row; `place` (file:line) begins the UserError where it cannot be read.
+
+        `run` has the tokenizer, the steps and the task of the work directory.
+        """
         ...
 
 
@@ -38,17 +44,36 @@ class Responses:
     def fits(self, row: Mapping[str, Any]) -> bool:
         return "problem" in row and "steps" in row
 
-    def read(self, row: Mapping[str, Any], place: str) -> Iterable[LabelledSolution]:
+    def read(self, row: Mapping[str, Any], place: str, run: Run) -> Iterable[LabelledSolution]:
+        return [_record(row, place)]
+
+
+class Trees:
+    """Records of `stepjax search`: every candidate that was graded, with the values of its steps."""
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        extra = row.get("extra")
+        return isinstance(extra, Mapping) and {TREE, FOUND} <= extra.keys()
+
+    def read(self, row: Mapping[str, Any], place: str, run: Run) -> Iterable[LabelledSolution]:
         try:
-            return [LabelledSolution.from_json(row)]
-        except SchemaError as error:
-            raise UserError(f"{place}: {error}") from None
+            return candidates(run, _record(row, place))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            told = " ".join(str(error).split())[:200]
+            raise UserError(f"{place}: not a tree that `stepjax search` wrote ({told})") from None
 
 
-READERS: tuple[Reader, ...] = (Responses(),)
+READERS: tuple[Reader, ...] = (Trees(), Responses())
 
 
-def read_responses(paths: str) -> Iterator[LabelledSolution]:
+def _record(row: Mapping[str, Any], place: str) -> LabelledSolution:
+    try:
+        return LabelledSolution.from_json(row)
+    except SchemaError as error:
+        raise UserError(f"{place}: {error}") from None
+
+
+def read_responses(paths: str, run: Run) -> Iterator[LabelledSolution]:
     """The responses of one or several files, separated by commas, in order.
 
     Raises:
@@ -60,6 +85,6 @@ def read_responses(paths: str) -> Iterator[LabelledSolution]:
             reader = next((reader for reader in READERS if reader.fits(row)), None)
             if reader is None:
                 raise UserError(
-                    f"{place}: neither a response nor a tree; name a file that `stepjax sample` or `stepjax eval` wrote"
+                    f"{place}: neither a response nor a tree; name a file of `stepjax sample`, `eval` or `search`"
                 )
-            yield from reader.read(row, place)
+            yield from reader.read(row, place, run)

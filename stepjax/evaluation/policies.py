@@ -15,6 +15,7 @@ from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, policy_params, policy_step, starts_loaded
+from stepjax.runs.turn_figures import turn_figures
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
 
 
@@ -45,7 +46,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         for stage in policies:
             params = policy_params(run, stage)
             answered = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
-            figures: dict[str, Any] = measure(answered, run.task)
+            figures: dict[str, Any] = measure(answered, run.task) | turn_figures(answered)
             figures["accuracy_interval"] = list(wilson(sum(r.correct for r in answered), len(answered)))
             found["rows"][stage], responses[stage] = figures, answered
     trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it

@@ -25,18 +25,19 @@ from stepjax.learners.packing import (
     PackingShape,
     buffers,
     micro_batch,
+    of_next_tokens,
     over_micro_batches,
     pack,
     put_at,
     unpacked,
 )
-from stepjax.learners.policy_losses import pool
+from stepjax.learners.policy_losses import pooled
 from stepjax.learners.score import response_logprobs
 from stepjax.learners.train_on import of_informative
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
 from stepjax.models.trainable import Trainable, join
-from stepjax.parallel import batch_devices, batch_sharding, constrain, replicated
+from stepjax.parallel import batch_sharding, constrain, replicated
 from stepjax.programs import Program, abstract
 from stepjax.rewards.places import last_token
 from stepjax.trajectory import Trajectory
@@ -63,7 +64,7 @@ def implicit_score_program(
 
         packed = buffers(jax.eval_shape(read, jnp.zeros((), jnp.int32)), packing)
         packed = over_micro_batches(packing, lambda i, found: put_at(found, i, read(i)), packed)
-        logprobs = constrain(unpacked(packed, packing, rows), "batch", "time")
+        logprobs = constrain(of_next_tokens(unpacked(packed, packing, rows)), "batch", "time")
         assert rows.ref_logprobs is not None
         rewards = jnp.where(rows.mask, options.implicit.beta * (logprobs - rows.ref_logprobs), 0.0)
         log_odds = jnp.sum(rewards, axis=1)
@@ -85,7 +86,7 @@ def implicit_objective(
     """Σ over the responses of a micro-batch of their loss times its weight, which lies on their last token."""
     logprobs, _ = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
     log_ratio = jnp.where(batch.mask, logprobs - batch.columns["ref_logprobs"], 0.0)
-    log_odds = options.implicit.beta * pool(log_ratio, batch.segments, batch.mask, mean=False)
+    log_odds = options.implicit.beta * pooled(log_ratio, batch.segments, batch, mean=False)
     losses = outcome_loss(log_odds, batch.columns["right"], mask=batch.mask)
     loss = jnp.sum(losses * jnp.where(batch.mask, batch.columns["outcome_weight"], 0.0))
     return loss, {"implicit/train_loss": loss}
@@ -172,10 +173,5 @@ def rows_of_implicit_minibatch(options: PPOOptions, responses: int) -> int:
 
 
 def _shape(options: PPOOptions, count: int, longest: int, mesh: Mesh) -> PackingShape:
-    return PackingShape.of(
-        count,
-        longest,
-        row_tokens=options.row_tokens,
-        micro_tokens=options.micro_tokens,
-        devices=batch_devices(mesh),
-    )
+    sizes = {"row_tokens": options.row_tokens, "micro_tokens": options.micro_tokens}
+    return PackingShape.on(mesh, count, longest, **sizes)

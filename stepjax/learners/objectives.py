@@ -18,7 +18,7 @@ from stepjax.learners.losses import value_loss
 from stepjax.learners.packing import PackedRows, Packing, over_micro_batches
 from stepjax.learners.policy_losses import policy_losses, ratio_starts
 from stepjax.learners.reduce import loss_weights
-from stepjax.learners.score import response_logprobs, values_before
+from stepjax.learners.score import response_logprobs
 from stepjax.models import Definition, LanguageModel, ScoreModel
 from stepjax.models.definition import Params, stacked
 from stepjax.trajectory import Trajectory
@@ -94,7 +94,7 @@ def critic_objective(
     options: PPOOptions, streams: Sequence[Stream], critic: Definition[ScoreModel], params: Params, batch: PackedRows
 ) -> tuple[Array, Metrics]:
     """Sum over the streams that have a critic of the mean value loss over tokens."""
-    values = values_before(critic.bind(params)(batch.tokens, batch.positions, batch.segments))
+    values = critic.bind(params)(*batch.read, parts=batch.parts)
     total, metrics = jnp.zeros(()), {}
     for i, stream in enumerate(streams):
         if stream.critic:

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 
 from stepjax.credit.divergence import kl_estimate
 from stepjax.learners.losses import ppo_clip
-from stepjax.learners.packing import PackedRows
+from stepjax.learners.packing import PackedRows, of_next_tokens
 from stepjax.learners.reduce import loss_weights
-from stepjax.learners.score import response_logprobs, values_before
+from stepjax.learners.score import response_logprobs
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.definition import Params
 from stepjax.trajectory import Trajectory
@@ -28,8 +28,9 @@ def token_logprobs(
     Entry t belongs to token t. `temperature`: the sampler's. Where `rows.kept` says what the sampler's filters kept, π
     is renormalised over that, so that the ratio to `rows.logprobs` is exact.
     """
-    batch = PackedRows(rows.tokens, rows.positions, rows.segments, rows.mask, {}, rows.kept)
-    return response_logprobs(policy.bind(params), batch, temperature=temperature)
+    found = response_logprobs(policy.bind(params), PackedRows.padded(rows, {}), temperature=temperature)
+    logprobs, entropy = (of_next_tokens(x) for x in found)
+    return logprobs, entropy
 
 
 def token_values(
@@ -41,7 +42,7 @@ def token_values(
     response ended by itself. Both are what `segment_gae` takes, stream by stream.
     """
     after = critic.bind(params)(rows.tokens, rows.positions, rows.segments)
-    values = jnp.where(rows.mask[..., None], values_before(after), 0.0)
+    values = jnp.where(rows.mask[..., None], of_next_tokens(after), 0.0)
     last = jnp.take_along_axis(after, rows.last[:, None, None], axis=1)[:, 0]
     return values.swapaxes(1, 2), jnp.where(rows.finished[:, None], 0.0, last)
 

@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
 
 from stepjax.kept import Kept
-from stepjax.parallel import constrain
+from stepjax.parallel import constrain, row_groups, row_parts
+from stepjax.row_parts import cut, joined, padded_width
 from stepjax.trajectory import Trajectory
 
 Carry = TypeVar("Carry")
@@ -23,22 +25,32 @@ Carry = TypeVar("Carry")
 
 @dataclasses.dataclass(frozen=True)
 class PackingShape:
-    """Sizes of a packing. `width`: tokens of a packed row; `rows`: packed rows of a micro-batch."""
+    """Sizes of a packing. `width`: tokens of a packed row; `rows`: packed rows of a micro-batch; `parts`: into how many
+    parts (`row_parts.py`) each of them is cut."""
 
     width: int
     rows: int
+    parts: int = 1
 
     @classmethod
-    def of(cls, count: int, longest: int, *, row_tokens: int, micro_tokens: int, devices: int) -> "PackingShape":
-        """For `count` responses of `longest` tokens with their prompts.
+    def of(
+        cls, count: int, longest: int, *, row_tokens: int, micro_tokens: int, devices: int, parts: int = 1
+    ) -> "PackingShape":
+        """For `count` responses of `longest` tokens with their prompts, on `devices` × `parts` devices.
 
         `row_tokens`: of a packed row, 0 for `longest`. `micro_tokens`: of a micro-batch on a device, 0 for an eighth of
-        what all the responses could have; one row a device is the least.
+        what all the responses could have; one row for each of `devices` is the least.
         """
-        width = max(row_tokens, longest)
+        width = padded_width(max(row_tokens, longest), parts)
         most = -(-count // devices)
-        each = micro_tokens // width if micro_tokens else -(-most // 8)
-        return cls(width, min(max(each, 1), most) * devices)
+        each = micro_tokens * parts // width if micro_tokens else -(-most // 8)
+        return cls(width, min(max(each, 1), most) * devices, parts)
+
+    @classmethod
+    def on(cls, mesh: Mesh, count: int, longest: int, *, row_tokens: int, micro_tokens: int) -> "PackingShape":
+        """`of`, for a pass of training on a mesh."""
+        sizes = {"row_tokens": row_tokens, "micro_tokens": micro_tokens}
+        return cls.of(count, longest, **sizes, devices=row_groups(mesh), parts=row_parts(mesh))
 
     def turns(self, count: int) -> int:
         """Micro-batches that `count` responses take at most."""
@@ -52,17 +64,22 @@ class Packing:
 
     Attributes:
       row: int32[M, R, L], the trajectory's row at each place of M micro-batches of R packed rows of L tokens; −1: none.
+        Where rows are cut, R and L are those of their parts.
       column: int32[M, R, L], its column there.
       segment: int32[M, R, L], 1, 2, … for the responses that share a packed row, 0 for padding.
-      place: int32[m], where each row begins, as a number among M · R · L places.
+      more: bool[M, R, L], whether a token of the same response follows.
+      place: int32[m], where each row begins, as a number among the places of all packed rows.
       count: int32[], micro-batches that are not empty.
+      parts: into how many parts packed rows are cut.
     """
 
     row: Array
     column: Array
     segment: Array
+    more: Array
     place: Array
     count: Array
+    parts: int = dataclasses.field(default=1, metadata={"static": True})
 
 
 def first_fit(lengths: Int[Array, " m"], width: int) -> tuple[Int[Array, " m"], Int[Array, " m"]]:
@@ -104,15 +121,17 @@ def pack(rows: Trajectory, chosen: Int[Array, " m"], shape: PackingShape) -> Pac
     grid = (turns, shape.rows, width)
     used = jnp.max(jnp.where(some, bin, -1)) + 1
 
-    def laid_out(x: Array, padding: int) -> Array:
-        return constrain(jnp.where(inside, x, padding).reshape(grid), None, "batch")
+    def laid_out(x: Array, padding: int | bool) -> Array:
+        return constrain(cut(jnp.where(inside, x, padding).reshape(grid), shape.parts, 1), None, "batch")
 
     return Packing(
         row=laid_out(chosen[safe], -1),
         column=laid_out(first[safe] + at - start, 0),
         segment=laid_out(number, 0),
+        more=laid_out(at - start + 1 < lengths[safe], False),
         place=place,
         count=-(-used // shape.rows),
+        parts=shape.parts,
     )
 
 
@@ -121,38 +140,74 @@ def pack(rows: Trajectory, chosen: Int[Array, " m"], shape: PackingShape) -> Pac
 class PackedRows:
     """A micro-batch as models read it, `[R, L]` each.
 
+    What concerns a token stands at the place before it, where a model has read all that the token depends on: there it
+    predicts the token, and there is the value of the state. So no pass has to move a number from place to place, which
+    might lie on another device.
+
     Attributes:
       tokens, positions, segments: int32; segment 0 is padding.
-      mask: bool, the response tokens that the policy chose.
-      columns: further numbers per token, by name; values outside of the mask are not read.
-      kept: what the sampler kept, as in `Trajectory`.
+      targets: int32, the next token of the response; 0 where none follows.
+      mask: bool, whether the next token is a response token that the policy chose.
+      columns: further numbers of the next token, by name; values outside of the mask are not read.
+      kept: what the sampler kept, as in `Trajectory`, of the next token.
+      parts: into how many parts rows are cut (`row_parts.py`).
     """
 
     tokens: Int[Array, "R L"]
     positions: Int[Array, "R L"]
     segments: Int[Array, "R L"]
+    targets: Int[Array, "R L"]
     mask: Bool[Array, "R L"]
     columns: dict[str, Array]
     kept: Kept | None = None
+    parts: int = dataclasses.field(default=1, metadata={"static": True})
+
+    @classmethod
+    def padded(cls, rows: Trajectory, columns: dict[str, Array]) -> "PackedRows":
+        """A trajectory's own rows, `columns` of its tokens with them: nothing is packed."""
+
+        def following(x: Array) -> Array:
+            return jnp.concatenate([x[:, 1:], jnp.zeros_like(x[:, :1])], axis=1)
+
+        return cls(
+            tokens=rows.tokens,
+            positions=rows.positions,
+            segments=rows.segments,
+            targets=following(rows.tokens),
+            mask=following(rows.mask),
+            columns={name: following(x) for name, x in columns.items()},
+            kept=jax.tree.map(following, rows.kept),
+        )
+
+    @property
+    def read(self) -> tuple[Array, Array, Array]:
+        """What models take: tokens, positions and segments."""
+        return self.tokens, self.positions, self.segments
 
 
 def micro_batch(rows: Trajectory, packing: Packing, i: Array, columns: dict[str, Array]) -> PackedRows:
-    """Micro-batch i of a packing, with `columns`, `[B, T]` each."""
-    row, column, segments = (
-        jax.lax.dynamic_index_in_dim(x, i, keepdims=False) for x in (packing.row, packing.column, packing.segment)
+    """Micro-batch i of a packing, with `columns` of the tokens, `[B, T]` each."""
+    row, column, segments, more = (
+        jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
+        for x in (packing.row, packing.column, packing.segment, packing.more)
     )
-    there = jnp.maximum(row, 0)
+    there, following = jnp.maximum(row, 0), column + more
 
-    def take(x: Array) -> Array:
+    def take(x: Array, column: Array) -> Array:
         return constrain(x[there, column], "batch", "time")
 
+    def ahead(x: Array) -> Array:
+        return take(x, following)
+
     return PackedRows(
-        tokens=jnp.where(segments > 0, take(rows.tokens), 0),
-        positions=jnp.where(segments > 0, take(rows.positions), 0),
+        tokens=jnp.where(segments > 0, take(rows.tokens, column), 0),
+        positions=jnp.where(segments > 0, take(rows.positions, column), 0),
         segments=segments,
-        mask=take(rows.mask) & (segments > 0),
-        columns={name: take(x) for name, x in columns.items()},
-        kept=jax.tree.map(take, rows.kept),
+        targets=jnp.where(more, ahead(rows.tokens), 0),
+        mask=ahead(rows.mask) & more,
+        columns={name: ahead(x) for name, x in columns.items()},
+        kept=jax.tree.map(ahead, rows.kept),
+        parts=packing.parts,
     )
 
 
@@ -168,10 +223,16 @@ def unpacked(packed: Array, packing: Packing, rows: Trajectory) -> Array:
     """
     first = rows.prompt_width - rows.prompt_length[:, None]
     place = packing.place[:, None] + rows.columns - first
-    flat = packed.reshape(-1, *packed.shape[3:])
+    whole = joined(packed, packing.parts, 1)
+    flat = whole.reshape(-1, *whole.shape[3:])
     found = flat[jnp.clip(place, 0, flat.shape[0] - 1)]
     inside = rows.segments > 0
     return jnp.where(inside.reshape(*inside.shape, *[1] * (found.ndim - 2)), found, 0)
+
+
+def of_next_tokens(x: Array) -> Array:
+    """Numbers `[B, T, …]` at the places before the tokens that they concern, on these tokens; the first has 0."""
+    return jnp.pad(x[:, :-1], ((0, 0), (1, 0), *[(0, 0)] * (x.ndim - 2)))
 
 
 def buffers(like: Any, packing: Packing) -> Any:

@@ -12,6 +12,7 @@ from stepjax.credit.units import unit_starts
 from stepjax.errors import UserError
 from stepjax.learners.losses import cispo, dppo, ppo_clip, reinforce, sapo
 from stepjax.learners.packing import PackedRows
+from stepjax.row_parts import cut, joined
 from stepjax.trajectory import Trajectory
 
 
@@ -119,11 +120,20 @@ def policy_losses(options: PPOOptions, logprobs: Float[Array, "R L"], batch: Pac
     if "ratio_start" in batch.columns:
         ratio = jnp.where(mask, logprobs - old, 0.0)
         # Responses lie whole in a packed row and each begins a unit: the count of beginnings names the unit.
-        unit = jnp.cumsum(jnp.where(mask, batch.columns["ratio_start"], 0.0) > 0, axis=1, dtype=jnp.int32)
-        pooled = pool(ratio, unit, mask, mean=options.ratio == "sequence")
+        starts = joined(jnp.where(mask, batch.columns["ratio_start"], 0.0) > 0, batch.parts)
+        unit = cut(jnp.cumsum(starts, axis=1, dtype=jnp.int32), batch.parts)
+        of_units = pooled(ratio, unit, batch, mean=options.ratio == "sequence")
         # The difference of these two is the pooled log-ratio.
-        tokens = dataclasses.replace(tokens, logprobs=pooled, old=jnp.zeros_like(pooled))
+        tokens = dataclasses.replace(tokens, logprobs=of_units, old=jnp.zeros_like(of_units))
     return LOSSES[options.loss].of(options, tokens)
+
+
+def pooled(
+    log_ratio: Float[Array, "R L"], unit: Int[Array, "R L"], batch: PackedRows, *, mean: bool
+) -> Float[Array, "R L"]:
+    """`pool` over units that may lie in several parts of a row: numbers a token are brought together."""
+    whole = (joined(x, batch.parts) for x in (log_ratio, unit, batch.mask))
+    return cut(pool(*whole, mean=mean), batch.parts)
 
 
 def pool(

@@ -13,6 +13,7 @@ from stepjax.learners.packing import (
     PackingShape,
     buffers,
     micro_batch,
+    of_next_tokens,
     over_micro_batches,
     pack,
     put_at,
@@ -20,7 +21,7 @@ from stepjax.learners.packing import (
 )
 from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_devices, batch_sharding, constrain
+from stepjax.parallel import batch_sharding, constrain
 from stepjax.programs import Program, abstract
 from stepjax.steps import StepSplitter
 from stepjax.trajectory import Trajectory
@@ -29,17 +30,12 @@ from stepjax.trajectory import Trajectory
 def response_logprobs(
     model: LanguageModel, rows: PackedRows, *, temperature: float
 ) -> tuple[Float[Array, "R L"], Float[Array, "R L"]]:
-    """log π and entropy of each response token, over what the sampler kept if that is recorded; 0 elsewhere."""
-    hidden = model.trunk(rows.tokens, rows.positions, rows.segments)
-    kept = jax.tree.map(lambda x: x[:, 1:], rows.kept)
-    found = model.token_logprobs(hidden[:, :-1], rows.tokens[:, 1:], temperature=temperature, kept=kept)
-    logprobs, entropy = (jnp.where(rows.mask, jnp.pad(x, ((0, 0), (1, 0))), 0.0) for x in found)
+    """log π and entropy of each next token that is the response's, over what the sampler kept if that is recorded; 0
+    elsewhere."""
+    hidden = model.trunk(*rows.read, parts=rows.parts)
+    found = model.token_logprobs(hidden, rows.targets, temperature=temperature, kept=rows.kept)
+    logprobs, entropy = (jnp.where(rows.mask, x, 0.0) for x in found)
     return logprobs, entropy
-
-
-def values_before(after: Float[Array, "R L N"]) -> Float[Array, "R L N"]:
-    """Values of the state before each response token, from those after each token: a prompt is before all of them."""
-    return jnp.pad(after[:, :-1], ((0, 0), (1, 0), (0, 0)))
 
 
 def score_program(
@@ -61,7 +57,7 @@ def score_program(
     """
 
     b, t = rows.tokens.shape
-    shape = PackingShape.of(b, t, row_tokens=row_tokens, micro_tokens=micro_tokens, devices=batch_devices(mesh))
+    shape = PackingShape.on(mesh, b, t, row_tokens=row_tokens, micro_tokens=micro_tokens)
 
     def score(
         policy_params: Params, ref_params: Params, critic_params: Params, prm_params: Params, rows: Trajectory
@@ -75,23 +71,24 @@ def score_program(
 
         def read(i: Array) -> dict[str, Array]:
             batch = micro_batch(rows, packing, i, {})
-            place = batch.tokens, batch.positions, batch.segments
             found = {}
             found["old_logprobs"], found["entropy"] = response_logprobs(own, batch, temperature=temperature)
             found["ref_logprobs"], _ = response_logprobs(reference, batch, temperature=temperature)
             if values is not None:
-                found["after"] = values(*place)
+                found["after"] = values(*batch.read, parts=batch.parts)
             if scores is not None:
-                found["prm"] = jax.nn.softmax(scores(*place), axis=-1)
+                found["prm"] = jax.nn.softmax(scores(*batch.read, parts=batch.parts), axis=-1)
             return found
 
         packed = buffers(jax.eval_shape(read, jnp.zeros((), jnp.int32)), packing)
         packed = over_micro_batches(packing, lambda i, found: put_at(found, i, read(i)), packed)
         found: dict[str, Any] = {name: unpacked(x, packing, rows) for name, x in packed.items()}
+        for name in ("old_logprobs", "entropy", "ref_logprobs"):
+            found[name] = jnp.where(rows.mask, of_next_tokens(found[name]), 0.0)
         found = {name: constrain(x, "batch", "time", *[None] * (x.ndim - 2)) for name, x in found.items()}
         if critic is not None:
             after = found.pop("after")
-            before = jnp.where(rows.mask[..., None], values_before(after), 0.0)
+            before = jnp.where(rows.mask[..., None], of_next_tokens(after), 0.0)
             last = jnp.take_along_axis(after, rows.last[:, None, None], axis=1)[:, 0]
             found["values"] = before.swapaxes(1, 2)
             found["bootstrap"] = jnp.where(rows.finished[:, None], 0.0, last)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
@@ -15,31 +16,39 @@ from stepjax.learners.optimizers import State, abstract_state, apply_gradients
 from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.definition import Params
 from stepjax.models.trainable import Trainable, join
-from stepjax.parallel import batch_sharding
+from stepjax.parallel import batch_sharding, put, row_parts
 from stepjax.programs import Program, abstract
+from stepjax.row_parts import cut, joined
 
 Batch = dict[str, jax.Array]
 """Packed rows, int32[B, T] each: `tokens`, `segments` (0: padding), `positions`, and `targets`: the next token where it
 is to be learned (SFT) or a step's class at its last token (PRM: 0 bad, 1 neutral, 2 good); elsewhere −1, or
 `PROMPT` on the prompt of labelled steps."""
 
-# (sum of losses, what to count: named sums over tokens; "tokens" divides them)
-LossSums = Callable[[Any, Batch], tuple[Float[Array, ""], dict[str, Array]]]
+# (model, batch, parts=into how many parts its rows are cut) -> (sum of losses, what to count: named sums over tokens;
+# "tokens" divides them)
+LossSums = Callable[..., tuple[Float[Array, ""], dict[str, Array]]]
 
 
-def abstract_batch(rows: int, width: int, mesh: Mesh, *, values: bool = False) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of a batch; with `values` it has soft labels, float32[B, T]."""
-    leaf, soft = (
-        jax.ShapeDtypeStruct((rows, width), dtype, sharding=batch_sharding(mesh)) for dtype in (jnp.int32, jnp.float32)
-    )
+def abstract_batch(
+    rows: int, width: int, mesh: Mesh, *, values: bool = False, parts: int = 1
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a batch; with `values` it has soft labels, float32[B, T]. `parts`: its rows are cut into so many."""
+    size, sharding = (parts * rows, width // parts), batch_sharding(mesh)
+    leaf, soft = (jax.ShapeDtypeStruct(size, dtype, sharding=sharding) for dtype in (jnp.int32, jnp.float32))
     batch = dict.fromkeys(("tokens", "segments", "positions", "targets"), leaf)
     return batch | {"values": soft} if values else batch
 
 
-def sft_sums(model: LanguageModel, batch: Batch) -> tuple[Float[Array, ""], dict[str, Array]]:
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+    """A batch of whole rows on the devices, as the programs take it: cut into `row_parts(mesh)` parts."""
+    return put({name: cut(x, row_parts(mesh)) for name, x in batch.items()}, batch_sharding(mesh))
+
+
+def sft_sums(model: LanguageModel, batch: Batch, *, parts: int = 1) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Summed cross-entropy of the next token where it is a target."""
     mask = batch["targets"] >= 0
-    hidden = model.trunk(batch["tokens"], batch["positions"], batch["segments"])
+    hidden = model.trunk(batch["tokens"], batch["positions"], batch["segments"], parts=parts)
     logprobs, _ = model.token_logprobs(hidden, jnp.maximum(batch["targets"], 0))
     loss = -jnp.sum(jnp.where(mask, logprobs, 0.0))
     return loss, {"tokens": jnp.sum(mask)}
@@ -63,19 +72,22 @@ def label_losses(logits: Float[Array, "B T C"], batch: Batch, objective: str) ->
     return jnp.where(mask, losses, 0.0)
 
 
-def prm_sums(model: ScoreModel, batch: Batch, *, objective: str = "class") -> tuple[Float[Array, ""], dict[str, Array]]:
+def prm_sums(
+    model: ScoreModel, batch: Batch, *, objective: str = "class", parts: int = 1
+) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Summed loss of the labels at each step's last token, and how often the likeliest class is right."""
-    logits = model(batch["tokens"], batch["positions"], batch["segments"])
+    logits = model(batch["tokens"], batch["positions"], batch["segments"], parts=parts)
     return jnp.sum(label_losses(logits, batch, objective)), _label_counts(logits, batch)
 
 
 def reader_sums(
-    model: StepReader, batch: Batch, *, lm_loss: float, objective: str = "class"
+    model: StepReader, batch: Batch, *, lm_loss: float, objective: str = "class", parts: int = 1
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """`prm_sums`, plus `lm_loss` × the mean cross-entropy of the response's tokens in steps that are not bad."""
-    logits, logprobs = model.scores_and_logprobs(batch["tokens"], batch["positions"], batch["segments"])
+    logits, logprobs = model.scores_and_logprobs(batch["tokens"], batch["positions"], batch["segments"], parts=parts)
     losses = jnp.sum(label_losses(logits, batch, objective))
-    learned = (batch["targets"] != PROMPT) & (classes_by_token(batch["targets"], batch["segments"]) > 0)
+    classes = cut(classes_by_token(*(joined(batch[name], parts) for name in ("targets", "segments"))), parts)
+    learned = (batch["targets"] != PROMPT) & (classes > 0)
     language = -jnp.sum(jnp.where(learned, logprobs, 0.0)) / jnp.maximum(jnp.sum(learned), 1)
     counts = _label_counts(logits, batch)
     weighted = language * counts["tokens"]
@@ -112,13 +124,13 @@ def train_program(
 ) -> Program:
     """`(state, batch) -> (state, metrics)`, the state donated; the loss is the mean over target tokens.
 
-    Where only `trainable` is trained, the others are a third argument.
+    Batches come from `put_batch`. Where only `trainable` is trained, the others are a third argument.
     """
-    trainable = trainable or Trainable(definition)
+    trainable, parts = trainable or Trainable(definition), row_parts(mesh)
 
     def update(state: State, batch: Batch, *frozen: Params) -> tuple[State, dict[str, Array]]:
         def loss(params: Params) -> tuple[Array, dict[str, Array]]:
-            total, counts = sums(definition.bind(join(params, *frozen) if frozen else params), batch)
+            total, counts = sums(definition.bind(join(params, *frozen) if frozen else params), batch, parts=parts)
             return total / jnp.maximum(counts["tokens"], 1), counts
 
         (value, counts), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
@@ -127,21 +139,23 @@ def train_program(
 
     like = abstract_state(trainable, optimizer, mesh)
     shardings = jax.tree.map(lambda x: x.sharding, like)
-    inputs: tuple[Any, ...] = (like, abstract_batch(rows, width, mesh, values=values))
+    inputs: tuple[Any, ...] = (like, abstract_batch(rows, width, mesh, values=values, parts=parts))
     if trainable.frozen_shapes:
         inputs += (trainable.abstract_frozen(mesh),)
     return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, None))
 
 
 def valid_program(name: str, sums: LossSums, definition: Definition, mesh: Mesh, *, rows: int, width: int) -> Program:
-    """`(params, batch) -> metrics` of held-out rows."""
+    """`(params, batch) -> metrics` of held-out rows; batches come from `put_batch`."""
+    parts = row_parts(mesh)
 
     def measure(params: Params, batch: Batch) -> dict[str, Array]:
-        total, counts = sums(definition.bind(params), batch)
+        total, counts = sums(definition.bind(params), batch, parts=parts)
         return {"loss": total / jnp.maximum(counts["tokens"], 1), **_means(counts)}
 
     params = abstract(definition.shapes, definition.shardings(mesh))
-    return Program(f"{name}_valid", measure, mesh=mesh, inputs=(params, abstract_batch(rows, width, mesh)))
+    inputs = (params, abstract_batch(rows, width, mesh, parts=parts))
+    return Program(f"{name}_valid", measure, mesh=mesh, inputs=inputs)
 
 
 def _means(counts: dict[str, Array]) -> dict[str, Array]:

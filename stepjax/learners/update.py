@@ -18,7 +18,7 @@ from stepjax.learners.ppo import adaptive_weights, make_streams
 from stepjax.learners.update_passes import UpdatePasses, trains_critic_alone
 from stepjax.models import Definition, LanguageModel
 from stepjax.models.trainable import Trainable
-from stepjax.parallel import batch_devices, batch_sharding, replicated
+from stepjax.parallel import batch_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.trajectory import Trajectory
 
@@ -43,13 +43,8 @@ def update_program(
     """
     streams = make_streams(options.streams)
     minibatch_rows = rows_of_minibatch(options, rows.tokens.shape[0])
-    shape = PackingShape.of(
-        minibatch_rows,
-        rows.tokens.shape[1],
-        row_tokens=options.row_tokens,
-        micro_tokens=options.micro_tokens,
-        devices=batch_devices(mesh),
-    )
+    sizes = {"row_tokens": options.row_tokens, "micro_tokens": options.micro_tokens}
+    shape = PackingShape.on(mesh, minibatch_rows, rows.tokens.shape[1], **sizes)
     definitions: dict[str, Definition] = {"policy": policy}
     objectives: dict[str, Any] = {"policy": functools.partial(policy_objective, options, policy)}
     if critic is not None and not options.critic_frozen:

@@ -1,6 +1,7 @@
 """Shared by the layers of one pass: positions of the tokens, which of them attend to each other, and the kernel."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from stepjax.models.blocks import LayerBlocks, attend_to_blocks
 from stepjax.models.cache import KeyValues, attend_to_cache
 from stepjax.models.config import DecoderConfig
 from stepjax.models.cudnn import cudnn_attention
+from stepjax.models.over_parts import gathered_columns, over_parts
 from stepjax.models.rope import Angles
 from stepjax.models.splash import splash_attention
 
@@ -39,7 +41,8 @@ def layer_kinds(config: DecoderConfig) -> LayerKind:
 class AttentionContext:
     """Rotary angles and masks of one pass, made once; layers of several kinds choose by their `LayerKind`.
 
-    Queries are the tokens of the pass. Keys are the same tokens, or (`keys_at`) the slots of a cache.
+    Queries are the tokens of the pass. Keys are the same tokens, or (`keys_at`) the slots of a cache. Where rows are
+    cut into `parts`, keys are those of all parts of the row, gathered in each layer.
     """
 
     def __init__(
@@ -48,10 +51,12 @@ class AttentionContext:
         positions: Int[Array, "B T"],
         segments: Int[Array, "B T"],
         keys_at: tuple[Int[Array, "B S"], Int[Array, "B S"]] | None = None,
+        parts: int = 1,
     ):
-        self.config, self.positions, self.segments = config, positions, segments
+        self.config, self.positions, self.segments, self.parts = config, positions, segments, parts
         # The kernels are for self-attention of whole rows; a decode step attends to a cache.
         self.how = "xla" if keys_at is not None or positions.shape[1] == 1 else config.attention
+        assert parts == 1 or keys_at is None, "a cache holds whole rows"
         windows = sorted(set(config.windows)) or [0]
         self.windows = windows
         self._local_rope = config.local_rope is not None and any(windows)
@@ -64,7 +69,7 @@ class AttentionContext:
             self._local = config.local_rope.angles(positions, config.head_dim)
         if self.how == "splash":
             return
-        key_positions, key_segments = (positions, segments) if keys_at is None else keys_at
+        key_positions, key_segments = gathered_columns((positions, segments), parts) if keys_at is None else keys_at
         self._bias = causal_bias(positions, segments, key_positions, key_segments)
         self._distance = None
         if any(windows):
@@ -87,10 +92,11 @@ class AttentionContext:
         if self.how == "splash":
             rules = [self._splash(window) for window in self.windows]
             return rules[0](q, k, v) if len(rules) == 1 else jax.lax.switch(kind["rule"], rules, q, k, v)
-        bias = self._bias_of(kind)
         if self.how == "cudnn":
-            return cudnn_attention(q, k, v, bias > -1.0, scale=c.query_scale)
-        return attend(q, k, v, bias, scale=c.query_scale, cap=c.attention_cap)
+            look: Any = functools.partial(cudnn_attention, scale=c.query_scale)
+            return over_parts(look, q, k, v, self._bias_of(kind) > -1.0, parts=self.parts)
+        look = functools.partial(attend, scale=c.query_scale, cap=c.attention_cap)
+        return over_parts(look, q, k, v, self._bias_of(kind), parts=self.parts)
 
     def attend_cached(
         self, q: Float[Array, "B H T D"], stored: KeyValues, kind: LayerKind, blocks: LayerBlocks | None = None
@@ -115,6 +121,15 @@ class AttentionContext:
     def _splash(self, window: int):
         def look(q: Array, k: Array, v: Array) -> Array:
             c = self.config
-            return splash_attention(q, k, v, self.segments, window=window, scale=c.query_scale, cap=c.attention_cap)
+            return splash_attention(
+                q,
+                k,
+                v,
+                self.segments,
+                window=window,
+                scale=c.query_scale,
+                cap=c.attention_cap,
+                parts=self.parts,
+            )
 
         return look

@@ -53,16 +53,17 @@ class Critics(nnx.Module):
                 setattr(self, OWN + head.stream, scores(1, rngs) if head.trunk == "own" else prm(rngs))
 
     def __call__(
-        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"], *, parts: int = 1
     ) -> Float[Array, "B T N"]:
         """Values of the state after each token, float32."""
         columns: dict[str, jax.Array] = {}
         if shared := [h.stream for h in self.heads if h.trunk == "shared"]:
-            found = self.shared(tokens, positions, segments)
+            found = self.shared(tokens, positions, segments, parts=parts)
             columns |= {stream: found[..., i] for i, stream in enumerate(shared)}
         for head in self.heads:
             if head.trunk in ("own", "prm"):
-                columns[head.stream] = _value(head, getattr(self, OWN + head.stream)(tokens, positions, segments))
+                scores = getattr(self, OWN + head.stream)(tokens, positions, segments, parts=parts)
+                columns[head.stream] = _value(head, scores)
         nothing = jnp.zeros(tokens.shape, jnp.float32)
         return jnp.stack([columns.get(h.stream, nothing) for h in self.heads], axis=-1)
 

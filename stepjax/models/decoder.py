@@ -52,10 +52,13 @@ class Trunk(nnx.Module):
         return rms_norm(x, self.norm[...], self.config.norm_eps, self.config.norm_offset)
 
     def __call__(
-        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"], *, parts: int = 1
     ) -> Float[Array, "B T D"]:
-        """Hidden states of a full pass; segment 0 is padding, tokens see only their own segment."""
-        return self._last_norm(full_pass(self.config, self.layers, self._embed(tokens), positions, segments))
+        """Hidden states of a full pass; segment 0 is padding, tokens see only their own segment.
+
+        `parts`: into how many parts rows are cut (`row_parts.py`); 1: they are whole.
+        """
+        return self._last_norm(full_pass(self.config, self.layers, self._embed(tokens), positions, segments, parts))
 
     def empty_cache(self, rows: int, slots: int) -> Cache:
         """A cache without keys and values, for `rows` rows of `slots` tokens each."""

@@ -14,6 +14,7 @@ from stepjax.models.decoder import Trunk
 from stepjax.models.definition import param
 from stepjax.models.layers import Layers, full_pass
 from stepjax.parallel import constrain
+from stepjax.row_parts import shifted
 
 _IMPOSSIBLE = -1e9
 
@@ -96,10 +97,10 @@ class ScoreModel(nnx.Module):
         self.bias = param(rngs, (outputs,), ("outputs",), nnx.initializers.zeros, config.param_dtype)
 
     def __call__(
-        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"], *, parts: int = 1
     ) -> Float[Array, "B T N"]:
         """Scores at each token, having read it; float32."""
-        hidden = self.trunk(tokens, positions, segments).astype(jnp.float32)
+        hidden = self.trunk(tokens, positions, segments, parts=parts).astype(jnp.float32)
         scores = hidden @ self.head[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
         return _without(scores, self.absent)
 
@@ -127,24 +128,24 @@ class StepReader(nnx.Module):
         self.bias = param(rngs, (outputs,), ("outputs",), nnx.initializers.zeros, dtype)
 
     def scores_and_logprobs(
-        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"], *, parts: int = 1
     ) -> tuple[Float[Array, "B T N"], Float[Array, "B T"]]:
         """Scores at each token, and each token's log-probability (0 for the first of a segment); float32."""
-        hidden = self.language.trunk(tokens, positions, segments)
-        following, _ = self.language.token_logprobs(hidden[:, :-1], tokens[:, 1:])
-        logprobs = jnp.pad(following, ((0, 0), (1, 0))) * (positions > 0)
+        hidden = self.language.trunk(tokens, positions, segments, parts=parts)
+        following, _ = self.language.token_logprobs(hidden, shifted(tokens, parts, -1))
+        logprobs = shifted(following, parts, 1) * (positions > 0)
         features = jnp.stack([logprobs, jnp.exp(logprobs)], axis=-1).astype(hidden.dtype)
         x = hidden + features @ self.likelihood[...].astype(hidden.dtype)
-        x = full_pass(self.config, self.layers, x, positions, segments)
+        x = full_pass(self.config, self.layers, x, positions, segments, parts)
         x = rms_norm(x, self.norm[...], self.config.norm_eps, self.config.norm_offset)
         scores = x.astype(jnp.float32) @ self.head[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
         return _without(scores, self.absent), logprobs
 
     def __call__(
-        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"], *, parts: int = 1
     ) -> Float[Array, "B T N"]:
         """Scores at each token, having read it; float32."""
-        return self.scores_and_logprobs(tokens, positions, segments)[0]
+        return self.scores_and_logprobs(tokens, positions, segments, parts=parts)[0]
 
 
 def _without(scores: Float[Array, "B T N"], absent: int | None) -> Float[Array, "B T N"]:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from stepjax.models.attention_context import AttentionContext, LayerKind, layer_kinds
@@ -15,12 +16,21 @@ from stepjax.models.config import DecoderConfig
 from stepjax.models.definition import param
 from stepjax.models.lora import add_adapters
 
+LAYER_INPUT = "layer_input"
+
 REMAT_POLICIES: dict[str, Any] = {
     "full": None,
     "dots": jax.checkpoint_policies.dots_saveable,
     "weight_dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[LAYER_INPUT],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
 }
-"""Activations that a layer keeps for its backward pass: none, all matrix products, or only those with weights."""
+"""Activations that a layer keeps for its backward pass: none but its input, all matrix products, only those with
+weights, or its input in the memory of the host."""
 
 
 class Layers(nnx.Module):
@@ -97,12 +107,16 @@ def full_pass(
     x: Float[Array, "B T D"],
     positions: Int[Array, "B T"],
     segments: Int[Array, "B T"],
+    parts: int = 1,
 ) -> Float[Array, "B T D"]:
-    """The layers over whole rows; segment 0 is padding, tokens see only their own segment."""
-    context = AttentionContext(config, positions, segments)
+    """The layers over whole rows, or (`row_parts.py`) rows cut into `parts`; segment 0 is padding, tokens see only
+    their own segment."""
+    context = AttentionContext(config, positions, segments, parts=parts)
 
     def step(x: jax.Array, layer: tuple[dict[str, jax.Array], jax.Array, LayerKind]) -> tuple[jax.Array, None]:
         weights, _, kind = layer
+        if config.remat and config.remat_policy == "offload":
+            x = checkpoint_name(x, LAYER_INPUT)
         block = Block(config, weights)
         q, k, v = block.project(x, context.angles(kind))
         return block.finish(x, context.attend(q, k, v, kind)), None

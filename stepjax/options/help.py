@@ -26,7 +26,7 @@ NEEDED = "--workdir=DIR", "the run's folder"
 OWN: dict[str, tuple[tuple[str, str], ...]] = {
     "plan": (
         ("--topology=v5e:16x16", "kind of chip (v4, v5e, v5p, v6e, tpu7x) and chips along each axis"),
-        ("--mesh=1x64x4", "devices along data, fsdp and tensor, in place of config.mesh"),
+        ("--mesh=1x64x4", "devices along data, fsdp, tensor (and context, if a fourth), in place of config.mesh"),
         ("--programs=score,update", "only these programs; without tokens per second and chip-hours"),
         ("--sweep", "all meshes of the devices, with half, the same and twice the prompts; the best first"),
         ("--json", "print JSON, for scripts"),

@@ -17,7 +17,8 @@ from stepjax.options import parse
 if TYPE_CHECKING:
     from stepjax.plan.report import Plan
 
-Sizes = tuple[int, int, int]
+Sizes = tuple[int, ...]
+"""Devices along data, fsdp, tensor and, where rows are cut, context."""
 
 OPTIONS = ("topology", "mesh", "programs", "json", "sweep")
 
@@ -46,7 +47,9 @@ def plan(argv: list[str]) -> None:
         else:
             print_sweep(found)
         return
-    sizes = _sizes(own["mesh"]) if "mesh" in own else (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mesh = config.mesh
+    given = mesh.data, mesh.fsdp, mesh.tensor, *_context(mesh.context)
+    sizes = _sizes(own["mesh"]) if "mesh" in own else given
     made = plan_run(config, topology, sizes, only)
     if "json" in own:
         _print_json(made.as_json())
@@ -55,7 +58,7 @@ def plan(argv: list[str]) -> None:
 
 
 def plan_run(config: Config, topology: Topology, sizes: Sizes, only: Sequence[str] = ()) -> "Plan":
-    """Compiles the programs of the config's stages (those named in `only`, if any) on a mesh `(data, fsdp, tensor)`.
+    """Compiles the programs of the config's stages (those named in `only`, if any) on a mesh of these sizes.
 
     UserError where the mesh does not take all devices of the topology, or the config does not fit the mesh.
     """
@@ -67,7 +70,7 @@ def plan_run(config: Config, topology: Topology, sizes: Sizes, only: Sequence[st
         count = len(topology.devices)
         raise UserError(f"--mesh: it takes {math.prod(sizes)} of the {count} devices of {topology.name}")
     mesh = make_mesh(*sizes, devices=topology.devices)
-    shape = {str(axis): size for axis, size in mesh.shape.items()}
+    shape = {str(axis): size for axis, size in mesh.shape.items() if axis != "context" or size > 1}
     name = " × ".join(f"{axis} {size}" for axis, size in shape.items())
     job = Job(config, topology.name, sizes, tuple(only))
     programs = planned_apart(job, lambda program: _say(f"{topology.name}, mesh {name}: compiling {program}"))
@@ -96,14 +99,23 @@ def sweep(config: Config, topology: Topology, only: Sequence[str] = ()) -> list[
 
 def _candidates(config: Config, devices: int) -> Iterator[tuple[Config, Sizes]]:
     """Half, the same and twice the prompts, on meshes of all splits of the devices into fsdp and tensor, the latter up
-    to 16 and a divisor of the heads; and data-parallel ones, where parameters are not divided."""
-    heads = config.model.heads
+    to 16 and a divisor of the heads; and data-parallel ones, where parameters are not divided. `mesh.context` stays."""
+    heads, context = config.model.heads, max(config.mesh.context, 1)
+    if devices % context:
+        raise UserError(f"config.mesh.context: {context} does not divide the topology's {devices} devices")
+    devices //= context
     tensors = [t for t in (1, 2, 4, 8, 16) if devices % t == 0 and (bool(config.model.path) or heads % t == 0)]
-    meshes = [(1, devices // t, t) for t in tensors] + [(devices, 1, 1)]
+    shapes = [(1, devices // t, t) for t in tensors] + [(devices, 1, 1)]
+    meshes = [(*shape, *_context(context)) for shape in shapes]
     for prompts in (config.ppo.prompts // 2, config.ppo.prompts, config.ppo.prompts * 2):
         if prompts:
             sized = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, prompts=prompts))
             yield from ((sized, sizes) for sizes in meshes)
+
+
+def _context(size: int) -> tuple[int, ...]:
+    """The fourth size of a mesh, where rows are cut."""
+    return () if size == 1 else (size,)
 
 
 def _say(line: str) -> None:
@@ -134,7 +146,9 @@ def _own(argv: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _sizes(text: str) -> Sizes:
-    match = re.fullmatch(r"(-?\d{1,6})[x,](-?\d{1,6})[x,](-?\d{1,6})", text)
-    if not match:
-        raise UserError(f"--mesh={text}: write devices along data, fsdp and tensor, as in 1x32x8")
-    return int(match[1]), int(match[2]), int(match[3])
+    if not re.fullmatch(r"-?\d{1,6}([x,]-?\d{1,6}){2,3}", text):
+        raise UserError(
+            f"--mesh={text}: write devices along data, fsdp and tensor, as in 1x32x8, and along context where packed "
+            "rows are cut, as in 1x16x4x4"
+        )
+    return tuple(int(size) for size in re.split("[x,]", text))

@@ -72,6 +72,10 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
         found.append(f"every response is {config.ppo.max_new_tokens} tokens long, and every prompt as wide as allowed")
     if config.ppo.environment and any(p.stage == "ppo" for p in programs):
         found.append(f"rollout without ppo.environment={config.ppo.environment}: its tokens come from the host")
+    if config.environment.name and any(p.stage == "ppo" for p in programs):
+        found.append(
+            f"rollout without environment.name={config.environment.name}: what it takes longer depends on its replies"
+        )
     if config.prm.path:
         found.append(f"the public model of prm.path={config.prm.path} is not in the plan: neither memory nor time")
     for p in programs:

@@ -9,11 +9,11 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from stepjax.config import Config
+from stepjax.config import Config, EnvironmentOptions
 from stepjax.data.framing import Framing
 from stepjax.errors import UserError
 from stepjax.programs import Program
-from stepjax.rewards.reward_streams import reads_prm
+from stepjax.rewards.reward_streams import reads_environment, reads_prm
 from stepjax.runs.check import check_options
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.setup import Run
@@ -29,8 +29,8 @@ def planned_run(config: Config, mesh: Mesh) -> Run:
     Programs depend only on the number of the tokenizer's entries; the vocabulary of the plan has that many, all of
     them single bytes.
     """
-    config = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, environment=""))
     check_options(config, mesh)
+    config = _without_environment(config)
     start = open_start(config)
     vocab = start.decoder.vocab if start is not None else _vocab(config)
     vocab = -(-vocab // 8) * 8
@@ -40,6 +40,15 @@ def planned_run(config: Config, mesh: Mesh) -> Run:
     framing = Framing(tokenizer, (), (0,) if start is None else start.ends or (0,))
     task: Any = None
     return Run(config, Path(), mesh, task, tokenizer, framing, splitter, vocab, start)
+
+
+def _without_environment(config: Config) -> Config:
+    """The run as if its policy talked to itself: rewards of an environment cost what any others at a few tokens do."""
+    streams = dict(config.ppo.streams)
+    for name in reads_environment(streams):
+        streams[name] = dataclasses.replace(streams[name], signal="finish")
+    ppo = dataclasses.replace(config.ppo, environment="", streams=streams)
+    return dataclasses.replace(config, ppo=ppo, environment=EnvironmentOptions())
 
 
 def _vocab(config: Config) -> int:

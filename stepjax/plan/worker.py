@@ -28,7 +28,7 @@ class Job:
 
     config: Config
     topology: str
-    sizes: tuple[int, int, int]
+    sizes: tuple[int, ...]
     only: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
 

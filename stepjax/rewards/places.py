@@ -1,4 +1,4 @@
-"""Places of rewards on a response: the ends of its steps, or its own end."""
+"""Places of rewards on a response: the ends of its steps or turns, or its own end."""
 
 import dataclasses
 from collections.abc import Callable
@@ -36,6 +36,12 @@ def every_token(rows: Trajectory) -> Bool[Array, "B T"]:
     return rows.mask
 
 
+def rated_turns(rows: Trajectory) -> Bool[Array, "B T"]:
+    """The policy's last tokens of the turns that an environment answered."""
+    assert rows.turns is not None, "an environment over turns has rated no turns"
+    return rows.turns.rated & rows.mask
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
     """The tokens on which a signal's scores lie.
@@ -54,3 +60,4 @@ RATED_STEPS = Place(rated_ends, of_steps=True)
 RESPONSE = Place(last_token)
 RATED_RESPONSE = Place(rated_response)
 EVERY_TOKEN = Place(every_token)
+RATED_TURNS = Place(rated_turns)

@@ -40,6 +40,11 @@ def reads_implicit(streams: Streams) -> bool:
     return any(SIGNALS[options.signal].implicit for options in streams.values())
 
 
+def reads_environment(streams: Streams) -> list[str]:
+    """Names of the streams whose rewards are those of an environment over turns."""
+    return [name for name, options in streams.items() if SIGNALS[options.signal].environment]
+
+
 def reading(streams: Streams, figure: str) -> list[str]:
     """Names of the streams whose signal reads a figure of the host."""
     return [name for name, options in streams.items() if figure in SIGNALS[options.signal].host]

@@ -47,6 +47,7 @@ class Signal:
         `rewards` then reads `host["text_reward"]`.
       learned: it reads the process reward model.
       implicit: it reads the implicit reward, whose model a run then trains.
+      environment: it reads the rewards of an environment over turns.
       penalty: it holds the policy back and rewards nothing that a task asks for.
     """
 
@@ -62,6 +63,7 @@ class Signal:
     text_reward: Callable[[StreamOptions, str], TextReward] | None = None
     learned: bool = False
     implicit: bool = False
+    environment: bool = False
     penalty: bool = False
 
     def place_of(self, options: StreamOptions) -> Place:

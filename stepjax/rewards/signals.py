@@ -16,11 +16,13 @@ from stepjax.rewards.places import (
     EVERY_TOKEN,
     RATED_RESPONSE,
     RATED_STEPS,
+    RATED_TURNS,
     RESPONSE,
     STEPS,
     last_token,
     rated_ends,
     rated_response,
+    rated_turns,
 )
 from stepjax.rewards.signal import CORRECT, RATING, HostSignals, Signal
 from stepjax.trajectory import Trajectory
@@ -90,6 +92,12 @@ def implicit(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Flo
     return implicit_rewards(rows, per=options.per)
 
 
+def environment(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
+    """The environment's reward of each turn that it answered, at the policy's last token of the turn."""
+    assert rows.turns is not None
+    return jnp.where(rated_turns(rows), rows.turns.rewards, 0.0)
+
+
 def text_reward(rows: Trajectory, host: HostSignals, options: StreamOptions) -> Float[Array, "B T"]:
     """The host's rewards, but for a step that was cut off and for the outcome of a truncated response."""
     return jnp.where(rated_ends(rows), host["text_reward"], 0.0)
@@ -114,6 +122,7 @@ SIGNALS: dict[str, Signal] = {
     ),
     "mc": Signal(text_reward, RATED_STEPS, text_reward=MonteCarloReward),
     "implicit": Signal(implicit, STEPS, RESPONSE, EVERY_TOKEN, options=("per",), check=check_implicit, implicit=True),
+    "environment": Signal(environment, RATED_TURNS, environment=True),
     "judge": Signal(text_reward, RATED_STEPS, text_reward=JudgeReward),
     "function": Signal(
         text_reward,

@@ -95,8 +95,10 @@ class PausableRollout:
         stops: Stops | None = None,
         gather: bool = True,
         record: bool = False,
+        added: int = 0,
     ):
-        """Arguments as of `rollout_program`."""
+        """`added`: prompts that one call of `add` takes on each device; 0: few. Other arguments as of
+        `rollout_program`."""
         self.definition, self.mesh, self.shape = definition, mesh, shape
         self.devices = batch_devices(mesh)
         each = on_device(shape, self.devices)
@@ -104,7 +106,8 @@ class PausableRollout:
         shape = dataclasses.replace(shape, halvings=0)
         decoding = decoding_of(shape, mesh, eos=eos, sampler=sampler, stops=stops, record=record)
         self.decoding = dataclasses.replace(decoding, growths=0)
-        self.places, self.added = each.prompts, -(-each.prompts // RESUMED_CHUNKS)
+        self.places = each.prompts
+        self.added = min(added or -(-each.prompts // RESUMED_CHUNKS), self.places)
         added = self.added * self.devices
         engine = PausedEngine(self.decoding, shape.prompt_width, mesh, self.devices, added)
         self.programs = PausedPrograms.make(definition, mesh, shape, engine, gather=gather)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from jax.sharding import Mesh
 
-from stepjax.config import Config, ImplicitOptions, PPOOptions, PRMOptions, StreamOptions
+from stepjax.config import Config, EnvironmentOptions, ImplicitOptions, PPOOptions, PRMOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.learners.implicit import rows_of_implicit_minibatch
 from stepjax.learners.policy_losses import check_loss
@@ -13,16 +13,19 @@ from stepjax.learners.ppo import check_groups, make_streams
 from stepjax.learners.train_on import parse_train_on
 from stepjax.learners.update import rows_of_minibatch
 from stepjax.models.lora import MODULES
-from stepjax.parallel import batch_devices
+from stepjax.parallel import batch_devices, row_groups, row_parts
 from stepjax.rewards.check import check_signals
 from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
-from stepjax.rewards.later import JudgeReward
-from stepjax.rewards.reward_streams import has_critic, reads_implicit
+from stepjax.rewards.later import JudgeReward, MonteCarloReward
+from stepjax.rewards.reward_streams import has_critic, reads_environment, reads_implicit
 from stepjax.rewards.signals import SIGNALS
 from stepjax.rollout.program import cache_layout
+from stepjax.rollout.talks import REPLY
+from stepjax.row_parts import check_width
 from stepjax.runs.ppo_programs import round_shape
 from stepjax.runs.profile import profiled_steps
 from stepjax.runs.step_judge import check_step_judge
+from stepjax.tasks.registry import check_environment
 from stepjax.workdir.sinks import chosen_sinks
 
 
@@ -30,18 +33,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
     """UserError for the first option that does not fit."""
     ppo = config.ppo
     responses = ppo.prompts * ppo.samples
-    rows = {
-        "sft.rows": config.sft.rows,
-        "prm.rows": config.prm.rows,
-        "ppo: prompts × samples": responses,
-        "eval.rows": config.eval.rows,
-    }
-    devices = batch_devices(mesh)
-    for name, count in rows.items():
-        if count % devices:
-            raise UserError(
-                f"config.{name}: {count} rows do not divide over the mesh's data × fsdp = {devices} devices"
-            )
+    check_rows(config, mesh)
     rows_of_minibatch(ppo, responses)
     check_signals(ppo.streams)  # before anything looks a signal up
     if reads_implicit(ppo.streams):
@@ -55,6 +47,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
     if ppo.stale and not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: stale rollouts need one; 2 is usual")
     check_carry(ppo)
+    check_turns(config)
     if ppo.min_new_tokens >= ppo.max_new_tokens:
         raise UserError(
             f"config.ppo.min_new_tokens: {ppo.min_new_tokens} must be below max_new_tokens={ppo.max_new_tokens}"
@@ -88,6 +81,23 @@ def check_options(config: Config, mesh: Mesh) -> None:
     check_credit(ppo)
 
 
+def check_rows(config: Config, mesh: Mesh) -> None:
+    """UserError where a batch does not divide over the mesh, or a packed row into its parts."""
+    responses, parts = config.ppo.prompts * config.ppo.samples, row_parts(mesh)
+    whole = {"ppo: prompts × samples": responses, "eval.rows": config.eval.rows}
+    packed = {"sft.rows": config.sft.rows, "prm.rows": config.prm.rows}
+    over = "data × fsdp" if parts == 1 else "data × fsdp × context"
+    for rows, axes, devices in (
+        (packed, "data × fsdp", row_groups(mesh)),
+        (whole, over, batch_devices(mesh)),
+    ):
+        for name, count in rows.items():
+            if count % devices:
+                raise UserError(f"config.{name}: {count} rows do not divide over the mesh's {axes} = {devices} devices")
+    for name, width in {"sft.row_tokens": config.sft.row_tokens, "prm.row_tokens": config.prm.row_tokens}.items():
+        check_width(width, parts, name)
+
+
 def check_carry(ppo: PPOOptions) -> None:
     """UserError where something does not go with responses that are sampled over several rounds."""
     if not ppo.carry:
@@ -103,6 +113,50 @@ def check_carry(ppo: PPOOptions) -> None:
             raise UserError(f"config.ppo.{name}: not with ppo.carry={ppo.carry}: {why}; leave one of the two out")
     if not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: carried responses need one; 2 is usual")
+
+
+def check_turns(config: Config) -> None:
+    """UserError where something does not go with an environment over turns, or needs one."""
+    ppo, environment = config.ppo, config.environment
+    streams = reads_environment(ppo.streams)
+    if not environment.name:
+        default = EnvironmentOptions()
+        changed = [
+            f.name for f in dataclasses.fields(default) if getattr(environment, f.name) != getattr(default, f.name)
+        ]
+        if changed:
+            raise UserError(f"config.environment.{changed[0]}: no environment is named; set config.environment.name")
+        if streams:
+            raise UserError(
+                f"config.ppo.streams.{streams[0]}.signal=environment: no environment over turns rewards anything; name "
+                "one in config.environment.name"
+            )
+        return
+    check_environment(environment)
+    others = {
+        "environment": (ppo.environment, "only one environment answers a response"),
+        "carry": (ppo.carry, "a round waits for the environments of all of its responses"),
+        "stale": (ppo.stale, "the host leads such a rollout, so that none can run ahead"),
+        "waves": (ppo.waves > 1, "the host leads such a rollout, one at a time"),
+    }
+    for name, (asked, why) in others.items():
+        if asked:
+            raise UserError(
+                f"config.ppo.{name}: not with environment.name={environment.name}: {why}; leave one of the two out"
+            )
+    branching = [name for name, stream in ppo.streams.items() if SIGNALS[stream.signal].text_reward is MonteCarloReward]
+    if branching:
+        raise UserError(
+            f"config.ppo.streams.{branching[0]}.signal=mc: completions would begin in the middle of an environment's "
+            "turns, whose state is not known there; leave one of the two out"
+        )
+    if environment.template and REPLY not in environment.template:
+        raise UserError(f"config.environment.template: it has no {REPLY}, where a reply would stand")
+    if environment.reply_tokens >= ppo.max_new_tokens:
+        raise UserError(
+            f"config.environment.reply_tokens: {environment.reply_tokens} must be below "
+            f"ppo.max_new_tokens={ppo.max_new_tokens}"
+        )
 
 
 def check_credit(ppo: PPOOptions) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from stepjax.data.packing import Example, pack_all
-from stepjax.learners.supervised import Batch, abstract_batch
+from stepjax.learners.supervised import Batch, abstract_batch, put_batch
 from stepjax.measures.step_classes import CLASSES, NEUTRAL
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding, fetch, put
+from stepjax.parallel import fetch, row_parts
 from stepjax.programs import Program, abstract
+from stepjax.row_parts import joined
 from stepjax.runs.prm_labels import labelled_example
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
@@ -30,13 +31,15 @@ class StepClassifier:
         self.run = run
         self.rows, self.width = rows, width
         self.left_out = 0
+        parts = self._parts = row_parts(run.mesh)
 
         def score(params: Params, batch: Batch) -> Float[Array, "B T C"]:
-            logits = run.prm.bind(params)(batch["tokens"], batch["positions"], batch["segments"])
+            read = (batch[name] for name in ("tokens", "positions", "segments"))
+            logits = run.prm.bind(params)(*read, parts=parts)
             return jax.nn.softmax(logits, axis=-1)
 
         params = abstract(run.prm.shapes, run.prm.shardings(run.mesh))
-        inputs = (params, abstract_batch(rows, width, run.mesh))
+        inputs = (params, abstract_batch(rows, width, run.mesh, parts=parts))
         self.program = Program("prm_score", score, mesh=run.mesh, inputs=inputs)
 
     def __call__(self, params: Params, responses: Sequence[Response]) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +87,7 @@ class StepClassifier:
         labels, probabilities = [np.zeros(0, np.int32)], [np.zeros((0, len(CLASSES)), np.float32)]
         for batch in pack_all(examples, rows=self.rows, width=self.width):
             at = batch["targets"] >= 0
-            found = fetch(self.program(params, put(batch, batch_sharding(self.run.mesh))))
+            found = joined(fetch(self.program(params, put_batch(batch, self.run.mesh))), self._parts)
             labels.append(batch["targets"][at])
             probabilities.append(found[at])
         return np.concatenate(labels), np.concatenate(probabilities)

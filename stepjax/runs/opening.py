@@ -10,7 +10,7 @@ from stepjax.config import Config, default_option, resumable_options
 from stepjax.data.framing import Framing
 from stepjax.distributed.agree import agree
 from stepjax.errors import UserError
-from stepjax.parallel import is_main_process, make_mesh
+from stepjax.parallel import is_main_process, mesh_of
 from stepjax.runs.base import check_base
 from stepjax.runs.check import check_options
 from stepjax.runs.kept_tokenizer import ready_tokenizer
@@ -38,7 +38,7 @@ def open_run(
     Raises:
       UserError: something does not fit, or was changed since the checkpoints were saved.
     """
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mesh = mesh_of(config.mesh)
     check_options(config, mesh)
     check_base(config)
     task = make_task(config if "data" in kinds else _without_grader(config))

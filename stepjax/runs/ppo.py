@@ -32,7 +32,7 @@ from stepjax.runs.monitors import has_notes, monitors, prm_monitors
 from stepjax.runs.origins import StageOrigin
 from stepjax.runs.policy_exports import PolicyExports
 from stepjax.runs.ppo_programs import PPOPrograms
-from stepjax.runs.ppo_sampling import occupancy_of, runs_ahead
+from stepjax.runs.ppo_sampling import runs_ahead
 from stepjax.runs.profile import Profile
 from stepjax.runs.prompt_order import PromptOrder, sampled_prompts
 from stepjax.runs.public_prm import PublicScores, load_public_prm
@@ -43,6 +43,7 @@ from stepjax.runs.setup import Run, check_finite, check_state
 from stepjax.runs.stages import prm_params, stage_params
 from stepjax.runs.step_judge import StepJudge, judge_figures
 from stepjax.runs.throughput import Clock, PPORates
+from stepjax.runs.turn_figures import turn_figures
 from stepjax.trajectory import Trajectory
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.sinks import open_metrics
@@ -122,8 +123,7 @@ class PPO(PPOPrograms):
     def iterate(
         self, state: State, order: PromptOrder, iteration: int, clock: Clock, *, ahead: bool = False
     ) -> tuple[State, dict[str, float], Trajectory, list[Response]]:
-        """One round. `ahead`: the next round's rollout starts before this round's update. Returns the host's figures,
-        too."""
+        """One round, with the host's figures. `ahead`: the next rollout starts before this round's update."""
         run = self.run
         policy = self.whole(state, "policy")
         filled: Filled | None = None
@@ -157,7 +157,7 @@ class PPO(PPOPrograms):
             index, end = self.hosts.local((scored.steps.index, scored.steps.end))
         with clock("rate"):
             responses = share_responses(self.hosts, problems, own)
-        values: list[np.ndarray] | None = None
+        values = None
         if self.branches is not None:
             with clock("mc"):
                 values, found = self.branches(policy, responses, iteration, self.hosts.mine)
@@ -170,10 +170,10 @@ class PPO(PPOPrograms):
             weights = {f"weight/{name}": weight for name, weight in state.get("weights", {}).items()}
             credited, described = self.credit(scored, given | weights)
             state, updated = self.updated(state, credited, self.update_key, iteration, self.frozen)
-            figures = fetch({**described, **updated}) | occupancy_of(waves)
+            figures = fetch({**described, **updated}) | self.used(waves)
         exact = measure(responses, run.task)
         line = {f"true/{k}": v for k, v in exact.items() if k not in ("steps", "tokens", "truncated")}
-        line |= {k: float(v) for k, v in figures.items()} | unread | paid
+        line |= {k: float(v) for k, v in figures.items()} | unread | paid | turn_figures(responses)
         line |= {} if filled is None else filled.figures
         if (rater := self.host_rewards.judge) is not None:
             line |= judge_figures(self.hosts.gather(rater.last), rater.options)

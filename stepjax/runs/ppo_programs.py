@@ -19,7 +19,7 @@ from stepjax.rewards.check import check_signals
 from stepjax.rewards.reward_streams import reads_implicit
 from stepjax.rollout.program import RolloutShape, on_device
 from stepjax.runs.implicit_reward import ImplicitReward, with_implicit
-from stepjax.runs.ppo_sampling import RoundSampler
+from stepjax.runs.ppo_sampling import RoundSampler, Waves, occupancy_of
 from stepjax.runs.public_prm import with_scores
 from stepjax.runs.response_sampling import ResponseSampler, make_sampler
 from stepjax.runs.setup import Run, device_scalar
@@ -98,6 +98,14 @@ class PPOPrograms:
     def _make_round(self, shape: RolloutShape) -> None:
         self.sampler = ResponseSampler(self.run, shape, make_sampler(self.options), record=self.options.replay)
         self.round = RoundSampler(self.run, self.sampler, self.options.waves)
+
+    def used(self, waves: Waves) -> dict[str, float]:
+        """How a round used its slots; with an environment over turns, that depends on when replies come."""
+        found, turns = occupancy_of(waves), self.sampler.turns
+        if turns is None:
+            return found
+        found = {f"rate/{name.removeprefix('rollout/')}": x for name, x in found.items()}
+        return found | {f"rate/slots_{name}": x for name, x in turns.use.shares.items()}
 
     def observe_lengths(self, tokens: float) -> None:
         """After a round whose prompts and responses had so many tokens on average: the number of slots that the cache

@@ -43,12 +43,12 @@ class RoundSampler:
         by_device = np.arange(self.rows).reshape(batch_devices(run.mesh), waves, -1)
         self._members = [by_device[:, wave].reshape(-1) for wave in range(waves)]
         self._hosts = HostRows(run.mesh, sampler.shape.rows)
-        self.join = None if waves == 1 else join_program(run.mesh, sampler.program.outputs()[0], waves)
+        self.join = None if waves == 1 else join_program(run.mesh, sampler.outputs, waves)
 
     @property
     def outputs(self) -> Trajectory:
         """Shapes and shardings of a round's trajectory."""
-        return self.sampler.program.outputs()[0] if self.join is None else self.join.outputs()
+        return self.sampler.outputs if self.join is None else self.join.outputs()
 
     def start(self, params: Params, prompts: Prompts, chosen: np.ndarray, key: jax.Array, ids: np.ndarray) -> Waves:
         """Hands all waves to the devices; returns before they are done."""

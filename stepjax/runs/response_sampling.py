@@ -18,12 +18,15 @@ from stepjax.rollout.program import RolloutShape, fitting, rollout_program
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.requests import request
 from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.stops import StopStrings
+from stepjax.rollout.talks import Words
+from stepjax.rollout.turns import TurnRollout
 from stepjax.runs.response_figures import SeparatorWatch
 from stepjax.runs.responses import Response, read_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params
 from stepjax.tasks.encoding import Prompts, fitting_prompts
-from stepjax.tasks.registry import make_environment
+from stepjax.tasks.registry import make_environment, open_environment
 from stepjax.trajectory import Trajectory
 
 
@@ -37,6 +40,7 @@ class ResponseSampler:
     def __init__(self, run: Run, shape: RolloutShape, sampler: Sampler, *, record: bool = False):
         """`record`: the trajectories hold what the sampler's filters kept."""
         self.run, self.shape = run, shape
+        self.turns = turn_rollout(run, shape, sampler, record=record) if run.config.environment.name else None
         self.program: Program = rollout_program(
             run.policy,
             run.mesh,
@@ -82,10 +86,24 @@ class ResponseSampler:
         empty. `ids` name the random keys; `limits`: the longest of each response, where it is not `shape.new_tokens`;
         `cuts`, where the shape is branched: tokens at the end of its prompt that each does without.
         """
+        if self.turns is not None:
+            if limits is not None or cuts is not None:
+                raise UserError(
+                    "config.environment.name: an environment answers whole responses, which have no limits of their "
+                    "own and begin behind their prompts; leave it empty here"
+                )
+            found, self.occupancy = self.turns(params, prompts.tokens, prompts.problems, rows, key, ids)
+            return found
         inputs = request(prompts.tokens, rows, ids, limits, self.shape, batch_devices(self.run.mesh), cuts)
         tokens, lengths, queue = put(inputs, batch_sharding(self.run.mesh))
         trajectory, self.occupancy = self.program(params, tokens, lengths, key, queue)
         return trajectory
+
+    @property
+    def outputs(self) -> Trajectory:
+        """Shapes and shardings of a trajectory."""
+        found: Trajectory = self.program.outputs()[0] if self.turns is None else self.turns.outputs()
+        return found
 
     def many(
         self, params: Any, prompts: Prompts, rows: Sequence[int], key: jax.Array, bar: Any = None
@@ -119,6 +137,23 @@ def environment_tool(run: Run) -> HostTool | None:
         return None
     environment = make_environment(options.environment)
     return HostTool(environment, run.tokenizer, run.splitter.token_bytes, options.reply_tokens)
+
+
+def turn_rollout(run: Run, shape: RolloutShape, sampler: Sampler, *, record: bool) -> TurnRollout:
+    """The rollout with the environment over turns that the config names; UserError where that cannot be made."""
+    pool, call = open_environment(run.config.environment)
+    return TurnRollout(
+        run.policy,
+        run.mesh,
+        shape,
+        run.config.environment,
+        pool,
+        Words.of(run.framing, run.config.environment.template, chat=run.prompt.chat),
+        sampler=sampler,
+        stops=StopStrings(run.splitter.token_bytes, [call]) if call else None,
+        gather=run.config.mesh.gather_to_decode,
+        record=record,
+    )
 
 
 def first_prompts(run: Run, split: str, count: int) -> Prompts:

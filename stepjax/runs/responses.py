@@ -10,7 +10,21 @@ from stepjax.host_rows import HostRows
 from stepjax.runs.setup import Run
 from stepjax.tasks.base import Problem, StepRating, Task
 from stepjax.tasks.hooks import GradesMany
+from stepjax.tasks.turns import CAUSES
 from stepjax.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class TurnsTaken:
+    """What an environment over turns made of a response.
+
+    Attributes:
+      cause: why it ended, of `stepjax.tasks.turns.CAUSES`.
+      rewards: of the turns that it answered.
+    """
+
+    cause: str
+    rewards: list[float]
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,7 @@ class Response:
       finished: False where it was truncated.
       correct: whether its final answer is right.
       step_ratings: one per step, or None where the task has no step verifier.
+      turns: what an environment over turns made of it, None where there is none.
     """
 
     problem: Problem
@@ -34,6 +49,7 @@ class Response:
     finished: bool
     correct: bool
     step_ratings: list[StepRating] | None
+    turns: TurnsTaken | None = None
 
 
 def read_responses(run: Run, problems: Sequence[Problem], trajectory: Trajectory) -> list[Response]:
@@ -50,6 +66,7 @@ def share_responses(hosts: HostRows, problems: Sequence[Problem], own: Sequence[
         (
             *(r.prompt, r.tokens, r.text, r.steps, r.finished, r.correct),
             None if r.step_ratings is None else [(j.rating, j.correct, j.kind) for j in r.step_ratings],
+            None if r.turns is None else (r.turns.cause, r.turns.rewards),
         )
         for r in own
     ]
@@ -64,8 +81,11 @@ def share_responses(hosts: HostRows, problems: Sequence[Problem], own: Sequence[
             finished=finished,
             correct=correct,
             step_ratings=None if rated is None else [StepRating(*j) for j in rated],
+            turns=None if turns is None else TurnsTaken(*turns),
         )
-        for problem, (prompt, tokens, text, steps, finished, correct, rated) in zip(problems, shared, strict=True)
+        for problem, (prompt, tokens, text, steps, finished, correct, rated, turns) in zip(
+            problems, shared, strict=True
+        )
     ]
 
 
@@ -81,9 +101,22 @@ def read_own_responses(
     prompts = [tokens[i, width - prompt_length[i] : width].tolist() for i in range(len(problems))]
     texts = [run.framing.text(row) for row in ids]
     right = grade_responses(run.task, problems, texts)
+    turns = _turns_taken(hosts, trajectory)[: len(ids)] if trajectory.turns is not None else [None] * len(ids)
     return [
         _response(run, *row)
-        for row in zip(problems, prompts, ids, texts, [bool(f) for f in finished[: len(ids)]], right, strict=True)
+        for row in zip(
+            problems, prompts, ids, texts, [bool(f) for f in finished[: len(ids)]], right, turns, strict=True
+        )
+    ]
+
+
+def _turns_taken(hosts: HostRows, trajectory: Trajectory) -> list[TurnsTaken | None]:
+    turns = trajectory.turns
+    assert turns is not None
+    rewards, rated, cause = hosts.local((turns.rewards, turns.rated, turns.cause))
+    return [
+        TurnsTaken(CAUSES[number], own[there].tolist())
+        for own, there, number in zip(rewards, rated, cause.tolist(), strict=True)
     ]
 
 
@@ -108,6 +141,7 @@ def _response(
     text: str,
     finished: bool,
     right: bool,
+    turns: TurnsTaken | None = None,
 ) -> Response:
     steps = run.splitter.texts(ids)
     return Response(
@@ -119,6 +153,7 @@ def _response(
         finished=finished,
         correct=finished and right,
         step_ratings=run.task.rate_steps(problem, steps),
+        turns=turns,
     )
 
 

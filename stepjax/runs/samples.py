@@ -51,10 +51,18 @@ def sample_rows(
                 "answer": response.problem.answer,
                 "correct": bool(response.correct),
                 "truncated": not response.finished,
+                **_turns(response),
                 "steps": steps,
             }
         )
     return found
+
+
+def _turns(response: Response) -> dict[str, Any]:
+    """Why an environment over turns ended the response, and the rewards of its turns."""
+    if response.turns is None:
+        return {}
+    return {"ended": response.turns.cause, "turns": [_round(reward) for reward in response.turns.rewards]}
 
 
 def _round(value: Any) -> float:

@@ -3,8 +3,9 @@
 import numpy as np
 
 from stepjax.data.packing import Example, PackedBatches, pack_all
+from stepjax.learners.supervised import put_batch
 from stepjax.models.definition import Params
-from stepjax.parallel import batch_sharding, fetch, put
+from stepjax.parallel import fetch
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import start_params
 from stepjax.runs.supervised import train
@@ -38,7 +39,7 @@ def train_sft(run: Run) -> Params:
     packed = pack_all(examples, rows=options.rows, width=options.row_tokens)
 
     def valid(params: Params) -> dict[str, float]:
-        found = [fetch(programs.valid(params, put(batch, batch_sharding(run.mesh)))) for batch in packed]
+        found = [fetch(programs.valid(params, put_batch(batch, run.mesh))) for batch in packed]
         tokens = np.array([f["tokens"] for f in found], np.float64)
         if not tokens.sum():
             return {}

@@ -17,7 +17,7 @@ from stepjax.rewards.signal import CORRECT, RATING, HostSignals
 from stepjax.rewards.signals import SIGNALS
 from stepjax.runs.check import check_credit
 from stepjax.steps import Steps
-from stepjax.trajectory import Trajectory
+from stepjax.trajectory import Trajectory, Turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +116,11 @@ def example_rows(streams: int) -> Trajectory:
     mask = index >= 0
     # Likely and unlikely tokens by turns; the reference a little less sure.
     columns = np.arange(width)
+    # An environment that rates a turn as its last step is rated; the one that a truncation cut off is not.
+    last = mask & (columns == np.max(np.where(mask, columns, -1), axis=1, keepdims=True))
+    finished = np.array([[example.finished] for example in EXAMPLES])
+    rated = (mask & np.pad(env, ((0, 0), (0, 1)))[:, 1:]) | (last & finished)
+    ratings = np.array([[EXAMPLES[i].ratings[max(k, 0)] for k in row] for i, row in enumerate(index)], np.float32)
     probability = np.where(mask, np.array([0.95, 0.6, 0.85, 0.15, 0.97])[(3 * columns + tokens) % 5], 1.0)
     old = np.log(probability).astype(np.float32)
     ref = np.where(mask, np.log(0.5 + 0.4 * probability), 0.0).astype(np.float32)
@@ -144,6 +149,7 @@ def example_rows(streams: int) -> Trajectory:
         bootstrap=jnp.asarray([[0.0 if example.finished else 0.4] * streams for example in EXAMPLES], jnp.float32),
         prm=jnp.asarray(prm),
         implicit=jnp.asarray(implicit),
+        turns=Turns(jnp.asarray(np.where(rated, ratings, 0.0)), jnp.asarray(rated), jnp.zeros(b, jnp.int32)),
     )
 
 

@@ -18,6 +18,7 @@ from stepjax.rewards.reward_streams import reading, reads_prm
 from stepjax.rewards.signal import RATING
 from stepjax.runs.base import check_adapters, check_base_prm
 from stepjax.runs.setup import Run
+from stepjax.tasks.registry import open_environment
 from stepjax.workdir.checkpoints import Checkpoints
 from stepjax.workdir.folder import CONFIG
 
@@ -225,6 +226,8 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     rated = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
     rated = [] if run.config.prm.path else rated
     if "ppo" in stages:
+        if run.config.environment.name:
+            open_environment(run.config.environment)[0].close()
         rated += [f"config.ppo.streams.{name}" for name in reading(streams, RATING)]
         limits = reading(streams, "limit_kept")
         if limits and run.task.problems("train")[0].step_limit is None:

@@ -12,9 +12,10 @@ from stepjax.distributed import stop as stopping
 from stepjax.distributed.watch import activity
 from stepjax.errors import Stopped
 from stepjax.learners.optimizers import State, init_state
+from stepjax.learners.supervised import put_batch
 from stepjax.models.definition import Params
 from stepjax.models.trainable import join
-from stepjax.parallel import batch_sharding, fetch, only_asked_transfers, put
+from stepjax.parallel import fetch, only_asked_transfers
 from stepjax.runs.origins import StageOrigin
 from stepjax.runs.profile import Profile
 from stepjax.runs.setup import check_finite, check_state
@@ -76,7 +77,6 @@ class _Updates:
     def from_update(self, done: int, state: State) -> State:
         """The state after the last update; Stopped where the run is told to end before it."""
         run, stage, options = self.programs.run, self.programs.stage, self.programs.options
-        sharding = batch_sharding(run.mesh)
         with (
             open_metrics(run.workdir, stage, run.config) as metrics,
             progress(self.label, options.updates, start=done) as bar,
@@ -89,7 +89,7 @@ class _Updates:
             for step in range(done + 1, options.updates + 1):
                 activity.now(f"{self.label} update {step}")
                 with profile.step(step) as traced:
-                    batch = put(next(self.data), sharding)
+                    batch = put_batch(next(self.data), run.mesh)
                     state, figures = self.programs.update(state, batch, *([self.frozen] if self.frozen else []))
                     traced.append(figures)
                 rates.begin(step)

@@ -4,6 +4,8 @@ import re
 from fractions import Fraction
 
 from stepjax.answers.arithmetic import ExpressionError, evaluate
+from stepjax.tasks.base import Problem
+from stepjax.tasks.turns import Reply
 
 MOST_DIGITS = 12
 _OPEN_NOTE = re.compile(r"<<([^<>=\n]*)=\Z")
@@ -31,6 +33,31 @@ class Calculator:
 
 
 ENVIRONMENT = Calculator
+
+
+class CalculatorTurns:
+    """The calculator as an environment over turns (`stepjax.tasks.turns.TurnEnvironment`): every `=` ends a turn."""
+
+    call = Calculator.call
+
+    def __init__(self) -> None:
+        self._written = ""
+        self._calculator = Calculator()
+
+    def reset(self, problem: Problem) -> str | None:
+        return None
+
+    def step(self, text: str) -> Reply:
+        """A text that ends in no call is the policy's answer: nothing follows."""
+        self._written = (self._written + text)[-_LONGEST_NOTE:]
+        if not text.endswith(self.call):
+            return Reply(done=True)
+        reply = self._calculator.reply(self._written) or ""
+        self._written += reply
+        return Reply(reply)
+
+
+TURNS = CalculatorTurns
 
 
 def written(value: Fraction) -> str:

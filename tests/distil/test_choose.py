@@ -10,10 +10,8 @@ from tasks.chat_templates import STYLES, tokenizer_of
 from stepjax.config import ExportOptions, PromptOptions
 from stepjax.data.framing import Framing
 from stepjax.data.schema import LabelledSolution
-from stepjax.distil import readers
 from stepjax.distil.choose import choose, trace_error
 from stepjax.distil.conversations import conversation, train_detail
-from stepjax.distil.readers import read_responses
 from stepjax.errors import UserError
 from stepjax.tasks.encoding import demonstration
 from stepjax.tasks.files import FileProblems
@@ -136,28 +134,6 @@ def test_wrong_tries_are_marked_for_axolotl():
 def written(path: Path, *rows: object) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
-
-
-def test_other_forms_are_read_by_readers_of_their_own(tmp_path, monkeypatch):
-    class Trees:
-        """A row of a tree gives one response a leaf."""
-
-        def fits(self, row):
-            return "leaves" in row
-
-        def read(self, row, place):
-            return [response(k, tuple(steps), right) for k, (steps, right) in enumerate(row["leaves"])]
-
-    path = written(tmp_path / "mixed.jsonl", RECORDS[0].to_json(), {"leaves": [[RIGHT, True], [["?3"], False]]})
-    with pytest.raises(UserError, match=r"mixed\.jsonl:2: neither a response nor a tree; name a file"):
-        list(read_responses(path))
-    monkeypatch.setattr(readers, "READERS", (*readers.READERS, Trees()))
-    assert [r.correct for r in read_responses(f"{path}, {path}")] == [True, True, False] * 2
-    bad = written(tmp_path / "bad.jsonl", {"problem": "p", "steps": ["x"], "correct": "yes"})
-    with pytest.raises(UserError, match=r"^[^\n]*bad\.jsonl:1: correct: must be true, false or null, not 'yes'$"):
-        list(read_responses(bad))
-    with pytest.raises(UserError, match="no such file"):
-        list(read_responses(str(tmp_path / "none.jsonl")))
 
 
 @pytest.mark.parametrize("style", ["plain", *STYLES])

@@ -30,7 +30,7 @@ def example(name: str) -> dict:
 def test_the_table_names_files():
     rows = table_rows(PAGE, "new")
     named = {code for _, files in rows for code in code_in(files) if "/" in code}
-    assert len(rows) == 12 and all((ROOT / code).exists() for code in named)
+    assert len(rows) == 13 and all((ROOT / code).exists() for code in named)
 
 
 def test_the_signal():
@@ -71,6 +71,13 @@ def test_the_task():
 
 def test_the_environment():
     assert example("Counter")["ENVIRONMENT"]().reply("ab#=") == "4"
+
+
+def test_the_environment_over_turns():
+    environment = example("Applause")["TURNS"]()
+    environment.reset(None)
+    replies = [environment.step(text) for text in ("a!\n", "b\n", "!!!\n")]
+    assert [(r.reward, r.done) for r in replies] == [(1.0, False), (0.0, False), (3.0, True)]
 
 
 def test_the_family():

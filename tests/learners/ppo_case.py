@@ -10,8 +10,8 @@ from learners.padded import token_values
 from models.tiny import CONFIG, policy, policy_params, scorer, scorer_params
 
 from stepjax.config import PPOOptions, StreamOptions
+from stepjax.learners.own_loops import token_logprobs
 from stepjax.learners.ppo import credit_program
-from stepjax.learners.score import response_logprobs
 from stepjax.parallel import batch_sharding, fetch, make_mesh, put
 from stepjax.programs import abstract
 from stepjax.steps import Steps
@@ -34,10 +34,12 @@ WITHOUT_CRITIC = dataclasses.replace(
 RATE = 0.02  # of plain gradient descent: Adam would turn rounding of small gradients into whole steps
 OPTIMIZERS = {"policy": optax.sgd(RATE), "critic": optax.sgd(RATE)}
 MESHES = [(1, 1, 1), (8, 1, 1), (1, 4, 2)]
+CUT = [(2, 2, 1, 2), (1, 1, 1, 8)]
+"""Meshes that cut packed rows into parts: two on each of four groups, eight."""
 
 
 @functools.cache
-def mesh(shape: tuple[int, int, int]):
+def mesh(shape: tuple[int, ...]):
     return make_mesh(*shape, devices=jax.devices()[: int(np.prod(shape))])
 
 
@@ -61,7 +63,7 @@ def scored() -> Trajectory:
 
     @jax.jit
     def read(rows):
-        own, entropy = response_logprobs(policy().bind(policy_params()), rows, temperature=OPTIONS.temperature)
+        own, entropy = token_logprobs(policy(), policy_params(), rows, temperature=OPTIONS.temperature)
         return own, entropy, *token_values(scorer().bind(scorer_params()), rows)
 
     own, entropy, values, bootstrap = fetch(read(rows))
@@ -85,7 +87,7 @@ HOST = {"rating": np.zeros((B, T), np.float32), "correct": np.arange(B) < 4}
 
 
 @functools.cache
-def credit_of(without_critic: bool, shape: tuple[int, int, int] = (1, 1, 1)):
+def credit_of(without_critic: bool, shape: tuple[int, ...] = (1, 1, 1)):
     """The credit program, the abstract rows that it returns, the rows and the metrics."""
     options, rows = OPTIONS, scored()
     if without_critic:

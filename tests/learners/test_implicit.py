@@ -105,7 +105,7 @@ def packed(chosen: np.ndarray) -> tuple[PackedRows, list[tuple[int, np.ndarray]]
     columns, count = outcome_columns(PPO, given, jnp.asarray(RIGHT), jnp.asarray(chosen))
     columns = fetch(columns)
     out = {name: np.zeros((B // 2, width), np.float32) for name in columns}
-    fields = {name: np.zeros((B // 2, width), np.int32) for name in ("tokens", "positions", "segments")}
+    fields = {name: np.zeros((B // 2, width), np.int32) for name in ("tokens", "positions", "segments", "targets")}
     mask, read = np.zeros((B // 2, width), bool), []
     for b in range(B):
         inside = np.flatnonzero(given.segments[b])
@@ -114,9 +114,10 @@ def packed(chosen: np.ndarray) -> tuple[PackedRows, list[tuple[int, np.ndarray]]
         for name in ("tokens", "positions"):
             fields[name][b // 2, place] = np.asarray(getattr(given, name))[b, inside]
         fields["segments"][b // 2, place] = 1 + b % 2
-        mask[b // 2, place] = np.asarray(given.mask)[b, inside]
+        fields["targets"][b // 2, place[:-1]] = np.asarray(given.tokens)[b, inside[1:]]
+        mask[b // 2, place[:-1]] = np.asarray(given.mask)[b, inside[1:]]
         for name in columns:
-            out[name][b // 2, place] = columns[name][b, inside]
+            out[name][b // 2, place[:-1]] = columns[name][b, inside[1:]]
         if b in chosen and given.finished[b]:
             read.append((b, np.flatnonzero(given.mask[b])))
     assert count == len(read)

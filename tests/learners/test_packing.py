@@ -16,17 +16,19 @@ from learners.test_update import update
 from models.tiny import policy, policy_params, reader, reader_params, scorer, scorer_params
 
 from stepjax.learners.objectives import critic_objective, objective_columns, policy_objective
+from stepjax.learners.own_loops import token_logprobs
 from stepjax.learners.packing import (
     PackedRows,
     PackingShape,
     first_fit,
     micro_batch,
+    of_next_tokens,
     over_micro_batches,
     pack,
     unpacked,
 )
 from stepjax.learners.ppo import make_streams
-from stepjax.learners.score import response_logprobs, score_program
+from stepjax.learners.score import score_program
 from stepjax.parallel import batch_sharding, fetch, put
 from stepjax.steps import StepSplitter
 from stepjax.trajectory import Trajectory
@@ -69,12 +71,16 @@ def test_every_token_is_packed_once_and_found_again(width, each):
         packing = pack(rows, jnp.arange(B), shape)
         marks = jnp.arange(B * T).reshape(B, T)
         batches = [micro_batch(rows, packing, jnp.int32(i), {"mark": marks}) for i in range(shape.turns(B))]
+        read = jnp.stack([b.tokens for b in batches])
         together = jnp.stack([b.columns["mark"] for b in batches])
-        return packing, batches, unpacked(together, packing, rows)
+        back = of_next_tokens(unpacked(together, packing, rows))
+        return packing, batches, unpacked(read, packing, rows), back
 
-    packing, batches, back = fetch(go(rows))
+    packing, batches, read, back = fetch(go(rows))
     inside = np.asarray(rows.segments) > 0
-    np.testing.assert_array_equal(back, np.where(inside, np.arange(B * T).reshape(B, T), 0))
+    np.testing.assert_array_equal(read, np.where(inside, rows.tokens, 0))
+    predicted = inside & (np.asarray(rows.positions) > 0)
+    np.testing.assert_array_equal(back[predicted], np.arange(B * T).reshape(B, T)[predicted])
     assert sum((b.segments > 0).sum() for b in batches) == inside.sum()
     assert sum(b.mask.sum() for b in batches) == np.asarray(rows.mask).sum()
     held = [i for i, b in enumerate(batches) if b.segments.any()]
@@ -86,7 +92,10 @@ def test_every_token_is_packed_once_and_found_again(width, each):
                 assert (np.diff(at) == 1).all()
                 np.testing.assert_array_equal(b.positions[r, at], np.arange(len(at)))
                 row = b.columns["mark"][r, at[0]] // T
-                np.testing.assert_array_equal(b.tokens[r, at], np.asarray(rows.tokens)[row][inside[row]])
+                tokens = np.asarray(rows.tokens)[row][inside[row]]
+                np.testing.assert_array_equal(b.tokens[r, at], tokens)
+                np.testing.assert_array_equal(b.targets[r, at], [*tokens[1:], 0])
+                np.testing.assert_array_equal(b.mask[r, at], [*np.asarray(rows.mask)[row][inside[row]][1:], False])
 
 
 @functools.cache
@@ -128,12 +137,12 @@ def test_packed_scores_are_those_of_padded_rows(sizes, shape):
 
     @jax.jit
     def padded(rows):
-        own = response_logprobs(policy().bind(policy_params()), rows, temperature=OPTIONS.temperature)
-        other = policy().bind(jax.tree.map(lambda x: 0.9 * x, policy_params()))
+        own = token_logprobs(policy(), policy_params(), rows, temperature=OPTIONS.temperature)
+        other = jax.tree.map(lambda x: 0.9 * x, policy_params())
         prm = jax.nn.softmax(scorer().bind(scorer_params())(rows.tokens, rows.positions, rows.segments))
         return (
             *own,
-            response_logprobs(other, rows, temperature=OPTIONS.temperature)[0],
+            token_logprobs(policy(), other, rows, temperature=OPTIONS.temperature)[0],
             prm,
             *token_values(scorer().bind(scorer_params()), rows),
         )
@@ -227,7 +236,7 @@ def test_packed_gradients_are_those_of_padded_rows(width, each):
     def gradients(params, rows):
         columns = objective_columns(OPTIONS, streams, rows, jnp.arange(B))
         packing = pack(rows, jnp.arange(B), shape)
-        padded = PackedRows(rows.tokens, rows.positions, rows.segments, rows.mask, columns)
+        padded = PackedRows.padded(rows, columns)
 
         def add(i, total):
             found = jax.grad(both)(params, micro_batch(rows, packing, i, columns))

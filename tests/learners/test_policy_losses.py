@@ -34,7 +34,7 @@ def micro_batch(old, weight, mask, start):
     numbers = {"old_logprobs": old, "policy_weight": weight}
     columns = {name: np.where(mask, x, np.nan).astype(np.float32) for name, x in numbers.items()}
     columns["ratio_start"] = start.astype(np.float32)
-    return PackedRows(whole, whole, whole, mask, columns)
+    return PackedRows(whole, whole, whole, whole, mask, columns)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import pytest
 from learners.ppo_case import mesh
 from models.tiny import random_params
 
+from stepjax.learners.own_loops import token_logprobs
 from stepjax.learners.packing import PackingShape, micro_batch, pack
 from stepjax.learners.score import response_logprobs, score_program
 from stepjax.models import DecoderConfig, Definition, LanguageModel
@@ -78,7 +79,7 @@ def test_ratios_before_an_update_are_1(name):
 
 def test_without_the_record_they_are_not():
     rows, temperature = dataclasses.replace(scored("top_k"), kept=None), FILTERS["top_k"].temperature
-    whole = jax.jit(lambda rows: response_logprobs(policy().bind(params()), rows, temperature=temperature)[0])(rows)
+    whole = jax.jit(lambda rows: token_logprobs(policy(), params(), rows, temperature=temperature)[0])(rows)
     found = ratios(dataclasses.replace(rows, old_logprobs=np.asarray(whole)))
     assert found.max() < 0.9 and found.min() < 0.3
 
@@ -106,7 +107,7 @@ def test_a_policy_that_moved_is_normalised_over_the_same_tokens(name):
             return sum(jnp.sum(x) for x in found)
 
         hidden = model.trunk(packed.tokens, packed.positions, packed.segments)
-        logits = jnp.pad(model.logits(hidden)[:, :-1] / sampler.temperature, ((0, 0), (1, 0), (0, 0)))
+        logits = model.logits(hidden) / sampler.temperature
         learned = response_logprobs(model, packed, temperature=sampler.temperature)
         return learned, jax.grad(total)(params), logits, packed
 
@@ -116,7 +117,7 @@ def test_a_policy_that_moved_is_normalised_over_the_same_tokens(name):
         kept = kept_ids(np.asarray(packed.kept.record[r, t]))
         scores = logits[r, t, kept].astype(np.float64)
         every = scores - np.log(np.exp(scores - scores.max()).sum()) - scores.max()
-        assert logprobs[r, t] == pytest.approx(every[kept.tolist().index(packed.tokens[r, t])], abs=1e-5)
+        assert logprobs[r, t] == pytest.approx(every[kept.tolist().index(packed.targets[r, t])], abs=1e-5)
         assert entropy[r, t] == pytest.approx(-(np.exp(every) * every).sum(), abs=3e-5)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
     assert not logprobs[~packed.mask].any()

@@ -10,10 +10,10 @@ from models.tiny import CONFIG, policy, policy_params, reader, reader_params, sc
 
 from stepjax.data.packing import PROMPT, Example, pack_all
 from stepjax.learners.optimizers import abstract_state, init_state
-from stepjax.learners.supervised import prm_sums, reader_sums, sft_sums, train_program, valid_program
-from stepjax.parallel import batch_sharding, fetch, make_mesh, put
+from stepjax.learners.supervised import prm_sums, put_batch, reader_sums, sft_sums, train_program, valid_program
+from stepjax.parallel import fetch, make_mesh
 
-ROWS, WIDTH = 8, 12
+ROWS, WIDTH = 8, 16
 LM_LOSS = 0.5
 ROLES = {
     "sft": (policy, policy_params, sft_sums),
@@ -21,7 +21,16 @@ ROLES = {
     "reader": (reader, reader_params, functools.partial(reader_sums, lm_loss=LM_LOSS)),
 }
 ALONE = (1, 1, 1)
-SHARDED = [("sft", (8, 1, 1)), ("sft", (1, 4, 2)), ("prm", (8, 1, 1)), ("prm", (1, 4, 2)), ("reader", (1, 4, 2))]
+CUT = [(2, 2, 1, 2), (1, 1, 1, 8)]
+"""Meshes that cut rows into parts."""
+SHARDED = [
+    *[(stage, mesh) for stage in ("sft", "prm") for mesh in ((8, 1, 1), (1, 4, 2))],
+    ("reader", (1, 4, 2)),
+    ("sft", CUT[1]),
+    ("reader", CUT[0]),
+    *[pytest.param(stage, CUT[i], marks=pytest.mark.slow) for stage, i in (("sft", 0), ("prm", 0), ("prm", 1))],
+    pytest.param("reader", CUT[1], marks=pytest.mark.slow),
+]
 # One update of plain gradient descent at rate 1 moves the parameters by minus the gradient.
 DESCENT = optax.sgd(1.0)
 
@@ -56,7 +65,7 @@ def unpacked(stage: str) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def program(stage: str, mesh_shape: tuple[int, int, int]):
+def program(stage: str, mesh_shape: tuple[int, ...]):
     definition, _, sums = ROLES[stage]
     mesh = make_mesh(*mesh_shape, devices=jax.devices()[: int(np.prod(mesh_shape))])
     return train_program(stage, sums, definition(), DESCENT, mesh, rows=ROWS, width=WIDTH)
@@ -68,7 +77,7 @@ def update(stage: str, batch: dict[str, np.ndarray], mesh_shape=ALONE):
     made = program(stage, mesh_shape)
     placed = jax.device_put(params(), definition().shardings(made.mesh))
     like = abstract_state(definition(), DESCENT, made.mesh)
-    state, metrics = made(init_state(placed, DESCENT, like, made.mesh), put(batch, batch_sharding(made.mesh)))
+    state, metrics = made(init_state(placed, DESCENT, like, made.mesh), put_batch(batch, made.mesh))
     assert all(
         x.sharding.is_equivalent_to(y.sharding, x.ndim)
         for x, y in zip(*map(jax.tree.leaves, (state, like)), strict=True)
@@ -171,12 +180,12 @@ def test_what_learns_nothing_moves_nothing():
     assert not any(x.any() for x in jax.tree.leaves(gradient))
 
 
-@pytest.mark.parametrize("stage", ROLES)
-def test_held_out_rows_are_measured_alike(stage):
+@pytest.mark.parametrize(("stage", "mesh"), [*((stage, (8, 1, 1)) for stage in ROLES), ("sft", (1, 1, 1, 8))])
+def test_held_out_rows_are_measured_alike(stage, mesh):
     definition, params, sums = ROLES[stage]
-    made = valid_program(stage, sums, definition(), make_mesh(8, 1, 1), rows=ROWS, width=WIDTH)
+    made = valid_program(stage, sums, definition(), make_mesh(*mesh), rows=ROWS, width=WIDTH)
     placed = jax.device_put(params(), definition().shardings(made.mesh))
-    found = fetch(made(placed, put(packed(stage), batch_sharding(made.mesh))))
+    found = fetch(made(placed, put_batch(packed(stage), made.mesh)))
     wanted = by_hand(stage)
     assert found.keys() == wanted.keys()
     for name in wanted:

@@ -15,10 +15,10 @@ from stepjax.config import StreamOptions
 from stepjax.errors import UserError
 from stepjax.rewards.by_token import by_token
 from stepjax.rewards.check import check_signals
-from stepjax.rewards.reward_streams import host_figures, is_learned, reading, reads_implicit, scored
+from stepjax.rewards.reward_streams import host_figures, is_learned, reading, reads_environment, reads_implicit, scored
 from stepjax.rewards.signals import SIGNALS
 from stepjax.steps import Steps
-from stepjax.trajectory import Trajectory
+from stepjax.trajectory import Trajectory, Turns
 
 B, P, T = 3, 2, 8
 FIELDS = {field.name: field for field in dataclasses.fields(StreamOptions)}
@@ -31,6 +31,7 @@ PERS = {
     for name, row in SIGNALS.items()
 }
 EVERY_TOKEN = (("kl", "step"), ("implicit", "token"))
+EVERY_TURN = (("environment", "step"),)
 VARIANTS = [(name, per) for name, pers in PERS.items() for per in pers]
 
 
@@ -60,6 +61,7 @@ def trajectories(draw) -> tuple[Trajectory, dict[str, np.ndarray]]:
         ref_logprobs=jnp.asarray(-2 * numbers[1]),
         prm=jnp.asarray(np.stack([numbers[2], numbers[3], numbers[2]], -1)),
         implicit=jnp.asarray(numbers[4]),
+        turns=Turns(jnp.asarray(np.where(end, numbers[0], 0.0)), jnp.asarray(end), jnp.zeros(B, jnp.int32)),
     )
     steps = end.sum(axis=1)
     texts = {
@@ -96,7 +98,7 @@ def test_signals_pay_where_their_rows_say(case):
         assert rewards.shape == places.shape == (B, T) and rewards.dtype == np.float32, variant
         assert not rewards[~places].any(), variant
         assert not places[~mask].any(), variant
-        if not SIGNALS[variant[0]].place_of(options_of(*variant)).of_steps and variant not in EVERY_TOKEN:
+        if not SIGNALS[variant[0]].place_of(options_of(*variant)).of_steps and variant not in EVERY_TOKEN + EVERY_TURN:
             assert places.sum(axis=1).max() <= 1, f"{variant}: more than one score a response"
 
 
@@ -134,7 +136,8 @@ def test_signals_alone_that_say_so_read_the_reward_models(signal):
     row, given = SIGNALS[signal], ({**host, "text_reward": host["step"]}, options_of(signal))
     assert row.learned == is_learned(options_of(signal))
     assert row.implicit == reads_implicit({"mine": options_of(signal)})
-    for reads, column in ((row.learned, "prm"), (row.implicit, "implicit")):
+    assert row.environment == bool(reads_environment({"mine": options_of(signal)}))
+    for reads, column in ((row.learned, "prm"), (row.implicit, "implicit"), (row.environment, "turns")):
         blind = dataclasses.replace(rows, **{column: None})
         if reads:
             with pytest.raises(AssertionError):

@@ -14,7 +14,7 @@ from stepjax.rewards.places import rated_ends
 from stepjax.rewards.reward_streams import abstract_host_signals, stream_rewards
 from stepjax.rewards.signals import SIGNALS
 from stepjax.steps import Steps
-from stepjax.trajectory import Trajectory
+from stepjax.trajectory import Trajectory, Turns
 
 # Prompts end in column 1. Step 1 of the first row began and ended inside of a token of step 0: it has no token.
 INDEX = np.array(
@@ -61,6 +61,7 @@ def trajectory(**changes) -> Trajectory:
         "ref_logprobs": REF,
         "prm": PRM,
         "implicit": REF - OLD,
+        "turns": Turns(jnp.full((B, T), 9.0), jnp.asarray(END), jnp.zeros(B, jnp.int32)),
     }
     return Trajectory(prompt_width=2, **jax.tree.map(jnp.asarray, {**fields, **changes}))
 

@@ -8,7 +8,7 @@ import pytest
 from stepjax.config import Config, PPOOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.options import parse
-from stepjax.parallel import make_mesh
+from stepjax.parallel import make_mesh, mesh_of
 from stepjax.runs.check import check_options
 
 WITHOUT_CRITIC = {"process": StreamOptions(critic=False)}
@@ -44,5 +44,22 @@ def test_what_fits_is_not():
 @pytest.mark.parametrize("devices", [1, 8])
 def test_a_config_over_all_devices_fits_one_and_many(devices):
     config, _ = parse(["--config=gsm8k_qwen05b"])
-    mesh = config.mesh
-    check_options(config, make_mesh(mesh.data, mesh.fsdp, mesh.tensor, jax.devices()[:devices]))
+    check_options(config, mesh_of(config.mesh, devices=jax.devices()[:devices]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            ("sft.row_tokens=500",),
+            r"sft\.row_tokens: rows of 500 tokens are not cut into 2 × mesh\.context = 8 chunks; use 504",
+        ),
+        (("prm.rows=3",), r"prm\.rows: 3 rows do not divide over the mesh's data × fsdp = 2 devices"),
+        (("ppo.prompts=4",), r"ppo: prompts × samples: 4 rows do not divide over the mesh's data × fsdp × context = 8"),
+    ],
+)
+def test_rows_that_are_cut_must_divide(changes, said):
+    sized = ("sft.rows=2", "prm.rows=2", "sft.row_tokens=512", "prm.row_tokens=512", "mesh.fsdp=2", "mesh.context=4")
+    config, _ = parse([f"--config.{x}" for x in (*sized, *changes)])
+    with pytest.raises(UserError, match=rf"^config\.{said}"):
+        check_options(config, mesh_of(config.mesh))

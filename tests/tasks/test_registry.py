@@ -12,7 +12,15 @@ from types import SimpleNamespace
 import pytest
 
 import stepjax.tasks
-from stepjax.config import TASK_NAMES, Config, PPOOptions, PromptOptions, TaskOptions
+from stepjax.config import (
+    ENVIRONMENT_NAMES,
+    TASK_NAMES,
+    Config,
+    EnvironmentOptions,
+    PPOOptions,
+    PromptOptions,
+    TaskOptions,
+)
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.errors import UserError
 from stepjax.tasks import hooks
@@ -23,11 +31,15 @@ from stepjax.tasks.registry import make_environment, make_task, task_entry
 GSM8K = Path(__file__).parent.parent / "data" / "gsm8k"
 HOOKS = {name: hook for name, hook in vars(hooks).items() if getattr(hook, "_is_runtime_protocol", False)}
 CAN = {
-    "register_chain": {"GroupsAnswers", "WritesSolutions", "WritesNeutralSteps", "BreaksSteps"},
+    "register_chain": {
+        *("GroupsAnswers", "WritesSolutions", "WritesNeutralSteps", "BreaksSteps"),
+        *("TakesBackSteps", "HasDeadEnds", "MeasuresResponses"),
+    },
     "gsm8k": {"ReadsFiles", "GradesMany", "GroupsAnswers"},
     "math": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
     "files": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
     "jsonl": {"ReadsFiles", "Templated", "GradesMany", "GroupsAnswers"},
+    "guess": set(),
     "labelled": {"ReadsFiles", "GradesMany", "GroupsAnswers", "TokenizerTexts"},
 }
 
@@ -48,6 +60,8 @@ def test_the_config_names_every_task_and_environment():
     assert option(TaskOptions, "name").default in TASK_NAMES
     choices = option(PPOOptions, "environment").metadata["choices"]
     assert choices[0] == "" and set(choices[1:]) == modules_with("ENVIRONMENT")
+    assert set(ENVIRONMENT_NAMES) == modules_with("TURNS")
+    assert all(f"{name} (" in option(EnvironmentOptions, "name").metadata["doc"] for name in ENVIRONMENT_NAMES)
     assert all(f"{name} (" in option(PPOOptions, "environment").metadata["doc"] for name in choices[1:])
 
 
@@ -74,7 +88,7 @@ def test_tasks_are_what_their_names_say(config):
     task = make_task(config)
     assert task.name == config.task.name and task.separator
     problem = task.problems("train")[0]
-    mark = "?" if task.name == "register_chain" else "#### "
+    mark = {"register_chain": "?", "guess": ""}.get(task.name, "#### ")
     assert problem.prompt and task.grade(problem, mark + problem.answer) and not task.grade(problem, mark + "-7")
     methods = [name for name, value in vars(Task).items() if callable(value) and not name.startswith("_")]
     assert methods and all(callable(getattr(task, name)) for name in methods)
@@ -84,7 +98,7 @@ def test_tasks_are_what_their_names_say(config):
 
 
 def test_a_task_brings_its_tokenizer_where_its_row_says():
-    assert [name for name in TASK_NAMES if task_entry(name).tokenizer is not None] == ["register_chain"]
+    assert [name for name in TASK_NAMES if task_entry(name).tokenizer is not None] == ["register_chain", "guess"]
     assert len(task_entry("register_chain").tokenizer()) > 4
 
 
