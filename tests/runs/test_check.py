@@ -1,14 +1,16 @@
 """Options that contradict each other are refused in one line."""
 
 import dataclasses
+import types
 
 import jax
+import numpy as np
 import pytest
 
 from stepjax.config import Config, PPOOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.options import parse
-from stepjax.parallel import make_mesh, mesh_of
+from stepjax.parallel import MESH_AXES, make_mesh, mesh_of
 from stepjax.runs.check import check_options
 
 WITHOUT_CRITIC = {"process": StreamOptions(critic=False)}
@@ -63,3 +65,12 @@ def test_rows_that_are_cut_must_divide(changes, said):
     config, _ = parse([f"--config.{x}" for x in (*sized, *changes)])
     with pytest.raises(UserError, match=rf"^config\.{said}"):
         check_options(config, mesh_of(config.mesh))
+
+
+@pytest.mark.parametrize(("chips", "devices"), [("v5p", 64), ("v5e", 256)])
+def test_long_rows_of_7b_divide_over_their_chips(chips, devices):
+    config, _ = parse([f"--config=math_7b_long:{chips}"])
+    sizes = {axis: getattr(config.mesh, axis) for axis in MESH_AXES}
+    mesh = types.SimpleNamespace(shape=sizes, devices=np.array([types.SimpleNamespace(platform="tpu")]))
+    check_options(config, mesh)
+    assert np.prod(list(sizes.values())) == devices and sizes["context"] > 1 and config.ppo.row_tokens == 32_768

@@ -96,6 +96,7 @@ def test_eight_devices_write_what_one_writes(answering):
     assert [[(a.tokens, a.end) for a in of] for of in one] == [[(a.tokens, a.end) for a in of] for of in eight]
 
 
+@pytest.mark.slow
 def test_the_size_of_a_batch_changes_no_token(answering):
     few, many = step_by_step(answering(rows=2)[1](), 1), step_by_step(answering(rows=8)[1](), 1)
     assert {k: (t, e) for k, (t, _, e) in few.items()} == {k: (t, e) for k, (t, _, e) in many.items()}
