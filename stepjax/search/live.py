@@ -49,7 +49,8 @@ class LiveAnswers:
     A continuation whose last step is complete with the response's last possible token is cut: nothing goes on behind.
 
     Attributes:
-      cost: of all answers so far; `read` stays 0.
+      costs: of each problem, so far; `read` stays 0.
+      redrawn: tokens that were decoded and put back, because blocks were short, or belong to no answer yet.
       shared: tokens of prompts and prefixes that questions found in live caches. `shared + cost.computed_again` is what
         prefilling the prefix of each question would compute again.
     """
@@ -85,7 +86,8 @@ class LiveAnswers:
         self.state: Pause = self.rollout.empty(self.ready, key)
         self.nodes = Nodes(self.rollout.devices, sizes.rows // self.rollout.devices)
         self.known = Known()
-        self.cost, self.shared, self._drawn = Cost(), 0, 0
+        self.costs = [Cost() for _ in prompts]
+        self.redrawn = self.shared = self._drawn = 0
         self._answers: list[Any] = []
         self._missing: dict[int, int] = {}  # continuations that an answer lacks
         self._waiting: list[_Job] = []
@@ -100,6 +102,11 @@ class LiveAnswers:
         while len(found) < len(numbers):
             found |= self.poll(SHORT if self._waiting else LONG)
         return [found[number] for number in numbers]
+
+    @property
+    def cost(self) -> Cost:
+        """Of all problems, with what was decoded more than once."""
+        return sum(self.costs, Cost(generated=self.redrawn))
 
     @property
     def open(self) -> int:
@@ -192,7 +199,7 @@ class LiveAnswers:
     def _read(self, prefix: Prefix, row: int) -> None:
         first, again = self.known.split(prefix, len(self.prompts[prefix[0]]))
         self.known.prefixes |= {prefix, (prefix[0], ())}
-        self.cost += Cost(prefilled=first, computed_again=again)
+        self.costs[prefix[0]] += Cost(prefilled=first, computed_again=again)
         self.nodes.rows[prefix] = row
 
     def _branch(self, job: _Job, row: int) -> Branch:
@@ -251,7 +258,7 @@ class LiveAnswers:
         assert seen.held is not None
         ended = [row for row in self._running if seen.length[row]]
         drawn, self._drawn = self._drawn, int(seen.occupancy.drawn)
-        self.cost += Cost(generated=(self._drawn - drawn) % (1 << 32))
+        self.redrawn += (self._drawn - drawn) % (1 << 32)
         tokens, logprobs = self.rollout.some_rows(self.state, ended)
         for row, ids, p in zip(ended, tokens, logprobs, strict=True):
             job, length = self._running.pop(row), int(seen.length[row])
@@ -259,7 +266,8 @@ class LiveAnswers:
             found = self._sampled(ids[len(prefix) : length], p[len(prefix) : length], row)
             self._answers[job.of][job.place] = found
             self._missing[job.of] -= 1
-            self.cost += Cost(asked=len(found.tokens))
+            self.costs[problem] += Cost(asked=len(found.tokens), generated=len(found.tokens))
+            self.redrawn -= len(found.tokens)
             after = problem, (*prefix, *found.tokens)
             if found.end is End.STEP:
                 self.known.prefixes.add(after)
