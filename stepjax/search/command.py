@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.config import Config, SearchOptions
-from stepjax.console.progress import progress
+from stepjax.console.progress import progress, say
 from stepjax.distributed.session import session
-from stepjax.drive import drive
 from stepjax.errors import UserError
 from stepjax.models.flops import product_params
 from stepjax.parallel import is_main_process, only_asked_transfers
@@ -19,12 +18,13 @@ from stepjax.runs.origin_parts import READING
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step
 from stepjax.search.answers import Answers
-from stepjax.search.ask import Asked, Expand, Score, of_problem
+from stepjax.search.ask import Asked, of_problem
 from stepjax.search.beam import Candidate
+from stepjax.search.continuations import live_answers
 from stepjax.search.explorer import Explorer
 from stepjax.search.file import SearchFile
+from stepjax.search.flow import flow
 from stepjax.search.methods import check_method, searched
-from stepjax.search.prefilled import PrefilledContinuations
 from stepjax.search.records import Searched, searched_record
 from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.ties import KeyedTies
@@ -95,16 +95,8 @@ def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: li
     """The records of these problems, in their order, whichever search ends first."""
     options = run.config.search
     longest = options.max_new_tokens or run.config.ppo.max_new_tokens
-    continuations = PrefilledContinuations(
-        run,
-        policy_params(run, stage),
-        prompts.tokens,
-        temperature=options.temperature,
-        longest=longest,
-        rows=options.rows,
-        seed=options.seed,
-    )
-    answers = Answers(prompts, continuations, scorer)
+    live = live_answers(run, policy_params(run, stage), prompts.tokens, longest)
+    answers = Answers(prompts, live, scorer)
     about = {"method": options.method, "prm": options.prm, "oracle": scorer.oracle}
     ties = {i: KeyedTies(options.seed, i) for i in waiting}
     parameters = product_params(run.policy)
@@ -117,7 +109,7 @@ def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: li
     ended: dict[int, Found] = {}
     order = iter(waiting)
     next_one = next(order)
-    for found in drive(map(begin, waiting), answers, enough=options.rows, weight=_weight):
+    for found in flow(map(begin, waiting), live, answers.scores, enough=2 * options.rows):
         ended[found[0]] = found
         while next_one in ended:
             i, explorer, candidates = ended.pop(next_one)
@@ -126,9 +118,5 @@ def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: li
             whole = Searched(prompts.problems[i], prompts.tokens[i], explorer.tree, candidates, cost, flops)
             yield searched_record(run, whole, about, ties[i])
             next_one = next(order, -1)
-
-
-def _weight(asked: Asked) -> int:
-    """Searches are begun only until a round is full, so that few prefixes have to be kept at a time."""
-    question = asked.question
-    return len(question.numbers) if isinstance(question, Expand) else int(isinstance(question, Score))
+    if again := live.cost.generated - sum(cost.generated for cost in live.costs):
+        say(f"search: {again} tokens were written again, which no problem's cost has; config.ppo.cache_tokens is small")
