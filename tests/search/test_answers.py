@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from search.prefilled import PrefilledContinuations
 
 from stepjax.drive import drive
 from stepjax.options import parse
@@ -14,8 +15,8 @@ from stepjax.runs.stages import policy_params
 from stepjax.search.answers import Answers
 from stepjax.search.ask import Asked, Cost, End, Expand, Forget, Score, of_problem
 from stepjax.search.beam import Beams, beam_search, best_of
+from stepjax.search.continuations import live_answers
 from stepjax.search.explorer import Explorer
-from stepjax.search.prefilled import PrefilledContinuations
 from stepjax.search.puct import Puct, puct_search
 from stepjax.search.scorers import search_scorer
 from stepjax.search.ties import KeyedTies
@@ -30,9 +31,9 @@ def answering(tiny, tmp_path_factory):
     folder = tiny.copy(tmp_path_factory.mktemp("answers") / "run")
 
     @functools.cache
-    def make(data: int = 1, rows: int = 8, prm: str = "uniform"):
+    def make(data: int = 1, rows: int = 8, prm: str = "uniform", live: bool = False):
         argv = [f"--config={tiny.config}", f"--workdir={folder}", f"--config.mesh.data={data}"]
-        config, workdir = parse([*argv, f"--config.search.prm={prm}"])
+        config, workdir = parse([*argv, f"--config.search.prm={prm}", f"--config.search.rows={rows}"])
         with open_run(config, workdir, kinds=()) as run:
             prompts = first_prompts(run, "test", PROBLEMS)
             scorer = search_scorer(run, config.search, stepwise=True)
@@ -40,6 +41,8 @@ def answering(tiny, tmp_path_factory):
             sizes = {"temperature": 1.0, "longest": longest, "rows": rows, "seed": 0}
 
             def answers():
+                if live:
+                    return Answers(prompts, live_answers(run, params, prompts.tokens, longest), scorer)
                 return Answers(prompts, PrefilledContinuations(run, params, prompts.tokens, **sizes), scorer)
 
             return run, answers
@@ -100,6 +103,17 @@ def test_eight_devices_write_what_one_writes(answering):
 def test_the_size_of_a_batch_changes_no_token(answering):
     few, many = step_by_step(answering(rows=2)[1](), 1), step_by_step(answering(rows=8)[1](), 1)
     assert {k: (t, e) for k, (t, _, e) in few.items()} == {k: (t, e) for k, (t, _, e) in many.items()}
+
+
+def test_live_caches_write_what_prefilling_writes(answering):
+    """… and compute nothing again."""
+    live, plain = answering(live=True)[1](), answering()[1]()
+    found, expected = step_by_step(live, 1), step_by_step(plain, 1)
+    for name, (tokens, logprobs, end) in found.items():
+        assert (tokens, end) == (expected[name][0], expected[name][2])
+        np.testing.assert_allclose(logprobs, expected[name][1], atol=1e-5)
+    assert live.cost.asked == plain.cost.asked == live.cost.generated
+    assert live.cost.prefilled == plain.cost.prefilled and live.cost.computed_again == 0 < plain.cost.computed_again
 
 
 def test_greedy_continuations_are_the_likeliest(answering):
