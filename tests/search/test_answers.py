@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from search.prefilled import PrefilledContinuations
+from search.prefilled import PrefilledContinuations, ends_host
 
 from stepjax.drive import drive
 from stepjax.options import parse
@@ -91,7 +91,7 @@ def test_a_continuation_is_one_step(answering):
     for one in found:
         assert len(run.splitter.texts(one.tokens)) <= 1
         if one.end is End.STEP:
-            assert run.splitter.ends_host(one.tokens).tolist() == [False] * (len(one.tokens) - 1) + [True]
+            assert ends_host(run.splitter, one.tokens).tolist() == [False] * (len(one.tokens) - 1) + [True]
 
 
 def test_eight_devices_write_what_one_writes(answering):
@@ -147,12 +147,12 @@ def test_the_exact_scorer_knows_which_steps_are_right(answering):
     answers = make()
     problem = answers.prompts.problems[0]
     right = tuple(run.framing.response(problem.solution))
-    ends = np.flatnonzero(run.splitter.ends_host(right))
+    ends = np.flatnonzero(ends_host(run.splitter, right))
     prefixes = [right[: end + 1] for end in ends.tolist()] + [right]
     assert len(prefixes) > 1 and answers([Asked(0, Score(p)) for p in prefixes]) == [1.0] * len(prefixes)
     others = [p for p in (run.task.problems("test")[i] for i in range(20)) if p.answer != problem.answer]
     wrong = tuple(run.framing.response(others[0].solution))
-    step = wrong[: int(np.flatnonzero(run.splitter.ends_host(wrong))[0]) + 1]
+    step = wrong[: int(np.flatnonzero(ends_host(run.splitter, wrong))[0]) + 1]
     rated = run.task.rate_steps(problem, run.splitter.texts(step))[0].rating >= 0
     assert answers([Asked(0, Score(wrong)), Asked(0, Score(step)), Asked(0, Forget((wrong,)))]) == [0.0, rated, None]
 
@@ -170,4 +170,4 @@ def test_where_a_step_is_complete_on_the_host():
         (99, 0, 1): [0, 0, 1],
     }
     for tokens, expected in cases.items():
-        assert splitter.ends_host(tokens).astype(int).tolist() == expected, tokens
+        assert ends_host(splitter, tokens).astype(int).tolist() == expected, tokens
