@@ -138,7 +138,10 @@ def test_a_file_that_is_cut_in_the_middle_is_one_line(
         (("--config.method=mcts",), "config.search.method: must be one of best_of_n, beam"),
         (("--config.split=train", "--config.search.seed=1", "--config.out=OUT"), "was made with"),
         (("--config.out=page.html",), "config.search.out=page.html: the page stands beside the records"),
-        (("--config.environment.name=guess",), "config.environment.name=guess: a search does not ask environments"),
+        (
+            ("--config.environment.name=guess", "--config.environment.reply_tokens=8"),
+            "config.environment.name=guess: a search does not ask environments",
+        ),
         (("--config.sim=3",), "did you mean '--config.sims'?"),
     ],
 )
