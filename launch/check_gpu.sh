@@ -36,7 +36,9 @@ done
 cd "$(dirname "$0")/.."
 [ $dry = 1 ] || mkdir -p "$out"
 export STEPJAX_QUIET=1
-began=$SECONDS
+began=$SECONDS child=''
+# `timeout` passes the signal on to what it runs, with all of its processes.
+trap '[ -z "$child" ] || kill "$child"; exit 130' INT TERM
 
 wanted() { case ",$only," in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
 
@@ -49,7 +51,10 @@ run() {
   if [ "$limit" -lt 15 ]; then
     status=left_out
   else
-    timeout -k 5 "$limit" "$@" >"$out/$name.out" 2>"$out/$name.err" || status=$?
+    timeout -k 5 "$limit" "$@" >"$out/$name.out" 2>"$out/$name.err" &
+    child=$!
+    wait "$child" || status=$?
+    child=''
   fi
   echo "$name $status $((SECONDS - start))" | tee -a "$out/parts.txt" >&2
 }

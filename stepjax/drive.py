@@ -1,4 +1,4 @@
-"""Many labellings or searches at once: each yields questions, and all of a round are answered in one batch.
+"""Many labellings at once: each yields questions, and all of a round are answered in one batch.
 
 Each is a generator that yields a list of questions, is sent the list of their answers, and returns its result. Here the
 questions of many are gathered, so that the rollout program always has full batches, however few prefixes a single

@@ -244,20 +244,6 @@ class StepSplitter:
         complete = self.pending(self._tables.next_state[state, tokens])
         return live & ((begun > 1) | (complete & (begun > 0)))
 
-    def ends_host(self, tokens: Sequence[int]) -> np.ndarray:
-        """Which tokens of one response complete a step, bool[n], on the host: the step has begun, and its separator is
-        complete with this token. White space behind a complete separator completes nothing."""
-        tables, state, found = self._host_tables, 0, np.zeros(len(tokens), bool)
-        pending = len(tables.next_state) - 1
-        for i, token in enumerate(tokens):
-            if not 0 <= token < tables.next_state.shape[1]:
-                continue
-            opened, after = int(tables.opens_total[state, token]), int(tables.next_state[state, token])
-            begun = self._inside <= state < pending
-            found[i] = opened + begun > 1 or (after == pending and opened + begun > 0)
-            state = after
-        return found
-
     def split_host(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """`split` of one response on the host: index int32[n] and end bool[n] of its tokens, without the device."""
         contents = [self.token_bytes[t] if 0 <= t < len(self.token_bytes) else b"" for t in tokens]

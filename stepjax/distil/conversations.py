@@ -6,6 +6,7 @@ from typing import Any
 from stepjax.config import ExportOptions
 from stepjax.data.schema import LabelledSolution
 from stepjax.distil.choose import wrong_tries
+from stepjax.errors import UserError
 from stepjax.tasks.base import Problem
 from stepjax.tasks.prompts import Prompt
 
@@ -35,7 +36,10 @@ def train_detail(content: str, steps: Sequence[str], wrong: Sequence[int]) -> li
     starts, at = [], 0
     for step in steps:
         at = content.find(step, at)
-        assert at >= 0, "a response holds its steps"
+        if at < 0:
+            raise UserError(
+                f"a record's text does not hold its step {step[:40]!r}; export with wrong tries learned or dropped"
+            )
         starts.append(at)
         at += len(step)
     ends = [*starts[1:], len(content)]

@@ -5,7 +5,7 @@ import dataclasses
 from stepjax.data.schema import LabelledSolution
 from stepjax.runs.setup import Run
 from stepjax.search.ask import End
-from stepjax.search.records import FOUND, TREE, step_values
+from stepjax.search.records import FOUND, MODELS, TREE, step_values
 from stepjax.search.tree import Tree
 
 
@@ -25,9 +25,10 @@ def candidates(run: Run, record: LabelledSolution) -> list[LabelledSolution]:
         steps = tuple(step.strip() for step in run.splitter.texts(tokens))
         extra = {
             "text": run.framing.text(tokens),
-            "prm": step_values(tree, node, lambda tokens: len(run.splitter.texts(tokens))),
             "unfinished": tree[node].end is not End.RESPONSE,
         }
+        if record.extra[FOUND].get("prm") in MODELS:
+            extra["prm"] = step_values(tree, node, lambda tokens: len(run.splitter.texts(tokens)))
         if (rated := run.task.rate_steps(problem, steps)) is not None:
             extra["step_ratings"] = [step.rating for step in rated]
         found.append(

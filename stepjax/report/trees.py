@@ -1,7 +1,7 @@
 """The page of a search: the tree of each problem, its steps coloured by value, and the votes that chose the answer.
 
-Reads what `stepjax search` writes, as far as it can be read: texts and figures are a model's and a file's, and trusted
-in nothing. A tree is drawn as far as `MOST_NODES` nodes, the chosen path and then the most visited ones first.
+Reads what `stepjax search` writes, as far as it can be read; texts and figures of a file are validated strictly.
+A tree is drawn as far as `MOST_NODES` nodes, the chosen path and then the most visited ones first.
 """
 
 import sys

@@ -125,7 +125,7 @@ class Places:
         """
         shape, count = self.shape, self.devices * self.at_once
         tokens, length = np.zeros((count, shape.entry_width), np.int32), np.zeros(count, np.int32)
-        place, begins = np.full(count, np.iinfo(np.int32).max), np.zeros(shape.rows, bool)
+        place, begins = np.full(count, np.iinfo(np.int32).max, np.int32), np.zeros(shape.rows, bool)
         after: Any = jax.tree.map(np.array, queue)
         lengths, free = lengths.copy(), self._free(queue, is_open)
         for device, places in enumerate(free):

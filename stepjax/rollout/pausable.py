@@ -1,4 +1,4 @@
-"""A rollout that can pause: the host reads which responses ended, judges them, and adds others.
+"""A rollout that can pause: the host reads which responses ended, rates them, and adds others.
 
     rollout = PausableRollout(definition, mesh, shape, eos=eos, sampler=sampler)
     ready = rollout.prepare(params)
@@ -6,12 +6,12 @@
     while not state.done:
         state = rollout.turn(ready, state, 64)
         ended = state.finished()  # rows that ended since they began, on all hosts alike
-        state = rollout.add(ready, state, further, key…)
+        state = rollout.add(ready, state, further)
     trajectory = rollout.rows(state)
 
-Every call but `rows` takes the state's arrays over (they are donated): go on with the state that it returns. Nothing is
-compiled again, whatever the number of steps and of rows that are added. The tokens of a row depend neither on the turns
-nor on when it was added.
+Every call but `rows` and `some_rows` takes the state's arrays over (they are donated): go on with the state that it
+returns. Nothing is compiled again, whatever the number of steps and of rows that are added. The tokens of a row depend
+neither on the turns nor on when it was added.
 """
 
 import dataclasses

@@ -45,11 +45,16 @@ class Answers:
             (scored if isinstance(asked.question, Score) else others).append(i)
         for i, answer in zip(others, self.continuations([questions[i] for i in others]), strict=True):
             answers[i] = answer
-        values = self.scorer([self._written(questions[i]) for i in scored]) if scored else []
-        for i, (value, read) in zip(scored, values, strict=True):
+        for i, value in zip(scored, self.scores([questions[i] for i in scored]), strict=True):
             answers[i] = value
-            self._read[questions[i].problem] += read
         return answers
+
+    def scores(self, asked: Sequence[Asked]) -> list[float]:
+        """Answers of `Score` alone."""
+        found = self.scorer([self._written(one) for one in asked]) if asked else []
+        for one, (_, read) in zip(asked, found, strict=True):
+            self._read[one.problem] += read
+        return [value for value, _ in found]
 
     def _written(self, asked: Asked) -> Written:
         assert isinstance(asked.question, Score)

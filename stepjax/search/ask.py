@@ -1,7 +1,7 @@
 """What a search asks, and what it is answered.
 
 A search is a generator that yields a list of questions and is sent the list of their answers. It knows neither models
-nor batches: `stepjax.drive` gathers the questions of many problems, and one callable answers them all.
+nor batches: `stepjax.search.flow` answers the questions of many problems as they come.
 
 Prefixes are token ids of a response, from its first one on, without the prompt. They are never encoded again.
 """

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from stepjax.config import Config, SearchOptions
-from stepjax.console.progress import progress
+from stepjax.console.progress import progress, say
 from stepjax.distributed.session import session
-from stepjax.drive import drive
 from stepjax.errors import UserError
 from stepjax.models.flops import product_params
 from stepjax.parallel import is_main_process, only_asked_transfers
@@ -19,23 +18,26 @@ from stepjax.runs.origin_parts import READING
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step
 from stepjax.search.answers import Answers
-from stepjax.search.ask import Asked, Expand, Score, of_problem
+from stepjax.search.ask import NUMBERS, Asked, of_problem
 from stepjax.search.beam import Candidate
+from stepjax.search.continuations import live_answers
 from stepjax.search.explorer import Explorer
 from stepjax.search.file import SearchFile
+from stepjax.search.flow import flow
 from stepjax.search.methods import check_method, searched
-from stepjax.search.prefilled import PrefilledContinuations
 from stepjax.search.records import Searched, searched_record
 from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.ties import KeyedTies
 from stepjax.tasks.encoding import Prompts, fitting_prompts
 
+MOST_PROBLEMS = (1 << 31) // NUMBERS
 FREE = ("rows", "out", "problems")
 """Options that the search of a problem does not depend on."""
 
 
 def run_search(config: Config, workdir: Path, *, accept_changed: bool = False) -> Path:
-    """Searches by `config.search`, prints accuracy beside cost, and returns the file.
+    """Searches by `config.search`, prints accuracy beside cost, and returns the page beside the file (the file itself
+    on other processes than the first).
 
     `accept_changed`: as in `open_run`.
     """
@@ -47,6 +49,7 @@ def run_search(config: Config, workdir: Path, *, accept_changed: bool = False) -
 
 def search(run: Run) -> Path:
     options = run.config.search
+    _check(run.config)
     longest = options.max_new_tokens or run.config.ppo.max_new_tokens
     method = check_method(options, longest)
     stage = options.stage or ("ppo" if has_stage(run, "ppo") else "sft")
@@ -56,6 +59,8 @@ def search(run: Run) -> Path:
     problems = run.task.problems(options.split)
     count = min(options.problems or len(problems), len(problems))
     prompts = fitting_prompts(run.prompt, [problems[i] for i in range(count)], width=2**31, where="config.search")
+    if len(prompts.problems) > MOST_PROBLEMS:
+        raise UserError(f"config.search.problems: at most {MOST_PROBLEMS} have random keys of their own; name fewer")
     if len({problem.id for problem in prompts.problems}) < len(prompts.problems):
         raise UserError(f"config.search.split={options.split}: two problems have the same id")
     out = Path(options.out) if options.out else run.workdir / "search" / f"{options.method}-{options.split}.jsonl"
@@ -68,6 +73,19 @@ def search(run: Run) -> Path:
                 bar.advance(right=file.right / len(file.done))
         file.show(_title(options, scorer))
     return write_search(out) if is_main_process() else out
+
+
+def _check(config: Config) -> None:
+    """UserError where the policy would write without its environment, or the page would replace the records."""
+    for name, value in (("environment.name", config.environment.name), ("ppo.environment", config.ppo.environment)):
+        if value:
+            raise UserError(
+                f"config.{name}={value}: a search does not ask environments; leave it out to search without it"
+            )
+    if Path(config.search.out).suffix == ".html":
+        raise UserError(
+            f"config.search.out={config.search.out}: the page stands beside the records; name a .jsonl file"
+        )
 
 
 def _made_with(run: Run, stage: str, longest: int) -> dict[str, Any]:
@@ -95,16 +113,8 @@ def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: li
     """The records of these problems, in their order, whichever search ends first."""
     options = run.config.search
     longest = options.max_new_tokens or run.config.ppo.max_new_tokens
-    continuations = PrefilledContinuations(
-        run,
-        policy_params(run, stage),
-        prompts.tokens,
-        temperature=options.temperature,
-        longest=longest,
-        rows=options.rows,
-        seed=options.seed,
-    )
-    answers = Answers(prompts, continuations, scorer)
+    live = live_answers(run, policy_params(run, stage), prompts.tokens, longest)
+    answers = Answers(prompts, live, scorer)
     about = {"method": options.method, "prm": options.prm, "oracle": scorer.oracle}
     ties = {i: KeyedTies(options.seed, i) for i in waiting}
     parameters = product_params(run.policy)
@@ -117,7 +127,7 @@ def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: li
     ended: dict[int, Found] = {}
     order = iter(waiting)
     next_one = next(order)
-    for found in drive(map(begin, waiting), answers, enough=options.rows, weight=_weight):
+    for found in flow(map(begin, waiting), live, answers.scores, enough=2 * options.rows):
         ended[found[0]] = found
         while next_one in ended:
             i, explorer, candidates = ended.pop(next_one)
@@ -126,9 +136,5 @@ def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: li
             whole = Searched(prompts.problems[i], prompts.tokens[i], explorer.tree, candidates, cost, flops)
             yield searched_record(run, whole, about, ties[i])
             next_one = next(order, -1)
-
-
-def _weight(asked: Asked) -> int:
-    """Searches are begun only until a round is full, so that few prefixes have to be kept at a time."""
-    question = asked.question
-    return len(question.numbers) if isinstance(question, Expand) else int(isinstance(question, Score))
+    if again := live.cost.generated - sum(cost.generated for cost in live.costs):
+        say(f"search: {again} tokens were written again, which no problem's cost has; config.ppo.cache_tokens is small")

@@ -63,7 +63,7 @@ class Explorer:
                 tree[node].value = 0.0
         new = [node for node in new if tree[node].end is not End.CUT]
         texts = {node: tree.prefix(node) for node in new}
-        ahead = [node for node in new if tree[node].open and self.lookahead]
+        ahead = [node for node in new if tree[node].open and self.lookahead and self.may_go_on]
         if ahead:
             steps = self.lookahead
             answers = yield from self._ask([Expand(texts[n], (tree[n].number,), steps, greedy=True) for n in ahead])

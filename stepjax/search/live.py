@@ -22,12 +22,9 @@ from stepjax.rollout.pausable import PausableRollout, Pause
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Hold
 from stepjax.rollout.stops import Stops
-from stepjax.search.ask import Asked, Cost, End, Expand, Forget, Sampled
+from stepjax.search.ask import NUMBERS, Asked, Cost, End, Expand, Forget, Sampled
 from stepjax.search.live_sizes import LiveSizes
 from stepjax.search.prefixes import Known, Nodes, Prefix
-
-NUMBERS = 1 << 15
-"""Numbers of continuations that a problem has: a row's key is named by its problem times that, and its number."""
 
 SHORT, LONG = 16, 128
 """Steps of a turn while continuations wait for a row, and else."""
@@ -184,8 +181,8 @@ class LiveAnswers:
             begun.add(prefix)
         if later and not branches and not self._running:
             raise UserError(
-                "cache_tokens: the cache does not hold a prefix that is asked about and one response of the greatest "
-                "length behind it; raise it"
+                "config.ppo.cache_tokens: the cache does not hold a prefix that is asked about and one response of the "
+                "greatest length behind it; raise it"
             )
         if branches:
             self._add(texts, branches)
@@ -245,7 +242,7 @@ class LiveAnswers:
         while short := [d for d in devices if self.rollout.room(self.state)[d] < blocks]:
             gone = [self._evicted(device, keep) for device in short for _ in range(count)]
             if all(row is None for row in gone) and not self._loose:
-                if not keep or self._running:
+                if not keep or (self._running and blocks):
                     return False
                 keep = ()
             self.state = self.rollout.release(self.ready, self.state, self._loose)

@@ -18,6 +18,8 @@ from stepjax.tasks.base import Problem
 
 TREE = "tree"
 FOUND = "search"
+MODELS = ("learned", "value")
+"""Scorers whose values are those of a reward model."""
 """Of a record's `extra`: the rows of the tree; candidates, choice and cost."""
 
 
@@ -70,8 +72,9 @@ def searched_record(run: Run, found: Searched, about: dict[str, Any], ties: Ties
         },
         TREE: tree.to_json([run.framing.text(node.tokens) for node in tree.nodes], options.backup),
         "text": response.text,
-        "prm": step_values(tree, chosen, lambda tokens: len(run.splitter.texts(tokens))),
     }
+    if options.prm in MODELS:
+        more["prm"] = step_values(tree, chosen, lambda tokens: len(run.splitter.texts(tokens)))
     if response.step_ratings is not None:
         more["step_ratings"] = [rated.rating for rated in response.step_ratings]
     return record_of(run, response, found.problem.id, **more)

@@ -8,6 +8,7 @@ import numpy as np
 
 from stepjax.config import SearchOptions
 from stepjax.console.progress import say
+from stepjax.distributed.agree import agree_on
 from stepjax.errors import UserError
 from stepjax.evaluation.scorer import PublicScorer, RunScorer, make_scorer, p_right
 from stepjax.measures.aggregate import aggregate
@@ -64,7 +65,9 @@ class _Exact:
         texts = [run.framing.text(prefixes[i].tokens) for i in ended]
         right = grade_responses(run.task, [prefixes[i].problem for i in ended], texts)
         graded = dict(zip(ended, right, strict=True))
-        return [(float(graded[i] if i in graded else self._steps_right(p)), 0) for i, p in enumerate(prefixes)]
+        values = [float(graded[i] if i in graded else self._steps_right(p)) for i, p in enumerate(prefixes)]
+        # A grader has a time limit, and every process must go on with the same search.
+        return [(value, 0) for value in agree_on(values)] if values else []
 
     def _steps_right(self, prefix: Written) -> bool:
         ratings = self.run.task.rate_steps(prefix.problem, self.run.splitter.texts(prefix.tokens)) or []

@@ -1,7 +1,7 @@
 """A world of tables that answers a search exactly: a policy over symbols, each a step, and values of prefixes.
 
-It needs no model, and what a method does in it can be computed by hand: the tests of the methods live here, and so may
-experiments with rules of selection.
+It needs no model, and what a method does in it can be computed by hand: for tests of methods and experiments with rules
+of selection.
 """
 
 import dataclasses

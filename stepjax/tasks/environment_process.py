@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -89,7 +90,7 @@ class EnvironmentProcess:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-P", environment_server.__file__),
-                *(self.path, json.dumps(self.arguments), str(self.seconds)),
+                *(self.path, json.dumps(self.arguments)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -115,6 +116,8 @@ class EnvironmentProcess:
         process, self._process, self._unread, self._unsent = self._process, None, b"", b""
         self._known, self._asked, self._late, self._pong, self._stuck = set(), {}, [], None, 0
         if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what the environments have started
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
@@ -140,9 +143,14 @@ class EnvironmentProcess:
         """Asks what may be asked, and gives what has come in or is late."""
         if self._process is None and not self.busy:
             return []
+        over = self._process is not None and self._process.poll() is not None
+        if over and not (self._asked or self._late):  # it died between two questions: none is to blame
+            self.close()
         if self._process is None:
             self.start()
-        self._ask()
+            over = False
+        if not over:
+            self._ask()
         found = [answer for said in self._read(0.0) for answer in self._heard(said)]
         if self._process is None:  # to be started anew
             return found
@@ -186,7 +194,7 @@ class EnvironmentProcess:
             fields = {"problem": packed, "turns": asked.turns}
             seconds *= 1 + len(asked.turns)
         self._asked[self._number] = _Question(self._number, row, time.monotonic() + seconds)
-        self._send(ask=ask, id=self._number, row=row, **fields)
+        self._send(ask=ask, id=self._number, row=row, seconds=seconds, **fields)
 
     def _send(self, **fields: Any) -> None:
         self._unsent += json.dumps(fields).encode() + b"\n"

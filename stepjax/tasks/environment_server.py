@@ -15,6 +15,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -49,10 +50,11 @@ def read_reply(found: Any) -> dict[str, Any]:
 class Server:
     """Answers questions with objects of a class, one for each row."""
 
-    def __init__(self, make: Callable[[], Any], write: Callable[..., None], seconds: float):
-        self._make, self._write, self._seconds = make, write, seconds
+    def __init__(self, make: Callable[[], Any], write: Callable[..., None]):
+        self._make, self._write = make, write
         self._rows: dict[int, Any] = {}
-        self._open: set[int] = set()
+        self._open: dict[int, int] = {}  # the row of each question that is not answered
+        self._due = 0.0  # when the latest of their answers is
         self._lock = threading.Lock()
 
     def ask(self, question: dict[str, Any]) -> None:
@@ -62,21 +64,24 @@ class Server:
             self._write(pong=question["id"])
         elif kind == "forget":
             self._rows.pop(question["row"], None)
-            self._closed(question["id"])
+            self._closed(row=question["row"])  # the caller does not wait for it any more
         else:
             with self._lock:
-                self._open.add(question["id"])
-                self._alarm(self._seconds + SLACK)
+                self._open[question["id"]] = question["row"]
+                now = time.monotonic()
+                self._due = max(self._due, now + question["seconds"] + SLACK)
+                self._alarm(self._due - now)
             threading.Thread(target=self._answer, args=(question,), daemon=True).start()
 
     def _alarm(self, seconds: float) -> None:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    def _closed(self, number: int) -> None:
+    def _closed(self, *, number: int | None = None, row: int | None = None) -> None:
         with self._lock:
-            self._open.discard(number)
+            self._open = {n: r for n, r in self._open.items() if n != number and r != row}
             if not self._open:
+                self._due = 0.0
                 self._alarm(0)
 
     def _answer(self, question: dict[str, Any]) -> None:
@@ -100,7 +105,7 @@ class Server:
             answer = {"malformed": str(error)}
         except BaseException as error:  # of the user's code, which may raise anything
             answer = {"raised": described(error, module)}
-        self._closed(number)
+        self._closed(number=number)
         self._write(id=number, **answer)
 
 
@@ -138,7 +143,7 @@ def find(path: str, arguments: dict[str, Any]) -> Callable[[], Any]:
     return lambda: cls(**arguments)
 
 
-def serve(path: str, arguments: dict[str, Any], seconds: float) -> None:
+def serve(path: str, arguments: dict[str, Any]) -> None:
     """The process's loop, until the caller closes its end or dies."""
     questions, out = os.fdopen(os.dup(0), "rb"), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -158,11 +163,11 @@ def serve(path: str, arguments: dict[str, Any], seconds: float) -> None:
     except ValueError as error:
         return write(error=str(error))
     write(ready=True, call=getattr(make(), "call", ""))
-    server = Server(make, write, seconds)
+    server = Server(make, write)
     for line in questions:
         server.ask(json.loads(line))
     os._exit(0)  # threads that hang would be waited for
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3]))
+    serve(sys.argv[1], json.loads(sys.argv[2]))

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -213,3 +215,22 @@ def test_check_gpu_gathers_figures_and_failures(tmp_path):
 def test_check_gpu_leaves_out_what_does_not_fit_its_time(tmp_path):
     done = script("check_gpu.sh", "--only", "round", "--seconds", "9", "--out", str(tmp_path / "out"))
     assert json.loads(done.stdout) == {"round-gsm8k_qwen05b": {"status": "left_out", "wall_seconds": 0}}
+
+
+def test_ctrl_c_ends_check_gpu_and_what_it_runs(tmp_path):
+    (tmp_path / "stepjax").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 1000\n")
+    (tmp_path / "stepjax").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    argv = ["bash", str(LAUNCH / "check_gpu.sh"), "--only", "round", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(argv, env={**os.environ, "PATH": path}, start_new_session=True)
+    try:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        child, end = int((tmp_path / "pid").read_text()), time.monotonic() + 10
+        while time.monotonic() < end and os.path.exists(f"/proc/{child}"):
+            time.sleep(0.01)
+        assert not os.path.exists(f"/proc/{child}")
+    finally:
+        process.kill()

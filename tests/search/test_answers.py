@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from search.prefilled import PrefilledContinuations, ends_host
 
 from stepjax.drive import drive
 from stepjax.options import parse
@@ -14,8 +15,8 @@ from stepjax.runs.stages import policy_params
 from stepjax.search.answers import Answers
 from stepjax.search.ask import Asked, Cost, End, Expand, Forget, Score, of_problem
 from stepjax.search.beam import Beams, beam_search, best_of
+from stepjax.search.continuations import live_answers
 from stepjax.search.explorer import Explorer
-from stepjax.search.prefilled import PrefilledContinuations
 from stepjax.search.puct import Puct, puct_search
 from stepjax.search.scorers import search_scorer
 from stepjax.search.ties import KeyedTies
@@ -30,9 +31,9 @@ def answering(tiny, tmp_path_factory):
     folder = tiny.copy(tmp_path_factory.mktemp("answers") / "run")
 
     @functools.cache
-    def make(data: int = 1, rows: int = 8, prm: str = "uniform"):
+    def make(data: int = 1, rows: int = 8, prm: str = "uniform", live: bool = False):
         argv = [f"--config={tiny.config}", f"--workdir={folder}", f"--config.mesh.data={data}"]
-        config, workdir = parse([*argv, f"--config.search.prm={prm}"])
+        config, workdir = parse([*argv, f"--config.search.prm={prm}", f"--config.search.rows={rows}"])
         with open_run(config, workdir, kinds=()) as run:
             prompts = first_prompts(run, "test", PROBLEMS)
             scorer = search_scorer(run, config.search, stepwise=True)
@@ -40,6 +41,8 @@ def answering(tiny, tmp_path_factory):
             sizes = {"temperature": 1.0, "longest": longest, "rows": rows, "seed": 0}
 
             def answers():
+                if live:
+                    return Answers(prompts, live_answers(run, params, prompts.tokens, longest), scorer)
                 return Answers(prompts, PrefilledContinuations(run, params, prompts.tokens, **sizes), scorer)
 
             return run, answers
@@ -88,7 +91,7 @@ def test_a_continuation_is_one_step(answering):
     for one in found:
         assert len(run.splitter.texts(one.tokens)) <= 1
         if one.end is End.STEP:
-            assert run.splitter.ends_host(one.tokens).tolist() == [False] * (len(one.tokens) - 1) + [True]
+            assert ends_host(run.splitter, one.tokens).tolist() == [False] * (len(one.tokens) - 1) + [True]
 
 
 def test_eight_devices_write_what_one_writes(answering):
@@ -100,6 +103,17 @@ def test_eight_devices_write_what_one_writes(answering):
 def test_the_size_of_a_batch_changes_no_token(answering):
     few, many = step_by_step(answering(rows=2)[1](), 1), step_by_step(answering(rows=8)[1](), 1)
     assert {k: (t, e) for k, (t, _, e) in few.items()} == {k: (t, e) for k, (t, _, e) in many.items()}
+
+
+def test_live_caches_write_what_prefilling_writes(answering):
+    """… and compute nothing again."""
+    live, plain = answering(live=True)[1](), answering()[1]()
+    found, expected = step_by_step(live, 1), step_by_step(plain, 1)
+    for name, (tokens, logprobs, end) in found.items():
+        assert (tokens, end) == (expected[name][0], expected[name][2])
+        np.testing.assert_allclose(logprobs, expected[name][1], atol=1e-5)
+    assert live.cost.asked == plain.cost.asked == live.cost.generated
+    assert live.cost.prefilled == plain.cost.prefilled and live.cost.computed_again == 0 < plain.cost.computed_again
 
 
 def test_greedy_continuations_are_the_likeliest(answering):
@@ -133,12 +147,12 @@ def test_the_exact_scorer_knows_which_steps_are_right(answering):
     answers = make()
     problem = answers.prompts.problems[0]
     right = tuple(run.framing.response(problem.solution))
-    ends = np.flatnonzero(run.splitter.ends_host(right))
+    ends = np.flatnonzero(ends_host(run.splitter, right))
     prefixes = [right[: end + 1] for end in ends.tolist()] + [right]
     assert len(prefixes) > 1 and answers([Asked(0, Score(p)) for p in prefixes]) == [1.0] * len(prefixes)
     others = [p for p in (run.task.problems("test")[i] for i in range(20)) if p.answer != problem.answer]
     wrong = tuple(run.framing.response(others[0].solution))
-    step = wrong[: int(np.flatnonzero(run.splitter.ends_host(wrong))[0]) + 1]
+    step = wrong[: int(np.flatnonzero(ends_host(run.splitter, wrong))[0]) + 1]
     rated = run.task.rate_steps(problem, run.splitter.texts(step))[0].rating >= 0
     assert answers([Asked(0, Score(wrong)), Asked(0, Score(step)), Asked(0, Forget((wrong,)))]) == [0.0, rated, None]
 
@@ -156,4 +170,4 @@ def test_where_a_step_is_complete_on_the_host():
         (99, 0, 1): [0, 0, 1],
     }
     for tokens, expected in cases.items():
-        assert splitter.ends_host(tokens).astype(int).tolist() == expected, tokens
+        assert ends_host(splitter, tokens).astype(int).tolist() == expected, tokens

@@ -137,6 +137,8 @@ def test_a_file_that_is_cut_in_the_middle_is_one_line(
         (("--config.prm=value",), "config.search.prm=value: the process reward model here rates steps"),
         (("--config.method=mcts",), "config.search.method: must be one of best_of_n, beam"),
         (("--config.split=train", "--config.search.seed=1", "--config.out=OUT"), "was made with"),
+        (("--config.out=page.html",), "config.search.out=page.html: the page stands beside the records"),
+        (("--config.environment.name=guess",), "config.environment.name=guess: a search does not ask environments"),
         (("--config.sim=3",), "did you mean '--config.sims'?"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 import time
 
@@ -44,6 +45,21 @@ class Mixed:
                 re.match(r"(a+)+$", "a" * 40 + "b")
         time.sleep(self.wait)
         return Reply(f"{self.count}:{text}", 0.5, done=self.count == 4)
+
+
+class Parent:
+    """Starts a process of its own, and writes its number."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def reset(self, problem):
+        child = subprocess.Popen(["sleep", "1000"])
+        with open(self.path, "w") as file:
+            file.write(str(child.pid))
+
+    def step(self, text):
+        return Reply("", 0.0, done=True)
 
 
 class NoStep:

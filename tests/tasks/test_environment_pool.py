@@ -1,7 +1,10 @@
 """Environments in their processes: whatever one of them does, the others are answered, and nothing waits."""
 
+import base64
 import dataclasses
 import os
+import pickle
+import threading
 import time
 
 import pytest
@@ -9,6 +12,7 @@ from tasks import own_environments
 
 from stepjax.config import EnvironmentOptions
 from stepjax.errors import UserError
+from stepjax.tasks import environment_server
 from stepjax.tasks.base import Problem
 from stepjax.tasks.environment_pool import EnvironmentPool
 from stepjax.tasks.environment_process import EnvironmentProcess
@@ -112,12 +116,71 @@ def test_a_process_that_was_killed_is_started_again_with_what_its_rows_had():
     assert [text[0] for text in texts] == [text[1] for text in texts] == GOOD
 
 
+def test_a_process_that_died_while_nothing_was_asked_costs_no_row():
+    pool = EnvironmentPool(MIXED, {}, seconds=20.0)
+    pool.reset(0, Problem("0", "p", "good"))
+    found = []
+    while not found:
+        found = pool.poll(1.0)
+    process = pool._processes[0]._process
+    process.kill()
+    process.wait()
+    pool.step(0, "t1")
+    found = []
+    while not found:
+        found = pool.poll(1.0)
+    pool.close()
+    assert [(answer.row, answer.reply.text) for answer in found] == [(0, "1:t1")]
+
+
+def test_what_an_environment_starts_ends_with_its_process(tmp_path):
+    pool = EnvironmentPool(f"{own_environments.__name__}:Parent", {"path": str(tmp_path / "pid")}, seconds=20.0)
+    pool.reset(0, Problem("0", "p", "good"))
+    while not pool.poll(1.0):
+        pass
+    child = int((tmp_path / "pid").read_text())
+    os.kill(child, 0)
+    pool.close()
+    end = time.monotonic() + 10.0
+    while time.monotonic() < end and os.path.exists(f"/proc/{child}") and not _over(child):
+        time.sleep(0.01)
+    assert not os.path.exists(f"/proc/{child}") or _over(child)
+
+
+def _over(process):
+    with open(f"/proc/{process}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_question_that_nobody_waits_for_arms_no_alarm(monkeypatch):
+    alarms, go = [], threading.Event()
+    monkeypatch.setattr(environment_server.signal, "setitimer", lambda which, seconds: alarms.append(seconds))
+
+    class Slow:
+        def reset(self, problem):
+            go.wait(20.0)
+
+    server = environment_server.Server(Slow, lambda **fields: None)
+    packed = base64.b64encode(pickle.dumps(Problem("0", "p", "a"))).decode()
+    for number, seconds in ((1, 100.0), (2, 1.0)):
+        server.ask({"ask": "reset", "id": number, "row": number, "seconds": seconds, "problem": packed, "turns": []})
+    assert min(alarms) > 100.0, "the later question does not shorten the time of the earlier one"
+    server.ask({"ask": "forget", "id": -1, "row": 1})
+    assert alarms[-1] != 0
+    server.ask({"ask": "forget", "id": -1, "row": 2})
+    assert alarms[-1] == 0
+    go.set()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"name": "gues"}, "no environment 'gues' (did you mean 'guess'?)"),
         ({"name": "no_such_module:X"}, "no_such_module cannot be imported (ModuleNotFoundError"),
-        ({"name": f"{own_environments.__name__}:Mixd"}, "has no class 'Mixd'; it has Asks, Mixed, Moody, NoStep"),
+        (
+            {"name": f"{own_environments.__name__}:Mixd"},
+            "has no class 'Mixd'; it has Asks, Mixed, Moody, NoStep, Parent",
+        ),
         ({"name": f"{own_environments.__name__}:NoStep"}, "has no method step"),
         ({"name": f"{own_environments.__name__}:Asks"}, "cannot be made with environment.options (TypeError"),
         ({"name": "guess", "options": ("cost",)}, "'cost' must be NAME=VALUE"),

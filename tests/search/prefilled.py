@@ -21,6 +21,21 @@ from stepjax.search.ask import NUMBERS, Asked, Cost, End, Expand, Sampled
 from stepjax.tasks.encoding import WIDTH_UNIT
 
 
+def ends_host(splitter: Any, tokens: Sequence[int]) -> np.ndarray:
+    """Which tokens of one response complete a step, bool[n], on the host: the step has begun, and its separator is
+    complete with this token. White space behind a complete separator completes nothing."""
+    tables, state, found = splitter._host_tables, 0, np.zeros(len(tokens), bool)
+    pending = len(tables.next_state) - 1
+    for i, token in enumerate(tokens):
+        if not 0 <= token < tables.next_state.shape[1]:
+            continue
+        opened, after = int(tables.opens_total[state, token]), int(tables.next_state[state, token])
+        begun = splitter._inside <= state < pending
+        found[i] = opened + begun > 1 or (after == pending and opened + begun > 0)
+        state = after
+    return found
+
+
 @dataclasses.dataclass
 class _Row:
     """A continuation that is being drawn: what was asked, and what there is of it."""
@@ -169,7 +184,7 @@ class PrefilledContinuations:
         row.tokens, row.logprobs = (*row.tokens, *tokens), (*row.logprobs, *logprobs)
         if row.question.steps:
             before = len(row.question.prefix)
-            ends = np.flatnonzero(self.run.splitter.ends_host(row.begun)[before:])
+            ends = np.flatnonzero(ends_host(self.run.splitter, row.begun)[before:])
             if len(ends) >= row.question.steps:
                 count = int(ends[row.question.steps - 1]) + 1
                 row.tokens, row.logprobs = row.tokens[:count], row.logprobs[:count]
