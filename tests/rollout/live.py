@@ -95,12 +95,18 @@ def step_by_step(made: PausableRollout, ready, texts, ids, steps=5, every=1, ane
     waiting, found, owner, pieces = [(i, -1) for i in range(len(texts))], {}, {}, [0] * len(texts)
     while waiting or owner:
         more, later, gone = [], [], []
+        for at, (i, of) in enumerate(waiting):
+            least = 0 if owner else made.shape.entry_width // made.decoding.page
+            if of >= 0 and made.room(state)[of // each] < least:  # it is prefilled again
+                state, waiting[at] = made.release(ready, state, [of]), (i, -1)
         busy = made.read_rows(state) | set(np.flatnonzero(state.read.held).tolist()) | set(owner)
         room = made.room(state)
         for i, of in waiting:
             device = i * made.devices // len(texts) if of < 0 else of // each
             free = [row for row in range(device * each, (device + 1) * each) if row not in busy]
-            if not free or room[device] < 2:
+            text = len(texts[i]) + len(found.get(i, ((), ()))[0])
+            need = (text - 1) // made.decoding.page if of < 0 or anew else 0
+            if not free or room[device] < need:
                 later.append((i, of))
                 continue
             busy.add(free[0])
@@ -108,7 +114,7 @@ def step_by_step(made: PausableRollout, ready, texts, ids, steps=5, every=1, ane
             asked = {"steps": every, "hold": Hold.STOPPED}
             if of < 0 or anew:
                 more.append(Row(free[0], texts[i], ids[i], 0, *found.get(i, ((), ())), **asked))
-                room[device] -= 2
+                room[device] -= need
             else:
                 more.append(Branch(free[0], of, ids[i], **asked))
             gone += [of] * (of >= 0)
@@ -121,6 +127,5 @@ def step_by_step(made: PausableRollout, ready, texts, ids, steps=5, every=1, ane
             found[i] = line
             pieces[i] += 1
             if state.read.by_stop[row] and len(line[0]) < made.shape.new_tokens:
-                waiting.append((i, row))
-                anew |= not state.read.held[row]
+                waiting.append((i, row if state.read.held[row] else -1))
     return [found[i] for i in range(len(texts))], pieces, state
