@@ -30,6 +30,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 case "$seconds" in '' | *[!0-9]*) fail "--seconds must be a number, not '$seconds'" ;; esac
+[ -n "${only//,/}" ] || fail "--only: name parts of install, tests, bench, round, quickstart"
 for part in ${only//,/ }; do
   case "$part" in install | tests | bench | round | quickstart) ;; *) fail "--only: no part '$part'; there are install, tests, bench, round, quickstart" ;; esac
 done

@@ -22,6 +22,8 @@ MOST_NODES = 160  # a tree
 MOST_DEPTH = 60  # steps behind each other that are drawn within each other
 MOST_CHARACTERS = 600  # a step
 MOST_CANDIDATES = 32
+MARK = "stepjax search</title>"
+"""What tells such a page from others."""
 ENDS = {"response": "end", "cut": "cut off"}
 
 
@@ -75,12 +77,16 @@ class Shown:
 
 
 def write_search(path: Path) -> Path:
-    """Writes the page beside a file of `stepjax search`, and gives its path. UserError where it cannot be written."""
+    """Writes the page beside a file of `stepjax search`, and gives its path: NAME.html, or NAME.jsonl.html where some
+    other page has that name. UserError where it cannot be written."""
     notes: list[str] = []
     records = list(read_lines(path, notes))
     for note in notes:
         say(note, stream=sys.stderr)
-    return template.write(render(path.stem, records, notes), path.with_suffix(".html"))
+    page = path.with_suffix(".html")
+    if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace")[:4000]:
+        page = path.with_name(f"{path.name}.html")
+    return template.write(render(path.stem, records, notes), page)
 
 
 def render(name: str, records: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> str:

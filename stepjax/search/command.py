@@ -49,7 +49,7 @@ def run_search(config: Config, workdir: Path, *, accept_changed: bool = False) -
 
 def search(run: Run) -> Path:
     options = run.config.search
-    _check(run.config)
+    check_search(run.config)
     longest = options.max_new_tokens or run.config.ppo.max_new_tokens
     method = check_method(options, longest)
     stage = options.stage or ("ppo" if has_stage(run, "ppo") else "sft")
@@ -75,7 +75,7 @@ def search(run: Run) -> Path:
     return write_search(out) if is_main_process() else out
 
 
-def _check(config: Config) -> None:
+def check_search(config: Config) -> None:
     """UserError where the policy would write without its environment, or the page would replace the records."""
     for name, value in (("environment.name", config.environment.name), ("ppo.environment", config.ppo.environment)):
         if value:

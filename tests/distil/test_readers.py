@@ -36,6 +36,7 @@ def test_other_forms_are_read_by_readers_of_their_own(tmp_path, monkeypatch):
         list(read_responses(str(tmp_path / "none.jsonl"), None))
 
 
+@pytest.mark.slow
 def test_every_candidate_of_a_search_is_a_response(tiny: TinyRun, tmp_path: Path) -> None:
     """The chosen one is what the record itself says."""
     workdir, file = tiny.copy(tmp_path / "run"), tmp_path / "found.jsonl"

@@ -92,4 +92,11 @@ def test_the_page_of_a_file_stands_beside_it_and_the_report_names_it(tmp_path):
     page = write_search(path)
     text = page.read_text()
     assert page.name == "puct-test.html" and "1 of 1 problems right with puct" in text and "is cut off" in text
+    assert write_search(path) == page, "a page of a search is replaced"
+    other = path.with_name("report.jsonl")
+    other.write_bytes(path.read_bytes())
+    (path.parent / "report.html").write_text("mine")
+    assert write_search(other).name == "report.jsonl.html" and (path.parent / "report.html").read_text() == "mine"
+    (path.parent / "report.html").unlink()
+    (path.parent / "report.jsonl.html").unlink()
     assert '<a href="search/puct-test.html">puct-test</a>' in write_report(folder).read_text()

@@ -94,6 +94,7 @@ def test_a_continuation_is_one_step(answering):
             assert ends_host(run.splitter, one.tokens).tolist() == [False] * (len(one.tokens) - 1) + [True]
 
 
+@pytest.mark.slow
 def test_eight_devices_write_what_one_writes(answering):
     one, eight = at_once(answering(1)[1]()), at_once(answering(8)[1]())
     assert [[(a.tokens, a.end) for a in of] for of in one] == [[(a.tokens, a.end) for a in of] for of in eight]
@@ -105,6 +106,7 @@ def test_the_size_of_a_batch_changes_no_token(answering):
     assert {k: (t, e) for k, (t, _, e) in few.items()} == {k: (t, e) for k, (t, _, e) in many.items()}
 
 
+@pytest.mark.slow
 def test_live_caches_write_what_prefilling_writes(answering):
     """… and compute nothing again."""
     live, plain = answering(live=True)[1](), answering()[1]()

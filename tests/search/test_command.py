@@ -1,5 +1,6 @@
 """`stepjax search` with a tiny run's policies: what a record holds, continuing, mistakes."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import pytest
 from runs.tiny_run import TinyRun, stepjax
 
+from stepjax.config import Config, EnvironmentOptions
 from stepjax.data.schema import LabelledSolution
+from stepjax.errors import UserError
 from stepjax.labels.sources import named_records
 from stepjax.sample.show_responses import show_responses
+from stepjax.search.command import check_search
 from stepjax.search.tree import Tree
 from stepjax.tasks.register_chain import RegisterChain
 
@@ -34,6 +38,7 @@ def found(tiny: TinyRun, folder: Path) -> dict[str, Path]:
     return {method: folder / "search" / f"{method}-test.jsonl" for method in METHODS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_record_holds_tree_answers_and_cost(found: dict[str, Path], method: str) -> None:
     records = read(found[method])
@@ -62,8 +67,9 @@ def test_a_record_holds_tree_answers_and_cost(found: dict[str, Path], method: st
 
 
 def test_the_table_shows_accuracy_beside_cost(
-    tiny: TinyRun, folder: Path, found: dict[str, Path], capfd: pytest.CaptureFixture
+    tiny: TinyRun, folder: Path, found: dict[str, Path], capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # in a narrow terminal cells are broken into lines
     before = found["beam"].read_bytes()
     assert stepjax("search", tiny.config, folder, *SMALL, "--config.method=beam") == 0
     printed = capfd.readouterr().out
@@ -74,6 +80,7 @@ def test_the_table_shows_accuracy_beside_cost(
     assert f"{right:.1%}".replace("%", " %") in printed and f"{written:,.1f}" in printed and "FLOPs" in printed
 
 
+@pytest.mark.slow
 def test_an_oracle_is_called_one(tiny: TinyRun, folder: Path, capfd: pytest.CaptureFixture) -> None:
     out = folder / "oracle.jsonl"
     assert stepjax("search", tiny.config, folder, *SMALL, "--config.prm=exact", f"--config.out={out}") == 0
@@ -89,6 +96,7 @@ def test_the_records_are_solutions(found: dict[str, Path]) -> None:
     assert "4 of 4 responses" in show_responses([str(found["puct"])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["puct", "beam"])
 def test_a_file_that_was_cut_off_is_continued_with_the_same_searches(
     tiny: TinyRun, folder: Path, found: dict[str, Path], tmp_path: Path, method: str
@@ -138,10 +146,6 @@ def test_a_file_that_is_cut_in_the_middle_is_one_line(
         (("--config.method=mcts",), "config.search.method: must be one of best_of_n, beam"),
         (("--config.split=train", "--config.search.seed=1", "--config.out=OUT"), "was made with"),
         (("--config.out=page.html",), "config.search.out=page.html: the page stands beside the records"),
-        (
-            ("--config.environment.name=guess", "--config.environment.reply_tokens=8"),
-            "config.environment.name=guess: a search does not ask environments",
-        ),
         (("--config.sim=3",), "did you mean '--config.sims'?"),
     ],
 )
@@ -160,6 +164,13 @@ def test_mistakes_take_one_line(
     assert said in error and "Traceback" not in error and len(error.splitlines()) == 1
 
 
+def test_a_policy_does_not_search_without_its_environment() -> None:
+    config = dataclasses.replace(Config(), environment=EnvironmentOptions(name="guess"))
+    with pytest.raises(UserError, match=r"config\.environment\.name=guess: a search does not ask environments"):
+        check_search(config)
+
+
+@pytest.mark.slow
 def test_scorers_that_are_not_there(
     tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +185,7 @@ def test_scorers_that_are_not_there(
     assert os.path.exists(bare / "search" / "best_of_n-test.jsonl")
 
 
+@pytest.mark.slow
 def test_a_budget_holds(tiny: TinyRun, folder: Path) -> None:
     out = folder / "budget.jsonl"
     arguments = (*SMALL, "--config.budget=30", "--config.n=64", "--config.prm=uniform", f"--config.out={out}")
