@@ -266,7 +266,7 @@ def damage(folder: Path) -> None:
     os.truncate(largest, largest.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("file", ["checkpoint", "metrics"])
+@pytest.mark.parametrize("file", ["checkpoint", pytest.param("metrics", marks=pytest.mark.slow)])
 def test_a_full_disk(fails: Callable[..., str], tiny: TinyRun, tmp_path: Path, file: str) -> None:
     workdir = tiny.copy(tmp_path / "run")
     shutil.rmtree(workdir / "checkpoints" / "ppo" / "12")

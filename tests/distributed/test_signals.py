@@ -74,7 +74,7 @@ def test_an_inner_listener_hears_alone_and_the_outer_one_again_after_it():
     assert asked == ["inner", "outer"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_to_a_fork_ends_it_and_is_not_heard_by_its_parent(number: signal.Signals) -> None:
     """A terminal's Ctrl-C goes to a run and its forks, and counts once; a pool ends its workers by SIGTERM."""
     asked, event = [], threading.Event()

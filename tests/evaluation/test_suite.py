@@ -37,6 +37,7 @@ def suite_of(workdir: Path) -> dict:
     return json.loads((workdir / "eval.json").read_text())["measures"]["suite"]["members"]
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_and_a_second_call_goes_on(tiny: TinyRun, tmp_path, data, capsys, compiled_once):
     workdir = tiny.copy(tmp_path / "run")
     before = json.loads((workdir / "eval.json").read_text())

@@ -1,5 +1,6 @@
 """The launchers of clusters: dry runs, their manifest against the published schema, and shellcheck."""
 
+import functools
 import json
 import os
 import shutil
@@ -222,7 +223,9 @@ def test_ctrl_c_ends_check_gpu_and_what_it_runs(tmp_path):
     (tmp_path / "stepjax").chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     argv = ["bash", str(LAUNCH / "check_gpu.sh"), "--only", "round", "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(argv, env={**os.environ, "PATH": path}, start_new_session=True)
+    # A shell cannot trap a signal that is ignored when it begins, as in what another shell runs behind it.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(argv, env={**os.environ, "PATH": path}, start_new_session=True, preexec_fn=heard)
     try:
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
             time.sleep(0.01)

@@ -54,7 +54,7 @@ def test_the_commands_with_a_section_are_known():
     assert set(COMMANDS) == {section.name for section in dataclasses.fields(Config)} & set(cli.COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [pytest.param(c, marks=[pytest.mark.slow] * (c == "ppo")) for c in COMMANDS])
 def test_every_option_of_a_command_is_taken_short_unless_it_collides(command):
     own = {name: field for name, field in NAMES.items() if name.startswith(f"{command}.")}
     assert own

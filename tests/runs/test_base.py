@@ -48,6 +48,7 @@ def test_a_base_that_does_not_fit_is_named(
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_prm_of_its_own_may_differ_from_the_bases(tiny: TinyRun, tmp_path: Path) -> None:
     changes = {"base": str(tiny.workdir), "prm.classes": 2, "prm.target": "value", "prm.updates": 2}
     built = write_config(tmp_path / "built.py", {**OPTIONS, **changes})

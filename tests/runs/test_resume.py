@@ -41,6 +41,7 @@ def state(workdir: Path, stage: str) -> str:
     return f"{stage}: {count} lines logged, checkpoints {' '.join(found) or 'none'}"
 
 
+@pytest.mark.slow
 def test_a_killed_ppo_run_ends_with_the_same_bits(tiny: TinyRun, tmp_path: Path) -> None:
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
     process = start("ppo", tiny.config, workdir, prelude=SLOW_DISK)

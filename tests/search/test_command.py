@@ -66,6 +66,7 @@ def test_a_record_holds_tree_answers_and_cost(found: dict[str, Path], method: st
         assert len(record.extra["prm"]) == len(record.steps) == len(record.extra["step_ratings"])
 
 
+@pytest.mark.slow
 def test_the_table_shows_accuracy_beside_cost(
     tiny: TinyRun, folder: Path, found: dict[str, Path], capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,9 +92,20 @@ def test_an_oracle_is_called_one(tiny: TinyRun, folder: Path, capfd: pytest.Capt
         assert told["cost"]["read"] == 0
 
 
+@pytest.mark.slow
 def test_the_records_are_solutions(found: dict[str, Path]) -> None:
     assert len(named_records(str(found["puct"]))) == 4
     assert "4 of 4 responses" in show_responses([str(found["puct"])])
+
+
+@pytest.mark.slow
+def test_a_file_of_other_options_is_not_continued(
+    tiny: TinyRun, folder: Path, found: dict[str, Path], capfd: pytest.CaptureFixture
+) -> None:
+    before = found["best_of_n"].read_bytes()
+    other = ("--config.split=train", "--config.search.seed=1", f"--config.out={found['best_of_n']}")
+    assert stepjax("search", tiny.config, folder, *SMALL, *other) == 2
+    assert "was made with" in capfd.readouterr().err and found["best_of_n"].read_bytes() == before
 
 
 @pytest.mark.slow
@@ -118,6 +130,7 @@ def test_a_file_that_was_cut_off_is_continued_with_the_same_searches(
     assert cut.read_bytes().splitlines(keepends=True)[:2] == lines[:2]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_cut_in_the_middle_is_one_line(
     tiny: TinyRun, folder: Path, found: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
@@ -144,22 +157,15 @@ def test_a_file_that_is_cut_in_the_middle_is_one_line(
         (("--config.budget=23",), "config.search.budget=23: one response may take 24 tokens"),
         (("--config.prm=value",), "config.search.prm=value: the process reward model here rates steps"),
         (("--config.method=mcts",), "config.search.method: must be one of best_of_n, beam"),
-        (("--config.split=train", "--config.search.seed=1", "--config.out=OUT"), "was made with"),
         (("--config.out=page.html",), "config.search.out=page.html: the page stands beside the records"),
         (("--config.sim=3",), "did you mean '--config.sims'?"),
     ],
 )
 def test_mistakes_take_one_line(
-    tiny: TinyRun,
-    folder: Path,
-    found: dict[str, Path],
-    capfd: pytest.CaptureFixture,
-    arguments: tuple[str, ...],
-    said: str,
+    tiny: TinyRun, folder: Path, capfd: pytest.CaptureFixture, arguments: tuple[str, ...], said: str
 ) -> None:
-    given = [a.replace("OUT", str(found["best_of_n"])) for a in arguments]
-    small = [a for a in SMALL if a.partition("=")[0] not in {g.partition("=")[0] for g in given}]
-    assert stepjax("search", tiny.config, folder, *small, *given) == 2
+    small = [a for a in SMALL if a.partition("=")[0] not in {g.partition("=")[0] for g in arguments}]
+    assert stepjax("search", tiny.config, folder, *small, *arguments) == 2
     error = capfd.readouterr().err.strip()
     assert said in error and "Traceback" not in error and len(error.splitlines()) == 1
 
