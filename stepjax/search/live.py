@@ -242,7 +242,7 @@ class LiveAnswers:
         while short := [d for d in devices if self.rollout.room(self.state)[d] < blocks]:
             gone = [self._evicted(device, keep) for device in short for _ in range(count)]
             if all(row is None for row in gone) and not self._loose:
-                if not keep or (self._running and blocks):
+                if not keep or self._running:
                     return False
                 keep = ()
             self.state = self.rollout.release(self.ready, self.state, self._loose)

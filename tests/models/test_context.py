@@ -77,11 +77,13 @@ def cases():
 @pytest.mark.parametrize(("case", "mesh"), cases())
 def test_every_family_has_the_loss_and_gradients_of_one_device(case, mesh):
     (wanted, logprobs, gradient), (found, ours, of_ours) = read(case, (1, 1, 1)), read(case, mesh)
-    assert found == pytest.approx(wanted, rel=1e-5)
+    assert found == pytest.approx(wanted, rel=1e-5, abs=1e-5)
     inside = rows()["segments"] > 0
     np.testing.assert_allclose(ours[inside], logprobs[inside], atol=1e-5, rtol=1e-5)
     for (path, a), b in zip(jax.tree.leaves_with_path(of_ours), jax.tree.leaves(gradient), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5, err_msg=jax.tree_util.keystr(path))
+        # Of the largest entry: an embedding's row is a sum over all of its tokens.
+        scale = max(1.0, float(np.abs(b).max()))
+        np.testing.assert_allclose(a, b, atol=1e-5 * scale, rtol=1e-5, err_msg=jax.tree_util.keystr(path))
     assert max(np.abs(x).max() for x in jax.tree.leaves(gradient)) > 0.1
 
 
