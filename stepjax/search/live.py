@@ -169,7 +169,10 @@ class LiveAnswers:
             while len(free[device]) < 2 - is_held and (gone := self._evicted(device, keep | {prefix})) is not None:
                 free[device].append(gone)
             text = None if is_held else self._text(prefix)
-            if len(free[device]) < 2 - is_held or (text and not self._has_blocks(device, [*texts, text], needed)):
+            planned = begun | {prefix}
+            if len(free[device]) < 2 - is_held or (
+                text and not self._has_blocks(device, [*texts, text], needed, planned)
+            ):
                 later.append(job)
                 continue
             if text is not None:
@@ -230,21 +233,30 @@ class LiveAnswers:
         self._loose.append(row)
         return row
 
-    def _has_blocks(self, device: int, texts: list[Row], needed: Collection[Prefix]) -> bool:
+    def _has_blocks(
+        self, device: int, texts: list[Row], needed: Collection[Prefix], planned: Collection[Prefix]
+    ) -> bool:
         """Whether there are blocks for prefixes on a device, for whose sake others go."""
         length = [len(t.prompt) + len(t.begun) for t in texts if t.row < 0 or self.nodes.on(t.row) == device]
-        return self._keep_room({device}, needed, sum((n - 1) // self.rollout.decoding.page for n in length))
+        blocks = sum((n - 1) // self.rollout.decoding.page for n in length)
+        return self._keep_room({device}, needed, planned, blocks)
 
-    def _keep_room(self, devices: Collection[int], needed: Collection[Prefix], blocks: int = 0) -> bool:
+    def _keep_room(
+        self, devices: Collection[int], needed: Collection[Prefix], planned: Collection[Prefix] = (), blocks: int = 0
+    ) -> bool:
         """Lets prefixes go until the devices have so many blocks beside those of one response of the greatest length;
-        whether they then do. Those that are needed go last."""
+        whether they then do. Those that are needed go last, those that are `planned` to begin now do not.
+
+        Without blocks for that one response, continuations that decode could begin again and again: for their sake even
+        needed prefixes go, and for further blocks only where nothing decodes that will leave some.
+        """
         count, keep = 1, needed
         while short := [d for d in devices if self.rollout.room(self.state)[d] < blocks]:
             gone = [self._evicted(device, keep) for device in short for _ in range(count)]
             if all(row is None for row in gone) and not self._loose:
-                if not keep or self._running:
+                if keep is planned or (self._running and blocks):
                     return False
-                keep = ()
+                keep = planned
             self.state = self.rollout.release(self.ready, self.state, self._loose)
             count, self._loose = 2 * count, []
         return True

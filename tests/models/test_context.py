@@ -33,7 +33,9 @@ def rows() -> dict[str, np.ndarray]:
             for name, x in of.items():
                 batch[name][r, here] = x
             at += n
-    return batch | {"weight": rng.normal(size=(ROWS, WIDTH)).astype(np.float32) * (batch["segments"] > 0)}
+    # All of one sign: a loss that the terms leave near 0 has no digits to compare.
+    weight = np.abs(rng.normal(size=(ROWS, WIDTH))).astype(np.float32)
+    return batch | {"weight": weight * (batch["segments"] > 0)}
 
 
 @functools.cache
@@ -59,8 +61,8 @@ def read(case: str, mesh: tuple[int, ...], policy: str = "full"):
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
-    # Half as large as elsewhere: deep sums of large numbers round to more than 1e-5 on any two meshes.
-    params = jax.device_put(jax.tree.map(lambda x: 0.5 * x, random_params(of, 3)), of.shardings(on))
+    # Smaller than elsewhere: deep sums of large numbers round to more than 1e-5 on any two meshes, without context too.
+    params = jax.device_put(jax.tree.map(lambda x: 0.45 * x, random_params(of, 3)), of.shardings(on))
     with jax.set_mesh(on):
         (loss, logprobs), gradient = run(params, put(cut_all(rows(), parts), batch_sharding(on)))
     return float(loss), joined(np.asarray(logprobs), parts), jax.device_get(gradient)
@@ -77,13 +79,11 @@ def cases():
 @pytest.mark.parametrize(("case", "mesh"), cases())
 def test_every_family_has_the_loss_and_gradients_of_one_device(case, mesh):
     (wanted, logprobs, gradient), (found, ours, of_ours) = read(case, (1, 1, 1)), read(case, mesh)
-    assert found == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+    assert found == pytest.approx(wanted, rel=1e-5)
     inside = rows()["segments"] > 0
     np.testing.assert_allclose(ours[inside], logprobs[inside], atol=1e-5, rtol=1e-5)
     for (path, a), b in zip(jax.tree.leaves_with_path(of_ours), jax.tree.leaves(gradient), strict=True):
-        # Of the largest entry: an embedding's row is a sum over all of its tokens.
-        scale = max(1.0, float(np.abs(b).max()))
-        np.testing.assert_allclose(a, b, atol=1e-5 * scale, rtol=1e-5, err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5, err_msg=jax.tree_util.keystr(path))
     assert max(np.abs(x).max() for x in jax.tree.leaves(gradient)) > 0.1
 
 
