@@ -2,11 +2,30 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepjax.data.gguf_tokenizer import gguf_tokenizer
 from stepjax.errors import UserError
 from stepjax.gguf_file import is_gguf
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def with_special_tokens(tokenizer: Any) -> "PreTrainedTokenizerFast":
+    """A `tokenizers.Tokenizer` as transformers' one, whose `<pad>`, `<s>`, `</s>` and, where it has it, `<unk>` are
+    what they say."""
+    from transformers import PreTrainedTokenizerFast
+
+    unknown = {"unk_token": "<unk>"} if tokenizer.token_to_id("<unk>") is not None else {}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        clean_up_tokenization_spaces=False,
+        **unknown,
+    )
 
 
 def train_bpe(texts: Iterable[str], vocab: int) -> Any:
@@ -16,7 +35,6 @@ def train_bpe(texts: Iterable[str], vocab: int) -> Any:
     all 256 bytes are entries.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     if vocab < 300:
         raise UserError(f"config.tokenizer.vocab={vocab}: a byte-level BPE needs at least 300 entries")
@@ -36,13 +54,7 @@ def train_bpe(texts: Iterable[str], vocab: int) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        clean_up_tokenization_spaces=False,
-    )
+    return with_special_tokens(tokenizer)
 
 
 def load_tokenizer(path: str | Path, where: str = "config.tokenizer.path") -> Any:

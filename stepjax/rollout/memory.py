@@ -68,8 +68,8 @@ class CacheLayout:
             tokens = page * (at_once + rows * -(-min(BRANCHED, new_tokens) // page))
         if tokens // page < longest + own:
             raise UserError(
-                f"cache_tokens: {tokens} tokens a device do not hold one response of the greatest length beside what "
-                f"it goes on behind; give at least {(longest + own) * page}"
+                f"config.ppo.cache_tokens: {tokens} tokens a device do not hold one response of the greatest length "
+                f"beside what it goes on behind; give at least {(longest + own) * page}"
             )
         return cls(page, tokens // page, ample=False)
 

@@ -66,7 +66,7 @@ class TurnRollout(TurnSizes):
         super().__init__(rollout, shape, HostRows(mesh, shape.rows), options, pool, words)
         self.use = Use()
         self._by_row = batch_sharding(mesh)
-        self._told = False
+        self._told: set[int] = set()
 
     def outputs(self) -> Trajectory:
         """Shapes and shardings of a trajectory."""
@@ -106,10 +106,11 @@ class TurnRollout(TurnSizes):
         return found, occupancy
 
     def _tell(self, talks: Sequence[Talk]) -> None:
-        """The first failure of an environment is said, once."""
-        failed = next((talk for talk in talks if talk.told), None)
-        if failed is not None and not self._told:
-            self._told = True
+        """The first failure of each kind is said, once."""
+        for failed in talks:
+            if not failed.told or failed.cause in self._told:
+                continue
+            self._told.add(failed.cause)
             say(
                 f"environment {self.options.name}: problem {failed.problem.id}: {CAUSES[failed.cause]}: {failed.told} "
                 f"(further ones are only counted: environment/{CAUSES[failed.cause]} in metrics.jsonl)"

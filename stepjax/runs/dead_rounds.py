@@ -6,6 +6,7 @@ from typing import Any
 from stepjax.config import PPOOptions
 from stepjax.learners.ppo import make_streams
 from stepjax.rewards.signals import SIGNALS
+from stepjax.tasks.turns import FAILURES
 
 MOST_CUT = 0.5
 """Share of responses cut off at the limit above which a round is warned of."""
@@ -56,7 +57,15 @@ class DeadRounds:
                 "to every problem all responses earn the same, so no advantage is left; more ppo.samples, a higher "
                 "ppo.temperature or ppo.refill help"
             )
-        cut = line.get("length/truncated", 0.0)
+        failed = {cause: line.get(f"environment/{cause}", 0.0) for cause in FAILURES}
+        if sum(failed.values()) > MOST_CUT:
+            shares = ", ".join(f"{cause} {100 * share:.0f} %" for cause, share in failed.items() if share)
+            found["environment"] = (
+                f"the environment failed {100 * sum(failed.values()):.0f} % of the responses ({shares}); see the "
+                "message of the first of each kind above"
+            )
+        # Of an environment's responses only these have too few tokens.
+        cut = line.get("environment/tokens", line.get("length/truncated", 0.0))
         if cut > MOST_CUT:
             found["cut"] = (
                 f"{100 * cut:.0f} % of the responses are cut off at ppo.max_new_tokens={options.max_new_tokens}; raise "

@@ -116,7 +116,8 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":
     """A token for each number, hint and line end."""
     # Imported here: the game should not wait for transformers to load.
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+
+    from stepjax.data.tokenizers import with_special_tokens
 
     special = ("<pad>", "<s>", "</s>", "<unk>")
     to_symbol = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -127,14 +128,7 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":
     pieces = pre_tokenizers.Split(Regex(r"\d+|[a-z]+|\s|."), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, to_symbol])
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        clean_up_tokenization_spaces=False,
-    )
+    return with_special_tokens(tokenizer)
 
 
 def _task(config: Config) -> GuessTask:

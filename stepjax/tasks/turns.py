@@ -22,6 +22,9 @@ CAUSES = ("done", "turns", "tokens", "long", "late", "raised", "malformed", "los
   lost: its process ended.
 """
 
+FAILURES = CAUSES[3:]
+"""Those that are the environment's fault."""
+
 DONE, TURN_LIMIT, TOKENS, LONG, LATE, RAISED, MALFORMED, LOST = range(len(CAUSES))
 
 

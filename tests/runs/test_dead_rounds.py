@@ -55,6 +55,16 @@ def test_responses_that_are_cut_off():
     assert sentence.startswith("75 % of the responses are cut off at ppo.max_new_tokens=24")
 
 
+def test_responses_that_an_environment_failed_are_not_too_long():
+    dead = watch({"outcome": OUTCOME}, max_new_tokens=24)
+    failed = {"length/truncated": 1.0, "environment/tokens": 0.2, "environment/raised": 0.5, "environment/late": 0.3}
+    ((sentence,),) = told(dead, failed)
+    assert sentence.startswith("the environment failed 80 % of the responses (late 30 %, raised 50 %)")
+    assert told(dead, {**failed, "environment/raised": 0.1, "environment/turns": 0.4}) == [[]]
+    ((sentence,),) = told(dead, {"length/truncated": 1.0, "environment/tokens": 0.75})
+    assert sentence.startswith("75 % of the responses are cut off at ppo.max_new_tokens=24")
+
+
 @pytest.mark.parametrize(
     ("options", "warned"),
     [({}, (1, 2, 3)), ({"critic_warmup": 2}, (3,)), ({"critic_refit": 2}, (2,)), ({"critic_refit": 3}, (2, 3))],

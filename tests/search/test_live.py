@@ -123,7 +123,7 @@ def test_what_cannot_be_answered_is_refused():
         live([Asked(0, Score(()))])
     with pytest.raises(ValueError, match="nothing goes on behind it"):
         live([Asked(0, Expand((5,) * 12, (0,)))])
-    with pytest.raises(UserError, match=r"^cache_tokens: 16 tokens a device do not hold one response"):
+    with pytest.raises(UserError, match=r"^config\.ppo\.cache_tokens: 16 tokens a device do not hold one response"):
         answers(cache_tokens=16)
     with pytest.raises(ValueError, match="cannot be divided among 8 devices"):
         answers(mesh=(8, 1, 1), slots=8, rows=12)

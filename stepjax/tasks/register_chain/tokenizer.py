@@ -18,7 +18,8 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":
     """
     # Imported here: reading or rating problems should not wait for transformers to load.
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+
+    from stepjax.data.tokenizers import with_special_tokens
 
     to_symbol = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)  # "\n" is spelled "Ċ" in a vocabulary
     symbols = [to_symbol.pre_tokenize_str(character)[0][0] for character in ALPHABET]
@@ -26,11 +27,4 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", fuse_unk=False))
     tokenizer.pre_tokenizer = to_symbol
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        clean_up_tokenization_spaces=False,
-    )
+    return with_special_tokens(tokenizer)
