@@ -36,6 +36,11 @@ def prm(argv: list[str]) -> None:
     _stages(argv, "prm")
 
 
+def improve(argv: list[str]) -> None:
+    """expert iteration: search, learn what it found, search again (after sft, and prm for its scores)"""
+    _stages(argv, "improve")
+
+
 def ppo(argv: list[str]) -> None:
     """step-level PPO (after sft, and prm where a stream needs it)"""
     _stages(argv, "ppo")
@@ -235,6 +240,7 @@ COMMANDS: dict[str, Command] = {
     "quickstart": quickstart,
     "sft": sft,
     "prm": prm,
+    "improve": improve,
     "ppo": ppo,
     "eval": evaluate,
     "report": report,

@@ -16,6 +16,7 @@ from stepjax.evaluation.policies import evaluate
 from stepjax.evaluation.prm import measure_prm, measure_prmbench, measure_processbench
 from stepjax.evaluation.suite import kind_of, measure_suite, reads_own_problems
 from stepjax.hacks.battery import run_battery
+from stepjax.improve.stage import check_improve, train_improve
 from stepjax.labels.command import label
 from stepjax.parallel import is_main_process
 from stepjax.report.page import write_report
@@ -51,9 +52,13 @@ STAGES: dict[str, Callable[[Run], Any]] = {
     "sft": train_sft,
     "label": label,
     "prm": train_prm,
+    "improve": train_improve,
     "ppo": train_ppo,
     "eval": measure,
 }
+
+CHECKS: dict[str, Callable[[Run], None]] = {"improve": check_improve}
+"""What is refused before the first stage runs, besides `check_stages`."""
 
 
 def run_stages(
@@ -72,6 +77,9 @@ def run_stages(
     opened = open_run(config, workdir, kinds=kinds, accept_changed=accept_changed)
     with session(config.distributed), opened as run:
         check_stages(run, chosen)
+        for stage in chosen:
+            if stage in CHECKS:
+                CHECKS[stage](run)
         if chosen != ["eval"] or reads_own_problems(config.eval):
             tell_first_prompt(run)
         for stage in chosen:

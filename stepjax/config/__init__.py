@@ -11,17 +11,19 @@ from stepjax.config.environment import ENVIRONMENT_NAMES, EnvironmentOptions
 from stepjax.config.eval import EvalOptions
 from stepjax.config.export import ExportOptions
 from stepjax.config.implicit import ImplicitOptions
+from stepjax.config.improve import ImproveOptions
 from stepjax.config.label import JudgeOptions, LabelOptions, OmegaOptions
 from stepjax.config.log import LogOptions
 from stepjax.config.mesh import DistributedOptions, MeshOptions
 from stepjax.config.model import LoRAOptions, ModelOptions
 from stepjax.config.optimizer import OptimizerOptions
+from stepjax.config.policies import POLICIES
 from stepjax.config.ppo import PPOOptions
 from stepjax.config.prm import PRMOptions
 from stepjax.config.prompt import PromptOptions
 from stepjax.config.register_chain import RegisterChainConfig
 from stepjax.config.sample import SampleOptions
-from stepjax.config.search import SearchOptions
+from stepjax.config.search import PRM_SCORERS, SearchOptions
 from stepjax.config.sft import SFTOptions
 from stepjax.config.streams import StreamOptions
 from stepjax.config.task import TASK_NAMES, FilesOptions, JsonlOptions, MathOptions, TaskOptions, TokenizerOptions
@@ -29,6 +31,8 @@ from stepjax.config.whole import REMOVED, Config, default_option, options_of, re
 
 __all__ = [
     "ENVIRONMENT_NAMES",
+    "POLICIES",
+    "PRM_SCORERS",
     "REMOVED",
     "TASK_NAMES",
     "BenchOptions",
@@ -40,6 +44,7 @@ __all__ = [
     "ExportOptions",
     "FilesOptions",
     "ImplicitOptions",
+    "ImproveOptions",
     "JsonlOptions",
     "JudgeOptions",
     "LabelOptions",

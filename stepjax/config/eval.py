@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stepjax.config.option import option
+from stepjax.config.policies import POLICIES
 from stepjax.config.suite import SuiteOptions
 
 
@@ -33,9 +34,7 @@ class EvalOptions(SuiteOptions):
     )
     data_split: str = option("train", "the split to read where `data` or `gold` is a folder", resumable=True)
     gold: str = option("", "labels: the file with the reference labels for `data`", resumable=True)
-    stage: str = option(
-        "sft", "prm, best_of_n: the stage whose policy is sampled", choices=("sft", "ppo"), resumable=True
-    )
+    stage: str = option("sft", "prm, best_of_n: the stage whose policy is sampled", choices=POLICIES, resumable=True)
     pool: int = option(64, "best_of_n: responses per problem, the largest N", least=1, resumable=True)
     resamples: int = option(400, "best_of_n: random subsets of the pool per N", least=1, resumable=True)
     threshold: float = option(0.5, "P(right) below which a step counts as wrong", least=0, resumable=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stepjax.config.option import option
+from stepjax.config.policies import POLICIES
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class ExportOptions:
         choices=("policy", "conversations"),
         resumable=True,
     )
-    stage: str = option("ppo", "the stage whose policy is written", choices=("sft", "ppo"), resumable=True)
+    stage: str = option("ppo", "the stage whose policy is written", choices=POLICIES, resumable=True)
     out: str = option(
         "",
         "the folder to write, new or empty; with `push` it may be left out: WORKDIR/exported/STAGE, replaced if it is "

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stepjax.config.option import option, section
+from stepjax.config.policies import POLICIES
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ class LabelOptions:
     problems: int = option(256, "sampled solutions: number of problems", least=1, resumable=True)
     samples: int = option(4, "sampled solutions: responses per problem", least=1, resumable=True)
     solver: str = option(
-        "sft", "sampled solutions: the stage whose policy writes them", choices=("sft", "ppo"), resumable=True
+        "sft", "sampled solutions: the stage whose policy writes them", choices=POLICIES, resumable=True
     )
     stage: str = option(
-        "sft", "the stage whose policy writes the completions, or judges", choices=("sft", "ppo"), resumable=True
+        "sft", "the stage whose policy writes the completions, or judges", choices=POLICIES, resumable=True
     )
     completer: str = option(
         "", "another work directory, with the same tokenizer and model, to take this stage from", resumable=True

@@ -80,7 +80,9 @@ class LoRAOptions:
         ("query", "key", "value", "output", "gate", "up", "down"), "the projections of each layer that have adapters"
     )
     stages: tuple[str, ...] = option(
-        ("prm", "ppo"), "stages that train adapters; earlier stages train all parameters, which become the base"
+        ("prm", "ppo"),
+        "stages that train adapters, of sft, prm, improve and ppo; earlier ones train all parameters, which become the "
+        "base",
     )
     path: str = option(
         "", "folder of a PEFT adapter that the policy starts with, on the checkpoint of model.path; empty: a new one"

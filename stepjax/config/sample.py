@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stepjax.config.option import option
+from stepjax.config.policies import NEWEST, POLICIES
 
 
 @dataclass(frozen=True)
@@ -11,9 +12,8 @@ class SampleOptions:
 
     stage: str = option(
         "",
-        "the stage whose policy is sampled; empty: ppo where it was trained, else sft (or the checkpoint of "
-        "model.path)",
-        choices=("", "sft", "ppo"),
+        f"the stage whose policy is sampled; empty: {NEWEST}",
+        choices=("", *POLICIES),
         resumable=True,
     )
     split: str = option("test", "the split of the problems", resumable=True)

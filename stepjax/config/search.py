@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 from stepjax.config.option import option
+from stepjax.config.policies import NEWEST, POLICIES
+
+PRM_SCORERS = ("learned", "value")
+"""Choices of `prm` whose values are those of a process reward model."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,8 @@ class SearchOptions:
     )
     stage: str = option(
         "",
-        "the stage whose policy searches; empty: ppo where it was trained, else sft (or the checkpoint of model.path)",
-        choices=("", "sft", "ppo"),
+        f"the stage whose policy searches; empty: {NEWEST}",
+        choices=("", *POLICIES),
         resumable=True,
     )
     split: str = option("test", "the split of the problems", resumable=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stepjax.config.option import option
+from stepjax.config.policies import NEWEST, POLICIES
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,8 @@ class SuiteOptions:
     )
     suite_stage: str = option(
         "",
-        "suite: the stage whose policy is measured; empty: ppo where it was trained, else sft (or the checkpoint of "
-        "model.path)",
-        choices=("", "sft", "ppo"),
+        f"suite: the stage whose policy is measured; empty: {NEWEST}",
+        choices=("", *POLICIES),
         resumable=True,
     )
     suite_problems: int = option(

@@ -9,6 +9,7 @@ from stepjax.config.data import DataOptions
 from stepjax.config.environment import EnvironmentOptions
 from stepjax.config.eval import EvalOptions
 from stepjax.config.export import ExportOptions
+from stepjax.config.improve import ImproveOptions
 from stepjax.config.label import LabelOptions
 from stepjax.config.log import LogOptions
 from stepjax.config.mesh import DistributedOptions, MeshOptions
@@ -34,8 +35,8 @@ class Config:
     seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
     stages: tuple[str, ...] = option(
         ("sft", "prm", "ppo"),
-        "stages of quickstart, in order: any of sft, label (`stepjax label`), prm, ppo and eval",
-        choices=("sft", "label", "prm", "ppo", "eval"),
+        "stages of quickstart, in order: any of sft, label (`stepjax label`), prm, improve, ppo and eval",
+        choices=("sft", "label", "prm", "improve", "ppo", "eval"),
     )
     base: str = option("", "another run's work directory, for the tokenizer and the stages that are not trained here")
     from_base: tuple[str, ...] = option(
@@ -67,6 +68,7 @@ class Config:
     eval: EvalOptions = section(EvalOptions, "measuring before and after")
     sample: SampleOptions = section(SampleOptions, "responses to a file (stepjax sample)")
     search: SearchOptions = section(SearchOptions, "search over steps (stepjax search)")
+    improve: ImproveOptions = section(ImproveOptions, "expert iteration: search, training on what it found, again")
     data: DataOptions = section(DataOptions, "reading step-labelled files (stepjax data)")
     label: LabelOptions = section(LabelOptions, "automatic step labels (stepjax label)")
     bench: BenchOptions = section(BenchOptions, "timing the programs of a run (stepjax bench)")

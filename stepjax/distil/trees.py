@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from stepjax.config import PRM_SCORERS
 from stepjax.data.schema import LabelledSolution
 from stepjax.runs.setup import Run
 from stepjax.search.ask import End
-from stepjax.search.records import FOUND, MODELS, TREE, step_values
+from stepjax.search.records import FOUND, TREE, step_values
 from stepjax.search.tree import Tree
 
 
@@ -27,7 +28,7 @@ def candidates(run: Run, record: LabelledSolution) -> list[LabelledSolution]:
             "text": run.framing.text(tokens),
             "unfinished": tree[node].end is not End.RESPONSE,
         }
-        if record.extra[FOUND].get("prm") in MODELS:
+        if record.extra[FOUND].get("prm") in PRM_SCORERS:
             extra["prm"] = step_values(tree, node, lambda tokens: len(run.splitter.texts(tokens)))
         if (rated := run.task.rate_steps(problem, steps)) is not None:
             extra["step_ratings"] = [step.rating for step in rated]

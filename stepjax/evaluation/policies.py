@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from stepjax.config import POLICIES
 from stepjax.console.progress import progress, say, table
 from stepjax.evaluation.responses import write_responses
 from stepjax.evaluation.scorer import RunScorer
@@ -26,7 +27,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     prompts = first_prompts(run, options.split, options.problems)
     sampler = ResponseSampler.of_many(run, len(prompts.problems), make_sampler(options))
     key = key_on(run.mesh, options.seed)
-    policies = [stage for stage in ("sft", "ppo") if has_stage(run, stage)]
+    policies = [stage for stage in POLICIES if has_stage(run, stage)]
     found: dict[str, Any] = {
         "problems": len(prompts.problems),
         "left_out": prompts.left_out,
@@ -69,7 +70,11 @@ def evaluate(run: Run) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> None:
     """The table before and after, for people."""
     stages = list(found["rows"])
-    names = {"sft": "as loaded" if "loaded" in found else "after SFT", "ppo": "after step-level PPO"}
+    names = {
+        "sft": "as loaded" if "loaded" in found else "after SFT",
+        "improve": "after expert iteration",
+        "ppo": "after step-level PPO",
+    }
     lines = []
     for key, label, unit, _ in POLICY_MEASURES:
         values = [found["rows"][s].get(key) for s in stages]

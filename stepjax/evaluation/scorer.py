@@ -36,13 +36,13 @@ class StepScorer(Protocol):
 
 
 class RunScorer:
-    """The process reward model of a run's own stage prm."""
+    """The process reward model of a run's own stage prm, or of another one that trains such a model."""
 
-    def __init__(self, run: Run):
-        if not has_stage(run, "prm"):
-            raise no_stage(run, "prm")
+    def __init__(self, run: Run, stage: str = "prm"):
+        if not has_stage(run, stage):
+            raise no_stage(run, stage)
         self.run = run
-        self.params = stage_params(run, "prm", run.prm)
+        self.params = stage_params(run, stage, run.prm)
         self.classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
         self.encoder = solution_encoder(run.prompt, run.splitter)
         self._told: list[str] = []
@@ -127,6 +127,6 @@ def p_right(scores: np.ndarray) -> np.ndarray:
     return scores if scores.ndim == 1 else np.clip(1.0 - scores[:, BAD], 0.0, 1.0)
 
 
-def make_scorer(run: Run) -> StepScorer:
-    """The process reward model that the options name: a public one (`config.prm.path`), else the run's own."""
-    return PublicScorer(run) if run.config.prm.path else RunScorer(run)
+def make_scorer(run: Run, stage: str = "prm") -> StepScorer:
+    """The process reward model that the options name: a public one (`config.prm.path`), else the run's own, by stage."""
+    return PublicScorer(run) if run.config.prm.path else RunScorer(run, stage)

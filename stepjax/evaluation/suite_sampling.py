@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from stepjax.config import PromptOptions
+from stepjax.config import POLICIES, PromptOptions
 from stepjax.console.progress import progress, say
 from stepjax.errors import UserError
 from stepjax.evaluation.suite_file import SuiteFile
@@ -19,7 +19,7 @@ from stepjax.runs.response_records import record_of
 from stepjax.runs.response_sampling import ResponseSampler, make_sampler
 from stepjax.runs.responses import read_responses
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step, stage_folder
+from stepjax.runs.stages import has_stage, newest_policy, no_stage, policy_params, policy_step, stage_folder
 from stepjax.steps import StepSplitter
 from stepjax.tasks.benchmarks import INSTRUCTION, BenchmarkProblems, Member
 from stepjax.tasks.encoding import Prompts
@@ -44,7 +44,7 @@ class Policy:
 
 def policy_of(run: Run) -> Policy:
     """The policy of `eval.suite_stage`. UserError where there is none."""
-    stage = run.config.eval.suite_stage or ("ppo" if has_stage(run, "ppo") else "sft")
+    stage = run.config.eval.suite_stage or newest_policy(run)
     if not has_stage(run, stage):
         raise no_stage(run, stage)
     step = policy_step(run, stage)
@@ -59,7 +59,7 @@ def policy_of(run: Run) -> Policy:
 
 def is_trained(run: Run) -> bool:
     """Whether a stage was trained here, or in the run's base."""
-    return any(policy_step(run, stage) is not None for stage in ("sft", "ppo"))
+    return any(policy_step(run, stage) is not None for stage in POLICIES)
 
 
 def as_sampled(run: Run) -> Run:

@@ -54,6 +54,28 @@ def sft_sums(model: LanguageModel, batch: Batch, *, parts: int = 1) -> tuple[Flo
     return loss, {"tokens": jnp.sum(mask)}
 
 
+def weighted_sums(
+    model: LanguageModel, batch: Batch, *, reference: LanguageModel | None = None, kl: float = 0.0, parts: int = 1
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Summed cross-entropy of the next token where it is a target, each times its weight (the batch's `values`).
+
+    With a `reference` plus `kl` × weight × KL(π ‖ π_reference), the exact one over the vocabulary: targets come from a
+    search and not from π, so that what estimates a divergence from samples of π (k1, k3) would be biased at them.
+    Means are over weights.
+    """
+    mask = batch["targets"] >= 0
+    weights = jnp.where(mask, batch["values"], 0.0)
+    hidden = model.trunk(batch["tokens"], batch["positions"], batch["segments"], parts=parts)
+    logprobs, _ = model.token_logprobs(hidden, jnp.maximum(batch["targets"], 0))
+    loss = -jnp.sum(jnp.where(mask, weights * logprobs, 0.0))
+    counts = {"tokens": jnp.sum(weights)}
+    if reference is None:
+        return loss, counts
+    others = reference.trunk(batch["tokens"], batch["positions"], batch["segments"], parts=parts)
+    divergence = jnp.sum(jnp.where(mask, weights * model.divergence(hidden, reference, others), 0.0))
+    return loss + kl * divergence, counts | {"target_loss": loss, "kl": divergence}
+
+
 def label_losses(logits: Float[Array, "B T C"], batch: Batch, objective: str) -> Float[Array, "B T"]:
     """The loss of each label, 0 where there is none.
 
@@ -121,16 +143,22 @@ def train_program(
     width: int,
     values: bool = False,
     trainable: Trainable | None = None,
+    reference: bool = False,
 ) -> Program:
     """`(state, batch) -> (state, metrics)`, the state donated; the loss is the mean over target tokens.
 
-    Batches come from `put_batch`. Where only `trainable` is trained, the others are a third argument.
+    Batches come from `put_batch`. Where only `trainable` is trained, the others are a third argument. With `reference`
+    the last argument is all parameters of a model that stands still, which `sums` takes as `reference`.
     """
     trainable, parts = trainable or Trainable(definition), row_parts(mesh)
 
-    def update(state: State, batch: Batch, *frozen: Params) -> tuple[State, dict[str, Array]]:
+    def update(state: State, batch: Batch, *others: Params) -> tuple[State, dict[str, Array]]:
+        frozen = others[:-1] if reference else others
+        still = {"reference": definition.bind(others[-1])} if reference else {}
+
         def loss(params: Params) -> tuple[Array, dict[str, Array]]:
-            total, counts = sums(definition.bind(join(params, *frozen) if frozen else params), batch, parts=parts)
+            model = definition.bind(join(params, *frozen) if frozen else params)
+            total, counts = sums(model, batch, parts=parts, **still)
             return total / jnp.maximum(counts["tokens"], 1), counts
 
         (value, counts), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
@@ -142,6 +170,8 @@ def train_program(
     inputs: tuple[Any, ...] = (like, abstract_batch(rows, width, mesh, values=values, parts=parts))
     if trainable.frozen_shapes:
         inputs += (trainable.abstract_frozen(mesh),)
+    if reference:
+        inputs += (abstract(definition.shapes, definition.shardings(mesh)),)
     return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, None))
 
 

@@ -1,6 +1,8 @@
 """Heads on a trunk: a language model's logits, or a few scores per token (critic, process reward model)."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,18 +71,41 @@ class LanguageModel(nnx.Module):
             entropy = normaliser - jnp.sum(jnp.exp(drawn_from - normaliser[..., None]) * drawn_from, axis=-1)
             return chosen - normaliser, entropy
 
-        b, t, _ = hidden.shape
-        if t <= chunk:
-            return jax.checkpoint(piece)(hidden, targets, kept)
-        pad = -t % chunk
-
-        def in_chunks(x: jax.Array) -> jax.Array:
-            padded = jnp.pad(x, ((0, 0), (0, pad), *[(0, 0)] * (x.ndim - 2)))
-            return padded.reshape(b, -1, chunk, *x.shape[2:]).swapaxes(0, 1)
-
-        pieces = jax.lax.map(lambda x: jax.checkpoint(piece)(*x), jax.tree.map(in_chunks, (hidden, targets, kept)))
-        logprobs, entropy = (x.swapaxes(0, 1).reshape(b, t + pad)[:, :t] for x in pieces)
+        logprobs, entropy = _over_chunks(piece, chunk, hidden, targets, kept)
         return logprobs, entropy
+
+    def divergence(
+        self, hidden: Float[Array, "B T D"], other: "LanguageModel", others: Float[Array, "B T D"], *, chunk: int = 128
+    ) -> Float[Array, "B T"]:
+        """KL(π ‖ π_other) over the vocabulary at each position, float32, in nats; `others`: hidden states of `other`.
+
+        In chunks, as `token_logprobs`.
+        """
+
+        def piece(hidden: jax.Array, others: jax.Array) -> tuple[jax.Array]:
+            own, theirs = (
+                jax.nn.log_softmax(constrain(model.logits(states), "batch", "time", "vocab"), axis=-1)
+                for model, states in ((self, hidden), (other, others))
+            )
+            return (jnp.sum(jnp.exp(own) * (own - theirs), axis=-1),)
+
+        return _over_chunks(piece, chunk, hidden, others)[0]
+
+
+def _over_chunks(piece: Callable[..., tuple[Array, ...]], chunk: int, *inputs: Any) -> tuple[Array, ...]:
+    """`piece`, which gives arrays [B, T], over chunks of the second axis; it is computed again in the backward pass."""
+    b, t = inputs[0].shape[:2]
+    if t <= chunk:
+        found: tuple[Array, ...] = jax.checkpoint(piece)(*inputs)
+        return found
+    pad = -t % chunk
+
+    def in_chunks(x: jax.Array) -> jax.Array:
+        padded = jnp.pad(x, ((0, 0), (0, pad), *[(0, 0)] * (x.ndim - 2)))
+        return padded.reshape(b, -1, chunk, *x.shape[2:]).swapaxes(0, 1)
+
+    pieces = jax.lax.map(lambda x: jax.checkpoint(piece)(*x), jax.tree.map(in_chunks, inputs))
+    return tuple(x.swapaxes(0, 1).reshape(b, t + pad)[:, :t] for x in pieces)
 
 
 class ScoreModel(nnx.Module):

@@ -67,7 +67,7 @@ SEEDS = (
     ("--seeds=0,1,2", "a run a seed, in WORKDIR-s0, WORKDIR-s1, …; {seed} in an argument is the seed"),
     ("--jobs=2", "so many of these runs at a time, each with its output in WORKDIR-s0.log …; default: 1, in turn"),
 )
-OWN |= dict.fromkeys(("quickstart", "sft", "prm", "ppo", "eval"), SEEDS)
+OWN |= dict.fromkeys(("quickstart", "sft", "prm", "improve", "ppo", "eval"), SEEDS)
 
 WITHOUT = {
     "compare": (CONFIG, CHANGE, WORKDIR),
@@ -76,7 +76,7 @@ WITHOUT = {
 }
 """Common arguments that a command does not use."""
 
-FROM_CHECKPOINTS = ("quickstart", "sft", "prm", "ppo", "eval", "label", "export")
+FROM_CHECKPOINTS = ("quickstart", "sft", "prm", "improve", "ppo", "eval", "label", "export")
 """Commands that may go on from checkpoints."""
 
 WIDTH = 100

@@ -10,7 +10,7 @@ from stepjax.config import REMOVED, Config, StreamOptions, options_of
 STREAMS = "ppo.streams."
 """What the options of a stream begin with: `ppo.streams.NAME.weight`, the NAME being the user's."""
 
-COMMANDS = ("sft", "prm", "ppo", "export", "eval", "data", "label", "bench", "sample", "search")
+COMMANDS = ("sft", "prm", "improve", "ppo", "export", "eval", "data", "label", "bench", "sample", "search")
 """Sections with a command of the same name, in which their options may be written short."""
 
 

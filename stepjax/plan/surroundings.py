@@ -18,7 +18,7 @@ from stepjax.runs.check import check_options
 from stepjax.runs.ppo_programs import PPOPrograms
 from stepjax.runs.setup import Run
 from stepjax.runs.start import open_start
-from stepjax.runs.supervised_programs import prm_programs, sft_programs
+from stepjax.runs.supervised_programs import improve_programs, prm_programs, sft_programs
 from stepjax.steps import StepSplitter
 from stepjax.tasks.registry import task_entry
 
@@ -95,9 +95,17 @@ def planned_programs(run: Run) -> list[Planned]:
         found.append(Planned(sft_programs(run).update, "sft", config.sft.updates))
     if "prm" in config.stages and not config.prm.path:
         found.append(Planned(prm_programs(run).update, "prm", config.prm.updates))
+    if "improve" in config.stages:
+        found.append(_improve(run))
     if "ppo" in config.stages:
         found += _ppo(run)
     return found
+
+
+def _improve(run: Run) -> Planned:
+    """The training of the rounds; searches are not planned."""
+    options = run.config.improve
+    return Planned(improve_programs(run).update, "improve", options.rounds * options.updates)
 
 
 def _ppo(run: Run) -> list[Planned]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from stepjax.config import POLICIES
 from stepjax.report import template
 from stepjax.report.charts import LINE_TONES, Chart, Line, draw
 from stepjax.report.compare import Compared, Row, as_text, compare, differences, unevaluated
@@ -124,7 +125,7 @@ def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[Asked]:
 
 def _responses(run: Compared) -> dict[str, dict[str, Any]]:
     """The evaluation's responses of the last stage by id."""
-    for stage in ("ppo", "sft"):
+    for stage in reversed(POLICIES):
         paths = sorted((run.workdir / "responses").glob(f"{stage}-*.jsonl"))
         if found := {str(row.get("id")): row for path in paths for row in firsts(read_lines(path, []))}:
             return found

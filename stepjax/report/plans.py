@@ -137,6 +137,20 @@ PLANS: tuple[tuple[str, str, str, tuple[Plan, ...]], ...] = (
         ),
     ),
     (
+        "improve", "Expert iteration: learning from searches",
+        "Each round searches other problems with its policy, and trains the next one on what it found.",
+        (
+            Plan("improve", "Right answers",
+                 {"valid/accuracy": "policy, held out", "search/accuracy": "search, training problems",
+                  "search/any_right": "any of a search"}, unit="share"),
+            Plan("improve", "Loss", {"loss": "loss", "target_loss": "of the targets"}, unit="nats a token"),
+            Plan("improve", "Divergence from the first policy", {"kl": "KL"}, unit="nats a token", zero=True),
+            Plan("improve", "Targets a round", {"search/targets": "targets"}, zero=True),
+            Plan("improve", "Tokens written by searches, so far", {"search/generated_tokens": "tokens"}, zero=True),
+            Plan("improve", "Norm of the gradient", {"grad_norm": "norm"}, zero=True),
+        ),
+    ),
+    (
         "prm", "Reward model: learning from rated steps",
         "",
         (

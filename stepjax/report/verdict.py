@@ -8,7 +8,7 @@ from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.report.series import finite, series
 from stepjax.report.text import change, figure, number, title
 
-ORDER = ("base", "pretrained", "sft", "prm", "ppo")
+ORDER = ("base", "pretrained", "sft", "prm", "improve", "ppo")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,14 @@ APART = ("export.", "log.", "sample.", "bench.", "profile")
 _ABOVE = re.compile(r"(?<![\w.:/~])(?:~|/)[^\s,'\"]*/")
 
 
+HOW = {
+    "sft": "supervised training on demonstrations",
+    "improve": "expert iteration from search",
+    "ppo": "step-level PPO",
+}
+"""How a stage trains the policy."""
+
+
 def write_card(run: Run, stage: str, folder: Path, *, adapter: bool = False, name: str = "") -> None:
     """Writes README.md of the exported folder of a stage's policy; `name`: of the repository that it is pushed to.
 
@@ -107,7 +115,7 @@ def _lead(stage: str, step: int | None, adapter: bool) -> str:
     what = "Adapters (PEFT) of a language model" if adapter else "A language model"
     if step is None:
         return f"{what}, as it was loaded by stepjax {version('stepjax')}: not trained."
-    how = "step-level PPO" if stage == "ppo" else "supervised training on demonstrations"
+    how = HOW[stage]
     return f"{what}, trained by {how} with stepjax {version('stepjax')}."
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from stepjax.config import PRM_SCORERS
 from stepjax.data.sources import source_files
 from stepjax.models.checkpoint_folder import WANTED, open_checkpoint
 from stepjax.runs.setup import Run
@@ -98,9 +99,9 @@ def _model(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
 
 
 def _rater(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
-    """The public process reward model that rates the steps of PPO's responses."""
+    """The public process reward model that rates the steps of the stage's responses."""
     path = run.config.prm.path
-    if stage != "ppo" or not path:
+    if stage not in ("improve", "ppo") or not path:
         return {}
     return _read(run, files_of(path, open_checkpoint(path).path, WANTED), known, weights=True)
 
@@ -115,6 +116,7 @@ def _stages(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
     needs: dict[str, list[str]] = {
         "sft": [],
         "prm": [] if prm.data and not prm.from_sft else ["sft"],
+        "improve": ["sft", "prm"] if run.config.search.prm in PRM_SCORERS and not prm.path else ["sft"],
         "ppo": ["sft"] if prm.path else ["sft", "prm"],
     }
     found = {}

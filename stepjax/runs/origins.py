@@ -14,7 +14,7 @@ from stepjax.workdir import origin
 from stepjax.workdir.code_version import shown
 from stepjax.workdir.fingerprints import ACCEPT, Change, Parts, changes
 
-STAGES = ("sft", "prm", "ppo")
+STAGES = ("sft", "prm", "improve", "ppo")
 
 
 class _Changed(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stepjax.config import POLICIES, PRM_SCORERS
 from stepjax.console.progress import say
 from stepjax.errors import UserError
 from stepjax.models import Definition
@@ -61,6 +62,11 @@ def stage_folder(run: Run, stage: str) -> Path:
     return own if _latest(own) is not None else _in_base(run, stage) or own
 
 
+def newest_policy(run: Run) -> str:
+    """The stage whose policy is meant where none is named: the last one that has a checkpoint."""
+    return next((stage for stage in reversed(POLICIES) if has_stage(run, stage)), POLICIES[0])
+
+
 def no_stage(run: Run, stage: str) -> UserError:
     return UserError(
         f"{run.workdir}: stage {stage} has no checkpoint here; run `stepjax {stage}` with the same options first"
@@ -87,7 +93,7 @@ def policy_step(run: Run, stage: str) -> int | None:
 
 
 def policy_params(run: Run, stage: str) -> Params:
-    """The policy's parameters after stage sft or ppo; the state of ppo holds those of other roles, too."""
+    """The policy's parameters after one of `POLICIES`; the state of ppo holds those of other roles, too."""
     return stage_params(run, stage, run.policy, *(("policy",) if stage == "ppo" else ()))
 
 
@@ -198,7 +204,7 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     Says where training starts from the checkpoint of `model.path` as it is.
     """
     for need in run.config.from_base:
-        if need not in stages and not _trained(run, need) and {*stages} & {"prm", "ppo", "label"}:
+        if need not in stages and not _trained(run, need) and {*stages} & {"prm", "improve", "ppo", "label"}:
             raise UserError(
                 f"config.base: this config goes on from a stage {need} that another run trained; name that run's work "
                 "directory, as in --config.base=runs/NAME"
@@ -206,21 +212,22 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     streams = run.config.ppo.streams
     learned = any(reads_prm(stream) for stream in streams.values())
     needs = {"label": ["sft"], "prm": ["sft"], "ppo": ["sft", "prm"] if learned else ["sft"], "eval": ["sft"]}
+    needs["improve"] = ["sft", "prm"] if run.config.search.prm in PRM_SCORERS else ["sft"]
     if run.config.eval.kind in NEED_NO_POLICY or (run.config.eval.kind == "prm" and run.config.eval.data):
         needs["eval"] = []
     if run.config.prm.data and not run.config.prm.from_sft:
         needs["prm"] = []
     if run.config.prm.path:  # rated by a public model: nothing is trained
-        needs |= {"prm": [], "ppo": ["sft"]}
+        needs |= {"prm": [], "ppo": ["sft"], "improve": ["sft"]}
     if "label" in stages and run.config.label.method == "consensus":
         raise UserError("config.label.method=consensus: it needs no run; start it with `stepjax label`")
     for i, stage in enumerate(stages):
         for need in needs.get(stage, []):
             if need not in stages[:i]:
-                if need == "prm":
+                if need == "prm" and stage == "ppo":
                     _check_trainable_prm(run, stages)
                 _check_stage(run, need, finished=stage != "eval")
-    starting = [stage for stage in stages if stage in ("prm", "ppo") and "sft" in needs[stage]]
+    starting = [stage for stage in stages if stage in ("prm", "improve", "ppo") and "sft" in needs[stage]]
     if starting and "sft" not in stages and starts_loaded(run, "sft"):
         say(f"stage {starting[0]} starts from {run.config.model.path} as it is: no stage sft here or in config.base")
     rated = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []

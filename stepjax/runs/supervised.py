@@ -33,10 +33,18 @@ def train(
     batches: Callable[[], PackedBatches],
     initial: Callable[[], Params],
     valid: Callable[[Params], dict[str, Any]],
+    before: int = 0,
+    about: Callable[[], dict[str, float]] = dict,
+    reference: Params | None = None,
 ) -> Params:
-    """Trains to `options.updates` updates, from the last checkpoint where there is one, and returns the parameters.
+    """Trains for `options.updates` updates, from the last checkpoint where there is one, and returns the parameters.
 
-    `batches`, `initial` and `valid` are only called where training has work left to do; `label` is what people read.
+    Args:
+      label: what people read.
+      batches, initial, valid, about: only called where training has work left to do. `valid` gives the figures of
+        parameters at a checkpoint, `about` those that every logged line has, too.
+      before: updates of earlier rounds of the stage. A checkpoint there is their end, and this round begins anew.
+      reference: the last argument of the programs' update, where it takes one.
     """
     run, stage = programs.run, programs.stage
     frozen = frozen_params(run, stage, programs.definition)
@@ -46,8 +54,9 @@ def train(
         if found := checkpoints.resume(programs.abstract_state):
             state, host = found
             done, position = host["step"], host["data"]  # of the checkpoint that was whole, not of the newest
-            if done >= programs.options.updates:
+            if done >= before + programs.options.updates:
                 return join(state["params"], frozen)
+            position = position if done > before else None
         origin.begin()
         data = batches()
         if position is None:
@@ -56,7 +65,9 @@ def train(
             del trained  # the state has a copy
         else:
             data.restore(position)
-        state = _Updates(programs, label, data, checkpoints, frozen, valid).from_update(done, state)
+        still = (*([frozen] if frozen else []), *([] if reference is None else [reference]))
+        updates = _Updates(programs, label, data, checkpoints, frozen, valid, before, about(), still)
+        state = updates.from_update(done, state)
         if data.left_out:
             width = programs.options.row_tokens
             say(f"{label}: {data.left_out} examples longer than row_tokens={width} were left out")
@@ -73,37 +84,41 @@ class _Updates:
     checkpoints: Checkpoints
     frozen: Params
     valid: Callable[[Params], dict[str, Any]]
+    before: int
+    about: dict[str, float]
+    still: tuple[Params, ...]
 
     def from_update(self, done: int, state: State) -> State:
         """The state after the last update; Stopped where the run is told to end before it."""
         run, stage, options = self.programs.run, self.programs.stage, self.programs.options
+        end = self.before + options.updates
         with (
             open_metrics(run.workdir, stage, run.config) as metrics,
-            progress(self.label, options.updates, start=done) as bar,
+            progress(self.label, options.updates, start=done - self.before) as bar,
             only_asked_transfers(),
             stopping.current.region(done) as stop,
             Profile(run.config.profile, run.workdir, stage) as profile,
         ):
             metrics.resume(done)
             rates = UpdateRates(run, self.programs.definition, options.rows * options.row_tokens)
-            for step in range(done + 1, options.updates + 1):
+            for step in range(done + 1, end + 1):
                 activity.now(f"{self.label} update {step}")
                 with profile.step(step) as traced:
                     batch = put_batch(next(self.data), run.mesh)
-                    state, figures = self.programs.update(state, batch, *([self.frozen] if self.frozen else []))
+                    state, figures = self.programs.update(state, batch, *self.still)
                     traced.append(figures)
                 rates.begin(step)
-                last = step == options.updates
+                last = step == end
                 ending = not last and stop.at(step)
                 saving = last or step % options.checkpoint_every == 0
                 if saving or step % options.log_every == 0:
-                    line = self._checked(figures, step) | rates.at(step)
+                    line = self._checked(figures, step) | rates.at(step) | self.about
                     if saving:
                         self._check(state, step)
                         found = self.valid(join(state["params"], self.frozen))
                         line |= {f"valid/{name}": value for name, value in found.items()}
                     metrics.write(step, line)
-                    bar.advance(step - bar.done, loss=line["loss"])
+                    bar.advance(step - self.before - bar.done, loss=line["loss"])
                 if saving or ending:
                     if not saving:
                         self._check(state, step)

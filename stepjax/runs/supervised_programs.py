@@ -5,10 +5,18 @@ import functools
 
 import optax
 
-from stepjax.config import PRMOptions, SFTOptions
+from stepjax.config import ImproveOptions, PRMOptions, SFTOptions
 from stepjax.learners.finite import finite_program
 from stepjax.learners.optimizers import abstract_state, head_first, make_optimizer
-from stepjax.learners.supervised import LossSums, prm_sums, reader_sums, sft_sums, train_program, valid_program
+from stepjax.learners.supervised import (
+    LossSums,
+    prm_sums,
+    reader_sums,
+    sft_sums,
+    train_program,
+    valid_program,
+    weighted_sums,
+)
 from stepjax.models import Definition
 from stepjax.programs import Program
 from stepjax.runs.setup import Run
@@ -20,10 +28,10 @@ class SupervisedPrograms:
     Attributes:
       run: as the stage sees it (`Run.of_stage`).
       stage: names its checkpoints and metrics.
-      soft: whether its batches carry soft labels (`values`).
+      soft: whether its batches carry soft labels or weights (`values`).
       trainable: the parameters that are trained.
       abstract_state: shapes, dtypes and shardings of what is trained.
-      update: `(state, batch) -> (state, metrics)`; frozen parameters are a third argument.
+      update: `(state, batch) -> (state, metrics)`; frozen parameters are a third argument, a reference the last.
       finite: `(state) -> bool`, whether the state may be saved.
     """
 
@@ -33,12 +41,13 @@ class SupervisedPrograms:
         stage: str,
         definition: Definition,
         sums: LossSums,
-        options: SFTOptions | PRMOptions,
+        options: SFTOptions | PRMOptions | ImproveOptions,
         *,
         optimizer: optax.GradientTransformation | None = None,
         soft: bool = False,
+        reference: bool = False,
     ):
-        """`optimizer` replaces that of the options."""
+        """`optimizer` replaces that of the options; `reference`: as of `train_program`."""
         self.run, self.stage, self.definition = run, stage, definition
         self.options, self.soft = options, soft
         self._sums = sums
@@ -56,6 +65,7 @@ class SupervisedPrograms:
             width=options.row_tokens,
             values=soft,
             trainable=self.trainable,
+            reference=reference,
         )
 
     @functools.cached_property
@@ -69,6 +79,14 @@ def sft_programs(run: Run) -> SupervisedPrograms:
     """Of stage sft: the policy is trained on the next token of demonstrations."""
     run = run.of_stage("sft")
     return SupervisedPrograms(run, "sft", run.policy, sft_sums, run.config.sft)
+
+
+def improve_programs(run: Run) -> SupervisedPrograms:
+    """Of stage improve: the policy is trained on weighted tokens, near where it began with `improve.kl`."""
+    run = run.of_stage("improve")
+    options = run.config.improve
+    sums: LossSums = functools.partial(weighted_sums, kl=options.kl) if options.kl else weighted_sums
+    return SupervisedPrograms(run, "improve", run.policy, sums, options, soft=True, reference=options.kl > 0)
 
 
 def prm_programs(run: Run, stage: str = "prm") -> SupervisedPrograms:

@@ -24,7 +24,7 @@ from stepjax.runs.origin_parts import READING
 from stepjax.runs.response_sampling import ResponseSampler
 from stepjax.runs.responses import read_responses
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step
+from stepjax.runs.stages import has_stage, newest_policy, no_stage, policy_params, policy_step
 from stepjax.sample.records import Sampled, sampled_record
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts, fitting_prompts
@@ -129,7 +129,7 @@ def sampling_of(run: Run, problems: Sequence[Problem]) -> Sampling:
     options, ppo = run.config.sample, run.config.ppo
     if options.samples > 1 and options.temperature == 0:
         raise UserError("config.sample.temperature: at 0 all responses to a problem are the same; raise it")
-    stage = options.stage or ("ppo" if has_stage(run, "ppo") else "sft")
+    stage = options.stage or newest_policy(run)
     if not has_stage(run, stage):
         raise no_stage(run, stage)
     prompts = fitting_prompts(run.prompt, problems, width=2**31, where="config.sample")

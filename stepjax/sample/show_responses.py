@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from stepjax.config import POLICIES
 from stepjax.data.dataset import Records
 from stepjax.errors import UserError, nearest
 from stepjax.report.filters import alarm, disagrees, right, truncated, wrong, wrong_step
@@ -70,7 +71,7 @@ def _file(path: Path) -> Path:
         if not path.is_file():
             raise UserError(f"{path}: no such file")
         return path
-    for stage in ("ppo", "sft"):
+    for stage in reversed(POLICIES):
         for folder in (path / "responses", path / "samples", path):
             if files := sorted(folder.glob(f"{stage}-*.jsonl")):
                 return files[0]

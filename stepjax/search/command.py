@@ -1,7 +1,7 @@
 """`stepjax search`: trees and answers of a policy's search, appended to a file that a later call continues."""
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from stepjax.config import Config, SearchOptions
 from stepjax.console.progress import progress, say
 from stepjax.distributed.session import session
 from stepjax.errors import UserError
+from stepjax.models.definition import Params
 from stepjax.models.flops import product_params
 from stepjax.parallel import is_main_process, only_asked_transfers
 from stepjax.report.trees import write_search
@@ -16,7 +17,7 @@ from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import READING
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, no_stage, policy_params, policy_step
+from stepjax.runs.stages import has_stage, newest_policy, no_stage, policy_params, policy_step
 from stepjax.search.answers import Answers
 from stepjax.search.ask import NUMBERS, Asked, of_problem
 from stepjax.search.beam import Candidate
@@ -28,6 +29,7 @@ from stepjax.search.methods import check_method, searched
 from stepjax.search.records import Searched, searched_record
 from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.ties import KeyedTies
+from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts, fitting_prompts
 
 MOST_PROBLEMS = (1 << 31) // NUMBERS
@@ -50,29 +52,46 @@ def run_search(config: Config, workdir: Path, *, accept_changed: bool = False) -
 def search(run: Run) -> Path:
     options = run.config.search
     check_search(run.config)
-    longest = options.max_new_tokens or run.config.ppo.max_new_tokens
-    method = check_method(options, longest)
-    stage = options.stage or ("ppo" if has_stage(run, "ppo") else "sft")
+    method = check_method(options, longest_response(run.config))
+    stage = options.stage or newest_policy(run)
     if not has_stage(run, stage):
         raise no_stage(run, stage)
     scorer = search_scorer(run, options, stepwise=method.stepwise)
     problems = run.task.problems(options.split)
     count = min(options.problems or len(problems), len(problems))
-    prompts = fitting_prompts(run.prompt, [problems[i] for i in range(count)], width=2**31, where="config.search")
-    if len(prompts.problems) > MOST_PROBLEMS:
-        raise UserError(f"config.search.problems: at most {MOST_PROBLEMS} have random keys of their own; name fewer")
-    if len({problem.id for problem in prompts.problems}) < len(prompts.problems):
-        raise UserError(f"config.search.split={options.split}: two problems have the same id")
+    prompts = searched_prompts(run, [problems[i] for i in range(count)], where=f"config.search.split={options.split}")
     out = Path(options.out) if options.out else run.workdir / "search" / f"{options.method}-{options.split}.jsonl"
-    with SearchFile(out, _made_with(run, stage, longest), primary=is_main_process()) as file:
-        waiting = [i for i, problem in enumerate(prompts.problems) if problem.id not in file.done]
-        start = len(prompts.problems) - len(waiting)
-        with progress("Search", len(prompts.problems), "problems", start=start) as bar, only_asked_transfers():
-            for record in _records(run, stage, prompts, scorer, waiting) if waiting else ():
-                file.append([record])
-                bar.advance(right=file.right / len(file.done))
+    with SearchFile(out, made_with(run, stage, policy_step(run, "prm")), primary=is_main_process()) as file:
+        search_problems(run, policy_params(run, stage), prompts, scorer, file)
         file.show(_title(options, scorer))
     return write_search(out) if is_main_process() else out
+
+
+def searched_prompts(run: Run, problems: Sequence[Problem], *, where: str) -> Prompts:
+    """The problems as a search reads them. UserError, which names `where`, where their searches have no names apart."""
+    prompts = fitting_prompts(run.prompt, problems, width=2**31, where="config.search")
+    if len(prompts.problems) > MOST_PROBLEMS:
+        raise UserError(f"{where}: at most {MOST_PROBLEMS} problems have random keys of their own; name fewer")
+    if len({problem.id for problem in prompts.problems}) < len(prompts.problems):
+        raise UserError(f"{where}: two problems have the same id")
+    return prompts
+
+
+def search_problems(
+    run: Run, params: Params, prompts: Prompts, scorer: Scorer, file: SearchFile, label: str = "Search"
+) -> None:
+    """Appends the searches that the file lacks, in the order of the problems."""
+    waiting = [i for i, problem in enumerate(prompts.problems) if problem.id not in file.done]
+    start = len(prompts.problems) - len(waiting)
+    with progress(label, len(prompts.problems), "problems", start=start) as bar, only_asked_transfers():
+        for record in _records(run, params, prompts, scorer, waiting) if waiting else ():
+            file.append([record])
+            bar.advance(right=file.right / len(file.done))
+
+
+def longest_response(config: Config) -> int:
+    """Tokens of the longest response of a search."""
+    return config.search.max_new_tokens or config.ppo.max_new_tokens
 
 
 def check_search(config: Config) -> None:
@@ -88,14 +107,14 @@ def check_search(config: Config) -> None:
         )
 
 
-def _made_with(run: Run, stage: str, longest: int) -> dict[str, Any]:
-    """What the records depend on."""
+def made_with(run: Run, stage: str, prm_step: int | None) -> dict[str, Any]:
+    """What the records of a search with a stage's policy depend on."""
     options = {k: v for k, v in dataclasses.asdict(run.config.search).items() if k not in (*FREE, "stage")}
     return options | {
         "policy": f"{stage} {policy_step(run, stage) or run.config.model.path}",
-        "process_reward_model": run.config.prm.path or policy_step(run, "prm"),
+        "process_reward_model": run.config.prm.path or prm_step,
         "workdir": str(run.workdir.absolute()),
-        "max_new_tokens": longest,
+        "max_new_tokens": longest_response(run.config),
         "prompt": dataclasses.asdict(run.config.prompt),
     }
 
@@ -109,11 +128,11 @@ def _title(options: SearchOptions, scorer: Scorer) -> str:
 Found = tuple[int, Explorer, list[Candidate]]
 
 
-def _records(run: Run, stage: str, prompts: Prompts, scorer: Scorer, waiting: list[int]) -> Iterator[Any]:
+def _records(run: Run, params: Params, prompts: Prompts, scorer: Scorer, waiting: list[int]) -> Iterator[Any]:
     """The records of these problems, in their order, whichever search ends first."""
     options = run.config.search
-    longest = options.max_new_tokens or run.config.ppo.max_new_tokens
-    live = live_answers(run, policy_params(run, stage), prompts.tokens, longest)
+    longest = longest_response(run.config)
+    live = live_answers(run, params, prompts.tokens, longest)
     answers = Answers(prompts, live, scorer)
     about = {"method": options.method, "prm": options.prm, "oracle": scorer.oracle}
     ties = {i: KeyedTies(options.seed, i) for i in waiting}

@@ -23,12 +23,14 @@ class Method:
       stepwise: it rates prefixes that have not ended, where `several`.
       several: whether it needs different samples of one prefix.
       divided: whether `width` divides n.
+      visits: whether it counts visits, and backs values up.
     """
 
     search: Callable[[Explorer, SearchOptions, Ties], Candidates]
     stepwise: bool
     several: Callable[[SearchOptions], bool]
     divided: bool = False
+    visits: bool = False
 
 
 def _best_of_n(explorer: Explorer, options: SearchOptions, ties: Ties) -> Candidates:
@@ -57,7 +59,7 @@ METHODS = {
     "best_of_n": Method(_best_of_n, stepwise=False, several=lambda o: o.n > 1),
     "beam": Method(_beam, stepwise=True, several=lambda o: o.n > 1, divided=True),
     "dvts": Method(_dvts, stepwise=True, several=lambda o: o.n > 1, divided=True),
-    "puct": Method(_puct, stepwise=True, several=lambda o: o.width > 1 or o.widen > 0),
+    "puct": Method(_puct, stepwise=True, several=lambda o: o.width > 1 or o.widen > 0, visits=True),
     "sequential": Method(_sequential, stepwise=True, several=lambda o: o.n > 1),
 }
 """By `search.method`."""

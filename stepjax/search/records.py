@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from stepjax.config import PRM_SCORERS
 from stepjax.data.schema import LabelledSolution
 from stepjax.evaluation.best_of_n import answer_groups
 from stepjax.runs.response_records import record_of
@@ -18,8 +19,6 @@ from stepjax.tasks.base import Problem
 
 TREE = "tree"
 FOUND = "search"
-MODELS = ("learned", "value")
-"""Scorers whose values are those of a reward model."""
 """Of a record's `extra`: the rows of the tree; candidates, choice and cost."""
 
 
@@ -73,7 +72,7 @@ def searched_record(run: Run, found: Searched, about: dict[str, Any], ties: Ties
         TREE: tree.to_json([run.framing.text(node.tokens) for node in tree.nodes], options.backup),
         "text": response.text,
     }
-    if options.prm in MODELS:
+    if options.prm in PRM_SCORERS:
         more["prm"] = step_values(tree, chosen, lambda tokens: len(run.splitter.texts(tokens)))
     if response.step_ratings is not None:
         more["step_ratings"] = [rated.rating for rated in response.step_ratings]

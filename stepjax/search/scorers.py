@@ -79,9 +79,9 @@ class _Learned:
 
     oracle = False
 
-    def __init__(self, run: Run, how: str):
+    def __init__(self, run: Run, how: str, stage: str):
         self.run, self.how = run, how
-        self._scorer = make_scorer(run)
+        self._scorer = make_scorer(run, stage)
         self.parameters = _parameters(self._scorer)
         self._told: set[str] = set()
 
@@ -121,41 +121,54 @@ def _parameters(scorer: Any) -> int:
     return product_params(scorer.model.definition)
 
 
-def _learned(run: Run, options: SearchOptions, stepwise: bool) -> Scorer:
-    return _Learned(run, options.aggregate)
+def _nothing_to_check(run: Run, options: SearchOptions, stepwise: bool) -> None:
+    return
 
 
-def _value(run: Run, options: SearchOptions, stepwise: bool) -> Scorer:
+def _check_value(run: Run, options: SearchOptions, stepwise: bool) -> None:
     if not run.config.prm.path and run.config.prm.target != "value":
         raise UserError(
             f"config.search.prm=value: the process reward model here rates steps (config.prm.target="
             f"{run.config.prm.target}) and has no values; take learned, or train one with --config.prm.target=value"
         )
-    return _Learned(run, "last")
 
 
-def _exact(run: Run, options: SearchOptions, stepwise: bool) -> Scorer:
+def _check_exact(run: Run, options: SearchOptions, stepwise: bool) -> None:
     if stepwise and run.task.rate_steps(run.task.problems(options.split)[0], []) is None:
         raise UserError(
             f"config.search.prm=exact: task {run.task.name} has no verifier of single steps, which "
             f"method={options.method} needs; take best_of_n, or another prm"
         )
-    return _Exact(run)
 
 
-def _uniform(run: Run, options: SearchOptions, stepwise: bool) -> Scorer:
-    return _Uniform()
+@dataclasses.dataclass(frozen=True)
+class ScorerEntry:
+    """A scorer.
+
+    Attributes:
+      make: from the run, the options, and the stage of the run's own model.
+      check: a UserError where it cannot be made; its last argument: whether prefixes that have not ended are rated.
+    """
+
+    make: Callable[[Run, SearchOptions, str], Scorer]
+    check: Callable[[Run, SearchOptions, bool], None] = _nothing_to_check
 
 
-SCORERS: dict[str, Callable[[Run, SearchOptions, bool], Scorer]] = {
-    "learned": _learned,
-    "value": _value,
-    "exact": _exact,
-    "uniform": _uniform,
+SCORERS = {
+    "learned": ScorerEntry(lambda run, options, stage: _Learned(run, options.aggregate, stage)),
+    "value": ScorerEntry(lambda run, options, stage: _Learned(run, "last", stage), _check_value),
+    "exact": ScorerEntry(lambda run, options, stage: _Exact(run), _check_exact),
+    "uniform": ScorerEntry(lambda run, options, stage: _Uniform()),
 }
-"""By `search.prm`: from the run, the options, and whether prefixes that have not ended are to be rated."""
+"""By `search.prm`."""
 
 
-def search_scorer(run: Run, options: SearchOptions, *, stepwise: bool) -> Scorer:
+def check_scorer(run: Run, options: SearchOptions, *, stepwise: bool) -> None:
+    """UserError where the scorer that the options name cannot rate prefixes as the method wants it to."""
+    SCORERS[options.prm].check(run, options, stepwise)
+
+
+def search_scorer(run: Run, options: SearchOptions, *, stepwise: bool, stage: str = "prm") -> Scorer:
     """The scorer that the options name. UserError where there is none, or where it cannot rate prefixes."""
-    return SCORERS[options.prm](run, options, stepwise)
+    check_scorer(run, options, stepwise=stepwise)
+    return SCORERS[options.prm].make(run, options, stage)

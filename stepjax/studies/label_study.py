@@ -9,6 +9,7 @@ import dataclasses
 import time
 from typing import Any
 
+from stepjax.config import POLICIES
 from stepjax.console.progress import say
 from stepjax.data.schema import NO_ERROR
 from stepjax.errors import UserError
@@ -56,8 +57,9 @@ def main(argv: list[str]) -> None:
     for argument in (a for a in argv if not a.startswith("-")):
         name, _, place = argument.partition("=")
         folder, _, stage = place.rpartition(":")
-        if not name or not folder or stage not in ("sft", "ppo"):
-            raise UserError(f"what is {argument!r}? Completers are written NAME=DIR:sft or NAME=DIR:ppo")
+        if not name or not folder or stage not in POLICIES:
+            known = ", ".join(POLICIES)
+            raise UserError(f"what is {argument!r}? Completers are written NAME=DIR:STAGE, the stage one of {known}")
         completers[name] = (folder, stage)
     if workdir is None or not config.base or not completers:
         raise UserError("usage: --config.base=DIR --workdir=DIR NAME=DIR:STAGE …, one completer or several")

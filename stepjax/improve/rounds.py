@@ -1,0 +1,174 @@
+"""A round's search: problems that no round before had, into a file of its own, and what there is to learn of it."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stepjax.config import PRM_SCORERS
+from stepjax.console.progress import say
+from stepjax.data.jsonl import read_jsonl
+from stepjax.data.packing import Example
+from stepjax.data.schema import LabelledSolution, SchemaError
+from stepjax.distributed.agree import agree
+from stepjax.errors import UserError
+from stepjax.improve.targets import TARGETS, example
+from stepjax.models.definition import Params
+from stepjax.parallel import is_main_process
+from stepjax.report.trees import write_search
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import policy_step
+from stepjax.search.command import made_with, search_problems, searched_prompts
+from stepjax.search.file import SearchFile
+from stepjax.search.methods import METHODS
+from stepjax.search.records import FOUND, TREE
+from stepjax.search.scorers import search_scorer
+from stepjax.search.tree import Tree
+from stepjax.tasks.base import Problem
+
+
+class RoundFile(SearchFile):
+    """The searches of a round."""
+
+    command = "improve"
+    _option = "work directory (--workdir)"
+
+
+def round_file(run: Run, number: int) -> Path:
+    return run.workdir / "search" / f"improve-{number}.jsonl"
+
+
+def round_problems(run: Run, number: int) -> list[Problem]:
+    """The problems of a round, from 1: the next ones of the split train, which begins again at its end."""
+    problems = run.task.problems("train")
+    count = min(run.config.improve.problems, len(problems))
+    return [problems[((number - 1) * count + i) % len(problems)] for i in range(count)]
+
+
+def of_round(run: Run, number: int) -> Run:
+    """The run whose search draws other tokens than those of other rounds and of other seeds of the run."""
+    search = run.config.search
+    seed = int(np.random.SeedSequence([run.config.seed, search.seed, number]).generate_state(1)[0] >> 1)
+    config = dataclasses.replace(run.config, search=dataclasses.replace(search, split="train", seed=seed))
+    return dataclasses.replace(run, config=config)
+
+
+def search_round(run: Run, number: int, stage: str, params: Callable[[], Params] | None, prm: str) -> None:
+    """Searches a round's problems, those that its file lacks, and writes the page beside it.
+
+    Args:
+      stage: whose policy searches.
+      params: its parameters; None: they are gone, so that the file must be whole.
+      prm: the stage of the process reward model, where the scorer reads one.
+
+    Raises:
+      UserError: the file is of other options, or training on it has begun and it is not whole.
+    """
+    run = of_round(run, number)
+    options, path = run.config.search, round_file(run, number)
+    prompts = searched_prompts(run, round_problems(run, number), where="config.improve.problems")
+    reads = options.prm in PRM_SCORERS
+    about = made_with(run, stage, policy_step(run, prm) if reads else None) | {"round": number, "prm_stage": prm}
+    if params is None:
+        about["policy"] = f"{stage} {(number - 1) * run.config.improve.updates}"
+    with RoundFile(path, about, primary=is_main_process()) as file:
+        if any(problem.id not in file.done for problem in prompts.problems):
+            if params is None:
+                raise UserError(
+                    f"{path}: searches are missing on which training has begun; put the file back, or remove "
+                    f"{run.checkpoint_folder('improve')} to begin again"
+                )
+            scorer = search_scorer(run, options, stepwise=METHODS[options.method].stepwise, stage=prm)
+            search_problems(run, params(), prompts, scorer, file, f"Improve round {number}: search")
+            file.show(f"Round {number}: {options.method}, prm={options.prm}; tokens and FLOPs a problem")
+            if is_main_process():
+                write_search(path)
+    agree(0)  # others read the file once it is whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A search as a round's file has it; `right`: the nodes of right candidates."""
+
+    record: LabelledSolution
+    tree: Tree
+    right: frozenset[int]
+
+
+def read_round(run: Run, number: int) -> Iterator[Read]:
+    """The searches of a round, in order. UserError where the file is gone or damaged."""
+    path = round_file(run, number)
+    if not path.is_file():
+        raise UserError(f"{path}: the searches of round {number} are gone; put the file back")
+    for line, row in read_jsonl(path):
+        try:
+            record = LabelledSolution.from_json(row)
+            right = frozenset(int(c["node"]) for c in record.extra[FOUND]["candidates"] if c["correct"])
+            yield Read(record, Tree.from_json(record.extra[TREE]), right)
+        except (SchemaError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}:{line}: not a search of a round ({' '.join(str(error).split())[:200]})") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """What there is to learn in a round.
+
+    Attributes:
+      examples: of this round and, with `improve.earlier`, of those before.
+      figures: of this round's search; tokens are those of all rounds so far.
+    """
+
+    examples: Sequence[Example]
+    figures: dict[str, float]
+
+
+def learned(run: Run, number: int) -> Learned:
+    """The examples of the rounds up to this one. UserError where there are none."""
+    options, examples, found = run.config.improve, list[Example](), Counter[str]()
+    for earlier in range(1, number + 1):
+        ours = earlier == number
+        for one in read_round(run, earlier):
+            cost = one.record.extra[FOUND]["cost"]
+            found["generated"] += cost["generated"]
+            found["read"] += cost["read"]
+            targets = _examples(run, one) if ours or options.earlier else []
+            examples += targets
+            if ours:
+                found += Counter(
+                    problems=1, targets=len(targets), learned=bool(targets), right=bool(one.record.correct),
+                    any_right=bool(one.right),
+                )  # fmt: skip
+    if not examples:
+        raise UserError(
+            f"improve round {number}: nothing to learn, of {found['problems']} searched problems {found['any_right']} "
+            "have a right response; raise config.improve.problems, or let config.search take more samples"
+        )
+    say(
+        f"improve round {number}: {found['targets']} targets on {found['learned']} of {found['problems']} problems"
+        + (f", {len(examples)} with those of earlier rounds" if options.earlier else "")
+    )
+    total = found["problems"]
+    return Learned(
+        examples,
+        {
+            "round": float(number),
+            "search/accuracy": found["right"] / total,
+            "search/any_right": found["any_right"] / total,
+            "search/learned": found["learned"] / total,
+            "search/targets": float(found["targets"]),
+            "search/generated_tokens": float(found["generated"]),
+            "search/read_tokens": float(found["read"]),
+        },
+    )
+
+
+def _examples(run: Run, one: Read) -> list[Example]:
+    options = run.config.improve
+
+    def same(tokens: Sequence[int]) -> str:
+        return " ".join(run.framing.text(tokens).split())
+
+    made = TARGETS[options.targets].make(one.tree, one.right, options, run.config.search.backup, same)
+    return [example(one.record.extra["prompt_tokens"], target) for target in made]

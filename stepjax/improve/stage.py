@@ -1,0 +1,164 @@
+"""Stage improve: expert iteration. A round searches fresh problems with its policy, and trains the next policy on what
+the search found [Anthony 2017; Zelikman 2022; Singh 2023].
+
+A round that is interrupted goes on where it was: its search with the problems that its file lacks, its training from
+the last checkpoint. The policies of the rounds are checkpoints of the stage; round r ends with update r · updates.
+"""
+
+import functools
+from collections.abc import Callable
+
+from stepjax.console.progress import say
+from stepjax.data.packing import PackedBatches
+from stepjax.distributed.watch import activity
+from stepjax.errors import UserError
+from stepjax.improve.rounds import learned, search_round
+from stepjax.improve.targets import TARGETS
+from stepjax.improve.values import train_values, value_stage, write_values
+from stepjax.models.definition import Params
+from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
+from stepjax.runs.setup import Run
+from stepjax.runs.stages import policy_params, stage_params
+from stepjax.runs.supervised import train
+from stepjax.runs.supervised_programs import SupervisedPrograms, improve_programs
+from stepjax.search.command import check_search, longest_response
+from stepjax.search.methods import METHODS, Method, check_method
+from stepjax.search.scorers import check_scorer
+from stepjax.workdir.checkpoints import Checkpoints
+
+STAGE = "improve"
+
+
+def check_improve(run: Run) -> None:
+    """UserError where the options of the search and of what is learned from it contradict each other."""
+    options, search = run.config.improve, run.config.search
+    check_search(run.config)
+    if search.temperature == 0:
+        raise UserError(
+            "config.search.temperature: at 0 the search finds what the policy writes anyway, from which stage improve "
+            "learns nothing; raise it"
+        )
+    method = check_method(search, longest_response(run.config))
+    check_scorer(run, search, stepwise=method.stepwise)
+    if TARGETS[options.targets].visits and not method.visits:
+        raise UserError(
+            f"config.improve.targets={options.targets}: method={search.method} has no trees with visits; take "
+            f"config.search.method={_counting()}, or another target"
+        )
+    if TARGETS[options.targets].visits and not method.several(search):
+        raise UserError(
+            f"config.improve.targets={options.targets}: with one sample of each step there is nothing to choose from; "
+            "raise config.search.width"
+        )
+    _check_lora(run)
+    if options.prm:
+        _check_values(run, method)
+
+
+def _counting() -> str:
+    return " or ".join(name for name, method in METHODS.items() if method.visits)
+
+
+def _check_lora(run: Run) -> None:
+    lora = run.config.lora
+    if lora.rank and "sft" in lora.stages and STAGE not in lora.stages:
+        raise UserError("config.lora.stages: stage sft has adapters, so stage improve must have some; add improve")
+
+
+def _check_values(run: Run, method: Method) -> None:
+    prm, search = run.config.prm, run.config.search
+    for option, wrong, cure in (
+        (f"search.method={search.method}", not method.visits, f"it backs no values up; take {_counting()}"),
+        (f"search.prm={search.prm}", search.prm != "value", "the search would not read the new values; take value"),
+        ("prm.path", bool(prm.path), "a public model is not trained; leave one of the two out"),
+        (
+            f"lora.rank={run.config.lora.rank}",
+            run.config.lora.rank > 0,
+            "value models have no adapters; set it to 0",
+        ),
+    ):
+        if wrong:
+            raise UserError(f"config.improve.prm=True with config.{option}: {cure}")
+
+
+def train_improve(run: Run) -> Params:
+    """Runs (or continues, or finds finished) the rounds; returns the last one's policy."""
+    check_improve(run)
+    options = run.config.improve
+    programs, valid = improve_programs(run), _held_out(run)
+    start = functools.cache(lambda: stage_params(programs.run, "sft", programs.definition))
+    reference = start() if options.kl else None
+    with Checkpoints(run.checkpoint_folder(STAGE)) as checkpoints:
+        done = checkpoints.latest() or 0
+    params: Params = {}
+    for number in range(1, options.rounds + 1):
+        before = (number - 1) * options.updates
+        last = number == options.rounds
+        if done < before + options.updates:
+            activity.now(f"round {number} of stage improve")
+            _search(run, number, begun=done > before)
+            if options.prm and not last:
+                train_values(run, number)
+        elif not last:
+            continue
+        params = _train(programs, number, valid, start, reference)
+    return params
+
+
+def _search(run: Run, number: int, *, begun: bool) -> None:
+    """A round's search, and the values of its trees. `begun`: training on it has begun."""
+    stage = STAGE if number > 1 else "sft"
+    params = None if begun else functools.partial(policy_params, run, stage)
+    search_round(run, number, stage, params, value_stage(number - 1 if run.config.improve.prm else 0))
+    if METHODS[run.config.search.method].visits:
+        write_values(run, number)
+
+
+def _train(
+    programs: SupervisedPrograms,
+    number: int,
+    valid: Callable[[Params], dict[str, float]],
+    start: Callable[[], Params],
+    reference: Params | None,
+) -> Params:
+    """The training of a round."""
+    run, options = programs.run, programs.run.config.improve
+    found = functools.cache(lambda: learned(run, number))
+
+    def batches() -> PackedBatches:
+        examples = found().examples
+        rows, width, seed = options.rows, options.row_tokens, run.config.seed + number
+        return PackedBatches(examples.__getitem__, len(examples), rows=rows, width=width, seed=seed, values=True)
+
+    def initial() -> Params:
+        return start() if number == 1 or options.restart else stage_params(run, STAGE, programs.definition)
+
+    return train(
+        programs,
+        f"Improve round {number}",
+        batches=batches,
+        initial=initial,
+        valid=valid,
+        before=(number - 1) * options.updates,
+        about=lambda: found().figures,
+        reference=reference,
+    )
+
+
+def _held_out(run: Run) -> Callable[[Params], dict[str, float]]:
+    """The share of right answers to held-out problems, sampled as `config.eval` says."""
+    count = run.config.improve.valid_problems
+    if not count or not run.task.problems("valid"):
+        return lambda params: {}
+    prompts = first_prompts(run, "valid", count)
+    if prompts.left_out:
+        say(f"improve held-out: {prompts.left_out} problems longer than ppo.prompt_tokens were left out")
+    sampler = functools.cache(
+        lambda: ResponseSampler.of_many(run, len(prompts.problems), make_sampler(run.config.eval))
+    )
+
+    def valid(params: Params) -> dict[str, float]:
+        answered = sampler().many(params, prompts, range(len(prompts.problems)), run.key("evaluate"))
+        return {"accuracy": sum(r.correct for r in answered) / len(answered)}
+
+    return valid
