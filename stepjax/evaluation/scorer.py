@@ -128,5 +128,5 @@ def p_right(scores: np.ndarray) -> np.ndarray:
 
 
 def make_scorer(run: Run, stage: str = "prm") -> StepScorer:
-    """The process reward model that the options name: a public one (`config.prm.path`), else the run's own, by stage."""
+    """The process reward model that the options name: a public one (`config.prm.path`), else the run's own."""
     return PublicScorer(run) if run.config.prm.path else RunScorer(run, stage)

@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,11 @@ from stepjax.report.trees import write_search
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import policy_step
 from stepjax.search.command import made_with, search_problems, searched_prompts
+from stepjax.search.continuations import Programs
 from stepjax.search.file import SearchFile
 from stepjax.search.methods import METHODS
 from stepjax.search.records import FOUND, TREE
-from stepjax.search.scorers import search_scorer
+from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.tree import Tree
 from stepjax.tasks.base import Problem
 
@@ -55,37 +57,60 @@ def of_round(run: Run, number: int) -> Run:
     return dataclasses.replace(run, config=config)
 
 
-def search_round(run: Run, number: int, stage: str, params: Callable[[], Params] | None, prm: str) -> None:
-    """Searches a round's problems, those that its file lacks, and writes the page beside it.
+class Searcher:
+    """Searches the problems of rounds; what was compiled for a round serves the next ones."""
 
-    Args:
-      stage: whose policy searches.
-      params: its parameters; None: they are gone, so that the file must be whole.
-      prm: the stage of the process reward model, where the scorer reads one.
+    def __init__(self, run: Run):
+        self.run = run
+        self._programs: Programs = {}
+        self._scorers: dict[str, Scorer] = {}
 
-    Raises:
-      UserError: the file is of other options, or training on it has begun and it is not whole.
-    """
-    run = of_round(run, number)
-    options, path = run.config.search, round_file(run, number)
-    prompts = searched_prompts(run, round_problems(run, number), where="config.improve.problems")
-    reads = options.prm in PRM_SCORERS
+    def __call__(self, number: int, stage: str, params: Callable[[], Params] | None, prm: str) -> None:
+        """Searches a round's problems, those that its file lacks, and writes the page beside it.
+
+        Args:
+          stage: whose policy searches.
+          params: its parameters; None: they are gone, so that the file must be whole.
+          prm: the stage of the process reward model, where the scorer reads one.
+
+        Raises:
+          UserError: the file is of other options, or training on it has begun and it is not whole.
+        """
+        run = of_round(self.run, number)
+        path = round_file(run, number)
+        prompts = searched_prompts(run, round_problems(run, number), where="config.improve.problems")
+        about = _made_with(run, number, stage, prm, begun=params is None)
+        with RoundFile(path, about, primary=is_main_process()) as file:
+            if any(problem.id not in file.done for problem in prompts.problems):
+                if params is None:
+                    raise UserError(
+                        f"{path}: searches are missing on which training has begun; put the file back, or remove "
+                        f"{run.checkpoint_folder('improve')} to begin again"
+                    )
+                label = f"Improve round {number}: search"
+                search_problems(run, params(), prompts, self._scorer(prm), file, label=label, programs=self._programs)
+                options = run.config.search
+                file.show(f"Round {number}: {options.method}, prm={options.prm}; tokens and FLOPs a problem")
+                if is_main_process():
+                    write_search(path)
+        agree(0)  # others read the file once it is whole
+
+    def _scorer(self, stage: str) -> Scorer:
+        options = self.run.config.search
+        if stage not in self._scorers:  # one is held at a time
+            stepwise = METHODS[options.method].stepwise
+            self._scorers = {stage: search_scorer(self.run, options, stepwise=stepwise, stage=stage)}
+        return self._scorers[stage]
+
+
+def _made_with(run: Run, number: int, stage: str, prm: str, *, begun: bool) -> dict[str, Any]:
+    """What a round's searches depend on. `begun`: the policy's checkpoint may be gone, and its name is computed."""
+    reads = run.config.search.prm in PRM_SCORERS
     about = made_with(run, stage, policy_step(run, prm) if reads else None) | {"round": number, "prm_stage": prm}
-    if params is None:
+    del about["workdir"]  # the file lies in it, wherever it is moved
+    if begun and number > 1:
         about["policy"] = f"{stage} {(number - 1) * run.config.improve.updates}"
-    with RoundFile(path, about, primary=is_main_process()) as file:
-        if any(problem.id not in file.done for problem in prompts.problems):
-            if params is None:
-                raise UserError(
-                    f"{path}: searches are missing on which training has begun; put the file back, or remove "
-                    f"{run.checkpoint_folder('improve')} to begin again"
-                )
-            scorer = search_scorer(run, options, stepwise=METHODS[options.method].stepwise, stage=prm)
-            search_problems(run, params(), prompts, scorer, file, f"Improve round {number}: search")
-            file.show(f"Round {number}: {options.method}, prm={options.prm}; tokens and FLOPs a problem")
-            if is_main_process():
-                write_search(path)
-    agree(0)  # others read the file once it is whole
+    return about
 
 
 @dataclasses.dataclass(frozen=True)

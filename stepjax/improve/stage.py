@@ -12,7 +12,7 @@ from stepjax.console.progress import say
 from stepjax.data.packing import PackedBatches
 from stepjax.distributed.watch import activity
 from stepjax.errors import UserError
-from stepjax.improve.rounds import learned, search_round
+from stepjax.improve.rounds import Searcher, learned
 from stepjax.improve.targets import TARGETS
 from stepjax.improve.values import train_values, value_stage, write_values
 from stepjax.models.definition import Params
@@ -85,7 +85,7 @@ def train_improve(run: Run) -> Params:
     """Runs (or continues, or finds finished) the rounds; returns the last one's policy."""
     check_improve(run)
     options = run.config.improve
-    programs, valid = improve_programs(run), _held_out(run)
+    programs, searcher, valid = improve_programs(run), Searcher(run), _held_out(run)
     start = functools.cache(lambda: stage_params(programs.run, "sft", programs.definition))
     reference = start() if options.kl else None
     with Checkpoints(run.checkpoint_folder(STAGE)) as checkpoints:
@@ -96,7 +96,7 @@ def train_improve(run: Run) -> Params:
         last = number == options.rounds
         if done < before + options.updates:
             activity.now(f"round {number} of stage improve")
-            _search(run, number, begun=done > before)
+            _search(searcher, number, begun=done > before)
             if options.prm and not last:
                 train_values(run, number)
         elif not last:
@@ -105,11 +105,12 @@ def train_improve(run: Run) -> Params:
     return params
 
 
-def _search(run: Run, number: int, *, begun: bool) -> None:
+def _search(searcher: Searcher, number: int, *, begun: bool) -> None:
     """A round's search, and the values of its trees. `begun`: training on it has begun."""
+    run = searcher.run
     stage = STAGE if number > 1 else "sft"
     params = None if begun else functools.partial(policy_params, run, stage)
-    search_round(run, number, stage, params, value_stage(number - 1 if run.config.improve.prm else 0))
+    searcher(number, stage, params, value_stage(number - 1 if run.config.improve.prm else 0))
     if METHODS[run.config.search.method].visits:
         write_values(run, number)
 

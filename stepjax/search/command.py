@@ -21,7 +21,7 @@ from stepjax.runs.stages import has_stage, newest_policy, no_stage, policy_param
 from stepjax.search.answers import Answers
 from stepjax.search.ask import NUMBERS, Asked, of_problem
 from stepjax.search.beam import Candidate
-from stepjax.search.continuations import live_answers
+from stepjax.search.continuations import Programs, live_answers
 from stepjax.search.explorer import Explorer
 from stepjax.search.file import SearchFile
 from stepjax.search.flow import flow
@@ -78,13 +78,20 @@ def searched_prompts(run: Run, problems: Sequence[Problem], *, where: str) -> Pr
 
 
 def search_problems(
-    run: Run, params: Params, prompts: Prompts, scorer: Scorer, file: SearchFile, label: str = "Search"
+    run: Run,
+    params: Params,
+    prompts: Prompts,
+    scorer: Scorer,
+    file: SearchFile,
+    *,
+    label: str = "Search",
+    programs: Programs | None = None,
 ) -> None:
-    """Appends the searches that the file lacks, in the order of the problems."""
+    """Appends the searches that the file lacks, in the order of the problems. `programs`: as of `live_answers`."""
     waiting = [i for i, problem in enumerate(prompts.problems) if problem.id not in file.done]
     start = len(prompts.problems) - len(waiting)
     with progress(label, len(prompts.problems), "problems", start=start) as bar, only_asked_transfers():
-        for record in _records(run, params, prompts, scorer, waiting) if waiting else ():
+        for record in _records(run, params, prompts, scorer, waiting, programs) if waiting else ():
             file.append([record])
             bar.advance(right=file.right / len(file.done))
 
@@ -128,11 +135,13 @@ def _title(options: SearchOptions, scorer: Scorer) -> str:
 Found = tuple[int, Explorer, list[Candidate]]
 
 
-def _records(run: Run, params: Params, prompts: Prompts, scorer: Scorer, waiting: list[int]) -> Iterator[Any]:
+def _records(
+    run: Run, params: Params, prompts: Prompts, scorer: Scorer, waiting: list[int], programs: Programs | None
+) -> Iterator[Any]:
     """The records of these problems, in their order, whichever search ends first."""
     options = run.config.search
     longest = longest_response(run.config)
-    live = live_answers(run, params, prompts.tokens, longest)
+    live = live_answers(run, params, prompts.tokens, longest, programs)
     answers = Answers(prompts, live, scorer)
     about = {"method": options.method, "prm": options.prm, "oracle": scorer.oracle}
     ties = {i: KeyedTies(options.seed, i) for i in waiting}

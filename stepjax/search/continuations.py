@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from stepjax.models.definition import Params
 from stepjax.parallel import batch_devices, key_on
+from stepjax.rollout.pausable import PausableRollout
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.stops import StepEnds
 from stepjax.runs.setup import Run
@@ -15,8 +16,15 @@ HELD = 4
 """Rows for each one that decodes: the prefixes that are held beside them."""
 
 
-def live_answers(run: Run, params: Params, prompts: Sequence[Sequence[int]], longest: int) -> LiveAnswers:
-    """Answers by `config.search`. `prompts`: token ids of each problem's; `longest`: tokens of the longest response."""
+Programs = dict[LiveSizes, PausableRollout]
+"""Compiled for earlier searches of one run, by their sizes."""
+
+
+def live_answers(
+    run: Run, params: Params, prompts: Sequence[Sequence[int]], longest: int, programs: Programs | None = None
+) -> LiveAnswers:
+    """Answers by `config.search`. `prompts`: token ids of each problem's; `longest`: tokens of the longest response;
+    `programs`: used where they have the sizes, else added to."""
     options, ppo, devices = run.config.search, run.config.ppo, batch_devices(run.mesh)
     slots = -(-options.rows // devices) * devices
     sizes = LiveSizes(
@@ -27,7 +35,7 @@ def live_answers(run: Run, params: Params, prompts: Sequence[Sequence[int]], lon
         block=ppo.block,
         cache_tokens=ppo.cache_tokens,
     )
-    return LiveAnswers(
+    answers = LiveAnswers(
         run.policy,
         run.mesh,
         params,
@@ -38,4 +46,8 @@ def live_answers(run: Run, params: Params, prompts: Sequence[Sequence[int]], lon
         sampler=Sampler(options.temperature),
         steps=StepEnds(run.splitter),
         gather=run.config.mesh.gather_to_decode,
+        rollout=None if programs is None else programs.get(sizes),
     )
+    if programs is not None:
+        programs[sizes] = answers.rollout
+    return answers

@@ -65,6 +65,7 @@ class LiveAnswers:
         sampler: Sampler,
         steps: Stops,
         gather: bool = True,
+        rollout: PausableRollout | None = None,
     ):
         """
         Args:
@@ -73,11 +74,12 @@ class LiveAnswers:
           ends: the ids that end a response.
           steps: the stops that end a step, `StepEnds`.
           gather: as of `rollout_program`.
+          rollout: that of earlier answers of the same sizes, whose programs are compiled.
         """  # fmt: skip
         if len(prompts) > (1 << 31) // NUMBERS:
             raise ValueError(f"{len(prompts)} problems: at most {(1 << 31) // NUMBERS} have keys of their own")
-        shape = sizes.shape(batch_devices(mesh))
-        self.rollout = PausableRollout(definition, mesh, shape, eos=ends, sampler=sampler, stops=steps, gather=gather)
+        shape, made = sizes.shape(batch_devices(mesh)), PausableRollout
+        self.rollout = rollout or made(definition, mesh, shape, eos=ends, sampler=sampler, stops=steps, gather=gather)
         self.prompts, self.sizes = prompts, sizes
         self.ready = self.rollout.prepare(params)
         self.state: Pause = self.rollout.empty(self.ready, key)
