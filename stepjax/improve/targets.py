@@ -55,9 +55,9 @@ def visited_paths(tree: Tree, right: Collection[int], options: ImproveOptions, b
     is read more often than there are ends behind it.
     """
     shares = {
-        (*target.prefix, *step): share
+        step: share
         for target in visit_shares(tree, options.least_visits)
-        for step, share in zip(target.steps, target.shares, strict=True)
+        for step, share in zip(target.nodes, target.shares, strict=True)
     }
     found, used = [], {ROOT}
     for node in range(len(tree)):
@@ -67,7 +67,7 @@ def visited_paths(tree: Tree, right: Collection[int], options: ImproveOptions, b
         weights: list[float] = []
         for step in tree.path(node)[1:]:
             tokens += tree[step].tokens
-            share = 0.0 if step in used else shares.get(tuple(tokens), 0.0)
+            share = 0.0 if step in used else shares.get(step, 0.0)
             weights += [share] * len(tree[step].tokens)
             used.add(step)
         learned = max((i + 1 for i, weight in enumerate(weights) if weight), default=0)

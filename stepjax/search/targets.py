@@ -17,12 +17,14 @@ class StepTarget:
       steps: ids of the different next steps.
       shares: of the visits, one a step; they sum to 1.
       visits: of the steps together.
+      nodes: of the steps.
     """
 
     prefix: tuple[int, ...]
     steps: tuple[tuple[int, ...], ...]
     shares: tuple[float, ...]
     visits: int
+    nodes: tuple[int, ...]
 
 
 def visit_shares(tree: Tree, least: int = 1) -> Iterator[StepTarget]:
@@ -30,9 +32,9 @@ def visit_shares(tree: Tree, least: int = 1) -> Iterator[StepTarget]:
     for i, node in enumerate(tree.nodes):
         visits = [tree[child].visits for child in node.children]
         if node.children and sum(visits) >= max(least, 1):
-            kept = [(tree[c].tokens, n / sum(visits)) for c, n in zip(node.children, visits, strict=True) if n]
-            steps, shares = zip(*kept, strict=True)
-            yield StepTarget(tree.prefix(i), steps, shares, sum(visits))
+            kept = [(tree[c].tokens, n / sum(visits), c) for c, n in zip(node.children, visits, strict=True) if n]
+            steps, shares, nodes = zip(*kept, strict=True)
+            yield StepTarget(tree.prefix(i), steps, shares, sum(visits), nodes)
 
 
 def best_right(tree: Tree, right: Collection[int], most: int = 2, backup: str = "mean") -> list[int]:
