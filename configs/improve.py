@@ -4,10 +4,10 @@
     stepjax quickstart --config=improve:beam --config.base=runs/quickstart --seeds=0,1,2 --workdir=runs/beam
     stepjax quickstart --config=improve:ppo --config.base=runs/quickstart --seeds=0,1,2 --workdir=runs/ppo
 
-The arm's name follows the colon. All start from the base run's SFT policy, and read the base run's process reward model
-or grades alone. PPO writes some 150,000 tokens in its 60 rounds; a search writes about 80 a problem with four lines, and
-110 with 16 simulations, so that three rounds of 620 and 450 problems are as many. A minute or two an arm on two idle CPU
-cores.
+The arm's name follows the colon. All start from the base run's SFT policy, and read the base run's process reward
+model, or grades alone. PPO writes some 150,000 tokens in its 60 rounds; a search writes about 80 a problem with four
+lines and 110 with 16 simulations, so that three rounds of 620 and 450 problems write as many. A minute or two an arm on
+two idle CPU cores.
 """
 
 import runpy

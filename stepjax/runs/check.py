@@ -234,11 +234,12 @@ def check_lora(config: Config) -> None:
         return
     if not lora.modules or not set(lora.modules) <= set(MODULES) or len(set(lora.modules)) < len(lora.modules):
         raise UserError(f"config.lora.modules: must name some of {', '.join(MODULES)}, each once")
-    adapted = [stage for stage in order if stage in lora.stages]
-    if not adapted or len(adapted) < len(lora.stages) or adapted != list(order[-len(adapted) :]):
+    chosen = [stage for stage in lora.stages if stage != "improve"]  # ppo starts beside it, not from it
+    adapted = [stage for stage in order if stage in chosen]
+    if not adapted or len(adapted) < len(chosen) or adapted != list(order[-len(adapted) :]):
         raise UserError(
-            "config.lora.stages: must be ppo, or prm and ppo, or sft, prm and ppo: a stage without adapters cannot "
-            "follow one with them"
+            "config.lora.stages: must be ppo, or prm and ppo, or sft, prm and ppo (and improve, where it has some): a "
+            "stage without adapters cannot follow one with them"
         )
     if "prm" in adapted and not config.prm.from_sft and not config.prm.path:
         raise UserError(

@@ -81,7 +81,7 @@ def test_workdir_and_default_config():
         ("--config.ppo.iterations=", "--config.ppo.iterations=: must be a whole number, not ''"),
         ("--config.ppo.iterations", "--config.ppo.iterations: no value; it is written --config.ppo.iterations=value"),
         ("--workdir", "--workdir: no value; it is written --workdir=value"),
-        ("--config.stages=('ppp',)", "config.stages: must be one of sft, label, prm, ppo, eval, not 'ppp'"),
+        ("--config.stages=('ppp',)", "config.stages: must be one of sft, label, prm, improve, ppo, eval, not 'ppp'"),
         ("--config.stages=('sft',3)", "config.stages: must be a text, not 3"),
         (
             "--config=quickstart:more",
@@ -111,7 +111,7 @@ def test_mistakes_are_named_in_one_line(argument, told):
         ("stream(wieght=1)", "mine.py:5: stream(wieght=…): no such option (did you mean 'weight'?)"),
         ("recipe(sed=3)", "mine.py:5: recipe(sed=…): no such option (did you mean 'seed'?)"),
         ("c.ppo.kl = (1, 2)", "mine.py:5: kl: must be a number, not (1, 2)"),
-        ("c.stages = ('ppp',)", "config.stages: must be one of sft, label, prm, ppo, eval, not 'ppp'"),
+        ("c.stages = ('ppp',)", "config.stages: must be one of sft, label, prm, improve, ppo, eval, not 'ppp'"),
         ("raise SystemExit(4)", "mine.py:5: it ends the program; get_config() must return a config"),
         ("raise ValueError", "mine.py:5: ValueError"),
         ("import nowhere", "mine.py:5: ModuleNotFoundError: No module named 'nowhere'"),
