@@ -17,6 +17,8 @@ NAMES |= dict(options_of(StreamOptions, "ppo.streams.process."))
 COLLIDING = {"eval.seed", "label.seed", "sample.seed", "search.seed"}
 START = parse([]).config
 
+UPDATES = "'--config.sft.updates', '--config.prm.updates' or '--config.improve.updates'"
+
 
 @pytest.fixture(autouse=True)
 def no_run_here(monkeypatch, tmp_path):
@@ -95,8 +97,8 @@ def test_a_section_s_name_may_be_a_short_name(command):
         ("ppo", "iteratoins=5", "--config.iteratoins: no such option (did you mean '--config.iterations'?)"),
         ("ppo", "lr=1", "--config.lr: no such option (did you mean '--config.policy.lr' or '--config.critic.lr'?)"),
         ("", "mean_ratio_guard=2", "(did you mean '--config.ppo.mean_ratio_guard'?)"),
-        ("", "updates=2", "(did you mean '--config.sft.updates', '--config.prm.updates' or '--config.improve.updates'?)"),
-        ("ppo", "updates=2", "(did you mean '--config.sft.updates', '--config.prm.updates' or '--config.improve.updates'?)"),
+        ("", "updates=2", f"(did you mean {UPDATES}?)"),
+        ("ppo", "updates=2", f"(did you mean {UPDATES}?)"),
         ("ppo", "gamma=1", "(did you mean '--config.streams.NAME.gamma'?)"),
         ("label", "jugde.url=x", "(did you mean '--config.judge.url'?)"),
         ("data", "sauce=x", "(did you mean '--config.source'?)"),
