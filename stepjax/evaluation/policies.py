@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from stepjax.config import POLICIES
 from stepjax.console.progress import progress, say, table
 from stepjax.evaluation.responses import write_responses
 from stepjax.evaluation.scorer import RunScorer
@@ -15,7 +14,7 @@ from stepjax.runs.response_figures import measure
 from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
 from stepjax.runs.responses import Response
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, policy_params, policy_step, starts_loaded
+from stepjax.runs.stages import has_stage, policies_of, policy_params, policy_step, starts_loaded
 from stepjax.runs.turn_figures import turn_figures
 from stepjax.workdir.json_file import MEASURES, read_json, write_json
 
@@ -27,7 +26,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     prompts = first_prompts(run, options.split, options.problems)
     sampler = ResponseSampler.of_many(run, len(prompts.problems), make_sampler(options))
     key = key_on(run.mesh, options.seed)
-    policies = [stage for stage in POLICIES if has_stage(run, stage)]
+    policies = policies_of(run)
     found: dict[str, Any] = {
         "problems": len(prompts.problems),
         "left_out": prompts.left_out,

@@ -62,9 +62,17 @@ def stage_folder(run: Run, stage: str) -> Path:
     return own if _latest(own) is not None else _in_base(run, stage) or own
 
 
+def policies_of(run: Run) -> list[str]:
+    """The stages that have a policy, in the order of `POLICIES`. Where the run has trained one on top of stage sft, what
+    its base trained on top of that is no part of this run."""
+    there = [stage for stage in POLICIES if has_stage(run, stage)]
+    own = [stage for stage in POLICIES[1:] if _latest(run.checkpoint_folder(stage)) is not None]
+    return [stage for stage in there if stage in (POLICIES[0], *own)] if own else there
+
+
 def newest_policy(run: Run) -> str:
-    """The stage whose policy is meant where none is named: the last one that has a checkpoint."""
-    return next((stage for stage in reversed(POLICIES) if has_stage(run, stage)), POLICIES[0])
+    """The stage whose policy is meant where none is named."""
+    return next(reversed(policies_of(run)), POLICIES[0])
 
 
 def no_stage(run: Run, stage: str) -> UserError:

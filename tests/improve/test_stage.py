@@ -17,7 +17,7 @@ SMALL = {
     "improve.rounds": 2,
     "improve.problems": 8,
     "improve.updates": 6,
-    "improve.rows": 4,
+    "improve.rows": 8,
     "improve.row_tokens": 64,
     "improve.log_every": 1,
     "improve.checkpoint_every": 2,
@@ -39,21 +39,16 @@ VISITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Improved:
-    """A config, a work directory without stage improve, and one in which it has run."""
+    """A config that builds on the tiny run, and the work directory that `stepjax improve` left with it."""
 
     config: Path
-    before: Path
     after: Path
 
 
 def improved(tiny: TinyRun, folder: Path, options: dict) -> Improved:
-    config = write_config(folder / "improve.py", {**OPTIONS, **options})
-    before = tiny.copy(folder / "before", without=("ppo",))
-    (before / "config.json").unlink()  # of a run with other options
-    after = folder / "after"
-    shutil.copytree(before, after)
-    assert stepjax("improve", config, after) == 0
-    return Improved(config, before, after)
+    config = write_config(folder / "improve.py", {**OPTIONS, "base": str(tiny.workdir), **options})
+    assert stepjax("improve", config, folder / "after") == 0
+    return Improved(config, folder / "after")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +142,6 @@ def test_a_killed_run_that_goes_on_from_its_last_policy(visits: Improved, tmp_pa
 
 def _killed(made: Improved, folder: Path, moment: str) -> None:
     workdir = folder / "run"
-    shutil.copytree(made.before, workdir)
     struck = {
         "first search": searched(workdir, 1, 3),
         "first training": logged(workdir, 4),
@@ -207,6 +201,7 @@ def test_values_of_the_trees_are_labels(visits: Improved) -> None:
 def test_a_value_model_is_trained_on_the_trees(tiny: TinyRun, tmp_path: Path) -> None:
     options = {
         **VISITS,
+        "base": str(tiny.workdir),
         "search.prm": "value",
         "prm.target": "value",
         "prm.classes": 2,
@@ -214,9 +209,7 @@ def test_a_value_model_is_trained_on_the_trees(tiny: TinyRun, tmp_path: Path) ->
         "improve.prm": True,
         "improve.targets": "best_right",
     }
-    config = write_config(tmp_path / "values.py", {**OPTIONS, **options})
-    workdir = tiny.copy(tmp_path / "run", without=("ppo", "prm"))
-    (workdir / "config.json").unlink()
+    config, workdir = write_config(tmp_path / "values.py", {**OPTIONS, **options}), tmp_path / "run"
     assert stepjax("prm", config, workdir) == 0 and stepjax("improve", config, workdir) == 0
     assert [row["step"] for row in lines(workdir, "prm_improve1")] == list(range(1, 11))
     told = json.loads((workdir / "search" / "improve-2.options.json").read_text())
@@ -225,12 +218,11 @@ def test_a_value_model_is_trained_on_the_trees(tiny: TinyRun, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_eight_devices_do_as_one(best: Improved, tmp_path: Path) -> None:
+def test_eight_devices_do_as_one(tiny: TinyRun, best: Improved, tmp_path: Path) -> None:
     if jax.device_count() < 8:
         pytest.skip("needs eight devices")
-    config = write_config(tmp_path / "eight.py", {**OPTIONS, **BEST, "mesh.data": 8, "improve.rounds": 1})
-    workdir = tmp_path / "run"
-    shutil.copytree(best.before, workdir)
+    options = {**OPTIONS, **BEST, "base": str(tiny.workdir), "mesh.data": 8, "improve.rounds": 1}
+    config, workdir = write_config(tmp_path / "eight.py", options), tmp_path / "run"
     assert stepjax("improve", config, workdir) == 0
     ours, theirs = (lines(folder, "improve")[:6] for folder in (workdir, best.after))
     for one, other in zip(ours, theirs, strict=True):
