@@ -63,7 +63,7 @@ def stage_folder(run: Run, stage: str) -> Path:
 
 
 def policies_of(run: Run) -> list[str]:
-    """The stages that have a policy, in the order of `POLICIES`. Where the run has trained one on top of stage sft, what
+    """The stages that have a policy, in the order of `POLICIES`. Where the run trained one on top of stage sft, what
     its base trained on top of that is no part of this run."""
     there = [stage for stage in POLICIES if has_stage(run, stage)]
     own = [stage for stage in POLICIES[1:] if _latest(run.checkpoint_folder(stage)) is not None]
