@@ -16,6 +16,7 @@ from stepjax.improve.rounds import Searcher, learned
 from stepjax.improve.targets import TARGETS
 from stepjax.improve.values import train_values, value_stage, write_values
 from stepjax.models.definition import Params
+from stepjax.runs.check import check_packed
 from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import policy_params, stage_params
@@ -32,6 +33,7 @@ STAGE = "improve"
 def check_improve(run: Run) -> None:
     """UserError where the options of the search and of what is learned from it contradict each other."""
     options, search = run.config.improve, run.config.search
+    check_packed(run.config, STAGE, run.mesh)
     check_search(run.config)
     if search.temperature == 0:
         raise UserError(

@@ -85,17 +85,24 @@ def check_rows(config: Config, mesh: Mesh) -> None:
     """UserError where a batch does not divide over the mesh, or a packed row into its parts."""
     responses, parts = config.ppo.prompts * config.ppo.samples, row_parts(mesh)
     whole = {"ppo: prompts × samples": responses, "eval.rows": config.eval.rows}
-    packed = {"sft.rows": config.sft.rows, "prm.rows": config.prm.rows}
+    stages = ("sft", "prm", *(("improve",) if "improve" in config.stages else ()))
     over = "data × fsdp" if parts == 1 else "data × fsdp × context"
-    for rows, axes, devices in (
-        (packed, "data × fsdp", row_groups(mesh)),
-        (whole, over, batch_devices(mesh)),
-    ):
-        for name, count in rows.items():
-            if count % devices:
-                raise UserError(f"config.{name}: {count} rows do not divide over the mesh's {axes} = {devices} devices")
-    for name, width in {"sft.row_tokens": config.sft.row_tokens, "prm.row_tokens": config.prm.row_tokens}.items():
-        check_width(width, parts, name)
+    for stage in stages:
+        check_packed(config, stage, mesh)
+    for name, count in whole.items():
+        _check_divides(name, count, over, batch_devices(mesh))
+
+
+def check_packed(config: Config, stage: str, mesh: Mesh) -> None:
+    """UserError where a stage's packed rows do not divide over the mesh, or one of them into its parts."""
+    options = getattr(config, stage)
+    _check_divides(f"{stage}.rows", options.rows, "data × fsdp", row_groups(mesh))
+    check_width(options.row_tokens, row_parts(mesh), f"{stage}.row_tokens")
+
+
+def _check_divides(name: str, count: int, axes: str, devices: int) -> None:
+    if count % devices:
+        raise UserError(f"config.{name}: {count} rows do not divide over the mesh's {axes} = {devices} devices")
 
 
 def check_carry(ppo: PPOOptions) -> None:

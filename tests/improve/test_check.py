@@ -9,6 +9,7 @@ import pytest
 from stepjax.config import Config, EnvironmentOptions
 from stepjax.errors import UserError
 from stepjax.improve.stage import check_improve
+from stepjax.parallel import make_mesh
 
 PUCT = {"search.method": "puct", "search.prm": "value", "prm.target": "value"}
 
@@ -23,13 +24,14 @@ def check(**changes: Any) -> None:
     for name, value in changes.items():
         config = changed(config, name, value)
     task = SimpleNamespace(name="mine", problems=lambda split: [None], rate_steps=lambda problem, steps: None)
-    run: Any = SimpleNamespace(config=config, task=task)
+    run: Any = SimpleNamespace(config=config, task=task, mesh=make_mesh(8))
     check_improve(run)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"improve.rows": 12}, "config.improve.rows: 12 rows do not divide over the mesh's data × fsdp = 8 devices"),
         ({"environment": EnvironmentOptions(name="guess")}, "a search does not ask environments"),
         ({"search.temperature": 0.0}, "config.search.temperature: at 0 the search finds what the policy writes anyway"),
         ({"search.temperature": 0.0, "search.n": 1}, "config.search.temperature: at 0"),

@@ -145,3 +145,12 @@ def test_programs_compiled_for_a_tpu(tmp_path):
     assert found["sft_update"].cost.opaque == 0
     check_state_bytes(found)
     check_nothing_gathered(run, found)
+
+
+def test_expert_iteration_is_planned_with_its_reference(tmp_path):
+    """Its update of all rounds; with a KL term the first policy's parameters are an argument."""
+    config = config_of(tmp_path, "stages=('improve',)", "improve.rounds=3", "improve.updates=50", "improve.kl=0.1")
+    (found,) = planned_programs(planned_run(config, make_mesh(devices=jax.devices()[:1])))
+    state, batch, reference = found.program.inputs
+    assert (found.stage, found.runs, found.program.name) == ("improve", 150, "improve_update")
+    assert resident_bytes(reference) == resident_bytes(state["params"]) and "values" in batch

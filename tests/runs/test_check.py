@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from stepjax.config import Config, PPOOptions, StreamOptions
+from stepjax.config import Config, LoRAOptions, PPOOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.options import parse
 from stepjax.parallel import MESH_AXES, make_mesh, mesh_of
-from stepjax.runs.check import check_options
+from stepjax.runs.check import check_lora, check_options
 
 WITHOUT_CRITIC = {"process": StreamOptions(critic=False)}
 
@@ -57,6 +57,7 @@ def test_a_config_over_all_devices_fits_one_and_many(devices):
             r"sft\.row_tokens: rows of 500 tokens are not cut into 2 × mesh\.context = 8 chunks; use 504",
         ),
         (("prm.rows=3",), r"prm\.rows: 3 rows do not divide over the mesh's data × fsdp = 2 devices"),
+        (("improve.rows=3", "stages=('improve',)"), r"improve\.rows: 3 rows do not divide over the mesh's data × fsdp"),
         (("ppo.prompts=4",), r"ppo: prompts × samples: 4 rows do not divide over the mesh's data × fsdp × context = 8"),
     ],
 )
@@ -74,3 +75,23 @@ def test_long_rows_of_7b_divide_over_their_chips(chips, devices):
     mesh = types.SimpleNamespace(shape=sizes, devices=np.array([types.SimpleNamespace(platform="tpu")]))
     check_options(config, mesh)
     assert np.prod(list(sizes.values())) == devices and sizes["context"] > 1 and config.ppo.row_tokens == 32_768
+
+
+@pytest.mark.parametrize(
+    ("stages", "fits"),
+    [
+        (("prm", "ppo"), True),
+        (("prm", "improve", "ppo"), True),
+        (("sft", "prm", "improve", "ppo"), True),
+        (("improve",), False),
+        (("sft", "improve"), False),
+        (("prm", "other"), False),
+    ],
+)
+def test_stages_with_adapters(stages, fits):
+    config = dataclasses.replace(Config(), lora=LoRAOptions(rank=2, stages=stages))
+    if fits:
+        check_lora(config)
+        return
+    with pytest.raises(UserError, match=r"^config\.lora\.stages: must be ppo, or prm and ppo, or sft, prm and ppo"):
+        check_lora(config)
