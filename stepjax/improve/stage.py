@@ -87,7 +87,8 @@ def train_improve(run: Run) -> Params:
     """Runs (or continues, or finds finished) the rounds; returns the last one's policy."""
     check_improve(run)
     options = run.config.improve
-    programs, searcher, valid = improve_programs(run), Searcher(run), _held_out(run)
+    programs, searcher = improve_programs(run), Searcher(run)
+    valid = _held_out(programs.run)
     start = functools.cache(lambda: stage_params(programs.run, "sft", programs.definition))
     reference = start() if options.kl else None
     with Checkpoints(run.checkpoint_folder(STAGE)) as checkpoints:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from runs.tiny_run import OPTIONS, TinyRun, assert_same_run, kill_when, lines, start, stepjax, write_config
+from runs.tiny_run import OPTIONS, TinyRun, arrays, assert_same_run, kill_when, lines, start, stepjax, write_config
 
 from stepjax.data.dataset import Records
 from stepjax.workdir.checkpoint_format import steps
@@ -215,6 +215,17 @@ def test_a_value_model_is_trained_on_the_trees(tiny: TinyRun, tmp_path: Path) ->
     told = json.loads((workdir / "search" / "improve-2.options.json").read_text())
     assert told["prm_stage"] == "prm_improve1" and told["process_reward_model"] == 10
     assert not (workdir / "checkpoints" / "prm_improve2").exists(), "the last round's values have no reader"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", [("improve", "ppo"), ("ppo",)])
+def test_adapters_or_all_parameters(tiny: TinyRun, tmp_path: Path, stages: tuple[str, ...]) -> None:
+    changes = {"base": str(tiny.workdir), "lora.rank": 2, "lora.stages": stages, "search.prm": "uniform"}
+    config = write_config(tmp_path / "lora.py", {**OPTIONS, **BEST, **changes})
+    assert stepjax("improve", config, tmp_path / "run") == 0
+    names = {name for name in arrays(tmp_path / "run", "improve") if name.startswith("params/")}
+    adapters = {name for name in names if "lora" in name}
+    assert names and (names == adapters if "improve" in stages else not adapters)
 
 
 @pytest.mark.slow
