@@ -3,16 +3,29 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import pytest
-from runs.tiny_run import OPTIONS, TinyRun, arrays, assert_same_run, kill_when, lines, start, stepjax, write_config
+from runs.tiny_run import (
+    OPTIONS,
+    TinyRun,
+    arrays,
+    assert_same_run,
+    environment,
+    kill_when,
+    lines,
+    start,
+    stepjax,
+    write_config,
+)
 
 from stepjax.data.dataset import Records
 from stepjax.workdir.checkpoint_format import steps
 
+LOCAL = Path(__file__).parents[2] / "launch" / "local.py"
 SMALL = {
     "improve.rounds": 2,
     "improve.problems": 8,
@@ -229,14 +242,19 @@ def test_adapters_or_all_parameters(tiny: TinyRun, tmp_path: Path, stages: tuple
 
 
 @pytest.mark.slow
-def test_eight_devices_do_as_one(tiny: TinyRun, best: Improved, tmp_path: Path) -> None:
-    if jax.device_count() < 8:
-        pytest.skip("needs eight devices")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_eight_devices_do_as_one(tiny: TinyRun, best: Improved, tmp_path: Path, processes: int) -> None:
     options = {**OPTIONS, **BEST, "base": str(tiny.workdir), "mesh.data": 8, "improve.rounds": 1}
     config, workdir = write_config(tmp_path / "eight.py", options), tmp_path / "run"
-    assert stepjax("improve", config, workdir) == 0
+    if processes == 1:
+        assert stepjax("improve", config, workdir) == 0
+    else:
+        code = "import sys; from stepjax.cli import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", code, "improve", f"--config={config}", f"--workdir={workdir}"]
+        argv = [sys.executable, str(LOCAL), "--processes", "2", "--devices", "4", "--", *command]
+        subprocess.run(argv, check=True, env=environment(), timeout=1200)
     ours, theirs = (lines(folder, "improve")[:6] for folder in (workdir, best.after))
     for one, other in zip(ours, theirs, strict=True):
-        assert one["search/targets"] == other["search/targets"] and one["loss"] == pytest.approx(
-            other["loss"], rel=1e-3
-        )
+        assert one["search/targets"] == other["search/targets"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+    assert searches(workdir)["improve-1.jsonl"] and (workdir / "search" / "improve-1.html").is_file()
