@@ -82,6 +82,8 @@ def searches(workdir: Path) -> dict[str, list[dict]]:
         for record in found[path.name]:
             for name in ("computed_again", "flops"):
                 del record["extra"]["search"]["cost"][name]
+            for node in record["extra"]["tree"]:
+                del node["logprob"]
     return found
 
 
