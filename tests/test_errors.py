@@ -78,7 +78,10 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--config.ppo.streams.process.estimator=rlo", "must be one of gae, return, value, progress, group, rloo"),
         ("--config.ppo.streams.process.first=0.5", "first: only estimator progress reads it, not gae"),
         ("--config.eval.rows=0", "config.eval.rows: must be at least 1"),
-        ("--config.stages=('sft','pmr')", "config.stages: must be one of sft, label, prm, improve, ppo, eval, not 'pmr'"),
+        (
+            "--config.stages=('sft','pmr')",
+            "must be one of sft, label, prm, improve, ppo, eval, not 'pmr'",
+        ),
         ("more", "what is 'more'?"),
     ],
 )

@@ -35,7 +35,7 @@ class ImproveOptions:
     prm: bool = option(
         False,
         "after each round but the last, train the process reward model anew on the trees' values (prm.target=value), "
-        "for the next round's search.prm=value; needs search.method=puct",
+        "for the next round's search.prm=value; needs search.method=puct and prm.classes=2",
     )
     updates: int = option(200, "optimiser updates a round", least=1)
     rows: int = option(64, "packed rows per update", least=1)

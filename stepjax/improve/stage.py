@@ -72,6 +72,11 @@ def _check_values(run: Run, method: Method) -> None:
     for option, wrong, cure in (
         (f"search.method={search.method}", not method.visits, f"it backs no values up; take {_counting()}"),
         (f"search.prm={search.prm}", search.prm != "value", "the search would not read the new values; take value"),
+        (
+            f"prm.classes={prm.classes}",
+            prm.classes != 2,
+            "a value is the probability of one of two classes; set it to 2",
+        ),
         ("prm.path", bool(prm.path), "a public model is not trained; leave one of the two out"),
         (
             f"lora.rank={run.config.lora.rank}",

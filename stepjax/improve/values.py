@@ -1,5 +1,6 @@
 """Values of a round's trees as labels of steps, and a value model that is trained on them."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,12 @@ def value_stage(number: int) -> str:
 
 
 def train_values(run: Run, number: int) -> None:
-    """Trains (or continues, or finds finished) a value model on all values that were found so far."""
+    """Trains (or continues, or finds finished) a value model on all values that were found so far.
+
+    Values are soft labels of a cross-entropy: as classes, all that are above 0 would be good.
+    """
+    prm = dataclasses.replace(run.config.prm, objective="bce")
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, prm=prm))
     programs = prm_programs(run, value_stage(number))
     options = programs.options
 

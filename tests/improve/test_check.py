@@ -11,7 +11,7 @@ from stepjax.errors import UserError
 from stepjax.improve.stage import check_improve
 from stepjax.parallel import make_mesh
 
-PUCT = {"search.method": "puct", "search.prm": "value", "prm.target": "value"}
+PUCT = {"search.method": "puct", "search.prm": "value", "prm.target": "value", "prm.classes": 2}
 
 
 def changed(config: Any, name: str, value: Any) -> Any:
@@ -42,6 +42,7 @@ def check(**changes: Any) -> None:
         ({"improve.targets": "visits", "search.method": "puct", "search.width": 1}, "raise config.search.width"),
         ({"improve.prm": True}, "config.improve.prm=True with config.search.method=best_of_n: it backs no values up"),
         ({"improve.prm": True, "search.method": "puct"}, "with config.search.prm=learned: the search would not read"),
+        ({**PUCT, "improve.prm": True, "prm.classes": 3}, "with config.prm.classes=3: a value is the probability"),
         (
             {**PUCT, "improve.prm": True, "prm.path": "some/model"},
             "with config.prm.path: a public model is not trained",

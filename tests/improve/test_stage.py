@@ -220,7 +220,6 @@ def test_a_value_model_is_trained_on_the_trees(tiny: TinyRun, tmp_path: Path) ->
         "search.prm": "value",
         "prm.target": "value",
         "prm.classes": 2,
-        "prm.neutral": "good",
         "improve.prm": True,
         "improve.targets": "best_right",
     }
