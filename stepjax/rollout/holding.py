@@ -51,9 +51,9 @@ class Aside:
     start: Int[Array, " A"]
     hidden: Array
     layers: Layers
-    table: Array | None = None
-    blocks: Array | None = None
-    shared: Array | None = None
+    table: Int[Array, "A B"] = None  # type: ignore[assignment]
+    blocks: Int[Array, " A"] = None  # type: ignore[assignment]
+    shared: Int[Array, " A"] = None  # type: ignore[assignment]
 
     @classmethod
     def nothing(cls, slots: Slots, devices: int) -> "Aside":
@@ -98,7 +98,6 @@ def put_aside(aside: Aside, slots: Slots, ended: Bool[Array, " S"], behind: Int[
 
         blocks: dict[str, Array] = {}
         if held is not None:
-            assert aside.table is not None and aside.blocks is not None and aside.shared is not None
             blocks |= {"table": put(aside.table, held.table), "blocks": put(aside.blocks, held.count)}
             blocks["shared"] = put(aside.shared, held.shared)
         return i + 1, Aside(
@@ -158,7 +157,6 @@ class _Plan:
 def _plan(aside: Aside, slots: Slots, layers: Layers, prompts: Prompts, queue: Queue) -> tuple[_Plan, Slots]:
     held, table = slots.held, prompts.table
     assert held is not None and table is not None
-    assert aside.table is not None and aside.blocks is not None and aside.shared is not None
     blocks = jax.tree.leaves(layers)[0].shape[int(isinstance(layers, KeyValues))]
     there = jnp.arange(aside.row.shape[0]) < aside.count[0]
     new = jnp.where(there, (aside.length - 1) // held.page - aside.shared, 0)
@@ -279,6 +277,13 @@ def room(slots: Slots, prompts: Prompts, queue: Queue, *, blocks: int) -> Int[Ar
     waiting = slots.waiting.at[slots.row].set(True, mode="drop")
     nobody = dataclasses.replace(slots, row=jnp.full_like(slots.row, rows), waiting=waiting)
     return jnp.sum(references(blocks, nobody, prompts, queue) == 0, dtype=jnp.int32)[None]
+
+
+def released(slots: Slots, queue: Queue) -> Slots:
+    """Where rows go on behind themselves, those are held no longer whose `Queue.hold` was taken back."""
+    if queue.given is None or slots.holds is None or queue.hold is None:
+        return slots
+    return dataclasses.replace(slots, holds=slots.holds & (queue.hold > 0))
 
 
 def with_rows(prompts: Prompts, rows: int, devices: int) -> Prompts:

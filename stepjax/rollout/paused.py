@@ -19,12 +19,13 @@ from stepjax.models.decoder import LayerWeights
 from stepjax.parallel import on_each_device
 from stepjax.rollout.axes import QUEUE_AXES, prompt_axes, slot_axes
 from stepjax.rollout.blocks import blocks_for_prompts
-from stepjax.rollout.decode_loop import DecodeLoop, Progress
+from stepjax.rollout.decode_loop import DecodeLoop
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.engine import empty_blocks
-from stepjax.rollout.holding import room, with_rows
+from stepjax.rollout.holding import released, room, with_rows
 from stepjax.rollout.paused_prompts import chosen, numbered, numbers, replaced, states, texts
 from stepjax.rollout.prefill import bucket_widths, prefill
+from stepjax.rollout.progress import Progress
 from stepjax.rollout.record import Occupancy, Record
 from stepjax.rollout.slots import Prompts, Queue, Slots
 from stepjax.trajectory import Trajectory
@@ -65,8 +66,7 @@ class Seen:
       by_stop: bool[N], the stops ended the response, not an end id (`finished` is True of both); None: that is not told
         apart.
       held: bool[N], others may begin behind the row; None: none can be held.
-      room: int32[devices], blocks that neither a row that is held nor what a row begins with takes; None likewise, or
-        there are no blocks.
+      room: int32[devices], blocks that neither a row that is held nor what rows begin with takes; None: there are none.
     """
 
     length: Int[Array, " N"]
@@ -153,10 +153,7 @@ class PausedEngine:
         `begins` names, which had ended, begin as the new queue says."""
         d, now = self.decoding, self._now(state)
         number = numbers(self.mesh, self.devices, state.prompts, place)
-        layers, slots, tables = now.layers, now.slots, None
-        if queue.given is not None:  # a row whose `hold` is taken back is not held any more
-            assert slots.holds is not None and queue.hold is not None
-            slots = dataclasses.replace(slots, holds=slots.holds & (queue.hold > 0))
+        layers, slots, tables = now.layers, released(now.slots, queue), None
         if layers is not None and state.prompts.table is not None:
             slots, tables = self._room(slots, state.prompts, state.queue, length)
         found, layers = prefill(

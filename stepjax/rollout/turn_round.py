@@ -114,9 +114,9 @@ class TurnRound:
             tokens = self.talks[row].tokens
             limits[row], given[row], record.tokens[row, : len(tokens)] = self._limit(row), len(tokens), tokens
         self._begin(begin, [0] * len(begin))
-        tokens, lengths, queue = request(texts, chosen, ids, limits, shape, of.rollout.devices, starts=starts)
+        inputs, lengths, queue = request(texts, chosen, ids, limits, shape, of.rollout.devices, starts=starts)
         queue = dataclasses.replace(queue, hold=np.full(shape.rows, self._hold, np.int32), given=given)  # type: ignore[arg-type]
-        return of.rollout.start(ready, tokens, lengths, key, queue, record)
+        return of.rollout.start(ready, inputs, lengths, key, queue, record)
 
     @property
     def _hold(self) -> Hold:
@@ -140,9 +140,10 @@ class TurnRound:
     def _ended(self, state: Pause) -> None:
         """Turns that have ended go to their environments."""
         ended = [row for row in state.finished().tolist() if row in self.decoding]
+        held = np.asarray(state.read.held)
         for row in ended:
             del self.decoding[row]
-            if state.read.held[row]:
+            if held[row]:
                 self.cached[row] = int(state.read.length[row])
         if not ended:
             return
@@ -200,7 +201,7 @@ class TurnRound:
         state = self._kept_room(ready, state)
         if len(self.waiting) < portion and state.read.waiting >= self.slots:
             return state
-        rows = self._room.going(state.read.room, self._going())
+        rows = self._room.going(_room_of(state), self._going())
         if not rows:
             return state
         self.waiting = [row for row in self.waiting if row not in set(rows)]
@@ -215,7 +216,7 @@ class TurnRound:
         if state.read.room is None:
             return state
         count = 1
-        while self.loose or (gone := self._room.gone(state.read.room, self._going(), count)):
+        while self.loose or (gone := self._room.gone(_room_of(state), self._going(), count)):
             if not self.loose:
                 self._let_go(gone)
                 count *= 2
@@ -268,6 +269,10 @@ class TurnRound:
             turns=Turns(rewards, rated, cause),
             finished=finished,  # type: ignore[arg-type]
         )
+
+
+def _room_of(state: Pause) -> np.ndarray | None:
+    return None if state.read.room is None else np.asarray(state.read.room)
 
 
 def _once(texts: list[list[int]]) -> tuple[list[list[int]], np.ndarray]:
