@@ -1,4 +1,4 @@
-"""Commands of runs as processes of their own, so many at a time; signals reach all of them, and none outlives this one."""
+"""Commands of runs as processes, so many at a time: signals reach all of them, and none outlives this process."""
 
 import contextlib
 import ctypes

@@ -73,9 +73,8 @@ def _table(table: Table) -> Markup:
         Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row))
         for row in rows
     )
-    return Markup(
-        '<h2>{}</h2><div style="overflow-x:auto"><table class="figures"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
-    ).format(title, head, body)
+    whole = Markup('<table class="figures"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>').format(head, body)
+    return Markup('<h2>{}</h2><div style="overflow-x:auto">{}</div>').format(title, whole)
 
 
 def _runs(facts: Mapping[str, Any], units: Sequence[Unit]) -> Markup:

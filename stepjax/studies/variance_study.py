@@ -1,7 +1,7 @@
 """The study `variance`: of advantages and of the policy gradient, by horizon, λ, critic and number of steps.
 
-A policy whose values are known writes responses. All arms credit the same ones, by the credit program of training. Where
-steps earn independently the variance over the response is, by theory, (K + 1) / 2 times that over a step.
+A policy whose values are known writes responses. All arms credit the same ones, by the credit program of training.
+Where steps earn independently the variance over the response is, by theory, (K + 1) / 2 times that over a step.
 """
 
 import dataclasses
@@ -29,6 +29,9 @@ CRITICS = {"exact": 0.0, "learned": 0.1}
 """Standard deviation of a critic's error, in units of the rewards' range."""
 
 LAMBDAS = (1.0, 0.95)
+UNITS = ("ratio", "gradient_ratio")
+"""Figures that say something only where two horizons credit the same rewards."""
+
 HORIZONS = ("step", "turn", "response", "outcome")
 
 
@@ -91,6 +94,8 @@ def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) 
                     figures = of.figures(sums["step", lam])
                     if horizon == "response":
                         figures["law"] = figures["ratio"] / law(steps, lam)
+                    for name in UNITS if horizon in ("step", "outcome") else ():
+                        del figures[name]
                     found[arms[horizon, lam], str(steps)] = figures
                 keep(found)
     return found
