@@ -32,7 +32,7 @@ class Summary:
 
 
 def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
-    """Mean of the finite values and its percentile bootstrap interval [Efron 1979]; equal values give equal intervals."""
+    """Mean of the finite values and its percentile bootstrap interval [Efron 1979]; the same for the same values."""
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     if len(known) < 2:

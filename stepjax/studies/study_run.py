@@ -9,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from stepjax.console.ending import STOPPED
 from stepjax.console.progress import say, table
+from stepjax.distributed.signals import INTERRUPTED
 from stepjax.errors import Stopped, UserError
 from stepjax.runs.side_by_side import Job, run_jobs
 from stepjax.studies.study import Found, Plan, Study
@@ -22,6 +24,9 @@ from stepjax.workdir.json_file import plain, write_json
 
 FILE, PAGE = "study.json", "study.html"
 LIBRARIES = ("jax", "jaxlib", "numpy", "scipy")
+ENDINGS = (STOPPED, INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
+"""Exit statuses of runs that a signal ended."""
+
 REDUCED = "--quick: a reduced study; its figures are no result"
 
 
@@ -60,7 +65,9 @@ def _tell_start(job: Job) -> None:
 
 
 def _tell_end(job: Job) -> None:
-    told = "done" if job.status == 0 else f"failed with status {job.status} ({job.last_line}); see {job.log_path}"
+    told = f"failed with status {job.status} ({job.last_line}); see {job.log_path}"
+    if job.status in (0, *ENDINGS):
+        told = "stopped" if job.status else "done"
     say(f"{job.name}: {told}, {job.took}")
 
 
