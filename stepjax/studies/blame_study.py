@@ -71,8 +71,8 @@ class Pushed:
             self.counts[name] += (chosen < 0).sum(), (chosen == 0).sum(), (chosen > 0).sum()
 
     def figures(self) -> Figures:
-        """Shares of the tokens: of right steps pushed down, of false ones pushed up; `no_credit`: of both, of those that
-        are not pushed at all."""
+        """Shares of the tokens: of right steps pushed down, of false ones pushed up; `no_credit`: of right steps before
+        an error and false ones before a repair, of those that are not pushed at all."""
 
         def share(name: str, way: int) -> float:
             total = self.counts[name].sum()

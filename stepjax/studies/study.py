@@ -46,6 +46,9 @@ class Measure:
 Found = Mapping[Arm, Mapping[int, Figures]]
 """Figures of an arm and seed; those of a run that failed are missing."""
 
+Table = tuple[str, list[str], list[list[str]]]
+"""Title, columns, rows."""
+
 ByArm = dict[tuple[str, str], Figures]
 """Figures by row and column."""
 
@@ -81,8 +84,8 @@ class Study:
       plan: `plan(quick)`.
       x_name: what the columns are.
       compared: pairs of rows (of the same column) whose difference by seed is shown.
-      drawn: measures with a chart.
-      charts: further charts.
+      drawn: measures with a chart, a line for each of `lines` (rows; none: the first six).
+      charts, tables: further ones.
     """
 
     name: str
@@ -95,3 +98,4 @@ class Study:
     drawn: Sequence[str] = ()
     lines: Sequence[str] = ()
     charts: Callable[[Found], Sequence[Chart]] | None = None
+    tables: Callable[[Found], Sequence[Table]] | None = None

@@ -5,6 +5,7 @@ A training run is a `stepjax quickstart` that anybody can start by hand; an exac
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -60,13 +61,16 @@ def units_of(study: Study, plan: Plan, folder: Path, seeds: Sequence[int], quick
             base = bases.get(arm.base)
             options = arm.options if base is None else (*arm.options, f"--config.base={base.workdir}")
             found.append(_training(arm.name, options, folder, seed, (arm,), [] if base is None else [base.job]))
+    env = {**shared_programs(folder / PROGRAMS), **(fast_compilation() if quick else {})}
+    for unit in found:
+        unit.job.env = env
     return found
 
 
 def _training(
     name: str, options: Sequence[str], folder: Path, seed: int, arms: tuple[Arm, ...], after: Sequence[Job] = ()
 ) -> Unit:
-    workdir = folder / f"{re.sub(r'[^A-Za-z0-9._]+', '_', name)}-s{seed}"
+    workdir = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}-s{seed}"
     argv = ["stepjax.cli", "quickstart", *options, f"--config.seed={seed}"]
     unit = _unit(f"{name}, seed {seed}", argv, workdir, seed, arms, after)
     config = parse(unit.job.argv[2:], "", remember=True).config
@@ -82,7 +86,6 @@ def _unit(
         name,
         [*argv, f"--workdir={workdir}"],
         log_path=workdir.with_name(f"{workdir.name}.log"),
-        env=shared_programs(workdir.parent / PROGRAMS),
         after=after,
     )
     return Unit(job, workdir, seed, arms)
@@ -95,6 +98,11 @@ def shared_programs(folder: Path) -> Mapping[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
+
+
+def fast_compilation() -> Mapping[str, str]:
+    """Variables with which XLA leaves out slow passes: for runs that compile most of their time."""
+    return {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()}
 
 
 def figures_of(units: Sequence[Unit], plan: Plan) -> Found:

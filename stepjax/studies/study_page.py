@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from stepjax.errors import UserError
 from stepjax.report.charts import Chart, Line, draw
-from stepjax.studies.study import Found, Study
+from stepjax.studies.study import Found, Study, Table
 from stepjax.studies.study_jobs import Unit
-from stepjax.studies.study_tables import Table, summed_up
+from stepjax.studies.study_tables import summed_up
 
 
 def charts_of(study: Study, found: Found) -> list[Chart]:

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stepjax.measures.over_seeds import Summary, paired, summary
-from stepjax.studies.study import Arm, Found, Measure, Plan, Study
-
-Table = tuple[str, list[str], list[list[str]]]
-"""Title, columns, rows."""
+from stepjax.studies.study import Arm, Found, Measure, Plan, Study, Table
 
 DASH = "–"
 
@@ -54,7 +51,7 @@ def tables_of(study: Study, plan: Plan, found: Found) -> list[Table]:
     rows, columns = rows_of(plan), columns_of(plan)
     heads = [f"{study.x_name} = {column}" if study.x_name else column for column in columns]
     seeds = len({seed for by_seed in found.values() for seed in by_seed})
-    note = f"mean [95 % bootstrap interval], {seeds} seeds"
+    note = f"mean [95 % bootstrap interval], {seeds} seed{'s' * (seeds != 1)}"
     tables: list[Table] = []
     if columns == [""]:
         cells = [
@@ -72,7 +69,8 @@ def tables_of(study: Study, plan: Plan, found: Found) -> list[Table]:
                     cells.append([row, *line])
             if cells:
                 tables.append((f"{of.words}; {note}", ["arm", *heads], cells))
-    return tables + _differences(study, found, arms, columns, heads)
+    tables += _differences(study, found, arms, columns, heads)
+    return tables + list(study.tables(found) if study.tables is not None else ())
 
 
 def _differences(
