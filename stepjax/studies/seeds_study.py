@@ -5,10 +5,10 @@ and whether a value on the way wraps around. Of the variance between seeds the p
 taken off.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from stepjax.report.read import read_run
 from stepjax.studies.quick_runs import QUICK_PPO, QUICK_RUN
@@ -51,14 +51,14 @@ def read(workdir: Path) -> Figures:
     return figures
 
 
-def spread(accuracy: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
+def spread(accuracy: Float[np.ndarray, " S"], counts: Float[np.ndarray, " S"]) -> tuple[float, float]:
     """Standard deviation between seeds, and what is left of it without the noise of sampling `counts` responses each.
 
     The noise is at most that of equally hard problems, p(1 − p)/n.
     """
-    p, n = np.asarray(accuracy), np.asarray(counts)
-    between = p.var(ddof=1)
-    return float(np.sqrt(between)), float(np.sqrt(max(between - np.mean(p * (1 - p) / n), 0.0)))
+    between = float(accuracy.var(ddof=1))
+    noise = float(np.mean(accuracy * (1 - accuracy) / counts))
+    return float(np.sqrt(between)), float(np.sqrt(max(between - noise, 0.0)))
 
 
 def _tables(found: Found) -> list[Table]:

@@ -4,6 +4,7 @@ import os
 import platform
 import shlex
 import signal
+import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,13 +20,16 @@ from stepjax.studies.study_jobs import Unit, figures_of, units_of
 from stepjax.studies.study_page import write_page
 from stepjax.studies.study_tables import tables_of
 from stepjax.workdir.code_version import code_version
-from stepjax.workdir.folder import open_workdir
+from stepjax.workdir.folder import in_use, open_workdir
 from stepjax.workdir.json_file import plain, write_json
 
 FILE, PAGE = "study.json", "study.html"
 LIBRARIES = ("jax", "jaxlib", "numpy", "scipy")
 ENDINGS = (STOPPED, INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
 """Exit statuses of runs that a signal ended."""
+
+PATIENCE = 120.0
+"""Seconds that runs of an earlier start have to end."""
 
 REDUCED = "--quick: a reduced study; its figures are no result"
 
@@ -42,6 +46,8 @@ def run_study(study: Study, workdir: Path, seeds: Sequence[int], jobs: int, quic
     plan = study.plan(quick)
     with open_workdir(workdir, {"study": study.name, "quick": quick}):
         units = units_of(study, plan, workdir, seeds, quick)
+        if _wait(units):
+            units = units_of(study, plan, workdir, seeds, quick)
         if done := [unit for unit in units if unit.job.status == 0]:
             say(f"{len(done)} of {len(units)} runs are finished already")
         received = run_jobs([unit.job for unit in units], jobs, started=_tell_start, ended=_tell_end)
@@ -58,6 +64,17 @@ def run_study(study: Study, workdir: Path, seeds: Sequence[int], jobs: int, quic
         say(str(write_page(workdir / PAGE, study, found, tables, facts, units)))
     _refuse_failed(units)
     return found
+
+
+def _wait(units: Sequence[Unit]) -> bool:
+    """Waits until the runs of an earlier start, which was killed, have saved and ended; whether there were any."""
+    end, waited = time.monotonic() + PATIENCE, False
+    while time.monotonic() < end and any(in_use(unit.workdir) for unit in units):
+        if not waited:
+            say("waiting for runs of an earlier start to end")
+        waited = True
+        time.sleep(0.2)
+    return waited
 
 
 def _tell_start(job: Job) -> None:

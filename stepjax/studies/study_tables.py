@@ -82,11 +82,11 @@ def _differences(
         for row, reference in study.compared:
             line = []
             for column in columns:
-                pair = arms.get((row, column)), arms.get((reference, column))
-                if pair[0] is None or pair[1] is None:
+                one, other = arms.get((row, column)), arms.get((reference, column))
+                if one is None or other is None:
                     line.append(DASH)
                     continue
-                line.append(shown(paired(*(of_seeds(found, arm, name) for arm in pair if arm is not None)), of))
+                line.append(shown(paired(of_seeds(found, one, name), of_seeds(found, other, name)), of))
             if set(line) != {DASH}:
                 cells.append([f"{row} − {reference}", *line])
         if cells:
