@@ -153,7 +153,8 @@ def scored_rows(
     host |= {figure: jnp.ones(count, jnp.float32) for figure in host_figures(options.streams)}
     for name, o in options.streams.items():
         if SIGNALS[o.signal].text_reward is MonteCarloReward:
-            share = rng.binomial(options.mc.completions, writer.quality[(*state, move)]) / options.mc.completions
+            right = np.minimum(writer.quality[(*state, move)], 1.0)  # where all completions are, rounding may exceed 1
+            share = rng.binomial(options.mc.completions, right) / options.mc.completions
             host[f"stream/{name}"] = jnp.asarray(on_last(o.bad + (o.good - o.bad) * share))
     return found, host, layout
 
