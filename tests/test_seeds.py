@@ -45,9 +45,10 @@ def child(monkeypatch, tmp_path):
     popen = side_by_side.subprocess.Popen
 
     def start(argv, **more):
-        assert argv[:3] == [sys.executable, "-m", "stepjax.cli"]
-        started.append(argv[3:])
-        return popen([sys.executable, str(script), *argv[3:]], **more)
+        first = argv.index("-m")
+        assert argv[first - 1 : first + 2] == [sys.executable, "-m", "stepjax.cli"]
+        started.append(argv[first + 2 :])
+        return popen([sys.executable, str(script), *argv[first + 2 :]], **more)
 
     monkeypatch.setattr(side_by_side.subprocess, "Popen", start)
     monkeypatch.setattr(side_by_side, "PERIOD", 0.01)

@@ -1,7 +1,6 @@
 """Commands of runs as processes, so many at a time: signals reach all of them, and none outlives this process."""
 
 import contextlib
-import ctypes
 import functools
 import os
 import signal
@@ -21,7 +20,14 @@ from stepjax.workdir.json_file import read_json
 PERIOD = 0.2
 """Seconds between two looks at the processes."""
 
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_BOUND = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG: SIGTERM when the parent is gone, even by SIGKILL; exec keeps it
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""A program that becomes another one, which ends with its parent. (A function between fork and exec would do without,
+but must not run in a process of many threads, as JAX makes it.)"""
 
 
 @dataclass
@@ -67,12 +73,11 @@ class Job:
         self._began = time.monotonic()
         # Of its own session: a terminal's Ctrl-C reaches it once, from here.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *self.argv],
+            [*_binding(), sys.executable, "-m", *self.argv],
             stdout=self._log,
             stderr=self._log,
             env={**os.environ, **self.env} if self.env else None,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
         )
 
     def look(self) -> bool:
@@ -155,7 +160,6 @@ def _passed_on(jobs: Sequence[Job], received: list[int]) -> Iterator[None]:
                 job.process.terminate()
 
 
-def _die_with_parent() -> None:
-    """In a child, before its command: SIGTERM comes when this process is gone, even by SIGKILL (on Linux)."""
-    if _LIBC is not None:
-        _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _binding() -> list[str]:
+    """What comes before a command so that it ends with this process; nothing where the system has no such thing."""
+    return [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid())] if sys.platform == "linux" else []

@@ -60,10 +60,12 @@ def children(monkeypatch, tmp_path):
     popen = side_by_side.subprocess.Popen
 
     def start(argv, **more):
-        if argv[:4] != [sys.executable, "-m", "stepjax.cli", "quickstart"]:
+        if "stepjax.cli" not in argv:
             return popen(argv, **more)  # git, for the versions
-        started.append(next(a for a in argv if a.startswith("--workdir=")).rpartition("/")[2])
-        return popen([sys.executable, "-S", str(script), *argv[4:]], **more)
+        command = argv[argv.index("stepjax.cli") + 1 :]
+        assert command[0] == "quickstart"
+        started.append(next(a for a in command if a.startswith("--workdir=")).rpartition("/")[2])
+        return popen([sys.executable, "-S", str(script), *command[1:]], **more)
 
     monkeypatch.setattr(side_by_side.subprocess, "Popen", start)
     monkeypatch.setattr(side_by_side, "PERIOD", 0.005)
