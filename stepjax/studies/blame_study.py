@@ -27,7 +27,9 @@ RULES = (
     "mona",
     "step_outcome",
     "progress",
+    "progress, raw",
     "vineppo",
+    "vineppo, raw",
     "outcome_gae",
     "outcome_gae_1",
     "turn_ppo",
@@ -40,6 +42,9 @@ RULES = (
     "pure",
     "clip_delta",
 )
+RAW = ", raw"
+"""What follows the name of a rule whose advantages are not whitened."""
+
 JUDGES = ("exact scores", "scores that err")
 
 
@@ -112,7 +117,7 @@ def row(rule: str, judge: str) -> str:
 
 def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) -> ByArm:
     """Figures of all arms of a seed; those that are `known` are not measured again."""
-    rules = [make_rule(name, samples=8) for name in size.rules]
+    rules = [_rule(name) for name in size.rules]
     programs = {rule.name: _program(rule) for rule in rules}
     found = dict(known)
     for steps in size.steps:
@@ -124,6 +129,14 @@ def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) 
                     found[row(rule.name, judge), str(steps)] = figures
                     keep(found)
     return found
+
+
+def _rule(name: str) -> Rule:
+    rule = make_rule(name.removesuffix(RAW), samples=8)
+    if not name.endswith(RAW):
+        return rule
+    streams = {key: dataclasses.replace(o, whiten=False) for key, o in rule.options.streams.items()}
+    return Rule(name, dataclasses.replace(rule.options, streams=streams, whiten=False), rule.judges)
 
 
 def _random(seed: int, steps: int, what: str) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Each study reduced: it ends, its arithmetic holds; a kill in the middle loses nothing, two jobs give what one does."""
+"""Each study reduced: it ends, its arithmetic holds; a kill in the middle loses nothing, two jobs equal one."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def test_a_reduced_study_has_figures_of_every_arm_and_says_that_it_is_reduced(na
     assert set(found) == {(arm.row, arm.column, seed) for arm in arms for seed in (0, 1)}
     assert all(figures for figures in found.values())
     page = (folder / "study.html").read_text()
-    assert "its figures are no result" in page and "<svg" in page or name == "seeds"
+    assert ("its figures are no result" in page and "<svg" in page) or name == "seeds"
     assert "failed" not in page
 
 
