@@ -79,7 +79,7 @@ def test_the_program_reads_the_command(page, arguments, reading_only, capsys):
         read_arguments(argv[1:] if len(argv) > 1 else ["FILE"])
         return
     if name == "study":
-        read_study(argv)
+        read_study(argv or ["credit"])
         return
     # `compare` has no config; and what a sentence says of a command need not be all that the command needs.
     if name != "compare" and any(a.startswith("--") for a in argv):
