@@ -102,7 +102,7 @@ def make_writer(steps: int, phase: str, rng: np.random.Generator) -> Writer:
     moves = _moved(_mean_moves(steps, PHASES[phase]), noise)
     further = rng.normal(0.0, 0.1, shape)
     reference = _moved(_mean_moves(steps, PHASES["early"]), noise + further if phase == "early" else noise)
-    return _writer(moves, reference, rng)
+    return writer_of(moves, reference, rng)
 
 
 def make_independent_writer(steps: int, rng: np.random.Generator) -> Writer:
@@ -110,10 +110,13 @@ def make_independent_writer(steps: int, rng: np.random.Generator) -> Writer:
     probabilities around those of an early policy."""
     noise = np.broadcast_to(rng.normal(0.0, 0.3, (steps + 1, 1, 1, len(MOVES))), (steps + 1, 2, 2, len(MOVES)))
     moves = _moved(_mean_moves(steps, Phase(PHASES["early"].false, 0.0, 0.0, 0.0)), noise)
-    return _writer(moves, moves, rng)
+    return writer_of(moves, moves, rng)
 
 
-def _writer(moves: np.ndarray, reference: np.ndarray, rng: np.random.Generator) -> Writer:
+def writer_of(
+    moves: Float[np.ndarray, "D 2 2 M"], reference: Float[np.ndarray, "D 2 2 M"], rng: np.random.Generator
+) -> Writer:
+    """The policy of these probabilities, with its exact values."""
     earned = np.zeros(moves.shape)
     earned[:, 0, :, ANSWER] = 1.0
     return Writer(moves, reference, *_backwards(moves, earned), critic_error=rng.normal(size=moves.shape[:3]))

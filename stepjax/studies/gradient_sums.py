@@ -47,23 +47,27 @@ class GradientSums:
         return self._square / self._steps - (self._advantage / self._steps) ** 2
 
     @property
+    def mean(self) -> Float[np.ndarray, " P"]:
+        """The mean gradient of a response."""
+        return self._gradient / self._responses
+
+    @property
     def gradient_variance(self) -> float:
         """Σ over parameters of the variance of one response's gradient."""
-        mean = self._gradient / self._responses
+        mean = self.mean
         return (self._gradient_square - self._responses * float(mean @ mean)) / (self._responses - 1)
 
     @property
     def responses(self) -> float:
         """The number of responses in whose mean gradient signal and noise are as large: Σ variance / |mean|², where the
         noise that is in the mean itself is taken off."""
-        mean = self._gradient / self._responses
+        mean = self.mean
         signal = float(mean @ mean) - self.gradient_variance / self._responses
         return self.gradient_variance / signal if signal > 0 else np.nan
 
     def figures(self, reference: "GradientSums") -> dict[str, float]:
         """Its figures; those named `…ratio` in units of the reference's."""
-        exact = self._writer.gradient.ravel()
-        mean = self._gradient / self._responses
+        exact, mean = self._writer.gradient.ravel(), self.mean
         return {
             "ratio": self.variance / reference.variance,
             "gradient_ratio": self.gradient_variance / reference.gradient_variance,

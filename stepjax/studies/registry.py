@@ -7,6 +7,7 @@ from stepjax.studies.study import Study
 
 STUDIES = {
     "variance": "stepjax.studies.variance_study",
+    "rounds": "stepjax.studies.rounds_study",
     "blame": "stepjax.studies.blame_study",
     "stall": "stepjax.studies.stall_study",
     "seeds": "stepjax.studies.seeds_study",

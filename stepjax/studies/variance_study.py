@@ -56,7 +56,7 @@ def options_of(samples: int = 8) -> PPOOptions:
     """A stream for each horizon and λ: step rewards by the exact ratings, and the outcome over the response."""
     config = recipe()
     config.ppo.streams = {
-        _stream(horizon, lam): stream(
+        stream_name(horizon, lam): stream(
             signal="outcome" if horizon == "outcome" else "verifier",
             horizon="response" if horizon == "outcome" else horizon,
             lam=lam,
@@ -69,7 +69,8 @@ def options_of(samples: int = 8) -> PPOOptions:
     return dataclasses.replace(from_dict(config).ppo, samples=samples)
 
 
-def _stream(horizon: str, lam: float) -> str:
+def stream_name(horizon: str, lam: float) -> str:
+    """The stream of a horizon and λ."""
     return f"{horizon}_{100 * lam:.0f}"
 
 
@@ -124,7 +125,7 @@ def _sums(
         # An answer has no rival where errors are independent: the law is about derivations.
         chosen = written.move >= 0 if not independent else (written.move >= 0) & (written.move != ANSWER)
         for (horizon, lam), of in sums.items():
-            of_stream = advantages[:, names.index(_stream(horizon, lam))]
+            of_stream = advantages[:, names.index(stream_name(horizon, lam))]
             at = np.take_along_axis(of_stream, np.maximum(layout.last, 0), axis=1)
             of.add(written, np.where(chosen, at, 0.0), chosen)
     return sums

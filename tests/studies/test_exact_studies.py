@@ -15,10 +15,10 @@ from stepjax.studies.credit_writer import (
     RESTATE,
     RIGHT,
     Written,
-    _writer,
     make_independent_writer,
     make_writer,
     write,
+    writer_of,
 )
 from stepjax.studies.gradient_sums import GradientSums
 from stepjax.studies.seeds_study import spread, type_of
@@ -56,7 +56,7 @@ def test_the_exact_gradient_is_the_derivative_of_a_right_answers_chance():
                 moves = writer.moves.copy()
                 moves[at][move] *= np.exp(h)
                 moves[at] /= moves[at].sum()
-                chances.append(_writer(moves, moves, rng).value[0, 0, 0])
+                chances.append(writer_of(moves, moves, rng).value[0, 0, 0])
             assert writer.gradient[at][move] == pytest.approx((chances[0] - chances[1]) / 2e-4, rel=1e-4, abs=1e-9)
 
 
