@@ -36,11 +36,15 @@ class Arm:
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of an arm: what it is, for people; `unit` "share" is shown in percent; `digits` of the others."""
+    """A figure of an arm: what it is, for people; `unit` "share" is shown in percent, others with `digits`.
+
+    `log`: its chart has a logarithmic axis.
+    """
 
     words: str
     unit: str = ""
     digits: int = 2
+    log: bool = False
 
 
 Found = Mapping[Arm, Mapping[int, Figures]]

@@ -1,5 +1,6 @@
 """study.html: the claim, charts with intervals, the tables, and the command of every run."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,9 @@ from stepjax.report.charts import Chart, Line, draw
 from stepjax.studies.study import Found, Study, Table
 from stepjax.studies.study_jobs import Unit
 from stepjax.studies.study_tables import summed_up
+
+STYLE = "main { padding-top: 28px; } h2 { font-size: 17px; margin-top: 28px; } td + td { white-space: nowrap; }"
+"""Beside the report's own."""
 
 
 def charts_of(study: Study, found: Found) -> list[Chart]:
@@ -33,9 +37,9 @@ def charts_of(study: Study, found: Found) -> list[Chart]:
             if any(y is not None for _, y in points):
                 lines.append(Line(row, points, spread=tuple(spread)))
         if lines:
-            of_it = study.measures[name]
-            unit = of_it.unit
-            charts.append(Chart(of_it.words, tuple(lines[:6]), unit=unit, x_name=study.x_name, width=440, zero=True))
+            of_it, shown = study.measures[name], tuple(lines[:6])
+            chart = Chart(of_it.words, shown, unit=of_it.unit, x_name=study.x_name, width=440)
+            charts.append(dataclasses.replace(chart, log=of_it.log, zero=not of_it.log))
     return charts + list(study.charts(found) if study.charts is not None else ())
 
 
@@ -58,7 +62,9 @@ def write_page(
     parts.append(_runs(facts, units))
     style = resources.files("stepjax.report").joinpath("page.css").read_text(encoding="utf-8")
     head = Markup("<!doctype html><html lang='en'><meta charset='utf-8'><title>{}</title><style>{}</style>")
-    page = head.format(study.title, Markup(style)) + Markup("<main>{}</main></html>").format(Markup("\n").join(parts))
+    page = head.format(study.title, Markup(style + STYLE)) + Markup("<main>{}</main></html>").format(
+        Markup("\n").join(parts)
+    )
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -149,10 +149,12 @@ STUDY = Study(
     title="Variance of credit",
     claim="Advantages over a step have lower variance than over the response.",
     measures={
-        "ratio": Measure("variance of advantages, in units of credit over a step"),
+        "ratio": Measure("variance of advantages, in units of credit over a step", log=True),
         "law": Measure("the same divided by the law of independent steps"),
-        "gradient_ratio": Measure("variance of the policy gradient, in units of credit over a step"),
-        "noise_ratio": Measure("that variance over the squared mean gradient, in units of credit over a step"),
+        "gradient_ratio": Measure("variance of the policy gradient, in units of credit over a step", log=True),
+        "noise_ratio": Measure(
+            "that variance over the squared mean gradient, in units of credit over a step", log=True
+        ),
         "responses": Measure("responses in which the policy gradient is as large as its noise", digits=1),
         "cosine": Measure("cosine of the mean gradient with the exact gradient of a right answer's chance"),
     },

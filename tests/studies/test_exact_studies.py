@@ -82,6 +82,7 @@ def test_sums_of_gradients_equal_a_plain_loop():
     of_each = np.var(gradients, axis=0, ddof=1).sum()
     assert sums.gradient_variance == pytest.approx(of_each)
     mean = np.mean(gradients, axis=0)
+    np.testing.assert_allclose(sums.mean, mean)
     figures = sums.figures(sums)
     assert figures["ratio"] == figures["gradient_ratio"] == 1.0
     exact = writer.gradient.ravel()
