@@ -28,6 +28,9 @@ CREDITS = {
     "outcome, λ = 1": ("outcome", 1.0),
     "outcome, λ = 0.95": ("outcome", 0.95),
 }
+FEW, MANY = 8, 128
+"""Responses a round: fewer and more than those in whose mean gradient signal and noise are as large."""
+
 GOAL = 0.9
 RATE, MEMORY, SQUARE_MEMORY = 0.05, 0.9, 0.99
 """Adam's learning rate and decays."""
@@ -35,25 +38,32 @@ RATE, MEMORY, SQUARE_MEMORY = 0.05, 0.9, 0.99
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """K; responses a round; the most rounds; arms."""
+    """K; numbers of responses a round; the most rounds; credits."""
 
     steps: tuple[int, ...] = (2, 8, 16)
-    responses: int = 128
+    responses: tuple[int, ...] = (MANY, FEW)
     rounds: int = 200
     credits: tuple[str, ...] = tuple(CREDITS)
 
 
-QUICK = Size(steps=(2,), rounds=40, credits=("step", "outcome, λ = 1"))
+QUICK = Size(steps=(2,), responses=(MANY,), rounds=40, credits=("step", "outcome, λ = 1"))
+
+
+def row(credit: str, responses: int) -> str:
+    """The name of an arm's row."""
+    return f"{credit}, {responses} responses"
 
 
 def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) -> ByArm:
     """Figures of all arms of a seed; those that are `known` are not measured again."""
     found = dict(known)
     for steps in size.steps:
-        for name in size.credits:
-            if (name, str(steps)) not in found:
-                found[name, str(steps)] = _train(name, steps, seed, size)
-                keep(found)
+        for responses in size.responses:
+            for credit in size.credits:
+                at = row(credit, responses), str(steps)
+                if at not in found:
+                    found[at] = _train(credit, responses, steps, seed, size)
+                    keep(found)
     return found
 
 
@@ -62,20 +72,23 @@ def _options(name: str) -> PPOOptions:
     return dataclasses.replace(options, streams={stream: options.streams[stream]})
 
 
-def _train(name: str, steps: int, seed: int, size: Size) -> Figures:
+def _train(name: str, responses: int, steps: int, seed: int, size: Size) -> Figures:
     def random(what: str) -> np.random.Generator:
         return np.random.default_rng([seed, steps, zlib.crc32(what.encode())])
 
     options = _options(name)
     program = jax.jit(lambda rows, host: credited(options, make_streams(options.streams), rows, host)[0].advantages)
-    writer, rng = make_writer(steps, "early", random("policy")), random(name)
+    writer, rng = (
+        make_writer(steps, "early", random("policy")),
+        random(f"{name} {responses}" if responses != MANY else name),
+    )
     allowed = writer.moves > 0
     logits = np.log(np.where(allowed, writer.moves, 1.0))
     mean, square = np.zeros(logits.shape), np.zeros(logits.shape)
     for t in range(1, size.rounds + 1):
         if _right(writer) >= GOAL:
             return {"rounds": float(t - 1), "reached": 1.0, "right": _right(writer)}
-        gradient = _gradient(options, program, writer, steps, size, rng)
+        gradient = _gradient(options, program, writer, steps, responses, rng)
         mean = MEMORY * mean + (1 - MEMORY) * gradient
         square = SQUARE_MEMORY * square + (1 - SQUARE_MEMORY) * gradient**2
         root = np.sqrt(square / (1 - SQUARE_MEMORY**t)) + 1e-8
@@ -90,9 +103,9 @@ def _right(writer: Writer) -> float:
 
 
 def _gradient(
-    options: PPOOptions, program: Any, writer: Writer, steps: int, size: Size, rng: np.random.Generator
+    options: PPOOptions, program: Any, writer: Writer, steps: int, responses: int, rng: np.random.Generator
 ) -> np.ndarray:
-    written = write(writer, size.responses, rng)
+    written = write(writer, responses, rng)
     rows, host, layout = scored_rows(options, writer, written, width_of(steps), EXACT, rng, turn=TURN)
     advantages = np.asarray(program(rows, host))[:, 0]
     chosen = written.move >= 0
@@ -103,7 +116,8 @@ def _gradient(
 
 def plan(quick: bool) -> Plan:
     size = QUICK if quick else Size()
-    arms = [Arm(name, str(steps)) for name in size.credits for steps in size.steps]
+    rows = [row(credit, responses) for responses in size.responses for credit in size.credits]
+    arms = [Arm(name, str(steps)) for name in rows for steps in size.steps]
     return Plan(arms, exact=functools.partial(measure, size=size))
 
 
@@ -118,6 +132,7 @@ STUDY = Study(
     },
     plan=plan,
     x_name="K",
-    compared=[(name, "step") for name in CREDITS if name != "step"],
+    compared=[(row(name, n), row("step", n)) for n in (MANY, FEW) for name in CREDITS if name != "step"],
     drawn=("rounds",),
+    lines=[row(name, FEW) for name in CREDITS],
 )
