@@ -78,10 +78,7 @@ def _train(name: str, responses: int, steps: int, seed: int, size: Size) -> Figu
 
     options = _options(name)
     program = jax.jit(lambda rows, host: credited(options, make_streams(options.streams), rows, host)[0].advantages)
-    writer, rng = (
-        make_writer(steps, "early", random("policy")),
-        random(f"{name} {responses}" if responses != MANY else name),
-    )
+    writer, rng = make_writer(steps, "early", random("policy")), random(f"{name} {responses}")
     allowed = writer.moves > 0
     logits = np.log(np.where(allowed, writer.moves, 1.0))
     mean, square = np.zeros(logits.shape), np.zeros(logits.shape)
