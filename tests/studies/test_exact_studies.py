@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from stepjax.studies.attempts import threshold
-from stepjax.studies.blame_study import Pushed, groups_of
 from stepjax.studies.credit_rows import lay_out, width_of
 from stepjax.studies.credit_writer import (
     ANSWER,
@@ -21,6 +20,7 @@ from stepjax.studies.credit_writer import (
     writer_of,
 )
 from stepjax.studies.gradient_sums import GradientSums
+from stepjax.studies.pushed import Pushed, groups_of
 from stepjax.studies.seeds_study import spread, type_of
 from stepjax.studies.simple_study import first_reached
 from stepjax.studies.stall_study import KINDS
