@@ -22,9 +22,11 @@ STYLE = "main { padding-top: 28px; } h2 { font-size: 17px; margin-top: 28px; } t
 def charts_of(study: Study, found: Found) -> list[Chart]:
     """A chart for each measure that is drawn: the mean of each row over the columns that are numbers."""
     charts = []
+    there = list(dict.fromkeys(arm.row for arm in found))
+    rows = [row for row in study.lines if row in there] or there  # a reduced study may have none of them
     for name in study.drawn:
         lines = []
-        for row in study.lines or dict.fromkeys(arm.row for arm in found):
+        for row in rows:
             points: list[tuple[int, float | None]] = []
             spread: list[tuple[int, float, float]] = []
             for arm in found:
