@@ -6,8 +6,8 @@
 
 The arm's name follows the colon. All start from the base run's SFT policy, and read the base run's process reward
 model, or grades alone. PPO writes some 150,000 tokens in its 60 rounds; a search writes about 80 a problem with four
-lines and 110 with 16 simulations, so that three rounds of 620 and 450 problems write as many. A minute or two an arm on
-two idle CPU cores.
+lines, so that three rounds of 620 problems write as many; 16 simulations write 110 at first and fewer later. A minute
+or two an arm on two idle CPU cores.
 """
 
 import runpy
