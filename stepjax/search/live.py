@@ -79,11 +79,15 @@ class LiveAnswers:
         shape = sizes.shape(batch_devices(mesh))
         self.rollout = PausableRollout(definition, mesh, shape, eos=ends, sampler=sampler, stops=steps, gather=gather)
         self.prompts, self.sizes = prompts, sizes
-        self.ready = self.rollout.prepare(params)
-        self.state: Pause = self.rollout.empty(self.ready, key)
-        self.nodes = Nodes(self.rollout.devices, sizes.rows // self.rollout.devices)
+        self.ready, self._key = self.rollout.prepare(params), key
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets all questions, prefixes and costs, as if just made; nothing is compiled or loaded again."""
+        self.state: Pause = self.rollout.empty(self.ready, self._key)
+        self.nodes = Nodes(self.rollout.devices, self.sizes.rows // self.rollout.devices)
         self.known = Known()
-        self.costs = [Cost() for _ in prompts]
+        self.costs = [Cost() for _ in self.prompts]
         self.redrawn = self.shared = self._drawn = 0
         self._answers: list[Any] = []
         self._missing: dict[int, int] = {}  # continuations that an answer lacks
@@ -120,8 +124,7 @@ class LiveAnswers:
             if isinstance(question, Expand):
                 if len(question.prefix) >= self.sizes.new_tokens:
                     raise ValueError(f"a prefix of {len(question.prefix)} tokens: nothing goes on behind it")
-                self._missing[number] = len(question.numbers)
-                self._answers[number] = [None] * len(question.numbers)
+                self._missing[number], self._answers[number] = (n := len(question.numbers)), [None] * n
                 prefix = (one.problem, question.prefix)
                 self._waiting += [_Job(number, place, prefix, question) for place in range(len(question.numbers))]
             elif not isinstance(question, Forget):
