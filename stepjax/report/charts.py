@@ -177,7 +177,7 @@ def _end_labels(chart: Chart, lines: list[_Curve], x_axis: Axis, y_axis: Axis) -
 
 def _shown(x: float) -> float:
     """Whole numbers as they are, others to four digits."""
-    return x if isinstance(x, int) else float(f"{x:.4g}")
+    return int(x) if x == int(x) else float(f"{x:.4g}")
 
 
 def _words(chart: Chart, lines: list[_Curve]) -> str:

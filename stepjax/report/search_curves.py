@@ -8,7 +8,6 @@ from stepjax.report.charts import Chart, Line
 from stepjax.report.series import Points
 from stepjax.report.text import number
 
-ORACLE = "exact"
 EASES = {"pass": "by pass@1, which knows the answers", "score": "by the mean score"}
 COSTS = {"generated": "written", "prefilled": "prefilled", "computed_again": "read again", "read": "read by the PRM"}
 
@@ -21,7 +20,9 @@ def search_tables(found: dict[str, Any]) -> list[Table]:
         cells = [row for row in rows_of(found.get("cells")) if row.get("prm") == prm]
         columns = ["method", "n", "right, %", "95 %", "− best_of_n", "95 %", "any right", "score", "tokens", "steps"]
         columns += [*COSTS.values(), "FLOPs"]
-        tables.append((f"{_scored(prm)}: {where}; costs a problem", columns, [_cell(row) for row in cells]))
+        tables.append(
+            (f"{_scored(found, prm)}: {where}; costs a problem", columns, [_cell(row, found) for row in cells])
+        )
     tables.append(_least(found))
     for prm, of in items(found.get("optimal")).items():
         tables += [table for by in EASES for table in _by_difficulty(prm, of, by)]
@@ -33,14 +34,15 @@ def search_tables(found: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def _scored(prm: Any) -> str:
-    return f"prm={prm}" + (": an oracle run, which knows the right answers" if prm == ORACLE else "")
+def _scored(found: Mapping[str, Any], prm: Any) -> str:
+    is_oracle = prm in (found.get("oracles") or [])
+    return f"prm={prm}" + (": an oracle run, which knows the right answers" if is_oracle else "")
 
 
-def _cell(row: Mapping[str, Any]) -> list[str]:
+def _cell(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     first = [str(row.get("method")), count(row.get("budget")), percent(row.get("right")), _interval(row, "right")]
     gain = [_signed(row.get("gain")), _interval(row, "gain")] if "gain" in row else ["", ""]
-    score = DASH if row.get("prm") == "uniform" else decimal(row.get("score"), 2)
+    score = decimal(row.get("score"), 2) if row.get("prm") in (found.get("scored") or []) else DASH
     rest = [percent(row.get("any_right")), score, decimal(row.get("tokens"), 1), decimal(row.get("steps"), 1)]
     flops = number(row.get("flops"))
     return [*first, *gain, *rest, *(count(row.get(name)) for name in COSTS), DASH if flops is None else f"{flops:.2g}"]
@@ -106,7 +108,7 @@ def search_charts(found: dict[str, Any]) -> list[Chart]:
                 Line(method, _points((row[key], row["right"]) for row in cells if row["method"] == method))
                 for method in found["methods"]
             ]
-            title = f"Right answers, {_scored(prm)}"
+            title = f"Right answers, {_scored(found, prm)}"
             charts.append(Chart(title, tuple(lines), unit="share", x_name=words, x_scale="log", width=440))
     for prm, of in found["over"].items():
         names = {"score": "score", "right": "right", "any_right": "any right"}

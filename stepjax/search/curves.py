@@ -24,7 +24,6 @@ from stepjax.search.curve_file import CurveFile, Outcome, column
 from stepjax.search.file import COSTS
 from stepjax.search.grid import REFERENCE, Cell, Grid, grid_of
 from stepjax.search.methods import METHODS
-from stepjax.search.records import MODELS
 from stepjax.search.replay import Replay
 from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.searcher import Searcher
@@ -42,12 +41,14 @@ def measure_search(run: Run) -> dict[str, Any]:
     check_search(run.config)
     searcher = Searcher(run)
     grid = grid_of(run, searcher.longest)
-    outcomes = _Cells(searcher, grid).outcomes()
+    searches = _Cells(searcher, grid)
+    outcomes = searches.outcomes()
     cells: dict[Name, dict[str, np.ndarray]] = {
         (cell.method, cell.budget, cell.prm): {name: column(of, name) for name in FIGURES}
-        for cell, of in outcomes.items()
+        for cell, of in sorted(outcomes.items(), key=lambda item: grid.place(item[0]))
     }
-    rated = [prm for prm in grid.prms if prm in MODELS]
+    rated = [prm for prm, scorer in searches.scorers.items() if scorer.parameters]
+    oracles = [prm for prm, scorer in searches.scorers.items() if scorer.oracle]
     options = run.config.search
     notes = [] if not searcher.prompts.left_out else [f"{searcher.prompts.left_out} problems were left out."]
     found: dict[str, Any] = {
@@ -56,6 +57,8 @@ def measure_search(run: Run) -> dict[str, Any]:
         "methods": list(grid.methods),
         "budgets": list(grid.budgets),
         "prms": list(grid.prms),
+        "oracles": oracles,
+        "scored": [*rated, *oracles],
         **{name: getattr(options, name) for name in TOLD},
         **search_report(cells, _pools(outcomes, grid), reference=REFERENCE, rated=rated, seed=options.seed),
         "records": str(FOLDER),

@@ -45,6 +45,10 @@ class Grid:
     budgets: tuple[int, ...]
     prms: tuple[str, ...]
 
+    def place(self, cell: Cell) -> tuple[int, int, int]:
+        """By what tables are sorted."""
+        return self.prms.index(cell.prm), self.methods.index(cell.method), cell.budget
+
     @property
     def cells(self) -> list[Cell]:
         """Best-of-N first, the largest of a scorer before the others, which need no further responses."""
