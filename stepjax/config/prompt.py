@@ -33,3 +33,9 @@ class PromptOptions:
         "on or off, for chat templates that have such a switch; empty: what the template does by itself",
         choices=("", "on", "off"),
     )
+    structure: str = option(
+        "",
+        "reflect: asks, behind the system text, for a response in tags: a thought, steps with a reflection and a score "
+        "of the model's own, an answer; the tags mark the steps (a baseline without training)",
+        choices=("", "reflect"),
+    )

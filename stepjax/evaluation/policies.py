@@ -46,7 +46,9 @@ def evaluate(run: Run) -> dict[str, Any]:
         for stage in policies:
             params = policy_params(run, stage)
             answered = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
-            figures: dict[str, Any] = measure(answered, run.task) | turn_figures(answered)
+            figures: dict[str, Any] = measure(
+                answered, run.task, tags=bool(run.config.prompt.structure)
+            ) | turn_figures(answered)
             figures["accuracy_interval"] = list(wilson(sum(r.correct for r in answered), len(answered)))
             found["rows"][stage], responses[stage] = figures, answered
     trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it
@@ -88,4 +90,4 @@ def show(found: dict[str, Any]) -> None:
 def _shown(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
-    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.1f}"
+    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.{2 if value < 1 else 1}f}"

@@ -25,6 +25,7 @@ from stepjax.tasks.benchmarks import INSTRUCTION, BenchmarkProblems, Member
 from stepjax.tasks.encoding import Prompts
 from stepjax.tasks.graders import GradesFinalAnswers, make_grader
 from stepjax.tasks.hooks import PLAIN, Templated
+from stepjax.tasks.tagged import step_separator
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def as_sampled(run: Run) -> Run:
     """
     if is_trained(run):
         return run
-    separator = run.config.task.separator or "\n\n"
+    separator = step_separator(run.config, "\n\n")
     run = dataclasses.replace(run, splitter=StepSplitter(run.tokenizer, separator, run.framing.ends))
     if run.config.prompt != PromptOptions() or not run.prompt.chat:
         return run

@@ -21,6 +21,7 @@ from stepjax.runs.start import open_start
 from stepjax.runs.supervised_programs import prm_programs, sft_programs
 from stepjax.steps import StepSplitter
 from stepjax.tasks.registry import task_entry
+from stepjax.tasks.tagged import step_separator
 
 
 def planned_run(config: Config, mesh: Mesh) -> Run:
@@ -35,7 +36,7 @@ def planned_run(config: Config, mesh: Mesh) -> Run:
     vocab = start.decoder.vocab if start is not None else _vocab(config)
     vocab = -(-vocab // 8) * 8
     contents = [bytes([i % 256]) for i in range(vocab)]
-    splitter = StepSplitter.of_bytes(contents, config.task.separator or "\n")
+    splitter = StepSplitter.of_bytes(contents, step_separator(config, "\n"))
     tokenizer: Any = SimpleNamespace(get_vocab=lambda: {"": vocab - 1})
     framing = Framing(tokenizer, (), (0,) if start is None else start.ends or (0,))
     task: Any = None

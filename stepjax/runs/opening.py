@@ -20,6 +20,7 @@ from stepjax.runs.setup import Run, embedding_rows, make_tokenizer
 from stepjax.runs.start import SOURCE, ends_of, open_start, remember
 from stepjax.steps import StepSplitter
 from stepjax.tasks.registry import make_task
+from stepjax.tasks.tagged import check_structure, step_separator
 from stepjax.workdir.folder import CONFIG, OPENED, open_workdir
 from stepjax.workdir.origin import TOKENIZER
 
@@ -42,6 +43,7 @@ def open_run(
     check_options(config, mesh)
     check_base(config)
     task = make_task(config if "data" in kinds else _without_grader(config))
+    check_structure(config, task)
     options = dataclasses.asdict(config)
     fresh = not (workdir / CONFIG).exists()
     with open_workdir(
@@ -63,7 +65,7 @@ def open_run(
                 agree(0)
             vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
             framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
-            splitter = StepSplitter(tokenizer, config.task.separator or task.separator, framing.ends)
+            splitter = StepSplitter(tokenizer, step_separator(config, task.separator), framing.ends)
             run = Run(config, opened, mesh, task, tokenizer, framing, splitter, vocab, start)
             _ = run.decoder  # what is wrong with it is said now
             if is_main_process():

@@ -171,7 +171,7 @@ class PPO(PPOPrograms):
             credited, described = self.credit(scored, given | weights)
             state, updated = self.updated(state, credited, self.update_key, iteration, self.frozen)
             figures = fetch({**described, **updated}) | self.used(waves)
-        exact = measure(responses, run.task)
+        exact = measure(responses, run.task, tags=bool(run.config.prompt.structure))
         line = {f"true/{k}": v for k, v in exact.items() if k not in ("steps", "tokens", "truncated")}
         line |= {k: float(v) for k, v in figures.items()} | unread | paid | turn_figures(responses)
         line |= {} if filled is None else filled.figures

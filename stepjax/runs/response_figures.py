@@ -5,19 +5,20 @@ from collections.abc import Sequence
 
 from stepjax.console.progress import say
 from stepjax.runs.responses import Response, limit_kept
+from stepjax.runs.tag_figures import tag_figures
 from stepjax.separators import separator_pattern
 from stepjax.tasks.base import Task
 from stepjax.tasks.gsm8k import trivial_calculations
 from stepjax.tasks.hooks import MeasuresResponses
 
 
-def measure(responses: Sequence[Response], task: Task | None = None) -> dict[str, float]:
+def measure(responses: Sequence[Response], task: Task | None = None, *, tags: bool = False) -> dict[str, float]:
     """Exact figures of a set of responses: accuracy, trace error, step shares, lengths.
 
     trace_error is the share of right-answered responses with a wrong step [Uesato 2022]; holds the share of steps with
     a calculation whose calculation holds, calculation the share of steps that have one, trivial the share of calculator
     notes with a trivial calculation, limit_kept the share of stated step limits that were kept (never by a truncation).
-    A `task` may add figures of its own (`MeasuresResponses`).
+    A `task` may add figures of its own (`MeasuresResponses`), and `tags` those of responses in tags (`tag_figures`).
     """
     n = max(len(responses), 1)
     steps = [j for r in responses for j in r.step_ratings or []]
@@ -38,6 +39,8 @@ def measure(responses: Sequence[Response], task: Task | None = None) -> dict[str
             figures["trivial"] = sum(trivial for trivial, _ in notes) / max(sum(total for _, total in notes), 1)
     if isinstance(task, MeasuresResponses):
         figures |= task.measures([r.problem for r in responses], [r.steps for r in responses])
+    if tags:
+        figures |= tag_figures(responses)
     limited = [r for r in responses if r.problem.step_limit is not None]
     if limited:
         figures["limit_kept"] = sum(limit_kept(r) > 0 for r in limited) / len(limited)

@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from stepjax.answers.marks import final_answer
 from stepjax.config import PromptOptions
 from stepjax.data.framing import Framing, template_ends
 from stepjax.data.tokenizers import encode
 from stepjax.errors import UserError, nearest
+from stepjax.separators import separator_pattern
 from stepjax.tasks.base import Problem, Task
 from stepjax.tasks.hooks import PLAIN, Templated
 from stepjax.tasks.shots import Shot, shots_of
+from stepjax.tasks.tagged import Structure, structure_of
 
 _SLOT = re.compile(r"(?<![\w\\])\{([A-Za-z_]\w*)\}")
 """A column's name; in `\\boxed{answer}` the braces are LaTeX's."""
@@ -53,6 +56,25 @@ class Prompt:
         found = template_ends(self.framing.tokenizer) if self.chat else ()
         return found[0] if found else self.framing.end
 
+    @property
+    def structure(self) -> Structure | None:
+        """The tags that a response is asked for; None: none."""
+        return structure_of(self.options.structure)
+
+    @property
+    def _system(self) -> str:
+        asked = self.structure.system if self.structure is not None else ""
+        return "\n\n".join(text for text in (self.options.system, asked) if text)
+
+    def _solution(self, problem: Problem, solution: str) -> str:
+        """A solution as the policy is to write it."""
+        if self.structure is None:
+            return solution
+        steps = [step.strip() for step in separator_pattern(self.task.separator).split(solution)]
+        found = final_answer(solution)
+        kept = [step for step in steps if step and not step.startswith("####")]
+        return self.structure.written(kept, problem.answer or (found.text if found is not None else ""))
+
     def __call__(self, problem: Problem) -> list[int]:
         """The ids that the policy reads of a problem, up to where its response begins."""
         text = self.text(problem)
@@ -64,8 +86,8 @@ class Prompt:
         options, shots = self.options, self._shots_before(problem)
         if self.chat:
             return self._render(self._turns(problem, shots)) + options.prefill
-        parts = [f"{options.system}\n\n"] if options.system else []
-        parts += [f"{self._user(shot.problem)}{shot.solution}\n\n" for shot in shots]
+        parts = [f"{self._system}\n\n"] if self._system else []
+        parts += [f"{self._user(shot.problem)}{self._solution(shot.problem, shot.solution)}\n\n" for shot in shots]
         return "".join([*parts, self._user(problem), options.prefill])
 
     def of_text(self, problem: str) -> list[int]:
@@ -97,6 +119,11 @@ class Prompt:
         """
         if not problem.unlearned:
             return []
+        if self.structure is not None:
+            raise UserError(
+                f"config.prompt.structure={self.options.structure}: problem {problem.id} has stretches that are not "
+                "learned, whose place is not known in tags; leave the structure out"
+            )
         text, solution = self._written(problem), problem.solution or ""
         bare = solution.strip()
         at = text.find(bare) - solution.find(bare)
@@ -118,12 +145,13 @@ class Prompt:
 
     def _written(self, problem: Problem) -> str:
         """The text of `demonstration`'s response, without its end."""
-        solution = (problem.solution or "").removeprefix(self.options.prefill)
+        written = self._solution(problem, problem.solution or "")
+        solution = written.removeprefix(self.options.prefill)
         if not self.chat or self.options.prefill:  # where an answer has begun, the template has written all it adds
             return solution
         turns = self._turns(problem, self._shots_before(problem))
         before = self._render(turns)
-        whole = self._render([*turns, {"role": "assistant", "content": problem.solution or ""}], answered=True)
+        whole = self._render([*turns, {"role": "assistant", "content": written}], answered=True)
         if not whole.startswith(before):  # the policy reads another beginning than the template writes with an answer
             return solution
         rest = whole.removeprefix(before)
@@ -132,7 +160,7 @@ class Prompt:
 
     def messages(self, problem: Problem) -> list[dict[str, str]]:
         """The turns before the answer that state the problem, in any style and without shots: system, if any, user."""
-        turns = [{"role": "system", "content": self.options.system}] if self.options.system else []
+        turns = [{"role": "system", "content": self._system}] if self._system else []
         return [*turns, {"role": "user", "content": self._user(problem).strip()}]
 
     def _shots_before(self, problem: Problem) -> Sequence[Shot]:
@@ -146,10 +174,10 @@ class Prompt:
         return shots_of(self.options, self.task, self.problem_of)
 
     def _turns(self, problem: Problem, shots: Sequence[Shot]) -> list[dict[str, str]]:
-        turns = [{"role": "system", "content": self.options.system}] if self.options.system else []
+        turns = [{"role": "system", "content": self._system}] if self._system else []
         for shot in shots:
             turns.append({"role": "user", "content": self._user(shot.problem)})
-            turns.append({"role": "assistant", "content": shot.solution})
+            turns.append({"role": "assistant", "content": self._solution(shot.problem, shot.solution)})
         return [*turns, {"role": "user", "content": self._user(problem)}]
 
     def _user(self, problem: Problem) -> str:
@@ -171,7 +199,8 @@ class Prompt:
             )
         except Exception as error:  # the template is a program of the checkpoint's
             told = " ".join(str(error).split())[:200]
-            cure = "leave config.prompt.system empty, or" if self.options.system else "change config.prompt, or"
+            cause = next((name for name in ("structure", "system") if getattr(self.options, name)), "")
+            cure = f"leave config.prompt.{cause} empty, or" if cause else "change config.prompt, or"
             raise UserError(
                 f"the tokenizer's chat template refuses the prompt ({told}); {cure} set style=plain"
             ) from None
