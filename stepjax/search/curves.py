@@ -68,7 +68,7 @@ def measure_search(run: Run) -> dict[str, Any]:
 
 
 def _pools(outcomes: Mapping[Cell, list[Outcome]], grid: Grid) -> dict[str, Pool]:
-    """Of each scorer, the responses of the largest best-of-N; without those of problems the budget cut short."""
+    """Of each scorer, the responses of the largest best-of-N; none where a budget made their numbers differ."""
     found = {}
     for prm in grid.prms:
         of = outcomes[Cell(REFERENCE, grid.budgets[-1], prm)]
