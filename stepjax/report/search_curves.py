@@ -18,11 +18,11 @@ def search_tables(found: dict[str, Any]) -> list[Table]:
     tables: list[Table] = []
     for prm in found.get("prms") or []:
         cells = [row for row in rows_of(found.get("cells")) if row.get("prm") == prm]
-        columns = ["method", "n", "right, %", "95 %", "− best_of_n", "95 %", "any right", "score", "tokens", "steps"]
-        columns += [*COSTS.values(), "FLOPs"]
-        tables.append(
-            (f"{_scored(found, prm)}: {where}; costs a problem", columns, [_cell(row, found) for row in cells])
-        )
+        columns = ["method", "n", "right, %", "95 %", "− best_of_n", "95 %", "any right, %", "score"]
+        tables.append((f"{_scored(found, prm)}: {where}", columns, [_accuracy(row, found) for row in cells]))
+        columns = ["method", "n", "length", "steps", *COSTS.values(), "FLOPs"]
+        title = f"Tokens a problem, prm={prm}; length and steps of the chosen response"
+        tables.append((title, columns, [_cost(row) for row in cells]))
     tables.append(_least(found))
     for prm, of in items(found.get("optimal")).items():
         tables += [table for by in EASES for table in _by_difficulty(prm, of, by)]
@@ -39,13 +39,18 @@ def _scored(found: Mapping[str, Any], prm: Any) -> str:
     return f"prm={prm}" + (": an oracle run, which knows the right answers" if is_oracle else "")
 
 
-def _cell(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def _accuracy(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     first = [str(row.get("method")), count(row.get("budget")), percent(row.get("right")), _interval(row, "right")]
     gain = [_signed(row.get("gain")), _interval(row, "gain")] if "gain" in row else ["", ""]
     score = decimal(row.get("score"), 2) if row.get("prm") in (found.get("scored") or []) else DASH
-    rest = [percent(row.get("any_right")), score, decimal(row.get("tokens"), 1), decimal(row.get("steps"), 1)]
+    return [*first, *gain, percent(row.get("any_right")), score]
+
+
+def _cost(row: Mapping[str, Any]) -> list[str]:
     flops = number(row.get("flops"))
-    return [*first, *gain, *rest, *(count(row.get(name)) for name in COSTS), DASH if flops is None else f"{flops:.2g}"]
+    first = [str(row.get("method")), count(row.get("budget"))]
+    first += [decimal(row.get("tokens"), 1), decimal(row.get("steps"), 1)]
+    return [*first, *(count(row.get(name)) for name in COSTS), DASH if flops is None else f"{flops:.2g}"]
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
