@@ -14,8 +14,6 @@ from stepjax.search.file import COSTS, SearchFile
 from stepjax.search.records import FOUND, TREE
 from stepjax.search.replay import whole_responses
 from stepjax.search.tree import Tree
-from stepjax.workdir.checkpoint_format import reason
-from stepjax.workdir.json_file import read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Outcome:
 
 
 class CurveFile(SearchFile):
-    """Records of a search; a file that was made with other options, or by another policy, is begun again.
+    """Records of a search.
 
     Attributes:
       outcomes: by the problem's name.
@@ -48,7 +46,7 @@ class CurveFile(SearchFile):
     """
 
     command = "eval"
-    _option = "--workdir"
+    _option = "--workdir, or move its search/curves away"
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], *, primary: bool = True, keep: bool = False):
         """`keep`: keeps the responses, of a best-of-N."""
@@ -65,14 +63,6 @@ class CurveFile(SearchFile):
                 self.responses[record.id] = whole_responses(Tree.from_json(record.extra[TREE]))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise UserError(f"{self.path}: record {record.id} has no search ({error}); delete the file") from None
-
-    def _check_options(self, wanted: dict[str, Any]) -> None:
-        if self._primary and self.path.exists() and read_json(self.path.with_suffix(".options.json")) != wanted:
-            try:
-                self.path.unlink()
-            except OSError as error:
-                raise UserError(f"{self.path} cannot be replaced: {reason(error)}") from None
-        super()._check_options(wanted)
 
 
 def outcome_of(record: LabelledSolution) -> Outcome:

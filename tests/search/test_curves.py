@@ -94,14 +94,20 @@ def test_a_killed_call_is_continued_in_the_middle_of_a_search(tiny: TinyRun, fol
 
 
 @pytest.mark.slow
-def test_searches_with_other_options_take_the_place_of_the_old_ones(tiny: TinyRun, folder: Path) -> None:
-    path = folder / FOLDER / "best_of_n-1-uniform-test.jsonl"
-    before = path.read_bytes()
+def test_figures_of_a_part_come_from_the_same_files_and_other_options_are_refused(
+    tiny: TinyRun, folder: Path, capfd: pytest.CaptureFixture
+) -> None:
+    before = {path.name: path.read_bytes() for path in (folder / FOLDER).glob("*.jsonl")}
+    kept = json.loads((folder / "eval.json").read_text())
     only = (*SMALL, "--config.kind=search", "--config.search_budgets=1", "--config.search_prms=uniform")
     only = (*only, "--config.search_methods=best_of_n")
-    assert stepjax("eval", tiny.config, folder, *only) == 0 and path.read_bytes() == before
-    assert stepjax("eval", tiny.config, folder, *only, "--config.search.seed=3") == 0
-    assert path.read_bytes() != before and figures(folder)["seed"] == 3 and len(figures(folder)["cells"]) == 1
+    assert stepjax("eval", tiny.config, folder, *only) == 0 and len(figures(folder)["cells"]) == 1
+    capfd.readouterr()
+    assert stepjax("eval", tiny.config, folder, *only, "--config.search.seed=3") == 2
+    error = capfd.readouterr().err.strip()
+    assert "was made with seed=0, not 3; name another --workdir, or move its search/curves away" in error
+    assert {path.name: path.read_bytes() for path in (folder / FOLDER).glob("*.jsonl")} == before
+    (folder / "eval.json").write_text(json.dumps(kept))
 
 
 @pytest.mark.parametrize(
