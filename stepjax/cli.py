@@ -164,7 +164,7 @@ def bench(argv: list[str]) -> None:
 
 
 def study(argv: list[str]) -> None:
-    """an experiment with its tables and charts: study credit [--workdir=DIR] [--seeds=0:5] [--quick]"""
+    """an experiment over seeds, with tables and charts: study variance [--workdir=DIR] [--seeds=0:5] [--quick]"""
     from stepjax.studies.command import study as studied
 
     studied(argv)

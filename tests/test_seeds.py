@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from stepjax import cli, seeds
+from stepjax import cli
 from stepjax.errors import Stopped, UserError
 from stepjax.options import parse
+from stepjax.runs import side_by_side
 from stepjax.seeds import Seeds, run_seeds, take_seeds
 
 CHILD = """
@@ -41,15 +42,16 @@ def child(monkeypatch, tmp_path):
     script = tmp_path / "child.py"
     script.write_text(textwrap.dedent(CHILD))
     started: list[list[str]] = []
-    popen = seeds.subprocess.Popen
+    popen = side_by_side.subprocess.Popen
 
     def start(argv, **more):
-        assert argv[:3] == [sys.executable, "-m", "stepjax.cli"]
-        started.append(argv[3:])
-        return popen([sys.executable, str(script), *argv[3:]], **more)
+        first = argv.index("-m")
+        assert argv[first - 1 : first + 2] == [sys.executable, "-m", "stepjax.cli"]
+        started.append(argv[first + 2 :])
+        return popen([sys.executable, str(script), *argv[first + 2 :]], **more)
 
-    monkeypatch.setattr(seeds.subprocess, "Popen", start)
-    monkeypatch.setattr(seeds, "PERIOD", 0.01)
+    monkeypatch.setattr(side_by_side.subprocess, "Popen", start)
+    monkeypatch.setattr(side_by_side, "PERIOD", 0.01)
     return started
 
 

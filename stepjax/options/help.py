@@ -60,6 +60,13 @@ OWN: dict[str, tuple[tuple[str, str], ...]] = {
         ("--markdown", "a Markdown table"),
         ("--html=FILE", "a page, too: curves laid over each other, the same problems side by side (compare.html)"),
     ),
+    "study": (
+        ("credit, variance, rounds, blame, stall, seeds or simple", "what is studied; comes first"),
+        ("--seeds=0:5", "seeds, here 0 to 4 (the default); more can be added later"),
+        ("--jobs=2", "so many processes at a time; default: 1; the study credit has one"),
+        ("--workdir=DIR", "the study's folder (default: runs/study-NAME); the same command continues the study"),
+        ("--quick", "a reduced study of two seeds, to see that it runs; its figures are no result"),
+    ),
 }
 """Arguments of single commands that are not options of the config."""
 
@@ -70,7 +77,7 @@ SEEDS = (
 OWN |= dict.fromkeys(("quickstart", "sft", "prm", "ppo", "eval"), SEEDS)
 
 WITHOUT = {
-    "compare": (CONFIG, CHANGE, WORKDIR),
+    **dict.fromkeys(("compare", "study"), (CONFIG, CHANGE, WORKDIR)),
     "report": (CONFIG, CHANGE),
     **dict.fromkeys(("plan", "bench", "data"), (WORKDIR,)),
 }

@@ -1,4 +1,4 @@
-"""Seeds on a command line."""
+"""Seeds on a command line, and how many runs there are at a time."""
 
 import re
 
@@ -20,3 +20,11 @@ def seeds_of(argument: str) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"{argument}: name different whole numbers, as in --seeds=0,1,2 or --seeds=0:5 (0 to 4)")
     return seeds
+
+
+def jobs_of(argument: str) -> int:
+    """`--jobs=2` → 2. UserError for anything but a positive number."""
+    text = argument.partition("=")[2]
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise UserError(f"{argument}: name how many runs there are at a time, as in --jobs=2")
+    return int(text)

@@ -20,11 +20,15 @@ LINE_TONES = ("s1", "s2", "s3", "s4", "s5", "s6")  # classes of the style sheet:
 
 @dataclass(frozen=True)
 class Line:
-    """One line. `tone` is its class in the style sheet; without one, its place among the chart's lines decides."""
+    """One line. `tone` is its class in the style sheet; without one, its place among the chart's lines decides.
+
+    `spread` has intervals to draw: (x, low, high).
+    """
 
     name: str
     points: Points
     tone: str = ""
+    spread: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class _Curve:
     points: Points
     known: list[tuple[float, float]]
     means: Points
+    spread: tuple[tuple[int, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,12 @@ def draw(chart: Chart) -> Markup:
     """The chart as an HTML figure."""
     lines = [
         _Curve(
-            visible(line.name), line.tone or LINE_TONES[i % len(LINE_TONES)], shown, finite(shown), smooth(line.points)
+            visible(line.name),
+            line.tone or LINE_TONES[i % len(LINE_TONES)],
+            shown,
+            finite(shown),
+            smooth(line.points),
+            line.spread,
         )
         for i, line in enumerate(chart.lines)
         if finite(shown := downsample(line.points))
@@ -94,7 +104,7 @@ def draw(chart: Chart) -> Markup:
 
 def _svg(chart: Chart, lines: list[_Curve]) -> Markup:
     points = [point for line in lines for point in line.known]
-    ys = [y for _, y in points]
+    ys = [y for _, y in points] + [end for line in lines for _, *ends in line.spread for end in ends]
     bottom = HEIGHT - BOTTOM
     if chart.log and max(ys) > 0:
         y_axis = log_axis(ys, bottom, TOP)
@@ -109,6 +119,7 @@ def _svg(chart: Chart, lines: list[_Curve]) -> Markup:
     for line in lines:
         body.append(_path(line.points, f"{'raw' if line.means else 'line'} {line.tone}", x_axis, y_axis))
         body.append(_path(line.means, f"line {line.tone}", x_axis, y_axis))
+        body.append(_spread(line, x_axis, y_axis))
         values = {"x": [_shown(x) for x, _ in line.known], "y": [float(f"{y:.5g}") for _, y in line.known]}
         data.append({"name": line.name, "tone": line.tone} | values)
     body += _end_labels(chart, lines, x_axis, y_axis)
@@ -156,6 +167,13 @@ def _path(points: Points, tone: str, x_axis: Axis, y_axis: Axis) -> Markup:
     parts = [Markup('<path class="{}" d="{}"/>').format(tone, path)] if path else []
     parts += [Markup('<circle class="dot {}" cx="{}" cy="{}" r="1.6"/>').format(tone, x, y) for x, y in dots]
     return Markup("").join(parts)
+
+
+def _spread(line: _Curve, x_axis: Axis, y_axis: Axis) -> Markup:
+    """The intervals as bars with feet."""
+    ends = [(x_axis.place(x), y_axis.place(low), y_axis.place(high)) for x, low, high in line.spread]
+    path = "".join(f"M{x - 3:.1f} {low:.1f}h6m-3 0V{high:.1f}m-3 0h6" for x, low, high in ends)
+    return Markup('<path class="raw {}" d="{}"/>').format(line.tone, path) if path else Markup("")
 
 
 def _end_labels(chart: Chart, lines: list[_Curve], x_axis: Axis, y_axis: Axis) -> list[Markup]:

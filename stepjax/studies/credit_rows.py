@@ -38,12 +38,18 @@ class Judges:
       prm_errors: share of steps that the process reward model takes for one of another class.
       value_noise: standard deviation of a value PRM's error on a step.
       critic_noise: standard deviation of a critic's error; the same on all visits to a state.
+      local: ratings look at each step alone ("local"): what rests on a standing error is as good as if there were none.
     """
 
     value_prm: bool = False
     prm_errors: float = 0.1
     value_noise: float = 0.1
     critic_noise: float = 0.1
+    local: bool = False
+
+    def rate(self, move: np.ndarray, error: np.ndarray) -> np.ndarray:
+        """The exact ratings of steps."""
+        return rate(move, np.zeros_like(error) if self.local else error)
 
 
 EXACT = Judges(prm_errors=0.0, value_noise=0.0, critic_noise=0.0)
@@ -71,28 +77,36 @@ class Layout:
     length: np.ndarray
 
 
-def lay_out(written: Written, width: int) -> Layout:
-    """Columns of the steps; the prompt is one token."""
+def lay_out(written: Written, width: int, turn: int = 0) -> Layout:
+    """Columns of the steps; the prompt is one token. The environment says a token after every step or, with `turn`,
+    after every `turn` derivations."""
     there = written.move >= 0
     lengths = np.where(there, LENGTHS[written.move], 0)
-    ends = 1 + np.cumsum(lengths + there, axis=1)  # one past the environment's token
+    reply = there & (np.isin(written.move, (RIGHT, FALSE)) & ((written.derived + 1) % turn == 0) if turn else True)
+    ends = 1 + np.cumsum(lengths + reply, axis=1) - reply  # one past a step's last token
     rows, steps = np.nonzero(there)
     index, env = np.full((len(there), width), -1), np.zeros((len(there), width), bool)
     for length in range(LENGTHS.max()):
         within = lengths[rows, steps] > length
-        index[rows[within], ends[rows, steps][within] - 2 - length] = steps[within]
-    env[rows, ends[rows, steps] - 1] = True
-    count = there.sum(1)
-    final = ends[np.arange(len(there)), count - 1] - 1
+        index[rows[within], ends[rows, steps][within] - 1 - length] = steps[within]
+    rows, steps = np.nonzero(reply)
+    env[rows, ends[rows, steps]] = True
+    final = ends[np.arange(len(there)), there.sum(1) - 1]
     env[np.arange(len(there)), final] = False  # nobody replies to an answer
-    return Layout(np.where(there, ends - 2, -1), index, env, final - 1)
+    return Layout(np.where(there, ends - 1, -1), index, env, final - 1)
 
 
 def scored_rows(
-    options: PPOOptions, writer: Writer, written: Written, width: int, judges: Judges, rng: np.random.Generator
+    options: PPOOptions,
+    writer: Writer,
+    written: Written,
+    width: int,
+    judges: Judges,
+    rng: np.random.Generator,
+    turn: int = 0,
 ) -> tuple[Trajectory, HostSignals, Layout]:
-    """Rows and what the host says of them, and where their steps lie."""
-    layout = lay_out(written, width)
+    """Rows and what the host says of them, and where their steps lie; `turn` as in `lay_out`."""
+    layout = lay_out(written, width, turn)
     rows, steps = np.nonzero(written.move >= 0)
     place = rows, layout.last[rows, steps]
     state = tuple(x[rows, steps] for x in (written.derived, written.error, written.restated))
@@ -112,7 +126,7 @@ def scored_rows(
     scores = (_value_scores if judges.value_prm else _class_scores)(writer, state, move, judges, rng)
     prm = np.zeros((*layout.index.shape, scores.shape[-1]), np.float32)
     prm[place] = scores
-    heads = [_critic(o, writer, judges) for o in options.streams.values()]
+    heads = [_critic(o, writer, judges, turn) for o in options.streams.values()]
     values = np.zeros((len(tokens), len(heads), width), np.float32)
     b, t = np.nonzero(layout.index >= 0)
     at = tuple(x[b, layout.index[b, t]] for x in (written.derived, written.error, written.restated))
@@ -135,18 +149,19 @@ def scored_rows(
         bootstrap=jnp.zeros((count, len(heads)), jnp.float32),
         prm=jnp.asarray(prm),
     )
-    host = {RATING: jnp.asarray(on_last(rate(move, state[1]))), CORRECT: jnp.asarray(written.right)}
+    host = {RATING: jnp.asarray(on_last(judges.rate(move, state[1]))), CORRECT: jnp.asarray(written.right)}
     host |= {figure: jnp.ones(count, jnp.float32) for figure in host_figures(options.streams)}
     for name, o in options.streams.items():
         if SIGNALS[o.signal].text_reward is MonteCarloReward:
-            share = rng.binomial(options.mc.completions, writer.quality[(*state, move)]) / options.mc.completions
+            right = np.minimum(writer.quality[(*state, move)], 1.0)  # where all completions are, rounding may exceed 1
+            share = rng.binomial(options.mc.completions, right) / options.mc.completions
             host[f"stream/{name}"] = jnp.asarray(on_last(o.bad + (o.good - o.bad) * share))
     return found, host, layout
 
 
 def _class_scores(writer: Writer, state: State, move: np.ndarray, judges: Judges, rng: np.random.Generator):
     """P(bad), P(neutral), P(good) of each step: .9 for the class that the model takes it for."""
-    rating = rate(move, state[1])
+    rating = judges.rate(move, state[1])
     mistaken = rng.random(len(move)) < judges.prm_errors
     taken = np.where(mistaken, (rating + 1 + rng.integers(1, 3, len(move))) % 3, rating + 1)
     return np.full((len(move), 3), 0.05) + 0.85 * np.eye(3)[taken]
@@ -158,7 +173,7 @@ def _value_scores(writer: Writer, state: State, move: np.ndarray, judges: Judges
     return np.stack([1 - value, value], -1)
 
 
-def _critic(options: StreamOptions, writer: Writer, judges: Judges) -> np.ndarray:
+def _critic(options: StreamOptions, writer: Writer, judges: Judges, turn: int) -> np.ndarray:
     """A head's value in each state: what its stream pays on average, and an error of its own."""
     if not has_critic(options):
         return np.zeros_like(writer.value)
@@ -167,10 +182,10 @@ def _critic(options: StreamOptions, writer: Writer, judges: Judges) -> np.ndarra
         exact = options.bad + (options.good - options.bad) * writer.value
     elif rewards in (signals.prm, signals.verifier):
         grid = np.indices(writer.moves.shape)
-        paid = np.array([options.bad, options.neutral, options.good])[rate(grid[3], grid[1]) + 1]
+        paid = np.array([options.bad, options.neutral, options.good])[judges.rate(grid[3], grid[1]) + 1]
         if rewards is signals.prm:
             paid = 0.85 * paid + 0.05 * (options.bad + options.neutral + options.good)
-        exact = writer.expected(paid, ahead=options.horizon != "step")
+        exact = writer.expected(paid, ahead=options.horizon != "step", turn=turn if options.horizon == "turn" else 0)
     else:
         raise ValueError(f"no critic of signal {options.signal!r}")
     return exact + judges.critic_noise * (options.good - options.bad) * writer.critic_error

@@ -52,10 +52,27 @@ class Writer:
         """A = Q − V; 0 where the move is not allowed."""
         return self.quality - self.value[..., None]
 
-    def expected(self, rewards: Float[np.ndarray, "D 2 2 M"], *, ahead: bool) -> Float[np.ndarray, "D 2 2"]:
-        """Mean reward of the step that follows each state or, `ahead`, of all steps that follow it."""
+    def expected(
+        self, rewards: Float[np.ndarray, "D 2 2 M"], *, ahead: bool, turn: int = 0
+    ) -> Float[np.ndarray, "D 2 2"]:
+        """Mean reward of the step that follows each state or, `ahead`, of all steps that follow it; with `turn`, of
+        those until that many derivations, counted from the first, are done."""
         found = (self.moves * rewards).sum(-1)
-        return _backwards(self.moves, rewards)[0] if ahead else found
+        return _backwards(self.moves, rewards, turn)[0] if ahead else found
+
+    @property
+    def gradient(self) -> Float[np.ndarray, "D 2 2 M"]:
+        """The derivative of a right answer's chance by the logit of each move: visits · π · A."""
+        visits = np.zeros(self.value.shape)
+        visits[0, 0, 0] = 1.0
+        for derived in range(len(visits)):
+            for restated in (0, 1):  # a restatement leads to the restated state, a repair to the one without an error
+                for error in (1, 0):
+                    at = derived, error, restated
+                    for move in np.flatnonzero(self.moves[at]):
+                        if move != ANSWER:
+                            visits[after(*at, int(move))] += visits[at] * self.moves[at][move]
+        return visits[..., None] * self.moves * self.advantage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +102,24 @@ def make_writer(steps: int, phase: str, rng: np.random.Generator) -> Writer:
     moves = _moved(_mean_moves(steps, PHASES[phase]), noise)
     further = rng.normal(0.0, 0.1, shape)
     reference = _moved(_mean_moves(steps, PHASES["early"]), noise + further if phase == "early" else noise)
-    earned = np.zeros(shape)
+    return writer_of(moves, reference, rng)
+
+
+def make_independent_writer(steps: int, rng: np.random.Generator) -> Writer:
+    """A policy of K = `steps` derivations and an answer, no other moves; errors are independent of those before, with
+    probabilities around those of an early policy."""
+    noise = np.broadcast_to(rng.normal(0.0, 0.3, (steps + 1, 1, 1, len(MOVES))), (steps + 1, 2, 2, len(MOVES)))
+    moves = _moved(_mean_moves(steps, Phase(PHASES["early"].false, 0.0, 0.0, 0.0)), noise)
+    return writer_of(moves, moves, rng)
+
+
+def writer_of(
+    moves: Float[np.ndarray, "D 2 2 M"], reference: Float[np.ndarray, "D 2 2 M"], rng: np.random.Generator
+) -> Writer:
+    """The policy of these probabilities, with its exact values."""
+    earned = np.zeros(moves.shape)
     earned[:, 0, :, ANSWER] = 1.0
-    return Writer(moves, reference, *_backwards(moves, earned), critic_error=rng.normal(size=shape[:3]))
+    return Writer(moves, reference, *_backwards(moves, earned), critic_error=rng.normal(size=moves.shape[:3]))
 
 
 def _mean_moves(steps: int, phase: Phase) -> np.ndarray:
@@ -121,15 +153,16 @@ def after(derived: int, error: int, restated: int, move: int) -> tuple[int, int,
     return derived + 1, int(error or move == FALSE), 0
 
 
-def _backwards(moves: np.ndarray, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """V and Q of the sum of the moves' rewards up to the answer."""
+def _backwards(moves: np.ndarray, rewards: np.ndarray, turn: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """V and Q of the sum of the moves' rewards up to the answer, or up to the end of a turn of so many derivations."""
     value, quality = np.zeros(moves.shape[:3]), np.zeros(moves.shape)
     for derived in reversed(range(len(moves))):
         for error in (0, 1):  # a repair leads to the state without an error, a restatement to the restated one
             for restated in (1, 0):
                 at = derived, error, restated
                 for move in np.flatnonzero(moves[at]):
-                    further = 0.0 if move == ANSWER else value[after(*at, int(move))]
+                    ends = move == ANSWER or (turn and move in (RIGHT, FALSE) and (derived + 1) % turn == 0)
+                    further = 0.0 if ends else value[after(*at, int(move))]
                     quality[at][move] = rewards[at][move] + further
                 value[at] = moves[at] @ quality[at]
                 quality[at][moves[at] == 0] = value[at]

@@ -3,16 +3,15 @@
 import sys
 from collections.abc import Callable
 
-from stepjax.errors import UserError
+from stepjax.console.ending import failed
 
 
 def run_main(main: Callable[[list[str]], None]) -> None:
-    """Runs a study with the command line's arguments; a UserError is one line and exit status 2."""
+    """Runs a study with the command line's arguments; what a user can mend is one line and exit status 2."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print((sys.modules["__main__"].__doc__ or "").strip())
         return
     try:
         main(sys.argv[1:])
-    except UserError as error:
-        print(f"stepjax: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(failed(error))

@@ -12,6 +12,7 @@ from stepjax import cli
 from stepjax.errors import UserError
 from stepjax.options import parse
 from stepjax.sample.show_responses import read_arguments
+from stepjax.studies.command import read_arguments as read_study
 
 PLACEHOLDERS = (
     (r"--config=(own|mine)\.py", "--config=quickstart"),  # the reader's own file
@@ -76,6 +77,9 @@ def test_the_program_reads_the_command(page, arguments, reading_only, capsys):
     assert name in cli.COMMANDS, f"{page}: stepjax {name}"
     if name == "show" and argv[:1] == ["responses"]:
         read_arguments(argv[1:] if len(argv) > 1 else ["FILE"])
+        return
+    if name == "study":
+        read_study(argv or ["credit"])
         return
     # `compare` has no config; and what a sentence says of a command need not be all that the command needs.
     if name != "compare" and any(a.startswith("--") for a in argv):

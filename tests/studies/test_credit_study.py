@@ -1,5 +1,6 @@
 """The study of credit: exact values, measures against a plain loop, rules whose figures are known, resumption."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -9,7 +10,8 @@ from stepjax.cli import main
 from stepjax.errors import UserError
 from stepjax.studies import credit_study
 from stepjax.studies.credit_measures import Sums
-from stepjax.studies.credit_rows import lay_out, rate, width_of
+from stepjax.studies.credit_rows import lay_out, rate, scored_rows, width_of
+from stepjax.studies.credit_rules import make_rule
 from stepjax.studies.credit_study import Size, run_study
 from stepjax.studies.credit_tables import interval
 from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE, RIGHT, Written, make_writer, write
@@ -46,6 +48,18 @@ def test_steps_lie_one_after_another_with_a_reply_between():
     assert layout.index[0, :14].tolist() == [-1, 0, 0, 0, -1, 1, 1, 1, 1, 1, 1, -1, 2, 2]
     assert np.flatnonzero(layout.env[0]).tolist() == [4, 11]
     assert layout.last[0].tolist() == [3, 10, 13, -1] and layout.length.tolist() == [13]
+
+
+def test_a_chance_that_rounding_lifts_above_1_is_1():
+    rule, rng = make_rule("vineppo", 8), np.random.default_rng(3)
+    writer = make_writer(2, "early", rng)
+    writer = dataclasses.replace(writer, quality=np.full_like(writer.quality, 1 + 4e-16))
+    written = write(writer, 16, rng)
+    _, host, layout = scored_rows(rule.options, writer, written, width_of(2), rule.judges, rng)
+    (paid,) = (np.asarray(x) for name, x in host.items() if name.startswith("stream/"))
+    (stream,) = rule.options.streams.values()
+    there = written.move >= 0
+    assert np.allclose(np.take_along_axis(paid, np.maximum(layout.last, 0), 1)[there], stream.good)
 
 
 def test_measures_equal_a_plain_loop():

@@ -1,0 +1,23 @@
+"""The studies of arms and seeds, by name."""
+
+import importlib
+
+from stepjax.errors import UserError, nearest
+from stepjax.studies.study import Study
+
+STUDIES = {
+    "variance": "stepjax.studies.variance_study",
+    "rounds": "stepjax.studies.rounds_study",
+    "blame": "stepjax.studies.blame_study",
+    "stall": "stepjax.studies.stall_study",
+    "seeds": "stepjax.studies.seeds_study",
+    "simple": "stepjax.studies.simple_study",
+}
+"""The module of each: its constant `STUDY`."""
+
+
+def load(name: str) -> Study:
+    """UserError where there is no such study."""
+    if name not in STUDIES:
+        raise UserError(f"no study {name!r}{nearest(name, STUDIES)}")
+    return importlib.import_module(STUDIES[name]).STUDY
