@@ -1,8 +1,9 @@
-"""How busy do slots stay while an environment takes its time? `python docs/slow_environment.py [SECONDS] [SHAPE]`
+"""How busy do slots stay while an environment takes its time? `python docs/slow_environment.py [SECONDS] [SHAPE] [FED]`
 
 A decoder of a shape of `stepjax bench` with random parameters, 16 slots, 96 responses of three turns of 32 tokens; a
-reply takes two seconds, or none for comparison. Prints the shares of seconds × slots in which a response decoded, and
-in which responses that go on were prefilled, as long as there are as many responses as slots. The rest is idle.
+reply takes two seconds, or none for comparison. Prints the shares of seconds × slots in which a response drew tokens,
+in which it read a reply, and in which others were let in, as long as there are as many responses as slots; the rest is
+idle. FED is `environment.fed_tokens`: 0 prefills all again that a response has.
 """
 
 import sys
@@ -43,8 +44,8 @@ class Slow:
         return Reply("ok", done=not self.left)
 
 
-def measure(seconds: float, shape: str) -> dict[str, float]:
-    """The share of the slots that was busy, the seconds of the rollout, and those of its decoding steps."""
+def measure(seconds: float, shape: str, fed: int) -> dict[str, float]:
+    """What the slots were used for, tokens that were prefilled again, the seconds of the rollout, and its steps."""
     s = SHAPES[shape]
     config = DecoderConfig(
         vocab=s.vocab, layers=s.layers, width=s.width, heads=s.heads, kv_heads=s.kv_heads, head_dim=s.head_dim,
@@ -54,7 +55,7 @@ def measure(seconds: float, shape: str) -> dict[str, float]:
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     tokenizer = SimpleNamespace(encode=lambda text, **_: [7] * (REPLY if text else 0))
     words = Words(SimpleNamespace(tokenizer=tokenizer, ends=(-1,), text=lambda ids: ""))  # type: ignore[arg-type]
-    options = EnvironmentOptions(name="slow", turn_tokens=TOKENS, calls=ROWS, steps=8)
+    options = EnvironmentOptions(name="slow", turn_tokens=TOKENS, calls=ROWS, steps=8, fed_tokens=fed)
     pool = EnvironmentPool("slow_environment:Slow", {"seconds": seconds}, seconds=60.0, calls=ROWS)
     size = RolloutShape(ROWS, 32, TURNS * (TOKENS + REPLY), slots=SLOTS, halvings=0)
     rollout = TurnRollout(policy, mesh, size, options, pool, words, sampler=Sampler(), stops=None)
@@ -66,14 +67,20 @@ def measure(seconds: float, shape: str) -> dict[str, float]:
         began = time.perf_counter()
         rows, used = rollout(params, prompts, problems, range(count), key_on(mesh, count, 1), np.arange(count))
         jax.block_until_ready(rows.tokens)
-        found = {**rollout.use.shares, "seconds": time.perf_counter() - began, "steps": float(used.steps)}
+        use = rollout.use
+        found = {
+            **use.shares,
+            "prefilled again": use.prefilled_again,
+            "seconds": time.perf_counter() - began,
+            "steps": float(used.steps),
+        }
     pool.close()
     return found
 
 
 if __name__ == "__main__":
     arguments = dict(enumerate(sys.argv))
-    delay, name = float(arguments.get(1, "2")), arguments.get(2, "30m")
+    delay, name, most = float(arguments.get(1, "2")), arguments.get(2, "30m"), int(arguments.get(3, "64"))
     for wait in (delay, 0.0):
-        figures = measure(wait, name)
+        figures = measure(wait, name, most)
         print(f"{name}, {wait:g} s a reply: " + ", ".join(f"{key} {value:.3g}" for key, value in figures.items()))

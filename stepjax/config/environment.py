@@ -25,6 +25,13 @@ class EnvironmentOptions:
         0, "most tokens of a turn; a longer one is answered as far as it goes. 0: as many as the response has", least=0
     )
     reply_tokens: int = option(32, "longest reply, tokens; a longer one ends the response", least=1)
+    fed_tokens: int = option(
+        64,
+        "longest reply that a response reads in its slot, a token a step, behind what the cache holds of it; with a "
+        "longer one all that it has is prefilled again, as where the cache had no room for it. 0: always",
+        least=0,
+        resumable=True,
+    )
     seconds: float = option(30.0, "longest that a reply may take; a later one ends the response", above=0)
     template: str = option(
         "",

@@ -25,6 +25,9 @@ class Row:
         hold them. Only where the shape is `resumed`.
       steps, hold, greedy: as in `Queue`, where rows may be held.
       draws: False: it draws nothing. What it begins with is prefilled and held, for others to begin behind.
+      cached: where the shape has `turns`: that many tokens of `begun` are not prefilled, as the row is held behind them
+        (or 0, it has not begun and its prompt is prefilled); it reads the others, one a step, and draws behind these.
+        −1: all are prefilled.
     """
 
     row: int
@@ -38,6 +41,12 @@ class Row:
     hold: Hold = Hold.NEVER
     greedy: bool = False
     draws: bool = True
+    cached: int = -1
+
+    @property
+    def ids(self) -> list[int]:
+        """What is prefilled."""
+        return [] if self.cached >= 0 else [*self.prompt, *self.begun]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +102,10 @@ class Places:
         found: list[list[Row]] = [[]]
         texts: list[set[tuple[Any, ...]]] = [set() for _ in range(self.devices)]
         for row in rows:
-            own, text = texts[self.device(row.row)], _text(row) if row.draws else (row.row, *_text(row))
+            own, text = texts[self.device(row.row)], self._text(row)
+            if not row.ids:
+                found[-1].append(row)
+                continue
             if text not in own and len(own) == self.at_once:
                 found.append([])
                 texts = [set() for _ in range(self.devices)]
@@ -110,6 +122,7 @@ class Places:
         rows: Sequence[Row],
         record: Record | None,
         held: np.ndarray | None = None,
+        release: Sequence[int] = (),
     ) -> Added:
         """Inputs that let the rows begin, whose prompts one call takes.
 
@@ -118,10 +131,11 @@ class Places:
           lengths: of the prompts in all places.
           record: empty, to be filled with what rows begin with; None: none may begin with tokens of its response.
           held: bool[N], the rows that are held; None: none can be.
+          release: rows that are not held any more, where the shape has `turns`.
 
         Raises:
-          ValueError: a row has not ended or is held, another one may begin behind what it was, or no place is free for
-            its prompt.
+          ValueError: a row has not ended or is held, another one may begin behind what it was, no place is free for
+            its prompt, or it goes on and is not held.
         """
         shape, count = self.shape, self.devices * self.at_once
         tokens, length = np.zeros((count, shape.entry_width), np.int32), np.zeros(count, np.int32)
@@ -133,31 +147,48 @@ class Places:
         given: dict[tuple[int, tuple[Any, ...]], int] = {}
         nothing = np.zeros(shape.rows, bool)
         read = nothing if held is None else self.read_rows(queue, is_open)
-        now = _Now(is_open.copy(), nothing if held is None else held, read)
+        held = nothing if held is None else held & ~np.isin(np.arange(shape.rows), release)
+        if release:
+            after.hold[list(release)] = Hold.NEVER
+        now = _Now(is_open.copy(), held, read)
         for row in rows:
-            device, text = self.device(row.row), _text(row)
-            now.refuse(row.row)
-            if not row.draws:
-                text = (row.row, *text)  # in a place of its own
-            if (device, text) not in given:
-                if row.draws and not free[device]:
+            device, text, ids = self.device(row.row), self._text(row), row.ids
+            now.refuse(row.row, itself=not ids)
+            if ids and (device, text) not in given:
+                if self._shares(row) and not free[device]:
                     raise ValueError(f"row {row.row}: device {device} has no free place for its prompt")
                 at = device * self.at_once + sum(d == device for d, _ in given)
-                given[device, text] = own = free[device].pop(0) if row.draws else self.own_place(row.row)
-                ids = [*row.prompt, *row.begun]
+                given[device, text] = own = free[device].pop(0) if self._shares(row) else self.own_place(row.row)
                 tokens[at, shape.entry_width - len(ids) :], length[at], place[at] = ids, len(ids), own
-                if row.draws:
+                if self._shares(row):
                     lengths[device * self.places + own] = len(ids)
             begins[row.row] = now.is_open[row.row] = True
-            self._asked(after, row, given[device, text])
+            self._asked(after, row, given[device, text] if ids else self._cached(now, queue, row))
             if record is not None:
-                after.start[row.row] = len(row.begun)
+                after.start[row.row] = len(row.begun) if ids else row.cached
                 _fill(record, row)
                 if not row.draws:
                     record.length[row.row] = len(row.begun)
             elif row.begun:
                 raise ValueError("rows begin with tokens of their response only where the shape is resumed")
         return Added((tokens, length, place, after, begins, record), after, lengths)
+
+    def _shares(self, row: Row) -> bool:
+        """Whether a row's place may be that of others: no row goes on in such a one, or is held there."""
+        return row.draws and not self.shape.turns
+
+    def _text(self, row: Row) -> tuple[Any, ...]:
+        """What a row begins with, and where its response does: rows with the same share a place."""
+        text = (len(row.begun), *row.prompt, *row.begun)
+        return text if self._shares(row) else (row.row, *text)
+
+    def _cached(self, now: "_Now", queue: Queue, row: Row) -> int:
+        """The place of what a row goes on behind."""
+        if now.held[row.row]:
+            return self.own_place(row.row)
+        if row.cached or not self.shape.turns:
+            raise ValueError(f"row {row.row} is not held: it does not go on")
+        return int(queue.prompt[row.row])
 
     def branched(
         self,
@@ -201,7 +232,9 @@ class Places:
         if isinstance(row, Row) and not row.draws:
             limit = 0
         queue.prompt[row.row], queue.id[row.row], queue.limit[row.row] = place, row.id, limit
-        if queue.steps is not None:
+        if queue.given is not None and isinstance(row, Row):
+            queue.given[row.row], queue.hold[row.row] = len(row.begun), row.hold
+        elif queue.steps is not None:
             queue.steps[row.row], queue.hold[row.row], queue.greedy[row.row] = row.steps, row.hold, row.greedy
         elif row.hold or limit == 0:
             raise ValueError(f"row {row.row} cannot be held: the shape has not `holds`")
@@ -241,11 +274,6 @@ class _Now:
             raise ValueError(f"row {row} is held: release it first")
         if self.read[row]:
             raise ValueError(f"row {row}: others that began behind it have not ended")
-
-
-def _text(row: Row) -> tuple[Any, ...]:
-    """What a row begins with, and where its response does: rows with the same share a place."""
-    return (len(row.begun), *row.prompt, *row.begun)
 
 
 def _fill(record: Any, row: Row) -> None:

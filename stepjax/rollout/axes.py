@@ -8,7 +8,7 @@ import jax
 from stepjax.models.cache import Cache, KeyValues
 from stepjax.rollout.slots import Prompts, Queue, Slots
 
-QUEUE_AXES: Any = Queue(0, 0, 0, 0, 0, 0, 0, 0)  # type: ignore[arg-type]
+QUEUE_AXES: Any = Queue(0, 0, 0, 0, 0, 0, 0, 0, 0)  # type: ignore[arg-type]
 
 
 def slot_axes(slots: Slots) -> Any:

@@ -7,7 +7,6 @@ record and, where there are blocks, the ring to these. A stage, of full or of ha
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,48 +23,9 @@ from stepjax.rollout.environment import Replies
 from stepjax.rollout.holding import Aside
 from stepjax.rollout.local import Local
 from stepjax.rollout.noise import fold_in
+from stepjax.rollout.progress import Progress, Steps
 from stepjax.rollout.record import Log, Occupancy, Record
 from stepjax.rollout.slots import Held, Prompts, Queue, Slots
-
-
-class Steps(NamedTuple):
-    """What a step changes.
-
-    Attributes:
-      t: int32[], steps so far.
-      log: of this turn.
-      reply: the environment's replies that are not written yet; None without an environment.
-      aside: rows that ended and shall be held; None: none can be.
-    """
-
-    t: Array
-    slots: Slots
-    log: Log
-    reply: Replies | None
-    occupancy: Occupancy
-    aside: Aside | None = None
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What a turn changes.
-
-    Attributes:
-      t: int32[], steps so far.
-      layers: the blocks; None: there are none.
-      reply, aside: as in `Steps`; nothing is aside between two turns.
-      prompts: those that rows begin with, where rows that are held change them; None: those of the loop.
-    """
-
-    t: Array
-    slots: Slots
-    layers: Layers | None
-    record: Record
-    reply: Replies | None
-    occupancy: Occupancy
-    aside: Aside | None = None
-    prompts: Prompts | None = None
 
 
 class DecodeLoop:
@@ -187,7 +147,7 @@ class DecodeLoop:
 
         steps = jax.lax.while_loop(
             goes_on,
-            lambda steps: self._step(steps, now.layers, prompts, first, waits),
+            lambda steps: self._step(steps, now.layers, prompts, now.record.tokens, first, waits),
             Steps(now.t, now.slots, log, now.reply, now.occupancy, now.aside),
         )
         log_at = jax.tree.map(lambda _: 1, log)
@@ -202,7 +162,7 @@ class DecodeLoop:
             aside=steps.aside,
         )
         if now.aside is not None:
-            assert now.prompts is not None and now.layers is not None
+            assert now.prompts is not None
             aside, slots, layers, found = self._local.settled(now.aside, now.slots, now.layers, now.prompts)
             now = dataclasses.replace(now, aside=aside, slots=slots, layers=layers, prompts=found)
         if now.layers is None:
@@ -212,11 +172,16 @@ class DecodeLoop:
         occupancy = now.occupancy.using(usage.blocks * self.ring, usage.tokens, usage.restarted)
         return dataclasses.replace(now, slots=slots, layers=layers, occupancy=occupancy)
 
-    def _step(self, now: Steps, layers: Layers | None, prompts: Prompts, first: Array, waits: bool) -> Steps:
-        """One token of each slot's row: sampled, or written by the environment; then its hidden state."""
+    def _step(
+        self, now: Steps, layers: Layers | None, prompts: Prompts, tokens: Array, first: Array, waits: bool
+    ) -> Steps:
+        """One token of each slot's row: sampled, written by the environment or read; then its hidden state.
+
+        `tokens`: of the record, which holds those that are read."""
         d, t, slots, reply = self.decoding, now.t, now.slots, now.reply
         live = slots.row < self.idle
-        occupancy = now.occupancy.after(live, jnp.any(slots.waiting))
+        reads = None if slots.given is None else live & (slots.time < slots.given)
+        occupancy = now.occupancy.after(live, jnp.any(slots.waiting), reads)
         logits = constrain(self.model.logits(slots.hidden), "batch", "vocab")
         keys = fold_in(fold_in(self.key, slots.id), slots.time)
         token, logprob, kept = d.sampler.draw(
@@ -227,15 +192,20 @@ class DecodeLoop:
             reply = dataclasses.replace(reply, left=jnp.where(slots.time == 0, 0, reply.left))  # of a row put back
             own = live & (reply.left == 0)
             token = jnp.where(own, token, reply.waiting[:, 0])
+        if reads is not None:
+            own &= ~reads
+            token = jnp.where(reads, self._local.read(tokens, slots), token)
+            kept = None if kept is None else jnp.where(reads[:, None], jnp.zeros((), kept.dtype), kept)
         token = jnp.where(live, token, 0)
         stopped = own & jnp.isin(token, jnp.asarray(d.eos, jnp.int32))
         automaton, left, by_stop = slots.stop, slots.left, jnp.zeros_like(stopped)
         if d.stops is not None:
             automaton, hit = d.stops.advance(slots.stop, token)
+            hit &= own
             if left is not None:
                 left = left - hit
                 hit &= left == 0
-            by_stop = own & hit & ~stopped
+            by_stop = hit & ~stopped
             stopped |= by_stop
         ended = stopped | (live & (slots.time + 1 >= slots.limit))
         line = Log(
@@ -263,7 +233,7 @@ class DecodeLoop:
         )
         aside = now.aside
         if aside is not None:
-            aside = self._local.put_aside(aside, slots, ended, by_stop)
+            aside = self._local.put_aside(aside, slots, ended, by_stop, (t + 1) % self.ring)
         if waits:
             slots = self._local.fill(slots, prompts, ended, (t + 1) % self.ring)
         else:
@@ -290,5 +260,6 @@ class DecodeLoop:
             held=held,
             start=None if self.queue.start is None else nothing,
             left=None if self.queue.steps is None else nothing,
+            given=None if self.queue.given is None else nothing,
             holds=jnp.zeros(self.queue.id.shape[0], bool) if d.holds else None,
         )

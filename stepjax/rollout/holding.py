@@ -3,7 +3,8 @@
 In the step in which such a row ends, its columns are put aside, and its slot takes the next row at once. When the turn
 is over, or no slot's worth of room is left beside, what was put aside is laid out as a prefilled prompt is: full blocks
 of consecutive positions, which all rows that begin behind it share, and the last 1 to `page` tokens in columns, which
-each of them copies. The blocks before the row's own are those that it began with: nothing of them is copied.
+each of them copies. The blocks before the row's own are those that it began with: nothing of them is copied. (Without
+blocks all of it are columns: `held_columns`.)
 
 All functions work on one device's slots, rows and blocks: nothing here crosses the mesh.
 """
@@ -32,10 +33,11 @@ class Aside:
     Attributes:
       count: int32[devices], how many they are.
       row: int32[A], their numbers.
-      length: int32[A], all of their tokens, the prompt's included.
+      length: int32[A], all of their tokens, the prompt's included; `time`: those of the response.
       prefilled: int32[A], those that they began with.
       stop: int32[A], the state of the automaton that may stop a row, behind them.
-      table, blocks, shared, start: int32[A, B] and int32[A] each, the slot's `Held`.
+      start: int32[A], the slot's, of its `Held`; without blocks the column of the ring behind the row's last token.
+      table, blocks, shared: int32[A, B] and int32[A] each, of the slot's `Held`; None: there are no blocks.
       hidden: [A, D], the state that predicts the next token.
       layers: the slot's columns.
     """
@@ -43,14 +45,15 @@ class Aside:
     count: Int[Array, " devices"]
     row: Int[Array, " A"]
     length: Int[Array, " A"]
+    time: Int[Array, " A"]
     prefilled: Int[Array, " A"]
     stop: Int[Array, " A"]
-    table: Int[Array, "A B"]
-    blocks: Int[Array, " A"]
-    shared: Int[Array, " A"]
     start: Int[Array, " A"]
     hidden: Array
     layers: Layers
+    table: Int[Array, "A B"] = None  # type: ignore[assignment]
+    blocks: Int[Array, " A"] = None  # type: ignore[assignment]
+    shared: Int[Array, " A"] = None  # type: ignore[assignment]
 
     @classmethod
     def nothing(cls, slots: Slots, devices: int) -> "Aside":
@@ -59,17 +62,16 @@ class Aside:
         def more(x: Array, axis: int = 0) -> Array:
             return jnp.zeros((*x.shape[:axis], x.shape[axis] * ASIDE, *x.shape[axis + 1 :]), x.dtype)
 
-        held, names = slots.held, ("row", "length", "prefilled", "stop", "blocks", "shared", "start")
-        assert held is not None
-        by_row = {name: more(slots.row) for name in names}
+        by_row = {name: more(slots.row) for name in ("row", "length", "time", "prefilled", "stop", "start")}
+        if (held := slots.held) is not None:
+            by_row |= {"table": more(held.table), "blocks": more(held.count), "shared": more(held.shared)}
         layers = jax.tree.map(lambda x: more(x, slots.cache.row_axis), slots.cache.layers)
-        count = jnp.zeros(devices, jnp.int32)
-        return cls(count=count, table=more(held.table), hidden=more(slots.hidden), layers=layers, **by_row)
+        return cls(count=jnp.zeros(devices, jnp.int32), hidden=more(slots.hidden), layers=layers, **by_row)
 
     @property
     def axes(self) -> Any:
         """Which dimension of each array is divided over the devices."""
-        fields = {f.name: 0 for f in dataclasses.fields(self)}
+        fields = {f.name: None if getattr(self, f.name) is None else 0 for f in dataclasses.fields(self)}
         return Aside(**fields | {"layers": layer_axes(self.layers)})  # type: ignore[arg-type]
 
     def full(self, slots: int, devices: int) -> Bool[Array, ""]:
@@ -77,10 +79,12 @@ class Aside:
         return jnp.max(self.count) > (self.row.shape[0] - slots) // devices
 
 
-def put_aside(aside: Aside, slots: Slots, ended: Bool[Array, " S"]) -> Aside:
-    """With the rows of the slots that `ended` and shall be held, before others take these: a loop copies each."""
+def put_aside(aside: Aside, slots: Slots, ended: Bool[Array, " S"], behind: Int[Array, ""]) -> Aside:
+    """With the rows of the slots that `ended` and shall be held, before others take these: a loop copies each.
+
+    `behind`: the column of the ring that is written next."""
     held, axis = slots.held, slots.cache.row_axis
-    assert held is not None
+    start = jnp.full_like(slots.row, behind) if held is None else held.start
     order, count = jnp.argsort(~ended).astype(jnp.int32), jnp.sum(ended, dtype=jnp.int32)
     first = aside.count[0]
 
@@ -92,18 +96,21 @@ def put_aside(aside: Aside, slots: Slots, ended: Bool[Array, " S"]) -> Aside:
             piece = jax.lax.dynamic_slice_in_dim(given, slot, 1, axis)
             return jax.lax.dynamic_update_slice_in_dim(into, piece.astype(into.dtype), at, axis)
 
+        blocks: dict[str, Array] = {}
+        if held is not None:
+            blocks |= {"table": put(aside.table, held.table), "blocks": put(aside.blocks, held.count)}
+            blocks["shared"] = put(aside.shared, held.shared)
         return i + 1, Aside(
             count=aside.count,
             row=put(aside.row, slots.row),
             length=put(aside.length, slots.prompt_length + slots.time),
+            time=put(aside.time, slots.time),
             prefilled=put(aside.prefilled, slots.prefilled),
             stop=put(aside.stop, slots.stop),
-            table=put(aside.table, held.table),
-            blocks=put(aside.blocks, held.count),
-            shared=put(aside.shared, held.shared),
-            start=put(aside.start, held.start),
+            start=put(aside.start, start),
             hidden=put(aside.hidden, slots.hidden),
             layers=jax.tree.map(lambda into, given: put(into, given, axis), aside.layers, slots.cache.layers),
+            **blocks,
         )
 
     _, aside = jax.lax.while_loop(lambda carry: carry[0] < count, one, (jnp.zeros((), jnp.int32), aside))
@@ -270,6 +277,13 @@ def room(slots: Slots, prompts: Prompts, queue: Queue, *, blocks: int) -> Int[Ar
     waiting = slots.waiting.at[slots.row].set(True, mode="drop")
     nobody = dataclasses.replace(slots, row=jnp.full_like(slots.row, rows), waiting=waiting)
     return jnp.sum(references(blocks, nobody, prompts, queue) == 0, dtype=jnp.int32)[None]
+
+
+def released(slots: Slots, queue: Queue) -> Slots:
+    """Where rows go on behind themselves, those are held no longer whose `Queue.hold` was taken back."""
+    if queue.given is None or slots.holds is None or queue.hold is None:
+        return slots
+    return dataclasses.replace(slots, holds=slots.holds & (queue.hold > 0))
 
 
 def with_rows(prompts: Prompts, rows: int, devices: int) -> Prompts:

@@ -10,6 +10,7 @@ from stepjax.parallel import on_each_device
 from stepjax.rollout.axes import QUEUE_AXES, layer_axes, prompt_axes, slot_axes
 from stepjax.rollout.blocks import Layers, Usage, turn_ring
 from stepjax.rollout.decoding import Decoding
+from stepjax.rollout.held_columns import settle_columns
 from stepjax.rollout.holding import Aside, put_aside, settle
 from stepjax.rollout.refill import refill
 from stepjax.rollout.slots import Hold, Prompts, Queue, Slots, retire, shrunk
@@ -49,29 +50,47 @@ class Local:
         found: tuple[Slots, Array] = call(slots)
         return found
 
-    def put_aside(self, aside: Aside, slots: Slots, ended: Array, stopped: Array) -> Aside:
-        """With the rows that `ended` and shall be held; `stopped`: those that the stops ended."""
+    def put_aside(self, aside: Aside, slots: Slots, ended: Array, stopped: Array, behind: Array) -> Aside:
+        """With the rows that `ended` and shall be held; `stopped`: those that the stops ended; `behind`: the column of
+        the ring that is written next."""
         new_tokens = self.decoding.new_tokens
 
-        def local(aside: Aside, slots: Slots, queue: Queue, ended: Array, stopped: Array) -> Aside:
+        def local(aside: Aside, slots: Slots, queue: Queue, ended: Array, stopped: Array, behind: Array) -> Aside:
             assert queue.hold is not None
             hold = queue.hold[jnp.minimum(slots.row, len(queue.id) - 1)]
             held = (hold == Hold.ENDED) | ((hold == Hold.STOPPED) & stopped)
             # Behind a response of the greatest length nothing begins.
-            return put_aside(aside, slots, ended & held & (slots.time < new_tokens))
+            return put_aside(aside, slots, ended & held & (slots.time < new_tokens), behind)
 
         at = aside.axes
-        call = on_each_device(local, self.mesh, (at, self._slots_at, QUEUE_AXES, 0, 0), at)
-        found: Aside = call(aside, slots, self.queue, ended, stopped)
+        call = on_each_device(local, self.mesh, (at, self._slots_at, QUEUE_AXES, 0, 0, None), at)
+        found: Aside = call(aside, slots, self.queue, ended, stopped, behind)
         return found
 
     def settled(
-        self, aside: Aside, slots: Slots, layers: Layers, prompts: Prompts
-    ) -> tuple[Aside, Slots, Layers, Prompts]:
+        self, aside: Aside, slots: Slots, layers: Layers | None, prompts: Prompts
+    ) -> tuple[Aside, Slots, Layers | None, Prompts]:
         """With nothing aside."""
+        if layers is None:
+            columns = aside.axes, self._slots_at, self._prompts_at
+            call = on_each_device(
+                functools.partial(settle_columns, ring=self.decoding.ring), self.mesh, columns, columns
+            )
+            aside, slots, prompts = call(aside, slots, prompts)
+            return aside, slots, None, prompts
         outputs = aside.axes, self._slots_at, layer_axes(layers), self._prompts_at
         call = on_each_device(settle, self.mesh, (*outputs, QUEUE_AXES), outputs)
         found: tuple[Aside, Slots, Layers, Prompts] = call(aside, slots, layers, prompts, self.queue)
+        return found
+
+    def read(self, tokens: Array, slots: Slots) -> Array:
+        """int32[S], the next token of each slot's row in the record, whose tokens these are."""
+
+        def local(tokens: Array, slots: Slots) -> Array:
+            rows, width = tokens.shape
+            return tokens[jnp.minimum(slots.row, rows - 1), jnp.minimum(slots.time, width - 1)]
+
+        found: Array = on_each_device(local, self.mesh, (0, self._slots_at), 0)(tokens, slots)
         return found
 
     def greedy(self, slots: Slots) -> Array | None:

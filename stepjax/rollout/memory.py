@@ -84,12 +84,14 @@ class CacheLayout:
         slots: int,
         block: int = 0,
         tokens: int = 0,
+        spare: int = 0,
     ) -> "CacheLayout":
         """For `slots` rows that decode together, and the prompts of all rows that wait.
 
         Args:
           block: tokens of a block; 0: the platform's.
           tokens: that blocks are for, at most; 0: `HELD` a slot, or a quarter of the longest rows, if that is more.
+          spare: blocks beside those of the prompts and one row.
 
         Raises:
           UserError: the tokens do not suffice for the prompts and one row.
@@ -99,8 +101,8 @@ class CacheLayout:
             return cls.ring(platform, new_tokens)
         of_prompts = prompts * ((prompt_width - 1) // page)
         own = -(-(new_tokens - 1) // page)
-        most = of_prompts + slots * own
-        least = of_prompts + own
+        most = of_prompts + slots * own + spare
+        least = of_prompts + own + spare
         if tokens:
             if tokens // page < least:
                 raise UserError(

@@ -178,7 +178,8 @@ class PausableRollout:
     def add(self, ready: Any, state: Pause, rows: Sequence[Row | Branch], release: Sequence[int] = ()) -> Pause:
         """Lets further rows begin, in the places of rows that have ended; every process gives the same ones.
 
-        `release`: rows that are not held any more once these have begun; these may take their places.
+        `release`: rows that are not held any more once these have begun; these may take their places. Where the shape
+        has `turns`, they are not held any more before these begin.
 
         Raises:
           ValueError: of `Places`; or rows that are held leave no room, some of which must be released first.
@@ -186,20 +187,26 @@ class PausableRollout:
         texts = [row for row in rows if isinstance(row, Row)]
         branches = [row for row in rows if isinstance(row, Branch)]
         record = self.no_record() if self.shape.resumed else None
-        if texts and release:
+        if texts and release and not self.shape.turns:
             later = {branch.of for branch in branches} - {row.row for row in texts}
             state = self.release(ready, state, [row for row in release if row not in later])
             release = [row for row in release if row in later]
-        for some in self.layout.portions(texts):
+        portions = self.layout.portions(texts)
+        gone = release if self.shape.turns else ()
+        if gone and (self.decoding.page or not portions):
+            portions.insert(0, [])  # what is prefilled then finds their blocks free
+        for some in portions:
             held = None if state.read.held is None else np.asarray(state.read.held)
-            inputs = self.layout.added(state.queue, state.open, state.length, some, record, held)
+            inputs = self.layout.added(state.queue, state.open, state.length, some, record, held, gone)
             if not self.fits(inputs.lengths):
                 raise UserError(self._too_small())
             if held is not None and not self._fit_beside(state, inputs.given[1]):
                 raise ValueError("rows that are held leave no room for what others begin with")
             arrays, seen = self.programs.add(ready, state.arrays, *put(inputs.given, self._by_row))
-            state = Pause(arrays, seen, inputs.queue, inputs.lengths)
-        return self._branched(ready, state, branches, release) if branches or release else state
+            state, gone = Pause(arrays, seen, inputs.queue, inputs.lengths), ()
+        if self.shape.turns or not (branches or release):
+            return state
+        return self._branched(ready, state, branches, release)
 
     def release(self, ready: Any, state: Pause, rows: Sequence[int]) -> Pause:
         """Lets rows that are held go: nothing more begins behind them. Those that began go on."""
@@ -229,9 +236,12 @@ class PausableRollout:
         return np.asarray(state.read.room) - self.decoding.own_blocks
 
     def _fit_beside(self, state: Pause, length: np.ndarray) -> bool:
-        """Whether there is room for prompts of these lengths, `[A]`."""
+        """Whether there is room for prompts of these lengths, `[A]`; where the shape has `turns`, for these alone."""
+        if not self.decoding.page:
+            return True
         blocks = (np.maximum(length, 1) - 1).reshape(self.devices, -1) // self.decoding.page
-        return bool(np.all(np.sum(blocks, axis=1) <= self.room(state)))
+        room = self.room(state) + (self.decoding.own_blocks if self.shape.turns else 0)
+        return bool(np.all(np.sum(blocks, axis=1) <= room))
 
     def some_rows(self, state: Pause, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Tokens int32[n, W] and log-probabilities float32[n, W] of some rows' responses, on the host; what stands

@@ -19,12 +19,13 @@ from stepjax.models.decoder import LayerWeights
 from stepjax.parallel import on_each_device
 from stepjax.rollout.axes import QUEUE_AXES, prompt_axes, slot_axes
 from stepjax.rollout.blocks import blocks_for_prompts
-from stepjax.rollout.decode_loop import DecodeLoop, Progress
+from stepjax.rollout.decode_loop import DecodeLoop
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.engine import empty_blocks
-from stepjax.rollout.holding import room, with_rows
-from stepjax.rollout.paused_prompts import numbered, numbers, replaced, states, texts
+from stepjax.rollout.holding import released, room, with_rows
+from stepjax.rollout.paused_prompts import chosen, numbered, numbers, replaced, states, texts
 from stepjax.rollout.prefill import bucket_widths, prefill
+from stepjax.rollout.progress import Progress
 from stepjax.rollout.record import Occupancy, Record
 from stepjax.rollout.slots import Prompts, Queue, Slots
 from stepjax.trajectory import Trajectory
@@ -65,7 +66,7 @@ class Seen:
       by_stop: bool[N], the stops ended the response, not an end id (`finished` is True of both); None: that is not told
         apart.
       held: bool[N], others may begin behind the row; None: none can be held.
-      room: int32[devices], blocks that neither a row that is held nor what a row begins with takes; None likewise.
+      room: int32[devices], blocks that neither a row that is held nor what rows begin with takes; None: there are none.
     """
 
     length: Int[Array, " N"]
@@ -152,7 +153,7 @@ class PausedEngine:
         `begins` names, which had ended, begin as the new queue says."""
         d, now = self.decoding, self._now(state)
         number = numbers(self.mesh, self.devices, state.prompts, place)
-        layers, slots, tables = now.layers, now.slots, None
+        layers, slots, tables = now.layers, released(now.slots, queue), None
         if layers is not None and state.prompts.table is not None:
             slots, tables = self._room(slots, state.prompts, state.queue, length)
         found, layers = prefill(
@@ -178,15 +179,13 @@ class PausedEngine:
             slots = dataclasses.replace(slots, holds=jnp.where(begins, queue.limit == 0, slots.holds))
         kept = now.record if record is None else record
 
-        def begun(new: Array, old: Array) -> Array:
-            return jnp.where(begins.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
-
         if record is None:
             kept = dataclasses.replace(kept, length=jnp.zeros_like(kept.length), finished=jnp.zeros_like(kept.finished))
-        now = dataclasses.replace(now, layers=layers, slots=slots, record=jax.tree.map(begun, kept, now.record))
+        now = dataclasses.replace(now, layers=layers, slots=slots, record=chosen(begins, kept, now.record))
         now = self._loop(model, weights, state.key, queue, prompts).filled(now)
-        added, added_length = texts(self.mesh, self.prompt_width, tokens, length, numbered(self.mesh, queue, number))
-        text, text_length = begun(added, state.text), begun(added_length, state.text_length)
+        by_number = numbered(self.mesh, queue, number)
+        added = texts(self.mesh, self.prompt_width, tokens, length, by_number)
+        text, text_length = chosen(begins & (by_number.prompt >= 0), added, (state.text, state.text_length))
         return self._seen(Paused(state.key, queue, prompts, text, text_length, now))
 
     def branch(
@@ -205,7 +204,7 @@ class PausedEngine:
         now = self._now(state)
 
         def local(tree: Any, begins: Array, of: Array) -> Any:
-            return jax.tree.map(lambda x: jnp.where(begins.reshape(-1, *(1,) * (x.ndim - 1)), x[of], x), tree)
+            return chosen(begins, jax.tree.map(lambda x: x[of], tree), tree)
 
         copied = on_each_device(local, self.mesh, (0, 0, 0), 0)
         record, text, text_length = copied((now.record, state.text, state.text_length), begins, of)
@@ -265,7 +264,8 @@ class PausedEngine:
         now, held, room = state.now, None, None
         if now.prompts is not None:
             state = dataclasses.replace(state, prompts=now.prompts, now=dataclasses.replace(now, prompts=None))
-            held, room = now.slots.holds, self._left(now.slots, now.prompts, state.queue)
+            held = now.slots.holds
+            room = self._left(now.slots, now.prompts, state.queue) if self.decoding.page else None
         idle = now.record.length.shape[0] // self.devices
         seen = Seen(
             length=now.record.length,

@@ -108,7 +108,7 @@ class PausedPrograms:
                 donate=(1,),
                 out_shardings=out,
             )
-            if shape.holds
+            if shape.holds and not shape.turns
             else None,
             some_rows=Program(
                 "rollout some rows", engine.some_rows, mesh=mesh, inputs=(state, chosen), out_shardings=(whole, whole)

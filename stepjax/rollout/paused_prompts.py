@@ -1,11 +1,12 @@
 """What further rows of a paused rollout begin with: their texts, and where these lie among the prompts."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from stepjax.parallel import on_each_device
 from stepjax.rollout.axes import QUEUE_AXES
@@ -29,7 +30,7 @@ def states(
 
     def local(tokens: Array, queue: Queue, begins: Array) -> Array:
         assert queue.start is not None and stops is not None
-        at = jnp.where(begins, queue.prompt, len(tokens))
+        at = jnp.where(begins & (queue.prompt >= 0), queue.prompt, len(tokens))
         begun = jnp.zeros(len(tokens), jnp.int32).at[at].max(queue.start, mode="drop")
         return states_behind(stops, tokens, begun)
 
@@ -54,23 +55,28 @@ def texts(mesh: Mesh, width: int, tokens: Array, length: Array, queue: Queue) ->
 
 
 def numbers(mesh: Mesh, devices: int, pool: Prompts, place: Array) -> Array:
-    """int32[places], which of some prompts lies in each place; of other places it means nothing."""
+    """int32[places], which of some prompts lies in each place; −1 of other places."""
     places = pool.length.shape[0] * pool.length.shape[1] // devices
 
     def local(place: Array) -> Array:
         own = jnp.arange(place.shape[0], dtype=jnp.int32)
-        return jnp.zeros(places, jnp.int32).at[place].set(own, mode="drop")
+        return jnp.full(places, -1, jnp.int32).at[place].set(own, mode="drop")
 
     return on_each_device(local, mesh, (0,), 0)(place)  # type: ignore[no-any-return]
 
 
 def numbered(mesh: Mesh, queue: Queue, number: Array) -> Queue:
-    """With the number of its prompt for each row, not the place."""
+    """With the number of its prompt for each row, not the place; −1 where it has none."""
 
     def at(queue: Queue, number: Array) -> Queue:
         return dataclasses.replace(queue, prompt=number[queue.prompt])
 
     return on_each_device(at, mesh, (QUEUE_AXES, 0), QUEUE_AXES)(queue, number)  # type: ignore[no-any-return]
+
+
+def chosen(rows: Bool[Array, " N"], new: Any, old: Any) -> Any:
+    """Trees of arrays with a line for each row: the new ones of some rows, the old ones of the others."""
+    return jax.tree.map(lambda a, b: jnp.where(rows.reshape(-1, *(1,) * (b.ndim - 1)), a, b), new, old)
 
 
 def replaced(pool: Prompts, found: Prompts, place: Int[Array, " A"]) -> Prompts:

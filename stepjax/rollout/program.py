@@ -18,7 +18,7 @@ from stepjax.programs import Program, abstract
 from stepjax.rollout.decoding import Decoding
 from stepjax.rollout.engine import generate_in_slots
 from stepjax.rollout.environment import HostTool
-from stepjax.rollout.memory import CacheLayout
+from stepjax.rollout.memory import BRANCHED, CacheLayout
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
@@ -48,6 +48,8 @@ class RolloutShape:
       branched: rows may begin within their prompts (`Queue.cut`); the cache then has no blocks.
       resumed: rows may begin with tokens of their response (`Queue.start`), which are prefilled behind their prompts.
       holds: rows may be held when they end (`Queue.hold`), and others begin behind them; of a resumed shape.
+      turns: rows that are held go on behind themselves (`Row.cached`), for which there need not be blocks; of a shape
+        with `holds`.
     """
 
     rows: int
@@ -63,10 +65,16 @@ class RolloutShape:
     branched: bool = False
     resumed: bool = False
     holds: bool = False
+    turns: bool = False
 
     def __post_init__(self) -> None:
-        if self.holds and not self.resumed:
-            raise ValueError("rows that are held are of a resumed shape")
+        if (self.holds and not self.resumed) or (self.turns and not self.holds):
+            raise ValueError("rows that are held are of a resumed shape, and those that go on are held")
+
+    @property
+    def of_turns(self) -> "RolloutShape":
+        """With rows that go on when they have been answered."""
+        return replace(self, resumed=True, holds=True, turns=True)
 
     @property
     def entry_width(self) -> int:
@@ -115,7 +123,7 @@ def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
     each, platform = on_device(shape, batch_devices(mesh)), mesh.devices.flat[0].platform
     if shape.branched:
         return CacheLayout.ring(platform, shape.new_tokens)
-    if shape.holds:
+    if shape.holds and not shape.turns:
         return CacheLayout.branching(
             prompt_width=shape.prompt_width,
             new_tokens=shape.new_tokens,
@@ -128,24 +136,28 @@ def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
         platform,
         prompt_width=shape.prompt_width,
         new_tokens=shape.new_tokens,
-        prompts=-(-each.rows // shape.samples) if shape.resumed else each.prompts,
+        prompts=-(-each.rows // shape.samples) if shape.resumed and not shape.turns else each.prompts,
         slots=each.slots,
         block=shape.block,
         tokens=shape.cache_tokens,
+        spare=int(shape.turns),  # a row that goes on need not begin its blocks where those that it has end
     )
     if not (shape.resumed and found.page):
         return found
     # How many blocks the beginnings of rows take is not known before.
-    return replace(found, blocks=max(found.blocks, shape.cache_tokens // found.page), ample=False)
+    blocks = found.blocks
+    if shape.turns and not shape.cache_tokens:
+        blocks += each.rows * -(-min(BRANCHED, shape.new_tokens) // found.page)
+    return replace(found, blocks=max(blocks, shape.cache_tokens // found.page), ample=False)
 
 
-def fitting(shape: RolloutShape, mesh: Mesh) -> RolloutShape:
+def fitting(shape: RolloutShape, mesh: Mesh, *, turns: bool = False) -> RolloutShape:
     """The shape with as many rows as have prompts that the cache holds beside one response: a half, a quarter, … of
-    them. UserError where it does not hold one prompt a device."""
+    them. UserError where it does not hold one prompt a device. `turns`: the rollout is `of_turns`."""
     devices = batch_devices(mesh)
     while True:
         try:
-            cache_layout(shape, mesh)
+            cache_layout(shape.of_turns if turns else shape, mesh)
             return shape
         except UserError:
             if shape.rows <= devices:
@@ -251,7 +263,9 @@ def abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: Ro
     prompts, each_row = on_device(shape, devices).prompts * devices, ints(shape.rows)
     branched, resumed = (each_row if asked else None for asked in (shape.branched, shape.resumed))
     queue: Any = Queue(each_row, each_row, each_row, branched, resumed)  # type: ignore[arg-type]
-    if shape.holds:
+    if shape.turns:
+        queue = replace(queue, hold=each_row, given=each_row)
+    elif shape.holds:
         queue = replace(queue, steps=each_row, hold=each_row, greedy=ints(shape.rows, dtype=bool))
     return (
         abstract(definition.shapes, definition.shardings(mesh)),

@@ -151,6 +151,7 @@ class Occupancy:
       tokens: the most tokens that the rows which decoded together had, prompts included, where blocks were counted.
       restarted: tokens of rows that were put back, and drawn again.
       drawn: all tokens that were decoded, those too.
+      given: those among them that were read, not drawn (`Queue.given`).
     """
 
     busy: Array
@@ -161,13 +162,14 @@ class Occupancy:
     tokens: Array
     restarted: Array
     drawn: Array
+    given: Array
 
     @classmethod
     def none(cls) -> "Occupancy":
-        return cls(*(jnp.zeros((), jnp.int32) for _ in range(8)))
+        return cls(*(jnp.zeros((), jnp.int32) for _ in range(9)))
 
-    def after(self, live: Array, waiting: Array) -> "Occupancy":
-        """After one more step; `live`: bool[S]; `waiting`: whether any row waits."""
+    def after(self, live: Array, waiting: Array, given: Array | None = None) -> "Occupancy":
+        """After one more step; `live`, `given`: bool[S]; `waiting`: whether any row waits."""
         slots, decoded = live.shape[0], jnp.sum(live, dtype=jnp.int32)
         return dataclasses.replace(
             self,
@@ -176,6 +178,7 @@ class Occupancy:
             steps=self.steps + 1,
             total=self.total + slots,
             drawn=self.drawn + decoded,
+            given=self.given if given is None else self.given + jnp.sum(given, dtype=jnp.int32),
         )
 
     def using(self, cache: Array, tokens: Array, restarted: Array) -> "Occupancy":

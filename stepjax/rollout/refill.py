@@ -72,7 +72,7 @@ def _filled(
     prompt = queue.prompt[known]
     length = prompts.length[prompt // size, prompt % size]
     length = length if queue.cut is None else length - queue.cut[known]
-    time, start, left = jnp.zeros_like(row), None, None
+    time, start, left, given = jnp.zeros_like(row), None, None, None
     stop = jnp.zeros_like(row) if prompts.stop is None else prompts.stop[prompt // size, prompt % size]
     if queue.steps is not None:
         assert slots.left is not None
@@ -81,6 +81,9 @@ def _filled(
         assert slots.start is not None
         time = start = jnp.where(takes, queue.start[known], slots.start)
         length = length - start
+    if queue.given is not None:
+        assert slots.given is not None
+        given = jnp.where(takes, queue.given[known], slots.given)
     filled = dataclasses.replace(
         slots,
         row=row,
@@ -92,6 +95,7 @@ def _filled(
         waiting=slots.waiting.at[jnp.where(takes, row, rows)].set(False, mode="drop"),
         start=start,
         left=left,
+        given=given,
     )
     if slots.held is not None:
         filled = dataclasses.replace(filled, held=_holding(filled, prompts, prompt, takes, begin))

@@ -62,6 +62,8 @@ class Queue:
       steps: int32[N], the hit of the stops that ends the row: 1 the first one, 0 none; None: the first one.
       hold: int32[N], whether the row is held when it ends (`Hold`); None: no row is.
       greedy: bool[N], takes the likeliest token each time; None: no row does.
+      given: int32[N], tokens of its response that the record holds already: those behind `start` are read, one a step,
+        not drawn. None: there are none.
     """
 
     prompt: Array
@@ -72,6 +74,7 @@ class Queue:
     steps: Array | None = None
     hold: Array | None = None
     greedy: Array | None = None
+    given: Array | None = None
 
 
 class Hold(enum.IntEnum):
@@ -139,6 +142,7 @@ class Slots:
       start: int32[S], the row's, as in `Queue`.
       left: int32[S], the stops' hits until it ends; below 1: they do not end it. None: the first one does.
       holds: bool[N], the rows that are held; None: none can be.
+      given: int32[S], the row's, as in `Queue`.
     """
 
     row: Array
@@ -154,6 +158,7 @@ class Slots:
     start: Array | None = None
     left: Array | None = None
     holds: Array | None = None
+    given: Array | None = None
 
     @property
     def live(self) -> Bool[Array, " S"]:
@@ -201,7 +206,8 @@ def shrunk(slots: Slots, size: int) -> tuple[Slots, Int[Array, " s"]]:
     )
     names = ("row", "id", "limit", "time", "prompt_length", "stop", "hidden")
     by_row: dict[str, Any] = {name: rows(getattr(slots, name)) for name in names}
-    by_row |= {name: None if getattr(slots, name) is None else rows(getattr(slots, name)) for name in ("start", "left")}
+    some = {name: x for name in ("start", "left", "given") if (x := getattr(slots, name)) is not None}
+    by_row |= {name: rows(x) for name, x in some.items()}
     if (held := slots.held) is not None:
         table, count, shared, start = (rows(x) for x in (held.table, held.count, held.shared, held.start))
         count = jnp.where(by_row["row"] < slots.waiting.shape[0], count, 0)

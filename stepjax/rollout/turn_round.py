@@ -19,7 +19,10 @@ from stepjax.rollout.pausable import PausableRollout, Pause
 from stepjax.rollout.program import RolloutShape
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.requests import request
+from stepjax.rollout.slot_use import Use
+from stepjax.rollout.slots import Hold
 from stepjax.rollout.talks import Talk, Words, answered
+from stepjax.rollout.turn_room import Going, TurnRoom
 from stepjax.tasks.environment_pool import EnvironmentPool
 from stepjax.tasks.turns import DONE, TOKENS
 from stepjax.trajectory import Trajectory, Turns
@@ -29,27 +32,6 @@ FIRST_SECONDS = 0.25
 
 IDLE_SECONDS = 0.05
 """Between two looks at the replies while no row decodes."""
-
-
-@dataclasses.dataclass
-class Use:
-    """Seconds × slots, while there are at least as many responses that are not over as slots.
-
-    Attributes:
-      decoding: in which a response decoded.
-      prefilling: while responses that go on were prefilled.
-      all: of the rollout.
-    """
-
-    decoding: float = 0.0
-    prefilling: float = 0.0
-    all: float = 0.0
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """Of decoding and prefilling; the rest is idle."""
-        whole = self.all or 1.0
-        return {"decoding": self.decoding / whole, "prefilling": self.prefilling / whole}
 
 
 @dataclasses.dataclass
@@ -74,15 +56,24 @@ class TurnRound:
 
     Attributes:
       use: of the slots so far.
+      decoding: the rows that decode or wait for a slot, and the blocks that each may take.
+      waiting: rows that may go on, once the cache has room.
+      cached: the rows that are held, and how many tokens of each response the cache holds; in the order in which they
+        ended.
+      loose: rows that are held for nothing.
     """
 
     def __init__(self, of: TurnSizes, talks: list[Talk], ids: np.ndarray):
         self.of, self.talks, self.ids = of, talks, ids
         self.mine = {row for row in of.hosts.mine.tolist() if row < len(talks)}
-        self.decoding: set[int] = set()
-        self.waiting: list[int] = []  # rows that may go on, once the cache has room
+        self.decoding: dict[int, int] = {}
+        self.waiting: list[int] = []
+        self.cached: dict[int, int] = {}
+        self.loose: list[int] = []
         self.over: set[int] = set()
         self.slots = of.rollout.decoding.slots
+        # Where all tokens are in columns, those of the prompts stay.
+        self._new = set() if of.rollout.decoding.page else set(range(len(talks)))
         self.use = Use()
 
     def run(self, params: Params, key: jax.Array) -> tuple[Trajectory, Occupancy]:
@@ -93,46 +84,67 @@ class TurnRound:
         self._answers(FIRST_SECONDS, everything=True)
         state = self._start(ready, key)
         while len(self.over) < len(self.talks):
-            before, began = int(state.read.decoding), time.perf_counter()
+            before, began, spent = state.read.occupancy, time.perf_counter(), Use()
             if self.decoding:
                 state = rollout.turn(ready, state, of.options.steps)
-            after, turned = int(state.read.decoding), time.perf_counter()
+                after = state.read.occupancy
+                spent.decoded(time.perf_counter() - began, before, after)
             self._ended(state)
             self._answers(0.0 if self.decoding else IDLE_SECONDS)
             looked = time.perf_counter()
             state = self._go_on(ready, state)
             added = time.perf_counter() if state.read.decoding else looked
+            spent.prefilling += (added - looked) * self.slots
+            spent.all += (time.perf_counter() - began) * self.slots
             if len(self.talks) - len(self.over) >= self.slots:
-                self.use.decoding += (turned - began) * (before + after) / 2
-                self.use.prefilling += (added - looked) * self.slots
-                self.use.all += (time.perf_counter() - began) * self.slots
+                self.use += spent
+        self.use.fed = int(state.read.occupancy.given)
         return self._taken(state), state.seen.occupancy
 
     def _start(self, ready: Any, key: jax.Array) -> Pause:
-        """The rollout, with the rows whose environments have begun."""
+        """The rollout, with the rows whose environments have begun; these read what stands before their first turn."""
         of, shape = self.of, self.of.rollout.shape
-        texts = [[*talk.prompt, *talk.tokens] for talk in self.talks]
-        chosen, ids, limits, starts = (np.zeros(shape.rows, np.int32) for _ in range(4))
+        chosen, ids, limits, starts, given = (np.zeros(shape.rows, np.int32) for _ in range(5))
         record: Any = of.rollout.no_record()
-        begin, self.waiting = set(self.waiting), []
-        for row, talk in enumerate(self.talks):
-            chosen[row], ids[row] = row, self.ids[row]
-            if row in begin:
-                limits[row], starts[row] = self._limit(talk), len(talk.tokens)
-                record.tokens[row, : len(talk.tokens)] = talk.tokens
-        texts, chosen = _once(texts, chosen)
-        self.decoding = begin
-        inputs = request(texts, chosen, ids, limits, shape, of.rollout.devices, starts=starts)
-        return of.rollout.start(ready, inputs[0], inputs[1], key, inputs[2], record)
+        begin = [row for row in self.waiting if len(self.talks[row].tokens) <= of.options.fed_tokens]
+        self.waiting = [row for row in self.waiting if row not in set(begin)]
+        texts, chosen[: len(self.talks)] = _once([list(talk.prompt) for talk in self.talks])
+        ids[: len(self.talks)] = self.ids
+        for row in begin:
+            tokens = self.talks[row].tokens
+            limits[row], given[row], record.tokens[row, : len(tokens)] = self._limit(row), len(tokens), tokens
+        self._begin(begin, [0] * len(begin))
+        inputs, lengths, queue = request(texts, chosen, ids, limits, shape, of.rollout.devices, starts=starts)
+        queue = dataclasses.replace(queue, hold=np.full(shape.rows, self._hold, np.int32), given=given)  # type: ignore[arg-type]
+        return of.rollout.start(ready, inputs, lengths, key, queue, record)
 
-    def _limit(self, talk: Talk) -> int:
+    @property
+    def _hold(self) -> Hold:
+        return Hold.ENDED if self.of.options.fed_tokens else Hold.NEVER
+
+    @property
+    def _room(self) -> TurnRoom:
+        return TurnRoom(self.of.rollout, self.decoding, list(self.cached))
+
+    def _begin(self, rows: list[int], starts: list[int]) -> None:
+        """Rows decode, from these numbers of tokens on."""
+        self.decoding |= {row: self._room.takes(at, self._limit(row)) for row, at in zip(rows, starts, strict=True)}
+        self._new -= set(rows)
+        for row in rows:
+            self.cached.pop(row, None)
+
+    def _limit(self, row: int) -> int:
         most, turn = self.of.shape.new_tokens, self.of.options.turn_tokens
-        return min(most, len(talk.tokens) + turn) if turn else most
+        return min(most, len(self.talks[row].tokens) + turn) if turn else most
 
     def _ended(self, state: Pause) -> None:
         """Turns that have ended go to their environments."""
         ended = [row for row in state.finished().tolist() if row in self.decoding]
-        self.decoding -= set(ended)
+        held = np.asarray(state.read.held)
+        for row in ended:
+            del self.decoding[row]
+            if held[row]:
+                self.cached[row] = int(state.read.length[row])
         if not ended:
             return
         record = state.arrays.now.record
@@ -174,17 +186,56 @@ class TurnRound:
                 self.of.pool.forget(row) if row in self.mine else None
             else:
                 self.waiting.append(row)
+            if cause >= 0 or len(tokens) - self.cached.get(row, 0) > self.of.options.fed_tokens:
+                self._let_go([row])
         self.waiting.sort()
 
+    def _let_go(self, rows: list[int]) -> None:
+        """Rows are held no longer, those of them that are."""
+        self.loose += [row for row in rows if self.cached.pop(row, None) is not None]
+        self._new -= set(rows)
+
     def _go_on(self, ready: Any, state: Pause) -> Pause:
-        """Rows with a reply go on behind it; they are prefilled anew with all that they have."""
-        rows = self._with_room(state)
-        portion = self.of.rollout.added * self.of.rollout.devices
-        if not rows or (len(rows) < portion and state.read.waiting >= self.slots):
+        """Rows with a reply go on: behind what is held of them, or prefilled anew with all that they have."""
+        rollout, portion = self.of.rollout, self.of.rollout.added * self.of.rollout.devices
+        state = self._kept_room(ready, state)
+        if len(self.waiting) < portion and state.read.waiting >= self.slots:
+            return state
+        rows = self._room.going(_room_of(state), self._going())
+        if not rows:
             return state
         self.waiting = [row for row in self.waiting if row not in set(rows)]
-        self.decoding |= set(rows)
-        return self.of.rollout.add(ready, state, [self._row(row) for row in rows])
+        found = [self._row(row) for row in rows]
+        self.use.prefilled_again += sum(len(row.ids) for row in found if row.begun)
+        self._begin(rows, [len(row.begun) if row.cached < 0 else row.cached for row in found])
+        loose, self.loose = self.loose, []
+        return rollout.add(ready, state, found, release=loose)
+
+    def _kept_room(self, ready: Any, state: Pause) -> Pause:
+        """With room for what decodes and, where slots are empty, for what goes on."""
+        if state.read.room is None:
+            return state
+        count = 1
+        while self.loose or (gone := self._room.gone(_room_of(state), self._going(), count)):
+            if not self.loose:
+                self._let_go(gone)
+                count *= 2
+            loose, self.loose = self.loose, []
+            state = self.of.rollout.add(ready, state, [], release=loose)
+        return state
+
+    def _going(self) -> list[Going]:
+        room, found = self._room, []
+        for row in self.waiting:
+            talk = self.talks[row]
+            start, is_held = self._start_of(row), row in self.cached
+            begins = 0 if is_held else room.blocks(len(talk.prompt) + len(talk.tokens))
+            found.append(Going(row, begins, room.takes(start, self._limit(row))))
+        return found
+
+    def _start_of(self, row: int) -> int:
+        """The tokens of a row's response that it need not read when it goes on."""
+        return self.cached.get(row, 0 if row in self._new else len(self.talks[row].tokens))
 
     def _row(self, row: int) -> Row:
         talk, form = self.talks[row], self.of.rollout.programs.form
@@ -193,28 +244,10 @@ class TurnRound:
         if form is not None and (kept is None or len(kept) != count):  # begins, or is another process's
             kept = np.zeros((count, form.words), form.dtype)
         logprobs = talk.logprobs if len(talk.logprobs) == count else [0.0] * count
-        return Row(row, talk.prompt, int(self.ids[row]), self._limit(talk), talk.tokens, logprobs, kept)
-
-    def _with_room(self, state: Pause) -> list[int]:
-        """The waiting rows whose beginnings the cache holds beside those of the rows that decode."""
-        rollout = self.of.rollout
-        d, each = rollout.decoding, rollout.shape.rows // rollout.devices
-        if not d.page or not self.waiting:
-            return list(self.waiting)
-
-        def blocks(row: int) -> int:  # of what it begins with
-            return (len(self.talks[row].prompt) + len(self.talks[row].tokens) - 1) // d.page
-
-        used = np.zeros(rollout.devices, int)
-        for row in self.decoding:
-            used[row // each] += blocks(row)
-        found = []
-        for row in self.waiting:
-            device, needs = row // each, blocks(row)
-            if not used[device] or used[device] + needs + d.own_blocks <= d.blocks:
-                used[device] += needs
-                found.append(row)
-        return found
+        begun = talk.tokens, logprobs, kept
+        cached = self._start_of(row) if row in self.cached or row in self._new else -1
+        limit = self._limit(row)
+        return Row(row, talk.prompt, int(self.ids[row]), limit, *begun, hold=self._hold, cached=cached)
 
     def _taken(self, state: Pause) -> Trajectory:
         rows = self.of.rollout.rows(state)
@@ -238,12 +271,16 @@ class TurnRound:
         )
 
 
-def _once(texts: list[list[int]], chosen: np.ndarray) -> tuple[list[list[int]], np.ndarray]:
-    """Each different text once, and the place of each row's."""
+def _room_of(state: Pause) -> np.ndarray | None:
+    return None if state.read.room is None else np.asarray(state.read.room)
+
+
+def _once(texts: list[list[int]]) -> tuple[list[list[int]], np.ndarray]:
+    """Each different text once, and the place of each."""
     place: dict[tuple[int, ...], int] = {}
     for text in texts:
         place.setdefault(tuple(text), len(place))
-    return [list(text) for text in place], np.array([place[tuple(texts[i])] for i in chosen.tolist()], np.int32)
+    return [list(text) for text in place], np.array([place[tuple(text)] for text in texts], np.int32)
 
 
 def _shared(own: list[tuple[int, int, list[int]]]) -> list[tuple[int, int, list[int]]]:

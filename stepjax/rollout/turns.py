@@ -1,9 +1,9 @@
 """Rollouts with an environment that answers over turns: no slot and no device waits for it.
 
 A row whose turn has ended leaves its slot to another one. The environment answers it in a process of its own; the loop
-looks between two turns of the rollout which replies are there, and lets these rows go on behind what they have and the
-reply. So a slow environment costs only the rows that wait for it, as long as there are others. A row's tokens depend on
-its key, its prompt and its replies, not on when these come.
+looks between two turns of the rollout which replies are there, and lets these rows go on: what they have is held in
+the cache, so that they only read the reply. So a slow environment costs only the rows that wait for it, as long as
+there are others. A row's tokens depend on its key, its prompt and its replies, not on when these come.
 """
 
 import dataclasses
@@ -25,9 +25,10 @@ from stepjax.rollout.pausable import PausableRollout
 from stepjax.rollout.program import RolloutShape, on_device
 from stepjax.rollout.record import Occupancy
 from stepjax.rollout.sampling import Sampler
+from stepjax.rollout.slot_use import Use
 from stepjax.rollout.stops import Stops
 from stepjax.rollout.talks import Talk, Words
-from stepjax.rollout.turn_round import TurnRound, TurnSizes, Use
+from stepjax.rollout.turn_round import TurnRound, TurnSizes
 from stepjax.tasks.base import Problem
 from stepjax.tasks.environment_pool import EnvironmentPool
 from stepjax.tasks.turns import CAUSES
@@ -59,7 +60,7 @@ class TurnRollout(TurnSizes):
         record: bool = False,
     ):
         """`pool`: of this process; the other arguments as of `PausableRollout`, whose rows end with a turn."""
-        shape = dataclasses.replace(shape, resumed=True)
+        shape = shape.of_turns
         added = -(-on_device(shape, batch_devices(mesh)).slots // PORTIONS)
         how = {"eos": words.framing.ends, "sampler": sampler, "stops": stops, "gather": gather, "record": record}
         rollout = PausableRollout(definition, mesh, shape, added=added, **how)  # type: ignore[arg-type]

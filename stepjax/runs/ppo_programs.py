@@ -105,7 +105,9 @@ class PPOPrograms:
         if turns is None:
             return found
         found = {f"rate/{name.removeprefix('rollout/')}": x for name, x in found.items()}
-        return found | {f"rate/slots_{name}": x for name, x in turns.use.shares.items()}
+        found |= {f"rate/slots_{name}": x for name, x in turns.use.shares.items()}
+        tokens = {"fed": turns.use.fed, "prefilled_again": turns.use.prefilled_again}
+        return found | {f"rate/tokens_{name}": float(x) for name, x in tokens.items()}
 
     def observe_lengths(self, tokens: float) -> None:
         """After a round whose prompts and responses had so many tokens on average: the number of slots that the cache

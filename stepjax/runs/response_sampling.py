@@ -59,7 +59,7 @@ class ResponseSampler:
         """With the run's cache; for fewer rows than the shape's where it does not hold the prompts of all."""
         ppo = run.config.ppo
         shape = dataclasses.replace(shape, block=ppo.block, cache_tokens=ppo.cache_tokens)
-        return cls(run, fitting(shape, run.mesh), sampler)
+        return cls(run, fitting(shape, run.mesh, turns=bool(run.config.environment.name)), sampler)
 
     @classmethod
     def of_many(cls, run: Run, total: int, sampler: Sampler, *, at_once: int = 0) -> "ResponseSampler":

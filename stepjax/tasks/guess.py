@@ -98,18 +98,18 @@ class GuessTask:
 def _problem(split: str, part: int, index: int) -> Problem:
     uniform = random.Random((part << 32) | index).random
     answer, low, high = 1 + int(uniform() * NUMBERS), 1, NUMBERS
-    lines: list[str] = []
-    while not lines or lines[-1] != str(answer):
+    solution, hints = "", []
+    while True:
         guess = low + int(uniform() * (high - low + 1))
-        lines.append(str(guess))
-        if guess < answer:
-            low = guess + 1
-            lines.append(HIGHER)
-        elif guess > answer:
-            high = guess - 1
-            lines.append(LOWER)
+        solution += f"{guess}\n"
+        if guess == answer:
+            break
+        hint = f"{HIGHER if guess < answer else LOWER}\n"
+        hints.append((len(solution), len(solution) + len(hint)))
+        solution += hint
+        low, high = (guess + 1, high) if guess < answer else (low, guess - 1)
     text = _PROMPT.format(numbers=NUMBERS)
-    return Problem(f"{split}/{index}", text, str(answer), "".join(f"{line}\n" for line in lines))
+    return Problem(f"{split}/{index}", text, str(answer), solution, unlearned=tuple(hints))
 
 
 def build_tokenizer() -> "PreTrainedTokenizerFast":

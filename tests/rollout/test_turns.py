@@ -166,6 +166,61 @@ def test_tokens_are_those_of_an_environment_in_the_loop_whenever_its_replies_com
     assert turns > 3 * ROWS
 
 
+def fields(rows):
+    """What does not depend on when replies come, but for the log-probabilities."""
+    return {
+        "tokens": rows.tokens, "length": rows.response_length, "env_tokens": rows.env_tokens, "cause": rows.turns.cause,
+        "prompt": rows.prompt_length, "rewards": rows.turns.rewards, "rated": rows.turns.rated, "end": rows.finished,
+    }  # fmt: skip
+
+
+def use(**sizes):
+    return rollout(**sizes)[0].use
+
+
+@functools.cache
+def prefilled_again():
+    """Each row goes on prefilled with all that it has."""
+    rows, _ = played(greets=(1, 4), options=dataclasses.replace(OPTIONS, fed_tokens=0))
+    assert use().fed == 0 and use().prefilled_again > rows.response_length.sum()
+    return rows, use().prefilled_again
+
+
+@pytest.mark.parametrize(
+    "sizes, fed_tokens",
+    [
+        ({}, 64),
+        ({}, 1),
+        slow({"block": 2}, 64),
+        slow({"block": 3, "mesh": (2, 2, 2), "slots": 8}, 64),
+        slow({"mesh": (8, 1, 1), "slots": 0}, 1),
+        slow({"block": 2, "cache_tokens": 46}, 64),
+        slow({"block": 2, "cache_tokens": 46}, 1),
+        slow({"block": 3, "cache_tokens": 48, "slots": 3}, 64),
+        slow({"block": 2, "cache_tokens": 24, "mesh": (4, 1, 1), "slots": 8}, 64),
+    ],
+)
+def test_rows_that_are_held_only_read_the_reply_and_go_on_as_those_that_are_prefilled_again(sizes, fed_tokens):
+    theirs, tokens = prefilled_again()
+    for seed in (0, 3):
+        ours, occupancy = played(
+            seed, greets=(1, 4), options=dataclasses.replace(OPTIONS, fed_tokens=fed_tokens), **sizes
+        )
+        for name, found in fields(ours).items():
+            np.testing.assert_array_equal(found, fields(theirs)[name], name)
+        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-5)
+        found, written = use(**sizes), int(ours.env_tokens.sum())
+        if "cache_tokens" in sizes:  # some had to give up what the cache held of them, or were put back
+            assert found.prefilled_again and found.fed
+        elif fed_tokens > 1:
+            assert (found.fed, found.prefilled_again, occupancy.given) == (written, 0, written)
+        else:
+            assert 0 < found.prefilled_again < tokens and 0 < found.fed < written
+    for name in ("start", "turn", "add"):
+        program = getattr(rollout(**sizes)[0].rollout.programs, name)
+        assert program._compiled is program.compile() and program._jit._cache_size() == 0
+
+
 def test_rewards_stand_on_the_last_own_token_of_each_turn():
     rows, _ = played()
     mask, rated = np.asarray(rows.mask), rows.turns.rated

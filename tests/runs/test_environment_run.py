@@ -10,7 +10,6 @@ from runs.test_calculator_run import write_gsm8k
 from runs.tiny_run import (
     OPTIONS,
     arrays,
-    assert_same_run,
     kill_when,
     lines,
     made_once,
@@ -76,6 +75,18 @@ def test_metrics_and_samples_say_what_ended_the_responses(played: Path) -> None:
     assert "environment/reward" in json.loads((played / "run" / "eval.json").read_text())["rows"]["ppo"]
 
 
+def assert_same_but_for_rounding(ours: Path, theirs: Path) -> None:
+    """All is the same bit by bit, but what the rollout's own log-probabilities are compared with: the order of their
+    sums depends on when replies came."""
+    for mine, other in zip(lines(ours, "ppo"), lines(theirs, "ppo"), strict=True):
+        for name in ("mismatch/mean", "mismatch/max"):
+            assert mine.pop(name) == pytest.approx(other.pop(name), abs=1e-5)
+        assert mine == other
+    assert lines(ours, "ppo", "samples.jsonl") == lines(theirs, "ppo", "samples.jsonl")
+    found, expected = arrays(ours, "ppo"), arrays(theirs, "ppo")
+    assert {name: x.tobytes() for name, x in found.items()} == {name: x.tobytes() for name, x in expected.items()}
+
+
 @slow
 def test_a_run_that_is_killed_in_a_round_goes_on_with_the_same_numbers(played: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
@@ -84,7 +95,7 @@ def test_a_run_that_is_killed_in_a_round_goes_on_with_the_same_numbers(played: P
     assert kill_when(process, lambda: len(lines(workdir, "ppo")) >= 3, after=0.1)
     assert len(lines(workdir, "ppo")) < 5
     assert stepjax("ppo", played / "guess.py", workdir) == 0
-    assert_same_run(workdir, played / "run", ["ppo"])
+    assert_same_but_for_rounding(workdir, played / "run")
 
 
 @slow

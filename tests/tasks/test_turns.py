@@ -6,8 +6,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from stepjax.config import PromptOptions
+from stepjax.data.framing import Framing
 from stepjax.tasks.base import Problem
 from stepjax.tasks.calculator import CalculatorTurns
+from stepjax.tasks.encoding import demonstration
 from stepjax.tasks.guess import (
     COST,
     MOST_TURNS,
@@ -19,6 +22,7 @@ from stepjax.tasks.guess import (
     random_value,
 )
 from stepjax.tasks.lookup import Lookup
+from stepjax.tasks.prompts import Prompt
 from stepjax.tasks.turns import Reply
 
 TASK = GuessTask()
@@ -70,6 +74,20 @@ def test_the_demonstrations_earn_the_value_of_random_guesses():
         earned.append(1 - COST * (len(lines) - 1) if len(lines) <= MOST_TURNS else -COST * MOST_TURNS)
         assert TASK.grade(problem, problem.solution) and lines[-1] == problem.answer
     assert np.mean(earned) == pytest.approx(random_value(NUMBERS, MOST_TURNS), abs=4 * np.std(earned) / 2000**0.5)
+
+
+def test_a_demonstration_does_not_teach_to_write_the_hints():
+    prompt = Prompt(PromptOptions(), Framing.of(build_tokenizer()), TASK)
+    tokenizer, hinted = prompt.framing.tokenizer, 0
+    for problem in TASK.problems("train")[:50]:
+        example = demonstration(prompt, problem)
+        lines = problem.solution.split("\n")
+        guesses = "".join(f"{line}\n" for line in lines[:-1:2])
+        learned = example.targets[example.targets >= 0]
+        assert tokenizer.decode(learned) == guesses + tokenizer.eos_token, problem.solution
+        assert problem.solution in tokenizer.decode(example.tokens), "they are read"
+        hinted += len(lines) > 2
+    assert hinted > 40
 
 
 def test_the_game():
