@@ -47,7 +47,7 @@ def ppo(argv: list[str]) -> None:
 
 
 def evaluate(argv: list[str]) -> None:
-    """measure policies, benchmarks (eval.suite) or, by eval.kind, labels, PRMs, best-of-N, reward hacks"""
+    """measure policies, benchmarks (eval.suite) or, by eval.kind, labels, PRMs, best-of-N, searches, reward hacks"""
     _stages(argv, "eval")
 
 

@@ -28,6 +28,7 @@ from stepjax.runs.prm import train_prm
 from stepjax.runs.setup import Run
 from stepjax.runs.sft import train_sft
 from stepjax.runs.stages import check_stages
+from stepjax.search.curves import measure_search
 from stepjax.workdir.executions import executed
 
 
@@ -44,6 +45,7 @@ KINDS: dict[str, Callable[[Run], dict[str, Any]]] = {
     "processbench": measure_processbench,
     "prmbench": measure_prmbench,
     "best_of_n": measure_best_of_n,
+    "search": measure_search,
     "suite": measure_suite,
 }
 

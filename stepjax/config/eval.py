@@ -2,21 +2,23 @@
 
 from dataclasses import dataclass
 
+from stepjax.config.curves import CurveOptions
 from stepjax.config.option import option
 from stepjax.config.policies import POLICIES
 from stepjax.config.suite import SuiteOptions
 
 
 @dataclass(frozen=True)
-class EvalOptions(SuiteOptions):
+class EvalOptions(SuiteOptions, CurveOptions):
     kind: str = option(
         "policies",
         "what to measure: policies (of each stage, on held-out problems), hacks (whether edits that add nothing to a "
         "solution raise its reward from the process reward model and from reward streams), labels (`data` against "
         "`gold`), prm (the process reward model against the true step ratings), processbench (its first errors, on "
         "`data`), prmbench (planted errors, on `data`), best_of_n (accuracy when the process reward model selects "
-        "among N sampled responses) or suite (a policy on the benchmarks of `suite`)",
-        choices=("policies", "hacks", "labels", "prm", "processbench", "prmbench", "best_of_n", "suite"),
+        "among N sampled responses), search (accuracy against cost of searches: methods × budgets × scorers) or suite "
+        "(a policy on the benchmarks of `suite`)",
+        choices=("policies", "hacks", "labels", "prm", "processbench", "prmbench", "best_of_n", "search", "suite"),
         resumable=True,
     )
     data: str = option(

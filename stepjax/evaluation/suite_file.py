@@ -32,6 +32,7 @@ class SuiteFile(RecordFile):
     """
 
     command = "eval"
+    _option = "--workdir"
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], *, primary: bool = True):
         """A file that was made with other options, or by another policy, is begun again."""

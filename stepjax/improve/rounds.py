@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,16 @@ from stepjax.data.schema import LabelledSolution, SchemaError
 from stepjax.distributed.agree import agree
 from stepjax.errors import UserError
 from stepjax.improve.targets import TARGETS, example
-from stepjax.models.definition import Params
 from stepjax.parallel import is_main_process
 from stepjax.report.trees import write_search
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import policy_step
-from stepjax.search.command import made_with, search_problems, searched_prompts
+from stepjax.search.command import complete
 from stepjax.search.continuations import Programs
 from stepjax.search.file import SearchFile
 from stepjax.search.methods import METHODS
 from stepjax.search.records import FOUND, TREE
 from stepjax.search.scorers import Scorer, search_scorer
+from stepjax.search.searcher import Searcher
 from stepjax.search.tree import Tree
 from stepjax.tasks.base import Problem
 
@@ -57,7 +56,7 @@ def of_round(run: Run, number: int) -> Run:
     return dataclasses.replace(run, config=config)
 
 
-class Searcher:
+class Searches:
     """Searches the problems of rounds; what was compiled for a round serves the next ones."""
 
     def __init__(self, run: Run):
@@ -65,31 +64,28 @@ class Searcher:
         self._programs: Programs = {}
         self._scorers: dict[str, Scorer] = {}
 
-    def __call__(self, number: int, stage: str, params: Callable[[], Params] | None, prm: str) -> None:
+    def __call__(self, number: int, stage: str, prm: str, *, begun: bool) -> None:
         """Searches a round's problems, those that its file lacks, and writes the page beside it.
 
         Args:
           stage: whose policy searches.
-          params: its parameters; None: they are gone, so that the file must be whole.
           prm: the stage of the process reward model, where the scorer reads one.
+          begun: training on the round has begun, so that its policy is gone and the file must be whole.
 
         Raises:
-          UserError: the file is of other options, or training on it has begun and it is not whole.
+          UserError: the file is of other options, or is not whole where it must be.
         """
         run = of_round(self.run, number)
-        path = round_file(run, number)
-        prompts = searched_prompts(run, round_problems(run, number), where="config.improve.problems")
-        about = _made_with(run, number, stage, prm, begun=params is None)
-        with RoundFile(path, about, primary=is_main_process()) as file:
-            if any(problem.id not in file.done for problem in prompts.problems):
-                if params is None:
+        path, options = round_file(run, number), run.config.search
+        searcher = Searcher(run, round_problems(run, number), stage=stage, programs=self._programs)
+        with RoundFile(path, _made_with(searcher, number, prm, begun=begun), primary=is_main_process()) as file:
+            if any(name not in file.done for name in searcher.names):
+                if begun:
                     raise UserError(
                         f"{path}: searches are missing on which training has begun; put the file back, or remove "
                         f"{run.checkpoint_folder('improve')} to begin again"
                     )
-                label = f"Improve round {number}: search"
-                search_problems(run, params(), prompts, self._scorer(prm), file, label=label, programs=self._programs)
-                options = run.config.search
+                complete(file, searcher, options, self._scorer(prm), f"Improve round {number}: search")
                 file.show(f"Round {number}: {options.method}, prm={options.prm}; tokens and FLOPs a problem")
                 if is_main_process():
                     write_search(path)
@@ -103,13 +99,15 @@ class Searcher:
         return self._scorers[stage]
 
 
-def _made_with(run: Run, number: int, stage: str, prm: str, *, begun: bool) -> dict[str, Any]:
+def _made_with(searcher: Searcher, number: int, prm: str, *, begun: bool) -> dict[str, Any]:
     """What a round's searches depend on. `begun`: the policy's checkpoint may be gone, and its name is computed."""
-    reads = run.config.search.prm in PRM_SCORERS
-    about = made_with(run, stage, policy_step(run, prm) if reads else None) | {"round": number, "prm_stage": prm}
+    run = searcher.run
+    about = searcher.made_with(run.config.search, prm) | {"round": number, "prm_stage": prm}
+    if run.config.search.prm not in PRM_SCORERS:
+        about["process_reward_model"] = None
     del about["workdir"]  # the file lies in it, wherever it is moved
     if begun and number > 1:
-        about["policy"] = f"{stage} {(number - 1) * run.config.improve.updates}"
+        about["policy"] = f"{searcher.stage} {(number - 1) * run.config.improve.updates}"
     return about
 
 

@@ -12,19 +12,20 @@ from stepjax.console.progress import say
 from stepjax.data.packing import PackedBatches
 from stepjax.distributed.watch import activity
 from stepjax.errors import UserError
-from stepjax.improve.rounds import Searcher, learned
+from stepjax.improve.rounds import Searches, learned
 from stepjax.improve.targets import TARGETS
 from stepjax.improve.values import train_values, value_stage, write_values
 from stepjax.models.definition import Params
 from stepjax.runs.check import check_packed
 from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import policy_params, stage_params
+from stepjax.runs.stages import stage_params
 from stepjax.runs.supervised import train
 from stepjax.runs.supervised_programs import SupervisedPrograms, improve_programs
-from stepjax.search.command import check_search, longest_response
+from stepjax.search.command import check_search
 from stepjax.search.methods import METHODS, Method, check_method
 from stepjax.search.scorers import check_scorer
+from stepjax.search.searcher import longest_response
 from stepjax.workdir.checkpoints import Checkpoints
 
 STAGE = "improve"
@@ -92,7 +93,7 @@ def train_improve(run: Run) -> Params:
     """Runs (or continues, or finds finished) the rounds; returns the last one's policy."""
     check_improve(run)
     options = run.config.improve
-    programs, searcher = improve_programs(run), Searcher(run)
+    programs, searches = improve_programs(run), Searches(run)
     valid = _held_out(programs.run)
     start = functools.cache(lambda: stage_params(programs.run, "sft", programs.definition))
     reference = start() if options.kl else None
@@ -104,7 +105,7 @@ def train_improve(run: Run) -> Params:
         last = number == options.rounds
         if done < before + options.updates:
             activity.now(f"round {number} of stage improve")
-            _search(searcher, number, begun=done > before)
+            _search(searches, number, begun=done > before)
             if options.prm and not last:
                 train_values(run, number)
         elif not last:
@@ -113,12 +114,11 @@ def train_improve(run: Run) -> Params:
     return params
 
 
-def _search(searcher: Searcher, number: int, *, begun: bool) -> None:
+def _search(searches: Searches, number: int, *, begun: bool) -> None:
     """A round's search, and the values of its trees. `begun`: training on it has begun."""
-    run = searcher.run
+    run = searches.run
     stage = STAGE if number > 1 else "sft"
-    params = None if begun else functools.partial(policy_params, run, stage)
-    searcher(number, stage, params, value_stage(number - 1 if run.config.improve.prm else 0))
+    searches(number, stage, value_stage(number - 1 if run.config.improve.prm else 0), begun=begun)
     if METHODS[run.config.search.method].visits:
         write_values(run, number)
 

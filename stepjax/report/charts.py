@@ -38,7 +38,7 @@ class _Curve:
     name: str
     tone: str
     points: Points
-    known: list[tuple[int, float]]
+    known: list[tuple[float, float]]
     means: Points
     spread: tuple[tuple[int, float, float], ...]
 
@@ -54,6 +54,7 @@ class Chart:
       hint: a sentence for the reader under the title.
       x_name: what the horizontal axis counts.
       x_range: its ends, where adjacent charts must share them.
+      x_scale: count (whole numbers), value (any), or log.
       log, zero: a logarithmic vertical axis; one that starts at zero.
       keyed: its line is named, too, where it is the only one.
       width: of the drawing, in its own units; text keeps its size while the drawing scales to the page.
@@ -65,6 +66,7 @@ class Chart:
     hint: str = ""
     x_name: str = "update"
     x_range: tuple[int, int] | None = None
+    x_scale: str = "count"
     log: bool = False
     zero: bool = False
     keyed: bool = False
@@ -111,21 +113,27 @@ def _svg(chart: Chart, lines: list[_Curve]) -> Markup:
     # Room for the words of the ticks on the left and for the last values on the right, at 11 units a letter's height.
     left = 12 + 6.5 * max(len(words) for _, words in y_axis.ticks)
     right = chart.width - 12 - 7 * max(len(figure(line.known[-1][1], chart.unit)) for line in lines)
-    x_axis = linear_axis([float(x) for x in chart.x_range or (x for x, _ in points)], left, right, whole=True)
+    x_axis = _x_axis(chart, [float(x) for x in chart.x_range or (x for x, _ in points)], left, right)
     body = [_frame(chart, x_axis, y_axis)]
     data = []
     for line in lines:
         body.append(_path(line.points, f"{'raw' if line.means else 'line'} {line.tone}", x_axis, y_axis))
         body.append(_path(line.means, f"line {line.tone}", x_axis, y_axis))
         body.append(_spread(line, x_axis, y_axis))
-        values = {"x": [x for x, _ in line.known], "y": [float(f"{y:.5g}") for _, y in line.known]}
+        values = {"x": [_shown(x) for x, _ in line.known], "y": [float(f"{y:.5g}") for _, y in line.known]}
         data.append({"name": line.name, "tone": line.tone} | values)
     body += _end_labels(chart, lines, x_axis, y_axis)
-    x_scale = [round(v, 1) for v in (x_axis.low, x_axis.high, x_axis.start, x_axis.end)]
-    words = {"unit": chart.unit, "xName": chart.x_name, "x": x_scale, "lines": data}
+    x_scale = [round(v, 4) for v in (x_axis.low, x_axis.high, x_axis.start, x_axis.end)]
+    words = {"unit": chart.unit, "xName": chart.x_name, "x": x_scale, "xLog": x_axis.log, "lines": data}
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" data-lines="{}">{}</svg>').format(
         chart.width, HEIGHT, _words(chart, lines), json.dumps(words, separators=(",", ":")), Markup("").join(body)
     )
+
+
+def _x_axis(chart: Chart, values: list[float], left: float, right: float) -> Axis:
+    if chart.x_scale == "log" and max(values) > 0:
+        return log_axis(values, left, right)
+    return linear_axis(values, left, right, whole=chart.x_scale == "count")
 
 
 def _frame(chart: Chart, x_axis: Axis, y_axis: Axis) -> Markup:
@@ -185,6 +193,11 @@ def _end_labels(chart: Chart, lines: list[_Curve], x_axis: Axis, y_axis: Axis) -
     return labels
 
 
+def _shown(x: float) -> float:
+    """Whole numbers as they are, others to four digits."""
+    return int(x) if x == int(x) else float(f"{x:.4g}")
+
+
 def _words(chart: Chart, lines: list[_Curve]) -> str:
     """The chart in words, for screen readers."""
     parts = []
@@ -193,7 +206,8 @@ def _words(chart: Chart, lines: list[_Curve]) -> str:
         low, high = min(y for _, y in line.known), max(y for _, y in line.known)
         name = f"{line.name}: " if len(lines) > 1 else ""
         parts.append(
-            f"{name}{figure(y0, chart.unit)} at {chart.x_name} {x0}, {figure(y1, chart.unit)} at {chart.x_name} {x1}, "
+            f"{name}{figure(y0, chart.unit)} at {chart.x_name} {_shown(x0)}, "
+            f"{figure(y1, chart.unit)} at {chart.x_name} {_shown(x1)}, "
             f"lowest {figure(low, chart.unit)}, highest {figure(high, chart.unit)}"
         )
     return f"Line chart. {visible(chart.title)}. " + "; ".join(parts) + "."

@@ -128,7 +128,7 @@ def _parts(records: list[dict[str, Any]], key: str) -> list[_Part]:
     # One noise for all fifths: three points would often underestimate it.
     squares = sum((y - mean) ** 2 for fifth, mean in zip(fifths, means, strict=True) for _, y in fifth)
     noise = squares / (len(points) - PARTS)
-    return [_Part(m, noise / len(f), f[0][0], f[-1][0]) for f, m in zip(fifths, means, strict=True)]
+    return [_Part(m, noise / len(f), int(f[0][0]), int(f[-1][0])) for f, m in zip(fifths, means, strict=True)]
 
 
 def _changed(before: _Part, after: _Part, sign: int, least: float = 0.0) -> bool:

@@ -6,9 +6,11 @@ from typing import Any
 from markupsafe import Markup
 
 from stepjax.measures.step_scores import MOST_POSITIONS
+from stepjax.report.cells import Table
 from stepjax.report.charts import Chart, Line, draw
+from stepjax.report.search_curves import search_charts
 from stepjax.report.series import Points
-from stepjax.report.tables import CURVES, TABLES, Table
+from stepjax.report.tables import CURVES, TABLES
 from stepjax.report.text import number
 
 TITLES = {
@@ -17,6 +19,7 @@ TITLES = {
     "processbench": "First errors (ProcessBench)",
     "prmbench": "Planted errors (PRMBench)",
     "best_of_n": "Selection among N responses",
+    "search": "Searches",
     "suite": "Benchmarks",
 }
 
@@ -50,6 +53,8 @@ def measures(found: Any) -> list[Measure]:
 def _charts(kind: str, found: dict[str, Any]) -> list[Chart]:
     if kind == "best_of_n":
         return _choices(found)
+    if kind == "search":
+        return search_charts(found)
     if kind == "labels":
         return _by_position(found.get("by_position"), "Agreement by step position", {"accuracy": "right or wrong"})
     if kind == "prm":

@@ -22,7 +22,8 @@
     const data = JSON.parse(svg.dataset.lines);
     const [low, high, start, end] = data.x;
     const steps = [...new Set(data.lines.flatMap((line) => line.x))].sort((a, b) => a - b);
-    const place = (x) => start + ((x - low) / (high - low)) * (end - start);
+    const along = (x) => (data.xLog ? Math.log10(x) : x);
+    const place = (x) => start + ((along(x) - low) / (high - low)) * (end - start);
     const rule = document.createElementNS(svg.namespaceURI, "path");
     rule.setAttribute("class", "rule");
     svg.append(rule);

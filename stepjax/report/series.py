@@ -7,7 +7,7 @@ from typing import Any
 
 from stepjax.report.text import number
 
-Points = list[tuple[int, float | None]]  # (step, value); a value of None breaks the line
+Points = list[tuple[float, float | None]]  # (step, value); a value of None breaks the line
 
 MAX_POINTS = 400
 
@@ -66,6 +66,6 @@ def smooth(points: Points) -> Points:
     return [p for i, p in enumerate(means) if i % stride == 0 or p[1] is None or i == len(means) - 1]
 
 
-def finite(points: Points) -> list[tuple[int, float]]:
+def finite(points: Points) -> list[tuple[float, float]]:
     """The points that have a value."""
     return [(x, y) for x, y in points if y is not None]

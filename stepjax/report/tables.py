@@ -4,42 +4,25 @@ Every `…_tables` function gives (title, columns, rows) triples from the figure
 print the same ones.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from stepjax.console.progress import say, table
 from stepjax.measures.step_scores import MOST_POSITIONS
+from stepjax.report.cells import DASH, Table, count, decimal, items, part, percent, rows_of, share
+from stepjax.report.search_curves import search_tables
 from stepjax.report.text import number
-
-Table = tuple[str, list[str], list[list[str]]]
-DASH = "–"
-
-
-def share(value: Any) -> str:
-    """ "58.3 %"."""
-    return DASH if (x := number(value)) is None else f"{100 * x:.1f} %"
-
-
-def decimal(value: Any, digits: int = 3) -> str:
-    """ "0.948"."""
-    return DASH if (x := number(value)) is None else f"{x:.{digits}f}"
-
-
-def count(value: Any) -> str:
-    """ "1,024"."""
-    return DASH if (x := number(value)) is None else f"{x:,.0f}"
 
 
 def labels_tables(found: dict[str, Any]) -> list[Table]:
-    reports = {"all": found} | _items(found.get("labellers"))
+    reports = {"all": found} | items(found.get("labellers"))
     rows = []
     for name, of in reports.items():
-        two, three, first, cost = (_part(of, key) for key in ("two", "three", "first_error", "cost"))
+        two, three, first, cost = (part(of, key) for key in ("two", "three", "first_error", "cost"))
         rows.append(
             [name, count(of.get("steps")), share(two.get("accuracy")), decimal(two.get("macro_f1"))]
             + [decimal(two.get("kappa")), decimal(three.get("macro_f1")), decimal(three.get("kappa"))]
             + [share(first.get("error")), share(first.get("correct")), decimal(first.get("has_error"))]
-            + [decimal(_part(cost, name).get("each"), 1) for name in ("completions", "tokens")]
+            + [decimal(part(cost, name).get("each"), 1) for name in ("completions", "tokens")]
         )
     columns = [
         "labeller",
@@ -55,7 +38,7 @@ def labels_tables(found: dict[str, Any]) -> list[Table]:
     columns += ["F1 has error", "completions", "tokens"]
     steps = [
         [_position(row), count(row.get("steps")), share(row.get("accuracy")), decimal(row.get("kappa"))]
-        for row in _rows(found.get("by_position"))
+        for row in rows_of(found.get("by_position"))
     ]
     return [
         ("Labels against gold labels", columns, rows),
@@ -67,43 +50,43 @@ def prm_tables(found: dict[str, Any]) -> list[Table]:
     tables: list[Table] = []
     rows = []
     for key, name in (("steps", "a step is right"), ("values", "value of a prefix")):
-        if of := _part(found, key):
+        if of := part(found, key):
             figures = [share(of.get("share")), decimal(of.get("auc")), decimal(of.get("ece")), decimal(of.get("brier"))]
             rows.append([name, count(of.get("steps")), *figures])
-    if outcome := _part(found, "outcome"):
-        for how, value in _part(outcome, "auc").items():
+    if outcome := part(found, "outcome"):
+        for how, value in part(outcome, "auc").items():
             cells = [share(outcome.get("right")), decimal(value), DASH, DASH]
             rows.append([f"right answer, by {how}", count(outcome.get("solutions")), *cells])
     tables.append(("P(right) against the true ratings", ["truth", "cases", "true", "AUC", "ECE", "Brier"], rows))
     for key in ("steps", "values"):
-        if lines := _rows(_part(found, key).get("by_position")):
+        if lines := rows_of(part(found, key).get("by_position")):
             cells_of = [[share(row.get("share")), decimal(row.get("auc")), decimal(row.get("ece"))] for row in lines]
             steps = [[_position(r), count(r.get("steps")), *c] for r, c in zip(lines, cells_of, strict=True)]
             words = {"steps": "By step position", "values": "Value by step position"}[key]
             tables.append((words, ["step", "cases", "true", "AUC", "ECE"], steps))
-    if classes := _part(found, "classes"):
-        f1 = [[f"F1 {name}", decimal(value)] for name, value in _part(classes, "f1").items()]
+    if classes := part(found, "classes"):
+        f1 = [[f"F1 {name}", decimal(value)] for name, value in part(classes, "f1").items()]
         rows = [["macro-F1", decimal(classes.get("macro_f1"))], *f1]
         rows += [["accuracy", share(classes.get("accuracy"))], ["κ", decimal(classes.get("kappa"))]]
         tables.append(("Bad, neutral, good as three classes", ["", ""], rows))
-    if first := _part(found, "first_error"):
-        tables.append(("First errors", FIRST, first_error_rows("", first)))
+    if first := part(found, "first_error"):
+        tables.append(("First errors", FIRST, first_errorrows_of("", first)))
     return tables
 
 
 FIRST = ["", "solutions", "first error found", "no error found", "F1"]
 
 
-def first_error_rows(name: str, found: dict[str, Any]) -> list[list[str]]:
+def first_errorrows_of(name: str, found: dict[str, Any]) -> list[list[str]]:
     """Fixed threshold, the same without the solutions tuned on, and the tuned one."""
-    threshold, tuned = found.get("threshold"), _part(found, "tuned")
+    threshold, tuned = found.get("threshold"), part(found, "tuned")
     rows = []
     for key, words in (
         ("fixed", f"at {decimal(threshold)}"),
         ("fixed_on_rest", f"at {decimal(threshold)}, those not tuned on"),
         ("tuned", f"tuned to {decimal(tuned.get('threshold'))}, those not tuned on"),
     ):
-        if of := _part(found, key):
+        if of := part(found, key):
             total = (number(of.get("wrong")) or 0) + (number(of.get("right")) or 0)
             figures = [share(of.get("error")), share(of.get("correct")), decimal(of.get("f1"))]
             rows.append([f"{name} {words}".strip(), count(total), *figures])
@@ -111,17 +94,17 @@ def first_error_rows(name: str, found: dict[str, Any]) -> list[list[str]]:
 
 
 def processbench_tables(found: dict[str, Any]) -> list[Table]:
-    rows = first_error_rows("all", _part(found, "all"))
-    subsets = _items(found.get("subsets"))
+    rows = first_errorrows_of("all", part(found, "all"))
+    subsets = items(found.get("subsets"))
     if len(subsets) > 1:
-        rows += [row for name, of in subsets.items() for row in first_error_rows(name, of)]
+        rows += [row for name, of in subsets.items() for row in first_errorrows_of(name, of)]
         rows.append(["mean of the subsets", "", "", "", decimal(found.get("mean_f1"))])
     return [("ProcessBench", FIRST, rows)]
 
 
 def prmbench_tables(found: dict[str, Any]) -> list[Table]:
     groups = {"errors of truth": "truth", "errors of usefulness": "usefulness", "all": "all"}
-    reports = _items(found.get("kinds")) | {name: _part(found, key) for name, key in groups.items()}
+    reports = items(found.get("kinds")) | {name: part(found, key) for name, key in groups.items()}
     rows = [
         [name, count(of.get("solutions")), count(of.get("steps"))]
         + [decimal(of.get(key)) for key in ("f1", "negative_f1", "prm_score")]
@@ -144,12 +127,12 @@ CURVES = {
 
 def best_of_n_tables(found: dict[str, Any]) -> list[Table]:
     sizes = [count(n) for n in found.get("sizes") or []]
-    curves = _items(found.get("curves"))
+    curves = items(found.get("curves"))
     rows = []
     for key, name in CURVES.items():
         if of := curves.get(key):
-            means = [_percent(value) for value in of.get("mean") or []]
-            rows.append([name, *means, "–".join(_percent(of[end][-1]) for end in ("low", "high") if of.get(end))])
+            means = [percent(value) for value in of.get("mean") or []]
+            rows.append([name, *means, "–".join(percent(of[end][-1]) for end in ("low", "high") if of.get(end))])
     steps = [[how, *(decimal(x, 2) for x in values)] for how, values in (found.get("steps") or {}).items()]
     where = f"{count(found.get('problems'))} {found.get('split')} problems, pools of {count(found.get('pool'))}"
     interval = f"95 % at {sizes[-1]}" if sizes else "95 %"
@@ -159,20 +142,15 @@ def best_of_n_tables(found: dict[str, Any]) -> list[Table]:
     ]
 
 
-def _percent(value: Any) -> str:
-    """ "58.3", in a table of percentages."""
-    return DASH if (x := number(value)) is None else f"{100 * x:.1f}"
-
-
 def suite_tables(found: dict[str, Any]) -> list[Table]:
     """A table a benchmark and stage; k = 1 is avg@n."""
     tables: list[Table] = []
-    for name, stages in _items(found.get("members")).items():
-        for stage, of in _items(stages).items():
+    for name, stages in items(found.get("members")).items():
+        for stage, of in items(stages).items():
             samples, sizes = count(of.get("samples")), of.get("sizes") or []
-            rows = [_figure_row(f"avg@{samples}" if samples != "1" else "right answers", _part(of, "avg"))]
+            rows = [_figure_row(f"avg@{samples}" if samples != "1" else "right answers", part(of, "avg"))]
             for key in ("pass", "maj"):
-                pairs = zip(sizes, _rows(of.get(key)), strict=True)
+                pairs = zip(sizes, rows_of(of.get(key)), strict=True)
                 rows += [_figure_row(f"{key}@{k}", value) for k, value in pairs if k > 1]
             for key, words in (("truncated", "cut off at the limit"), ("unanswered", "without a final answer")):
                 rows.append([words, share(of.get(key)), "", ""])
@@ -187,7 +165,7 @@ def suite_tables(found: dict[str, Any]) -> list[Table]:
 
 
 def _figure_row(name: str, of: dict[str, Any]) -> list[str]:
-    interval = f"{_percent(of.get('low'))} to {_percent(of.get('high'))}"
+    interval = f"{percent(of.get('low'))} to {percent(of.get('high'))}"
     return [name, share(of.get("value")), interval, str(of.get("interval", ""))]
 
 
@@ -197,6 +175,7 @@ TABLES = {
     "processbench": processbench_tables,
     "prmbench": prmbench_tables,
     "best_of_n": best_of_n_tables,
+    "search": search_tables,
     "suite": suite_tables,
 }
 
@@ -208,19 +187,6 @@ def show_measure(kind: str, found: dict[str, Any]) -> None:
             table(title, columns, rows)
     for note in found.get("notes") or []:
         say(note)
-
-
-def _part(found: Any, key: str) -> dict[str, Any]:
-    part = found.get(key) if isinstance(found, dict) else None
-    return part if isinstance(part, dict) else {}
-
-
-def _items(found: Any) -> dict[str, dict[str, Any]]:
-    return {str(k): v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
-
-
-def _rows(found: Any) -> Sequence[dict[str, Any]]:
-    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
 def _position(row: dict[str, Any]) -> str:

@@ -1,40 +1,21 @@
 """`stepjax search`: trees and answers of a policy's search, appended to a file that a later call continues."""
 
-import dataclasses
-from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from stepjax.config import Config, SearchOptions
-from stepjax.console.progress import progress, say
+from stepjax.console.progress import progress
 from stepjax.distributed.session import session
 from stepjax.errors import UserError
-from stepjax.models.definition import Params
-from stepjax.models.flops import product_params
 from stepjax.parallel import is_main_process, only_asked_transfers
 from stepjax.report.trees import write_search
 from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import READING
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, newest_policy, no_stage, policy_params, policy_step
-from stepjax.search.answers import Answers
-from stepjax.search.ask import NUMBERS, Asked, of_problem
-from stepjax.search.beam import Candidate
-from stepjax.search.continuations import Programs, live_answers
-from stepjax.search.explorer import Explorer
 from stepjax.search.file import SearchFile
-from stepjax.search.flow import flow
-from stepjax.search.methods import check_method, searched
-from stepjax.search.records import Searched, searched_record
+from stepjax.search.methods import check_method
 from stepjax.search.scorers import Scorer, search_scorer
-from stepjax.search.ties import KeyedTies
-from stepjax.tasks.base import Problem
-from stepjax.tasks.encoding import Prompts, fitting_prompts
-
-MOST_PROBLEMS = (1 << 31) // NUMBERS
-FREE = ("rows", "out", "problems")
-"""Options that the search of a problem does not depend on."""
+from stepjax.search.searcher import Searcher
 
 
 def run_search(config: Config, workdir: Path, *, accept_changed: bool = False) -> Path:
@@ -52,53 +33,26 @@ def run_search(config: Config, workdir: Path, *, accept_changed: bool = False) -
 def search(run: Run) -> Path:
     options = run.config.search
     check_search(run.config)
-    method = check_method(options, longest_response(run.config))
-    stage = options.stage or newest_policy(run)
-    if not has_stage(run, stage):
-        raise no_stage(run, stage)
+    searcher = Searcher(run)
+    method = check_method(options, searcher.longest)
     scorer = search_scorer(run, options, stepwise=method.stepwise)
-    problems = run.task.problems(options.split)
-    count = min(options.problems or len(problems), len(problems))
-    prompts = searched_prompts(run, [problems[i] for i in range(count)], where=f"config.search.split={options.split}")
     out = Path(options.out) if options.out else run.workdir / "search" / f"{options.method}-{options.split}.jsonl"
-    with SearchFile(out, made_with(run, stage, policy_step(run, "prm")), primary=is_main_process()) as file:
-        search_problems(run, policy_params(run, stage), prompts, scorer, file)
+    with SearchFile(out, searcher.made_with(options), primary=is_main_process()) as file:
+        complete(file, searcher, options, scorer)
         file.show(_title(options, scorer))
     return write_search(out) if is_main_process() else out
 
 
-def searched_prompts(run: Run, problems: Sequence[Problem], *, where: str) -> Prompts:
-    """The problems as a search reads them. UserError, which names `where`, where their searches have no names apart."""
-    prompts = fitting_prompts(run.prompt, problems, width=2**31, where="config.search")
-    if len(prompts.problems) > MOST_PROBLEMS:
-        raise UserError(f"{where}: at most {MOST_PROBLEMS} problems have random keys of their own; name fewer")
-    if len({problem.id for problem in prompts.problems}) < len(prompts.problems):
-        raise UserError(f"{where}: two problems have the same id")
-    return prompts
-
-
-def search_problems(
-    run: Run,
-    params: Params,
-    prompts: Prompts,
-    scorer: Scorer,
-    file: SearchFile,
-    *,
-    label: str = "Search",
-    programs: Programs | None = None,
+def complete(
+    file: SearchFile, searcher: Searcher, options: SearchOptions, scorer: Scorer, label: str = "Search"
 ) -> None:
-    """Appends the searches that the file lacks, in the order of the problems. `programs`: as of `live_answers`."""
-    waiting = [i for i, problem in enumerate(prompts.problems) if problem.id not in file.done]
-    start = len(prompts.problems) - len(waiting)
-    with progress(label, len(prompts.problems), "problems", start=start) as bar, only_asked_transfers():
-        for record in _records(run, params, prompts, scorer, waiting, programs) if waiting else ():
+    """Appends the searches that the file lacks, in the order of the problems."""
+    waiting = [i for i, name in enumerate(searcher.names) if name not in file.done]
+    start = len(searcher.names) - len(waiting)
+    with progress(label, len(searcher.names), "problems", start=start) as bar, only_asked_transfers():
+        for record in searcher.records(options, scorer, waiting):
             file.append([record])
             bar.advance(right=file.right / len(file.done))
-
-
-def longest_response(config: Config) -> int:
-    """Tokens of the longest response of a search."""
-    return config.search.max_new_tokens or config.ppo.max_new_tokens
 
 
 def check_search(config: Config) -> None:
@@ -114,55 +68,7 @@ def check_search(config: Config) -> None:
         )
 
 
-def made_with(run: Run, stage: str, prm_step: int | None) -> dict[str, Any]:
-    """What the records of a search with a stage's policy depend on."""
-    options = {k: v for k, v in dataclasses.asdict(run.config.search).items() if k not in (*FREE, "stage")}
-    return options | {
-        "policy": f"{stage} {policy_step(run, stage) or run.config.model.path}",
-        "process_reward_model": run.config.prm.path or prm_step,
-        "workdir": str(run.workdir.absolute()),
-        "max_new_tokens": longest_response(run.config),
-        "prompt": dataclasses.asdict(run.config.prompt),
-    }
-
-
 def _title(options: SearchOptions, scorer: Scorer) -> str:
     size = {"puct": f"sims={options.sims}"}.get(options.method, f"n={options.n}")
     oracle = ": an oracle run, which knows the right answers" if scorer.oracle else ""
     return f"{options.method} {size}, prm={options.prm}{oracle}; tokens and FLOPs a problem"
-
-
-Found = tuple[int, Explorer, list[Candidate]]
-
-
-def _records(
-    run: Run, params: Params, prompts: Prompts, scorer: Scorer, waiting: list[int], programs: Programs | None
-) -> Iterator[Any]:
-    """The records of these problems, in their order, whichever search ends first."""
-    options = run.config.search
-    longest = longest_response(run.config)
-    live = live_answers(run, params, prompts.tokens, longest, programs)
-    answers = Answers(prompts, live, scorer)
-    about = {"method": options.method, "prm": options.prm, "oracle": scorer.oracle}
-    ties = {i: KeyedTies(options.seed, i) for i in waiting}
-    parameters = product_params(run.policy)
-
-    def begin(i: int) -> Generator[list[Asked], list[Any], Found]:
-        explorer = Explorer(lookahead=options.lookahead, budget=options.budget, longest=longest)
-        candidates = yield from of_problem(i, searched(explorer, options, ties[i]))
-        return i, explorer, candidates
-
-    ended: dict[int, Found] = {}
-    order = iter(waiting)
-    next_one = next(order)
-    for found in flow(map(begin, waiting), live, answers.scores, enough=2 * options.rows):
-        ended[found[0]] = found
-        while next_one in ended:
-            i, explorer, candidates = ended.pop(next_one)
-            cost = answers.costs[i]
-            flops = cost.flops(parameters, scorer.parameters)
-            whole = Searched(prompts.problems[i], prompts.tokens[i], explorer.tree, candidates, cost, flops)
-            yield searched_record(run, whole, about, ties[i])
-            next_one = next(order, -1)
-    if again := live.cost.generated - sum(cost.generated for cost in live.costs):
-        say(f"search: {again} tokens were written again, which no problem's cost has; config.ppo.cache_tokens is small")

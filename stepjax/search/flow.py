@@ -5,13 +5,31 @@ round. Here each search goes on as soon as its own questions are answered.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from stepjax.search.ask import Asked, Expand, Forget
-from stepjax.search.live import LiveAnswers
 
 R = TypeVar("R")
 Asking = Generator[list[Asked], list[Any], R]
+
+
+class Polled(Protocol):
+    """Answers `Expand` and `Forget` as they come, as `LiveAnswers` does.
+
+    Attributes:
+      open: continuations that decode or wait.
+    """
+
+    @property
+    def open(self) -> int: ...
+
+    def ask(self, asked: Sequence[Asked]) -> range:
+        """Takes questions, which `poll` answers by these numbers."""
+        ...
+
+    def poll(self) -> dict[int, Any]:
+        """The answers that are complete now, by the numbers of their questions."""
+        ...
 
 
 class _Open:
@@ -25,7 +43,7 @@ class _Open:
 
 def flow(
     searches: Iterable[Asking[R]],
-    live: LiveAnswers,
+    live: Polled,
     others: Callable[[Sequence[Asked]], list[Any]],
     *,
     enough: int,
@@ -74,7 +92,7 @@ def _weight(asked: Sequence[Asked]) -> int:
 
 def _answer(
     fresh: list[_Open],
-    live: LiveAnswers,
+    live: Polled,
     others: Callable[[Sequence[Asked]], list[Any]],
     by_number: dict[int, _Open],
 ) -> None:

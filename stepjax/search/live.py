@@ -73,19 +73,21 @@ class LiveAnswers:
           key: on the devices; it stands for the seed.
           ends: the ids that end a response.
           steps: the stops that end a step, `StepEnds`.
-          gather: as of `rollout_program`.
-          rollout: that of earlier answers of the same sizes, whose programs are compiled.
+          gather: as of `rollout_program`. rollout: that of earlier answers of the same sizes, which is compiled.
         """  # fmt: skip
         if len(prompts) > (1 << 31) // NUMBERS:
             raise ValueError(f"{len(prompts)} problems: at most {(1 << 31) // NUMBERS} have keys of their own")
         shape, made = sizes.shape(batch_devices(mesh)), PausableRollout
         self.rollout = rollout or made(definition, mesh, shape, eos=ends, sampler=sampler, stops=steps, gather=gather)
-        self.prompts, self.sizes = prompts, sizes
-        self.ready = self.rollout.prepare(params)
-        self.state: Pause = self.rollout.empty(self.ready, key)
-        self.nodes = Nodes(self.rollout.devices, sizes.rows // self.rollout.devices)
+        self.prompts, self.sizes, self._key, self.ready = prompts, sizes, key, self.rollout.prepare(params)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets all questions, prefixes and costs, as if just made; nothing is compiled or loaded again."""
+        self.state: Pause = self.rollout.empty(self.ready, self._key)
+        self.nodes = Nodes(self.rollout.devices, self.sizes.rows // self.rollout.devices)
         self.known = Known()
-        self.costs = [Cost() for _ in prompts]
+        self.costs = [Cost() for _ in self.prompts]
         self.redrawn = self.shared = self._drawn = 0
         self._answers: list[Any] = []
         self._missing: dict[int, int] = {}  # continuations that an answer lacks
@@ -122,8 +124,7 @@ class LiveAnswers:
             if isinstance(question, Expand):
                 if len(question.prefix) >= self.sizes.new_tokens:
                     raise ValueError(f"a prefix of {len(question.prefix)} tokens: nothing goes on behind it")
-                self._missing[number] = len(question.numbers)
-                self._answers[number] = [None] * len(question.numbers)
+                self._missing[number], self._answers[number] = (n := len(question.numbers)), [None] * n
                 prefix = (one.problem, question.prefix)
                 self._waiting += [_Job(number, place, prefix, question) for place in range(len(question.numbers))]
             elif not isinstance(question, Forget):

@@ -20,7 +20,7 @@ class Node:
       tokens: ids, the end id included; `logprob`: of all of them together.
       end: why they stop. STEP: the response may go on from here.
       number: of the line that may go on from here as it is (`Expand.numbers`).
-      count: how often these tokens were sampled behind the parent.
+      others: numbers of the further lines that had the same tokens behind the parent.
       children: numbers of nodes, in the order in which they were first sampled.
       value: by the scorer, in [0, 1]; None: not rated yet.
       visits: its own rating and those of nodes below it that were backed up; `total`, `best`: their sum and maximum.
@@ -31,7 +31,7 @@ class Node:
     logprob: float = 0.0
     end: End = End.STEP
     number: int = 0
-    count: int = 1
+    others: list[int] = dataclasses.field(default_factory=list)
     children: list[int] = dataclasses.field(default_factory=list)
     value: float | None = None
     visits: int = 0
@@ -41,6 +41,11 @@ class Node:
     @property
     def open(self) -> bool:
         return self.end is End.STEP
+
+    @property
+    def count(self) -> int:
+        """How often these tokens were sampled behind the parent."""
+        return 1 + len(self.others)
 
 
 class Tree:
@@ -77,7 +82,7 @@ class Tree:
         """The child with these tokens; a new one where there is none."""
         for child in self.nodes[parent].children:
             if self.nodes[child].tokens == sampled.tokens:
-                self.nodes[child].count += 1
+                self.nodes[child].others.append(number)
                 return child
         self.nodes.append(Node(parent, sampled.tokens, sampled.step_logprob, sampled.end, number))
         self.nodes[parent].children.append(len(self.nodes) - 1)
@@ -110,6 +115,7 @@ class Tree:
                 "logprob": round(one.logprob, 6),
                 "end": one.end.value,
                 "count": one.count,
+                "lines": [one.number, *one.others],
                 "value": None if one.value is None else round(one.value, 6),
                 "visits": one.visits,
                 "q": round(self.q(i, backup), 6) if one.visits else None,
@@ -128,7 +134,8 @@ class Tree:
         for i, row in enumerate(rows):
             try:
                 parent, visits, q = int(row["parent"]), int(row["visits"]), float(row["q"] or 0.0)
-                one = Node(parent, tuple(row["tokens"]), row["logprob"], End(row["end"]), count=row["count"])
+                number, *others = row.get("lines") or [0] * row["count"]
+                one = Node(parent, tuple(row["tokens"]), row["logprob"], End(row["end"]), number, others)
                 one.value, one.visits, one.total, one.best = row["value"], visits, q * visits, q
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"tree: node {i} is not one ({error})") from None

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from stepjax.errors import UserError
 from stepjax.report.charts import Chart, Line, draw
+from stepjax.report.series import Points
 from stepjax.studies.study import Found, Study, Table
 from stepjax.studies.study_jobs import Unit
 from stepjax.studies.study_tables import summed_up
@@ -27,7 +28,7 @@ def charts_of(study: Study, found: Found) -> list[Chart]:
     for name in study.drawn:
         lines = []
         for row in rows:
-            points: list[tuple[int, float | None]] = []
+            points: Points = []
             spread: list[tuple[int, float, float]] = []
             for arm in found:
                 if arm.row != row or not arm.column.isdecimal():

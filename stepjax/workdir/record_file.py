@@ -26,10 +26,11 @@ class RecordFile:
     """
 
     command = "label"
-    """The command that makes such files; its option `out` names them."""
+    """The command that makes such files."""
 
     @property
     def _option(self) -> str:
+        """What names them."""
         return f"config.{self.command}.out"
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], *, primary: bool = True):

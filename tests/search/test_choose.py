@@ -90,6 +90,7 @@ def test_a_tree_comes_back_from_json():
     for i, node in enumerate(tree.nodes):
         other = again[i]
         assert (other.parent, other.tokens, other.end, other.count) == (node.parent, node.tokens, node.end, node.count)
+        assert (other.number, other.others) == (node.number, node.others)
         assert other.children == node.children and other.visits == node.visits
         assert again.q(i) == pytest.approx(tree.q(i), abs=1e-6) and again.prefix(i) == tree.prefix(i)
     for wrong in ([{**rows[0], "parent": 3}], [rows[0], {"parent": 0}], [rows[0], {**rows[1], "end": "never"}]):

@@ -9,7 +9,7 @@ from search.live_case import NUMBERS, answers, line, searches
 
 from stepjax.drive import drive
 from stepjax.errors import UserError
-from stepjax.search.ask import Asked, End, Expand, Forget, Score
+from stepjax.search.ask import Asked, Cost, End, Expand, Forget, Score
 from stepjax.search.flow import flow
 
 LINES = [(problem, number) for problem in range(len(TEXTS)) for number in NUMBERS]
@@ -53,6 +53,16 @@ def test_a_response_step_by_step_is_the_one_at_once_and_nothing_is_computed_agai
     read = sum(map(len, TEXTS))
     assert cost["prefilled"] == 0 and read <= cost["computed_again"] <= read * len(NUMBERS)
     assert cost["computed_again"] + shared == naive(found)
+
+
+def test_a_restart_forgets_all_and_finds_the_same():
+    at_once()
+    live = roomy()
+    live.restart()
+    assert live.cost == Cost() and live.open == 0 and not live.shared
+    found, cost, _ = followed(live, 0)
+    same(found)
+    assert cost["prefilled"] == sum(map(len, TEXTS)), "the prompts are not known any more"
 
 
 def naive(found):
