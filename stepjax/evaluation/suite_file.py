@@ -8,7 +8,7 @@ from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 from stepjax.workdir.checkpoint_format import reason
 from stepjax.workdir.json_file import read_json
-from stepjax.workdir.record_file import RecordFile
+from stepjax.workdir.record_file import RecordFile, changed
 
 
 class Answered(NamedTuple):
@@ -52,7 +52,7 @@ class SuiteFile(RecordFile):
 
     def _check_options(self, wanted: dict[str, Any]) -> None:
         beside = self.path.with_suffix(".options.json")
-        if self._primary and self.path.exists() and read_json(beside) != wanted:
+        if self._primary and self.path.exists() and changed(read_json(beside), wanted):
             try:
                 self.path.unlink()
             except OSError as error:

@@ -58,6 +58,10 @@ def policy_of(run: Run) -> Policy:
     return Policy(stage, policy_params(run, stage), name, max(file.stat().st_mtime_ns for file in files))
 
 
+PARAGRAPHS = "\n\n"
+"""What separates the steps of a chat model that was not trained here."""
+
+
 def is_trained(run: Run) -> bool:
     """Whether a stage was trained here, or in the run's base."""
     return any(policy_step(run, stage) is not None for stage in POLICIES)
@@ -71,7 +75,7 @@ def as_sampled(run: Run) -> Run:
     """
     if is_trained(run):
         return run
-    separator = step_separator(run.config, "\n\n")
+    separator = step_separator(run.config, PARAGRAPHS)
     run = dataclasses.replace(run, splitter=StepSplitter(run.tokenizer, separator, run.framing.ends))
     if run.config.prompt != PromptOptions() or not run.prompt.chat:
         return run
@@ -81,11 +85,11 @@ def as_sampled(run: Run) -> Run:
 
 
 def benchmark_of(run: Run, member: Member) -> BenchmarkProblems:
-    task = run.task
+    task, trained = run.task, is_trained(run)
     return BenchmarkProblems(
         member,
-        template=task.template if isinstance(task, Templated) and is_trained(run) else PLAIN,
-        separator=run.splitter.separator,
+        template=task.template if isinstance(task, Templated) and trained else PLAIN,
+        separator=run.config.task.separator or (task.separator if trained else PARAGRAPHS),
         grader=task.grader if isinstance(task, GradesFinalAnswers) else make_grader(run.config.task),
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepjax.data.tokenizers import encode
+from stepjax.errors import UserError
 from stepjax.hacks.edits import EDITS, Solution, Writer, take_apart
 from stepjax.runs.responses import Response, read_response
 from stepjax.runs.setup import Run
@@ -51,7 +52,15 @@ def solution_texts(run: Run, problem: Problem) -> dict[str, str]:
 def edit_solutions(
     run: Run, prompts: Prompts, writers: dict[str, Writer] = EDITS, bar: Any = None
 ) -> dict[str, SolutionSet]:
-    """Every solution of the problems, edited in every way and rated by the task; a set has at least one solution."""
+    """Every solution of the problems, edited in every way and rated by the task; a set has at least one solution.
+
+    UserError where responses are asked for in tags, which solutions have not.
+    """
+    if run.config.prompt.structure:
+        raise UserError(
+            f"config.prompt.structure={run.config.prompt.structure}: the battery edits solutions, which are not in "
+            "tags; leave the structure out"
+        )
     separator = run.config.task.separator or run.task.separator
     joiner = " " if is_writable(run.tokenizer, "1 1") else ""
     found: dict[str, SolutionSet] = {}

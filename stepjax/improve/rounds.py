@@ -87,8 +87,8 @@ class Searches:
                     )
                 complete(file, searcher, options, self._scorer(prm), f"Improve round {number}: search")
                 file.show(f"Round {number}: {options.method}, prm={options.prm}; tokens and FLOPs a problem")
-                if is_main_process():
-                    write_search(path)
+            if is_main_process() and not path.with_suffix(".html").exists():
+                write_search(path)
         agree(0)  # others read the file once it is whole
 
     def _scorer(self, stage: str) -> Scorer:

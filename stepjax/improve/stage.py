@@ -2,7 +2,7 @@
 the search found [Anthony 2017; Zelikman 2022; Singh 2023].
 
 A round that is interrupted goes on where it was: its search with the problems that its file lacks, its training from
-the last checkpoint. The policies of the rounds are checkpoints of the stage; round r ends with update r · updates.
+the last checkpoint. Round r ends with update r · updates of the stage, of whose checkpoints the newest are kept.
 """
 
 import functools
@@ -98,7 +98,10 @@ def train_improve(run: Run) -> Params:
     start = functools.cache(lambda: stage_params(programs.run, "sft", programs.definition))
     reference = start() if options.kl else None
     with Checkpoints(run.checkpoint_folder(STAGE)) as checkpoints:
-        done = checkpoints.latest() or 0
+        # Of the newest one that is whole: where a round's end is damaged, the round before goes on.
+        found = checkpoints.resume(programs.abstract_state)
+        done = 0 if found is None else int(found[1]["step"])
+        del found
     params: Params = {}
     for number in range(1, options.rounds + 1):
         before = (number - 1) * options.updates
@@ -106,8 +109,6 @@ def train_improve(run: Run) -> Params:
         if done < before + options.updates:
             activity.now(f"round {number} of stage improve")
             _search(searches, number, begun=done > before)
-            if options.prm and not last:
-                train_values(run, number)
         elif not last:
             continue
         params = _train(programs, number, valid, start, reference)
@@ -118,6 +119,8 @@ def _search(searches: Searches, number: int, *, begun: bool) -> None:
     """A round's search, and the values of its trees. `begun`: training on it has begun."""
     run = searches.run
     stage = STAGE if number > 1 else "sft"
+    if run.config.improve.prm and number > 1 and not begun:
+        train_values(run, number - 1)
     searches(number, stage, value_stage(number - 1 if run.config.improve.prm else 0), begun=begun)
     if METHODS[run.config.search.method].visits:
         write_values(run, number)

@@ -14,7 +14,7 @@ from stepjax.measures.selection import best_of, bootstrap_interval, subset_sizes
 TARGET = 0.9
 """The share of right answers whose least budget is told."""
 LEAST_POOL = 4
-"""Responses to a problem from which its difficulty is measured, at least."""
+"""Responses to a problem from which its difficulty is measured, at least: the second half of the pool."""
 
 Name = tuple[str, int, str]
 """Method, budget, scorer."""
@@ -104,20 +104,30 @@ def by_difficulty(
     """The best method of each level of difficulty, at each budget, by a scorer [Snell 2024].
 
     The difficulty is measured once by pass@1 (which needs the right answers) and, for `rated` scorers, once by the mean
-    score, both of the largest best-of-N's responses. {} where these are too few, or there is no other method.
+    score, both of the second half of the largest best-of-N's responses. Budgets that use these themselves are left out:
+    a problem where best-of-N was unlucky would count as hard, and the choice would gain by that alone. {} where there
+    are too few responses, or there is no other method.
     """
     methods = list(dict.fromkeys(m for m, _, p in cells if p == prm))
     pool = pools.get(prm)
-    if pool is None or pool.right.shape[1] < LEAST_POOL or len(methods) < 2:
+    if pool is None or len(methods) < 2:
         return {}
-    eases = {"pass": pool.right.mean(1)} | ({"score": pool.scores.mean(1)} if prm in rated else {})
-    found: dict[str, Any] = {"methods": methods, "responses": pool.right.shape[1], "tokens": pool.tokens, "by": {}}
+    size = pool.right.shape[1]
+    apart = size // 2  # the first response of those that tell the difficulty
+    budgets = [budget for budget in dict.fromkeys(n for _, n, p in cells if p == prm) if budget <= apart]
+    if size - apart < LEAST_POOL or not budgets:
+        return {}
+    eases = {"pass": pool.right[:, apart:].mean(1)}
+    if prm in rated:
+        eases["score"] = pool.scores[:, apart:].mean(1)
+    tokens = pool.tokens * (size - apart) / size
+    found: dict[str, Any] = {"methods": methods, "responses": size - apart, "tokens": tokens, "by": {}}
     for name, ease in eases.items():
         levels = difficulty_levels(ease)
         sizes = np.bincount(levels)
         of: dict[str, Any] = {"problems": sizes.tolist(), "ease": (np.bincount(levels, ease) / sizes).tolist()}
         of["budgets"] = []
-        for budget in dict.fromkeys(n for _, n, p in cells if p == prm):
+        for budget in budgets:
             right = np.stack([cells[m, budget, prm]["right"] for m in methods])
             written = np.stack([cells[m, budget, prm]["generated"] for m in methods])
             of["budgets"].append({"budget": budget} | _chosen(right, written, levels, methods.index(reference), rng))

@@ -70,14 +70,14 @@ def prm_tables(found: dict[str, Any]) -> list[Table]:
         rows += [["accuracy", share(classes.get("accuracy"))], ["κ", decimal(classes.get("kappa"))]]
         tables.append(("Bad, neutral, good as three classes", ["", ""], rows))
     if first := part(found, "first_error"):
-        tables.append(("First errors", FIRST, first_errorrows_of("", first)))
+        tables.append(("First errors", FIRST, first_error_rows("", first)))
     return tables
 
 
 FIRST = ["", "solutions", "first error found", "no error found", "F1"]
 
 
-def first_errorrows_of(name: str, found: dict[str, Any]) -> list[list[str]]:
+def first_error_rows(name: str, found: dict[str, Any]) -> list[list[str]]:
     """Fixed threshold, the same without the solutions tuned on, and the tuned one."""
     threshold, tuned = found.get("threshold"), part(found, "tuned")
     rows = []
@@ -94,10 +94,10 @@ def first_errorrows_of(name: str, found: dict[str, Any]) -> list[list[str]]:
 
 
 def processbench_tables(found: dict[str, Any]) -> list[Table]:
-    rows = first_errorrows_of("all", part(found, "all"))
+    rows = first_error_rows("all", part(found, "all"))
     subsets = items(found.get("subsets"))
     if len(subsets) > 1:
-        rows += [row for name, of in subsets.items() for row in first_errorrows_of(name, of)]
+        rows += [row for name, of in subsets.items() for row in first_error_rows(name, of)]
         rows.append(["mean of the subsets", "", "", "", decimal(found.get("mean_f1"))])
     return [("ProcessBench", FIRST, rows)]
 

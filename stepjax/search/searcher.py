@@ -5,7 +5,7 @@ import functools
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from stepjax.config import Config, PromptOptions, SearchOptions
+from stepjax.config import Config, SearchOptions
 from stepjax.console.progress import say
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
@@ -71,14 +71,13 @@ class Searcher:
     def made_with(self, options: SearchOptions, prm: str = "prm") -> dict[str, Any]:
         """What the records of a search depend on. `prm`: the stage of the run's own process reward model."""
         run = self.run
-        prompt, usual = dataclasses.asdict(run.config.prompt), dataclasses.asdict(PromptOptions())
         named = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*FREE, "stage")}
         return named | {
             "policy": f"{self.stage} {policy_step(run, self.stage) or run.config.model.path}",
             "process_reward_model": run.config.prm.path or policy_step(run, prm),
             "workdir": str(run.workdir.absolute()),
             "max_new_tokens": self.longest,
-            "prompt": {k: v for k, v in prompt.items() if v != usual[k]},  # so that a new option changes nothing
+            "prompt": dataclasses.asdict(run.config.prompt),
         }
 
     def records(

@@ -81,10 +81,10 @@ def _train(name: str, responses: int, steps: int, seed: int, size: Size) -> Figu
     writer, rng = make_writer(steps, "early", random("policy")), random(f"{name} {responses}")
     allowed = writer.moves > 0
     logits = np.log(np.where(allowed, writer.moves, 1.0))
-    mean, square = np.zeros(logits.shape), np.zeros(logits.shape)
+    mean, square, rounds = np.zeros(logits.shape), np.zeros(logits.shape), 0
     for t in range(1, size.rounds + 1):
         if _right(writer) >= GOAL:
-            return {"rounds": float(t - 1), "reached": 1.0, "right": _right(writer)}
+            break
         gradient = _gradient(options, program, writer, steps, responses, rng)
         mean = MEMORY * mean + (1 - MEMORY) * gradient
         square = SQUARE_MEMORY * square + (1 - SQUARE_MEMORY) * gradient**2
@@ -92,7 +92,9 @@ def _train(name: str, responses: int, steps: int, seed: int, size: Size) -> Figu
         logits = logits + RATE * mean / (1 - MEMORY**t) / root
         moves = np.where(allowed, np.exp(logits), 0.0)
         writer = writer_of(moves / moves.sum(-1, keepdims=True), writer.reference, rng)
-    return {"rounds": np.nan, "reached": 0.0, "right": _right(writer)}
+        rounds = t
+    reached = _right(writer) >= GOAL
+    return {"rounds": float(rounds) if reached else np.nan, "reached": float(reached), "right": _right(writer)}
 
 
 def _right(writer: Writer) -> float:

@@ -69,7 +69,7 @@ class BenchmarkProblems(MathProblems):
     """The problems of a member, read as MATH's are: fields of other names are known, and answers may be marked."""
 
     def __init__(self, member: Member, *, template: str, separator: str, grader: AnswerGrader):
-        """Reads nothing yet. `template` and `separator`: of the policy's prompts and steps."""
+        """Reads nothing yet. `template`: of the policy's prompts; `separator`: of the steps of solutions."""
         source = member.source
         super().__init__(source, source, test_split=member.split, prompt=template, separator=separator, grader=grader)
         self.name = member.name

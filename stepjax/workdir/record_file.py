@@ -1,5 +1,6 @@
 """A file that records are appended to: a later call continues it, and loses, repeats or mixes none."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -8,11 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from stepjax.config import PromptOptions
 from stepjax.data.jsonl import parse_line
 from stepjax.data.schema import LabelledSolution, SchemaError
 from stepjax.errors import UserError
 from stepjax.workdir.json_file import plain, read_json, write_json
 from stepjax.workdir.json_lines import JsonLines
+
+USUAL = {"prompt": plain(dataclasses.asdict(PromptOptions()))}
+"""Sections among the options, with their defaults."""
 
 
 class RecordFile:
@@ -97,9 +102,7 @@ class RecordFile:
             raise UserError(
                 f"{self.path}: `stepjax {self.command}` did not make this file; name another {self._option}"
             )
-        changed = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-        if changed:
-            name = changed[0]
+        for name in changed(found, wanted)[:1]:
             raise UserError(
                 f"{self.path} was made with {name}={found.get(name)!r}, not {wanted.get(name)!r}; name another "
                 f"{self._option}, or give the same options"
@@ -126,6 +129,16 @@ class RecordFile:
                 whole += len(raw)
         if self._primary and whole < self.path.stat().st_size:
             os.truncate(self.path, whole)
+
+
+def changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The options that differ. In the sections of `USUAL`, what a file of an earlier version does not name has its
+    default."""
+
+    def whole(name: str, value: Any) -> Any:
+        return {**USUAL[name], **value} if name in USUAL and isinstance(value, dict) else value
+
+    return [name for name in {**found, **wanted} if whole(name, found.get(name)) != whole(name, wanted.get(name))]
 
 
 def _locked(path: Path, option: str) -> int:

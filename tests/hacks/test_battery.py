@@ -109,7 +109,10 @@ def test_a_task_without_solutions_is_one_clear_line(
     assert stepjax("sft", config, tmp_path / "run") == 0
     for kind, expected in (
         ("hacks", "config.eval.kind=hacks: the split test of jsonl has no solution to edit"),
-        ("hack", "must be one of policies, hacks, labels, prm, processbench, prmbench, best_of_n, suite, not 'hack'"),
+        (
+            "hack",
+            "must be one of policies, hacks, labels, prm, processbench, prmbench, best_of_n, search, suite, not 'hack'",
+        ),
     ):
         capsys.readouterr()
         assert stepjax("eval", config, tmp_path / "run", f"--config.eval.kind={kind}") == 2

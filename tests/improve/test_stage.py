@@ -171,6 +171,19 @@ def _killed(made: Improved, folder: Path, moment: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_round_whose_end_is_damaged_is_trained_again_from_before(best: Improved, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    assert stepjax("improve", best.config, workdir, "--config.improve.rounds=1") == 0
+    assert steps(workdir / "checkpoints" / "improve") == [4, 6]
+    for file in (workdir / "checkpoints" / "improve" / "6").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert stepjax("improve", best.config, workdir) == 0
+    assert_same_run(workdir, best.after, ["improve"])
+    assert searches(workdir) == searches(best.after)
+
+
+@pytest.mark.slow
 def test_searches_that_are_gone_are_not_made_by_another_policy(
     best: Improved, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
@@ -224,7 +237,10 @@ def test_a_value_model_is_trained_on_the_trees(tiny: TinyRun, tmp_path: Path) ->
         "improve.targets": "best_right",
     }
     config, workdir = write_config(tmp_path / "values.py", {**OPTIONS, **options}), tmp_path / "run"
-    assert stepjax("prm", config, workdir) == 0 and stepjax("improve", config, workdir) == 0
+    assert stepjax("prm", config, workdir) == 0
+    assert stepjax("improve", config, workdir, "--config.improve.rounds=1") == 0
+    assert not (workdir / "checkpoints" / "prm_improve1").exists(), "the last round's values have no reader"
+    assert stepjax("improve", config, workdir) == 0  # more rounds than there were
     assert [row["step"] for row in lines(workdir, "prm_improve1")] == list(range(1, 11))
     told = json.loads((workdir / "search" / "improve-2.options.json").read_text())
     assert told["prm_stage"] == "prm_improve1" and told["process_reward_model"] == 10

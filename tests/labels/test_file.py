@@ -1,10 +1,12 @@
 """The file of labels: nothing lost or doubled, half a line mended, never two ways of labelling in one."""
 
+import dataclasses
 import json
 import os
 
 import pytest
 
+from stepjax.config import PromptOptions
 from stepjax.data.schema import LabelledSolution, line
 from stepjax.errors import UserError
 from stepjax.judges.cost import Cost
@@ -70,3 +72,13 @@ def test_an_empty_file_takes_new_options(tmp_path):
     LabelFile(path, {"n": 16}).close()
     assert json.loads(path.with_suffix(".options.json").read_text()) == {"n": 16}
     assert not os.path.exists(path) or path.stat().st_size == 0
+
+
+def test_an_option_of_prompts_that_a_file_of_an_earlier_version_does_not_name_has_its_default(tmp_path):
+    path, usual = tmp_path / "labels.jsonl", dataclasses.asdict(PromptOptions())
+    older = {name: value for name, value in usual.items() if name != "structure"}
+    for made_with in ({"prompt": older}, {"prompt": usual}, {"prompt": {}}):
+        with LabelFile(path, made_with) as file:
+            file.append([record("x")])
+    with pytest.raises(UserError, match=r"was made with prompt="), LabelFile(path, {"prompt": usual | {"shots": 1}}):
+        pass

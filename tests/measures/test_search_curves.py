@@ -126,7 +126,24 @@ def test_a_report_pairs_each_search_with_the_reference():
     assert set(found["optimal"]["uniform"]["by"]) == {"pass"}, "what scores nothing has no mean score"
     chosen = found["optimal"]["learned"]["by"]["pass"]["budgets"][0]
     assert chosen["budget"] == 1 and np.sum(chosen["single_shares"]) == pytest.approx(1)
-    small = {name: Pool(p.scores[:, :2], p.right[:, :2], 20.0) for name, p in pools.items()}
+    assert [b["budget"] for b in found["optimal"]["learned"]["by"]["pass"]["budgets"]] == [1], "8 uses all responses"
+    small = {name: Pool(p.scores[:, :6], p.right[:, :6], 20.0) for name, p in pools.items()}
     assert not search_report(cells, small, reference="best_of_n", rated=[])["optimal"], (
-        "two responses tell no difficulty"
+        "three responses tell no difficulty"
     )
+
+
+def test_the_choice_by_difficulty_gains_nothing_where_methods_are_equally_good():
+    """Problems of very different difficulty; best-of-4 is right where one of the pool's first four responses is."""
+    rng, gains = np.random.default_rng(3), []
+    for trial in range(30):
+        p = rng.beta(1, 15, 64)
+        right = (rng.random((64, 16)) < p[:, None]).astype(float)
+        cells = {}
+        for method in ("best_of_n", "a", "b", "c"):
+            of = right[:, :4] if method == "best_of_n" else (rng.random((64, 4)) < p[:, None])
+            cells[method, 4, "exact"] = {"right": of.max(1).astype(float), "generated": np.full(64, 40.0)}
+        pools = {"exact": Pool(right, right, 160.0)}
+        found = search_report(cells, pools, reference="best_of_n", rated=[], seed=trial)
+        gains.append(found["optimal"]["exact"]["by"]["pass"]["budgets"][0]["over_single"])
+    assert abs(np.mean(gains)) < 3 * np.std(gains) / np.sqrt(len(gains))

@@ -25,8 +25,8 @@ def found() -> dict:
         right = np.full(16, float(method == "beam" and n == 4))
         other = dict.fromkeys(("any_right", "score", "tokens", "steps"), right)
         cells[method, n, prm] = {"right": right} | other | {k: np.full(16, n * v) for k, v in COSTS.items()}
-    slots = np.tile([0.9, 0.1, 0.2, 0.3], (16, 1))
-    pools = {prm: Pool(slots, (slots < 0.5).astype(float), 80.0) for prm in PRMS}
+    slots = np.tile([0.9, 0.1, 0.2, 0.3], (16, 2))
+    pools = {prm: Pool(slots, (slots < 0.5).astype(float), 160.0) for prm in PRMS}
     report = search_report(cells, pools, reference="best_of_n", rated=["learned"])
     about = {"problems": 16, "split": "test", "stage": "sft", "methods": list(METHODS), "prms": list(PRMS)}
     about |= {"oracles": ["exact"], "scored": list(PRMS)}
@@ -43,7 +43,8 @@ def test_tables_tell_accuracy_cost_and_differences(found, capsys, monkeypatch):
     _, least = tables["The least n with 90.0 % right, and the tokens written"]
     assert least == [["best_of_n", "–", "–"], ["beam", "4 (80)", "4 (80)"]]
     _, score = tables["The highest score of N whole responses, prm=learned: score and truth"]
-    assert score[0] == ["KL, at most", "0.000", "0.193", "0.636"] and score[2][-1] == "0.000", "the best score is wrong"
+    assert score[0] == ["KL, at most", "0.000", "0.193", "0.636", "1.204"]
+    assert score[2][-1] == "0.000", "the best score is wrong"
     _, worth = tables["The best method of each level by the mean score, prm=learned, chosen on other problems"]
     assert [row[0] for row in worth] == ["1", "4"] and worth[1][4] == "+100.0"
     show_measure("search", found)
@@ -60,7 +61,7 @@ def test_the_page_draws_accuracy_against_tokens_and_flops(found):
     assert part.title == "Searches" and len(part.charts) == 2 * len(PRMS) + 1
     words = " ".join(re.findall(r'aria-label="([^"]*)"', "".join(map(str, part.charts))))
     assert "beam: 0.0% at tokens written a problem 20, 100.0% at tokens written a problem 80" in words
-    assert "right: 75.0% at ln N − (N − 1)/N 0, 0.0% at ln N − (N − 1)/N 0.6363" in words
+    assert "right: 75.0% at ln N − (N − 1)/N 0, 0.0% at ln N − (N − 1)/N 1.204" in words
 
 
 def test_a_horizontal_axis_may_be_logarithmic_or_of_any_numbers():

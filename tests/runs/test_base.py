@@ -13,6 +13,7 @@ from stepjax.runs.base import check_base
 from stepjax.runs.start import recall
 
 
+@pytest.mark.slow
 def test_ppo_builds_on_another_runs_sft_and_prm(tiny: TinyRun, tmp_path: Path) -> None:
     built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(tiny.workdir), "ppo.iterations": 12})
     assert stepjax("ppo", built, tmp_path / "run") == 0

@@ -41,6 +41,7 @@ def same(found):
         np.testing.assert_allclose(logprobs, theirs[name][1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_response_step_by_step_is_the_one_at_once_and_nothing_is_computed_again():
     found, cost, _ = at_once()
     tokens = sum(len(line[0]) for line in found.values())

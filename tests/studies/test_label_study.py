@@ -88,7 +88,7 @@ def test_tables_page_and_mistakes(found, capsys, tmp_path):
     assert page.read_text().count('role="img"') == 6 and "<b>" not in page.read_text()
     text = capsys.readouterr().out
     assert "first errors" in text and "by place" in text and "middle" in text
-    with pytest.raises(UserError, match="NAME=DIR:sft"):
+    with pytest.raises(UserError, match="NAME=DIR:STAGE, the stage one of sft, improve, ppo"):
         main(["--config=quickstart", "strong"])
     with pytest.raises(UserError, match="usage"):
         main(["--config=quickstart", "strong=runs/x:sft"])
