@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stepjax.config.option import option
-from stepjax.config.policies import POLICIES
+from stepjax.config.policies import NEWEST, POLICIES
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,9 @@ class ExportOptions:
         choices=("policy", "conversations"),
         resumable=True,
     )
-    stage: str = option("ppo", "the stage whose policy is written", choices=POLICIES, resumable=True)
+    stage: str = option(
+        "", f"the stage whose policy is written; empty: {NEWEST}", choices=("", *POLICIES), resumable=True
+    )
     out: str = option(
         "",
         "the folder to write, new or empty; with `push` it may be left out: WORKDIR/exported/STAGE, replaced if it is "

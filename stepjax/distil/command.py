@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepjax.config import Config, ExportOptions
+from stepjax.config import POLICIES, Config, ExportOptions
 from stepjax.console.progress import say
 from stepjax.data.schema import LabelledSolution
 from stepjax.distil.choose import Choice, choose, trace_error
@@ -90,7 +90,9 @@ def _checked_out(options: ExportOptions) -> Path:
 def _responses(options: ExportOptions, workdir: Path) -> str:
     if options.responses:
         return options.responses
-    path = workdir / "samples" / f"{options.stage}-train.jsonl"
+    stages = (options.stage,) if options.stage else tuple(reversed(POLICIES))
+    paths = [workdir / "samples" / f"{stage}-train.jsonl" for stage in stages]
+    path = next((path for path in paths if path.is_file()), paths[0])
     if not path.is_file():
         raise UserError(
             f"{path}: no such file; make it by `stepjax sample --config.sample.split=train`, or name another in "

@@ -19,6 +19,8 @@ POLICY_MEASURES = (
     ("claimed", "Responses that score themselves 0.8 or more", "share", 0),
     ("claimed_right", "Right answers among these", "share", 1),
     ("self_auc", "AUC of own scores, right against wrong", "", 1),
+    ("environment/reward", "Reward of the environment, a response", "", 1),
+    ("environment/answered", "Turns that it answered, a response", "", 0),
     ("limit_kept", "Stated step limits kept", "share", 1),
     ("steps", "Steps a response", "", 0),
     ("tokens", "Tokens a response", "", 0),

@@ -26,7 +26,7 @@ from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import EXPORTING
 from stepjax.runs.push import check_name, push
 from stepjax.runs.setup import Run
-from stepjax.runs.stages import has_stage, no_stage, policy_params, starts_loaded
+from stepjax.runs.stages import has_stage, newest_policy, no_stage, policy_params, starts_loaded
 from stepjax.runs.start import recall
 
 EXPORTED = "exported"
@@ -34,45 +34,43 @@ EXPORTED = "exported"
 
 
 def export(config: Config, workdir: Path, *, accept_changed: bool = False) -> Path:
-    """Writes `config.export.out`, made from the stage `config.export.stage` of a work directory, and returns it.
+    """Writes `config.export.out`, made from a stage of a work directory, and returns it.
 
     A model card is in it. With `config.export.push` it is uploaded, too. The model is that of the work directory's own
     options; of `config` only the sections export and mesh are used.
     `accept_changed`: goes on where the tokenizer, … is not the one that the checkpoints were made of.
     """
-    out = _checked_out(config.export, workdir)
+    _check_out(config.export)
     opened = open_run(saved_config(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
-    with opened as run, whole_folder(out) as folder:
-        stage = config.export.stage
+    with opened as run:
+        stage = config.export.stage or newest_policy(run)
         if not has_stage(run, stage):
             raise no_stage(run, stage)
-        seen = run.of_stage(stage)
-        params = policy_params(seen, stage)
-        if config.export.adapter:
-            _write_adapter(run, folder, params, seen.policy_lora, stage)
-        else:
-            write_policy(seen, folder, params)
-        if is_main_process():
-            write_card(seen, stage, folder, adapter=config.export.adapter, name=config.export.push)
-        if not config.export.out and out.exists():
-            shutil.rmtree(out)
+        out = Path(config.export.out) if config.export.out else workdir / EXPORTED / stage
+        with whole_folder(out) as folder:
+            seen = run.of_stage(stage)
+            params = policy_params(seen, stage)
+            if config.export.adapter:
+                _write_adapter(run, folder, params, seen.policy_lora, stage)
+            else:
+                write_policy(seen, folder, params)
+            if is_main_process():
+                write_card(seen, stage, folder, adapter=config.export.adapter, name=config.export.push)
+            if not config.export.out and out.exists():
+                shutil.rmtree(out)
     if config.export.push and is_main_process():
         say(push(out, config.export.push, private=config.export.private))
     return out
 
 
-def _checked_out(options: ExportOptions, workdir: Path) -> Path:
-    """The folder to write. UserError where none is named, it holds something, or the repository's name is none."""
+def _check_out(options: ExportOptions) -> None:
+    """UserError where no folder is named, it holds something, or the repository's name is none."""
     if options.push:
         check_name(options.push)
     elif not options.out:
         raise UserError("name the folder to write, --config.out=DIR, or the repository to push to, --push=OWNER/NAME")
-    if not options.out:
-        return workdir / EXPORTED / options.stage
-    out = Path(options.out)
-    if out.is_dir() and any(out.iterdir()):
+    if options.out and (out := Path(options.out)).is_dir() and any(out.iterdir()):
         raise UserError(f"config.export.out={out}: this folder is not empty; name a new one")
-    return out
 
 
 def write_policy(run: Run, out: Path, params: Params) -> None:

@@ -49,7 +49,7 @@ def open_run(
     with open_workdir(
         workdir,
         options,
-        resumable_options(),
+        resumable_options() | _not_begun(workdir),
         record=kinds == TRAINING,
         primary=is_main_process(),
         default=default_option,
@@ -83,6 +83,12 @@ def open_run(
 def _without_grader(config: Config) -> Config:
     """For a command that reads no data and grades nothing: the user's grader may not be on this machine."""
     return dataclasses.replace(config, task=dataclasses.replace(config.task, grader=""))
+
+
+def _not_begun(workdir: Path) -> set[str]:
+    """Options that nothing here was made with yet: those of expert iteration, which often follows a finished run."""
+    begun = any((workdir / name).exists() for name in ("checkpoints/improve", "search/improve-1.jsonl"))
+    return set() if begun else {"improve."}
 
 
 def _release(workdir: Path) -> None:

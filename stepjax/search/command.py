@@ -39,7 +39,7 @@ def search(run: Run) -> Path:
     out = Path(options.out) if options.out else run.workdir / "search" / f"{options.method}-{options.split}.jsonl"
     with SearchFile(out, searcher.made_with(options), primary=is_main_process()) as file:
         complete(file, searcher, options, scorer)
-        file.show(_title(options, scorer))
+        file.show(_title(options, scorer, searcher.stage))
     return write_search(out) if is_main_process() else out
 
 
@@ -68,7 +68,7 @@ def check_search(config: Config) -> None:
         )
 
 
-def _title(options: SearchOptions, scorer: Scorer) -> str:
+def _title(options: SearchOptions, scorer: Scorer, stage: str) -> str:
     size = {"puct": f"sims={options.sims}"}.get(options.method, f"n={options.n}")
     oracle = ": an oracle run, which knows the right answers" if scorer.oracle else ""
-    return f"{options.method} {size}, prm={options.prm}{oracle}; tokens and FLOPs a problem"
+    return f"{options.method} {size} from {stage}, prm={options.prm}{oracle}; tokens and FLOPs a problem"

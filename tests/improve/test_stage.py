@@ -127,8 +127,19 @@ def test_its_policy_is_measured_sampled_and_exported(
     assert set(json.loads((workdir / "eval.json").read_text())["rows"]) == {"sft", "improve"}
     assert stepjax("sample", best.config, workdir, "--config.problems=2") == 0
     assert (workdir / "samples" / "improve-test.jsonl").is_file(), "the newest policy is the one that is meant"
-    assert stepjax("export", best.config, workdir, "--config.stage=improve", f"--config.out={tmp_path / 'hf'}") == 0
+    assert stepjax("export", best.config, workdir, f"--config.out={tmp_path / 'hf'}") == 0
     assert "expert iteration from search" in (tmp_path / "hf" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_finished_run_goes_on_with_options_of_its_own(tiny: TinyRun, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(tiny.workdir, workdir)
+    few = [f"--config.{name}={SMALL[f'improve.{name}']}" for name in ("problems", "rows", "row_tokens")]
+    few += ["--config.rounds=1", "--config.updates=2", "--config.valid_problems=0", "--config.search.n=4"]
+    assert stepjax("improve", tiny.config, workdir, *few) == 0
+    assert steps(workdir / "checkpoints" / "improve")[-1] == 2
+    assert stepjax("improve", tiny.config, workdir, "--config.problems=5") == 2, "a round was made with 4"
 
 
 def searched(workdir: Path, number: int, count: int) -> Callable[[], bool]:
