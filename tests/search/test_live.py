@@ -56,6 +56,7 @@ def test_a_response_step_by_step_is_the_one_at_once_and_nothing_is_computed_agai
     assert cost["computed_again"] + shared == naive(found)
 
 
+@pytest.mark.slow
 def test_a_restart_forgets_all_and_finds_the_same():
     at_once()
     live = roomy()
