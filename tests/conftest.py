@@ -22,10 +22,7 @@ gc.set_threshold(20_000, 20, 20)
 
 pytest_plugins = ["runs.tiny_run"]
 
-FIRST = ("runs", "test_ppo_run.py")
-"""Makes the run that many files share; what follows needs none, so that no process waits for it."""
-
-LONG = ("learners", "runs", "labels", "hacks", "evaluation", "test_errors.py", "rollout", "models", "plan", "bench")
+LONG = ("runs", "labels", "hacks", "evaluation", "test_errors.py", "learners", "rollout", "models", "plan", "bench")
 """Folders and files of tests that take long: they begin first, so that pytest's processes end together."""
 
 
@@ -38,9 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def order(item: pytest.Item) -> int:
-        parts = item.path.relative_to(Path(__file__).parent).parts
-        if parts == FIRST:
-            return -1
-        return LONG.index(parts[0]) if parts[0] in LONG else len(LONG)
+        first = item.path.relative_to(Path(__file__).parent).parts[0]
+        return LONG.index(first) if first in LONG else len(LONG)
 
     items.sort(key=order)
