@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from stepjax.report.filters import replies_of
 from stepjax.report.held_out import FILTERS, Heard
 from stepjax.report.text import figure, marked, number
 
@@ -126,6 +127,7 @@ def _heard(sample: dict[str, Any]) -> Heard:
         finished=sample.get("truncated") is not True,
         ratings=[number(step.get("rating")) for step in steps] or [None],
         prm=[None if prm is None else 1.0 - prm[0] for prm in probabilities] or [None],
+        replies=replies_of(sample),
     )
 
 

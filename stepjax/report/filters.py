@@ -1,7 +1,7 @@
 """Which responses a reader looks for: wrong ones, right ones with a wrong step, those that a reward model misjudges."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from stepjax.measures.repeats import is_empty, repeated_steps
 from stepjax.tasks.gsm8k import trivial_calculations
@@ -12,7 +12,7 @@ THRESHOLD = 0.5
 
 class Judged(Protocol):
     """A response with what is known of it: `correct` None where it was not graded; exact rating (−1, 0, 1) and P(right)
-    of each step, None where it is not known."""
+    of each step, None where it is not known; the numbers of the steps that are an environment's replies."""
 
     @property
     def steps(self) -> Sequence[str]: ...
@@ -24,6 +24,8 @@ class Judged(Protocol):
     def ratings(self) -> Sequence[float | None]: ...
     @property
     def prm(self) -> Sequence[float | None]: ...
+    @property
+    def replies(self) -> Collection[int]: ...
 
 
 def wrong(response: Judged) -> bool:
@@ -60,8 +62,15 @@ def disagrees(response: Judged) -> bool:
 
 def alarm(response: Judged) -> bool:
     """What the monitors of reward hacking count: a repeated or empty step, a trivial calculation, no step at all."""
+    steps = [step for number, step in enumerate(response.steps) if number not in response.replies]
     return (
-        not response.steps
-        or repeated_steps(response.steps)[1] > 0
-        or any(is_empty(step) or trivial_calculations(step)[0] > 0 for step in response.steps)
+        not steps
+        or repeated_steps(steps)[1] > 0
+        or any(is_empty(step) or trivial_calculations(step)[0] > 0 for step in steps)
     )
+
+
+def replies_of(row: Mapping[str, Any]) -> Collection[int]:
+    """The steps that are an environment's replies; none where the row does not tell."""
+    found = row.get("replies")
+    return [x for x in found if isinstance(x, int)] if isinstance(found, list) else ()

@@ -1,12 +1,12 @@
 """Responses to held-out problems: the same problem before and after, and which of them a reader can filter."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from stepjax.report.filters import Judged, alarm, disagrees, step_disagrees, wrong, wrong_step
+from stepjax.report.filters import Judged, alarm, disagrees, replies_of, step_disagrees, wrong, wrong_step
 from stepjax.report.text import marked, number, title
 from stepjax.report.verdict import ends
 
@@ -36,6 +36,7 @@ class Heard:
     finished: bool
     ratings: Sequence[float | None]
     prm: Sequence[float | None]
+    replies: Collection[int] = ()
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Heard":
@@ -49,6 +50,7 @@ class Heard:
             finished=extra.get("unfinished") is not True,
             ratings=_column(extra.get("step_ratings"), len(steps)),
             prm=_column(extra.get("prm"), len(steps)),
+            replies=replies_of(extra),
         )
 
 

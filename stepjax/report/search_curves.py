@@ -9,7 +9,14 @@ from stepjax.report.series import Points
 from stepjax.report.text import number
 
 EASES = {"pass": "by pass@1, which knows the answers", "score": "by the mean score"}
-COSTS = {"generated": "written", "prefilled": "prefilled", "computed_again": "read again", "read": "read by the PRM"}
+COSTS = {
+    "generated": "written",
+    "prefilled": "prefilled",
+    "computed_again": "read again",
+    "read": "read by the PRM",
+    "flops": "FLOPs",
+}
+"""Of a search's cost, by name: the columns of tables."""
 
 
 def search_tables(found: dict[str, Any]) -> list[Table]:
@@ -20,7 +27,7 @@ def search_tables(found: dict[str, Any]) -> list[Table]:
         cells = [row for row in rows_of(found.get("cells")) if row.get("prm") == prm]
         columns = ["method", "n", "right, %", "95 %", "− best_of_n", "95 %", "any right, %", "score"]
         tables.append((f"{_scored(found, prm)}: {where}", columns, [_accuracy(row, found) for row in cells]))
-        columns = ["method", "n", "length", "steps", *COSTS.values(), "FLOPs"]
+        columns = ["method", "n", "length", "steps", *COSTS.values()]
         title = f"Tokens a problem, prm={prm}; length and steps of the chosen response"
         tables.append((title, columns, [_cost(row) for row in cells]))
     tables.append(_least(found))
@@ -50,7 +57,8 @@ def _cost(row: Mapping[str, Any]) -> list[str]:
     flops = number(row.get("flops"))
     first = [str(row.get("method")), count(row.get("budget"))]
     first += [decimal(row.get("tokens"), 1), decimal(row.get("steps"), 1)]
-    return [*first, *(count(row.get(name)) for name in COSTS), DASH if flops is None else f"{flops:.2g}"]
+    tokens = [count(row.get(name)) for name in COSTS if name != "flops"]
+    return [*first, *tokens, DASH if flops is None else f"{flops:.2g}"]
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:

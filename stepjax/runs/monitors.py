@@ -25,23 +25,25 @@ def monitors(responses: Sequence[Response], *, notes: bool) -> dict[str, float]:
       repeated, near_repeated, empty: shares of all steps (a response without a step counts as an empty one);
       steps: a response, and step_tokens: a step; one_step, truncated: shares of the responses; with `notes`, trivial:
       the share of calculator notes with a trivial calculation. All are 0 where there is nothing to count.
+      Replies of an environment are no steps.
     """
     n = max(len(responses), 1)
-    counts = [len(r.steps) for r in responses]
-    steps, none = sum(counts), counts.count(0)
-    repeats = [repeated_steps(r.steps) for r in responses]
-    empty = none + sum(is_empty(step) for r in responses for step in r.steps)
+    own = [r.own_steps for r in responses]
+    counts = [len(steps) for steps in own]
+    total, none = sum(counts), counts.count(0)
+    repeats = [repeated_steps(steps) for steps in own]
+    empty = none + sum(is_empty(step) for steps in own for step in steps)
     found = {
-        "repeated": sum(exact for exact, _ in repeats) / max(steps, 1),
-        "near_repeated": sum(near for _, near in repeats) / max(steps, 1),
-        "empty": empty / max(steps + none, 1),
-        "steps": steps / n,
-        "step_tokens": sum(len(r.tokens) for r in responses) / max(steps, 1),
+        "repeated": sum(exact for exact, _ in repeats) / max(total, 1),
+        "near_repeated": sum(near for _, near in repeats) / max(total, 1),
+        "empty": empty / max(total + none, 1),
+        "steps": total / n,
+        "step_tokens": sum(len(r.tokens) for r in responses) / max(total, 1),
         "one_step": counts.count(1) / n,
         "truncated": sum(not r.finished for r in responses) / n,
     }
     if notes:
-        read = [trivial_calculations(step) for r in responses for step in r.steps]
+        read = [trivial_calculations(step) for steps in own for step in steps]
         found["trivial"] = sum(trivial for trivial, _ in read) / max(sum(total for _, total in read), 1)
     return found
 

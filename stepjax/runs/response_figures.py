@@ -17,7 +17,8 @@ def measure(responses: Sequence[Response], task: Task | None = None, *, tags: bo
 
     trace_error is the share of right-answered responses with a wrong step [Uesato 2022]; holds the share of steps with
     a calculation whose calculation holds, calculation the share of steps that have one, trivial the share of calculator
-    notes with a trivial calculation, limit_kept the share of stated step limits that were kept (never by a truncation).
+    notes with a trivial calculation, limit_kept the share of stated step limits that were kept (never by a
+    truncation), steps and repeated those of the policy, without an environment's replies.
     A `task` may add figures of its own (`MeasuresResponses`), and `tags` those of responses in tags (`tag_figures`).
     """
     n = max(len(responses), 1)
@@ -44,10 +45,11 @@ def measure(responses: Sequence[Response], task: Task | None = None, *, tags: bo
     limited = [r for r in responses if r.problem.step_limit is not None]
     if limited:
         figures["limit_kept"] = sum(limit_kept(r) > 0 for r in limited) / len(limited)
-    figures["steps"] = sum(len(r.steps) for r in responses) / n
+    own = [r.own_steps for r in responses]
+    figures["steps"] = sum(map(len, own)) / n
     figures["tokens"] = sum(len(r.tokens) for r in responses) / n
     figures["truncated"] = sum(not r.finished for r in responses) / n
-    figures["repeated"] = sum(_repeats(r.steps) for r in responses) / max(sum(len(r.steps) for r in responses), 1)
+    figures["repeated"] = sum(map(_repeats, own)) / max(sum(map(len, own)), 1)
     return figures
 
 

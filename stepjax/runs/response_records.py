@@ -8,10 +8,13 @@ from stepjax.runs.setup import Run
 
 
 def record_of(run: Run, response: Response, name: str, **more: Any) -> LabelledSolution:
-    """The record, without labels; `more` goes into its `extra`, beside the tokens as they were sampled."""
+    """The record, without labels; `more` goes into its `extra`, beside the tokens as they were sampled and the
+    numbers of the steps that are an environment's replies."""
     extra = {**more, "prompt_tokens": list(response.prompt), "tokens": list(response.tokens)}
     if not response.finished:
         extra["unfinished"] = True
+    if response.turns is not None and response.turns.replies:
+        extra["replies"] = response.turns.replies
     return LabelledSolution(
         problem=response.problem.text,
         steps=tuple(step.strip() for step in response.steps),

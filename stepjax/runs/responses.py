@@ -21,10 +21,12 @@ class TurnsTaken:
     Attributes:
       cause: why it ended, of `stepjax.tasks.turns.CAUSES`.
       rewards: of the turns that it answered.
+      replies: numbers of the steps in which every token is the environment's.
     """
 
     cause: str
     rewards: list[float]
+    replies: list[int]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class Response:
     step_ratings: list[StepRating] | None
     turns: TurnsTaken | None = None
 
+    @property
+    def own_steps(self) -> list[str]:
+        """The steps without an environment's replies: what the policy is judged by."""
+        replies = () if self.turns is None else self.turns.replies
+        return [step for number, step in enumerate(self.steps) if number not in replies]
+
 
 def read_responses(run: Run, problems: Sequence[Problem], trajectory: Trajectory) -> list[Response]:
     """Fetches a trajectory's tokens and rates every row exactly; of several processes each rates its own rows."""
@@ -66,7 +74,7 @@ def share_responses(hosts: HostRows, problems: Sequence[Problem], own: Sequence[
         (
             *(r.prompt, r.tokens, r.text, r.steps, r.finished, r.correct),
             None if r.step_ratings is None else [(j.rating, j.correct, j.kind) for j in r.step_ratings],
-            None if r.turns is None else (r.turns.cause, r.turns.rewards),
+            None if r.turns is None else (r.turns.cause, r.turns.rewards, r.turns.replies),
         )
         for r in own
     ]
@@ -101,7 +109,7 @@ def read_own_responses(
     prompts = [tokens[i, width - prompt_length[i] : width].tolist() for i in range(len(problems))]
     texts = [run.framing.text(row) for row in ids]
     right = grade_responses(run.task, problems, texts)
-    turns = _turns_taken(hosts, trajectory)[: len(ids)] if trajectory.turns is not None else [None] * len(ids)
+    turns = _turns_taken(run, hosts, trajectory, ids) if trajectory.turns is not None else [None] * len(ids)
     return [
         _response(run, *row)
         for row in zip(
@@ -110,14 +118,22 @@ def read_own_responses(
     ]
 
 
-def _turns_taken(hosts: HostRows, trajectory: Trajectory) -> list[TurnsTaken | None]:
-    turns = trajectory.turns
+def _turns_taken(
+    run: Run, hosts: HostRows, trajectory: Trajectory, ids: Sequence[Sequence[int]]
+) -> list[TurnsTaken | None]:
+    """`ids`: the tokens of this process's responses."""
+    turns, width = trajectory.turns, trajectory.prompt_width
     assert turns is not None
-    rewards, rated, cause = hosts.local((turns.rewards, turns.rated, turns.cause))
+    rewards, rated, cause, written = hosts.local((turns.rewards, turns.rated, turns.cause, trajectory.env_tokens))
     return [
-        TurnsTaken(CAUSES[number], own[there].tolist())
-        for own, there, number in zip(rewards, rated, cause.tolist(), strict=True)
+        TurnsTaken(CAUSES[cause[i]], rewards[i][rated[i]].tolist(), _replies(run, row, written[i, width:][: len(row)]))
+        for i, row in enumerate(ids)
     ]
+
+
+def _replies(run: Run, ids: Sequence[int], written: np.ndarray) -> list[int]:
+    step = run.splitter.split_host(ids)[0]
+    return np.setdiff1d(step[written], step[~written]).tolist()
 
 
 def grade_responses(task: Task, problems: Sequence[Problem], texts: Sequence[str]) -> list[bool]:

@@ -59,10 +59,12 @@ def sample_rows(
 
 
 def _turns(response: Response) -> dict[str, Any]:
-    """Why an environment over turns ended the response, and the rewards of its turns."""
+    """Why an environment over turns ended the response, and the rewards of its turns, and which steps
+    are replies."""
     if response.turns is None:
         return {}
-    return {"ended": response.turns.cause, "turns": [_round(reward) for reward in response.turns.rewards]}
+    rewards = [_round(reward) for reward in response.turns.rewards]
+    return {"ended": response.turns.cause, "turns": rewards, "replies": response.turns.replies}
 
 
 def _round(value: Any) -> float:

@@ -1,10 +1,11 @@
 """A response for the terminal: its steps, a line each, with P(right) and exact ratings."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from stepjax.console.terminal import one_line
 from stepjax.data.schema import LabelledSolution
+from stepjax.report.filters import replies_of
 
 MOST = 400
 """Characters of a line of a model's text."""
@@ -20,6 +21,7 @@ class Shown:
       name, problem, answer: "" where they are not shown.
       correct: None where it was not graded.
       ratings, prm: exact rating and P(right) of each step; None where it is not known.
+      replies: numbers of the steps that are an environment's.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Shown:
     finished: bool
     ratings: Sequence[int | None]
     prm: Sequence[float | None]
+    replies: Collection[int] = ()
 
     @classmethod
     def of_record(cls, record: LabelledSolution) -> "Shown":
@@ -44,6 +47,7 @@ class Shown:
             finished=extra.get("unfinished") is not True,
             ratings=_column(extra.get("step_ratings"), (int,), count) or list(record.ratings),
             prm=_column(extra.get("prm"), (int, float), count) or [None] * count,
+            replies=replies_of(extra),
         )
 
 

@@ -89,7 +89,8 @@ class _Cells:
 
     def _scorer(self, prm: str, method: str) -> Scorer:
         options = dataclasses.replace(self.run.config.search, prm=prm, method=method)
-        return search_scorer(self.run, options, stepwise=METHODS[method].stepwise)
+        stepwise = METHODS[method].stepwise
+        return search_scorer(self.run, options, stepwise=stepwise, option="eval.search_prms")
 
     def outcomes(self) -> dict[Cell, list[Outcome]]:
         """Of every search, by problem."""

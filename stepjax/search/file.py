@@ -9,18 +9,10 @@ from stepjax.console.progress import table
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 from stepjax.measures.intervals import wilson
+from stepjax.report.search_curves import COSTS
 from stepjax.report.tables import count, share
 from stepjax.search.records import FOUND
 from stepjax.workdir.record_file import RecordFile
-
-COSTS = {
-    "generated": "written",
-    "prefilled": "prefilled",
-    "computed_again": "read again",
-    "read": "read by the PRM",
-    "flops": "FLOPs",
-}
-"""Of a record's cost: the columns of the table."""
 
 
 class SearchFile(RecordFile):

@@ -121,23 +121,23 @@ def _parameters(scorer: Any) -> int:
     return product_params(scorer.model.definition)
 
 
-def _nothing_to_check(run: Run, options: SearchOptions, stepwise: bool) -> None:
+def _nothing_to_check(run: Run, options: SearchOptions, stepwise: bool, option: str) -> None:
     return
 
 
-def _check_value(run: Run, options: SearchOptions, stepwise: bool) -> None:
+def _check_value(run: Run, options: SearchOptions, stepwise: bool, option: str) -> None:
     if not run.config.prm.path and run.config.prm.target != "value":
         raise UserError(
-            f"config.search.prm=value: the process reward model here rates steps (config.prm.target="
+            f"config.{option}=value: the process reward model here rates steps (config.prm.target="
             f"{run.config.prm.target}) and has no values; take learned, or train one with --config.prm.target=value"
         )
 
 
-def _check_exact(run: Run, options: SearchOptions, stepwise: bool) -> None:
+def _check_exact(run: Run, options: SearchOptions, stepwise: bool, option: str) -> None:
     if stepwise and run.task.rate_steps(run.task.problems(options.split)[0], []) is None:
         raise UserError(
-            f"config.search.prm=exact: task {run.task.name} has no verifier of single steps, which "
-            f"method={options.method} needs; take best_of_n, or another prm"
+            f"config.{option}=exact: task {run.task.name} has no verifier of single steps, which "
+            f"method={options.method} needs; take best_of_n alone, or another prm"
         )
 
 
@@ -147,11 +147,12 @@ class ScorerEntry:
 
     Attributes:
       make: from the run, the options, and the stage of the run's own model.
-      check: a UserError where it cannot be made; its last argument: whether prefixes that have not ended are rated.
+      check: a UserError where it cannot be made; further arguments: whether prefixes that have not ended are
+        rated, and the option that names the scorer.
     """
 
     make: Callable[[Run, SearchOptions, str], Scorer]
-    check: Callable[[Run, SearchOptions, bool], None] = _nothing_to_check
+    check: Callable[[Run, SearchOptions, bool, str], None] = _nothing_to_check
 
 
 SCORERS = {
@@ -163,12 +164,15 @@ SCORERS = {
 """By `search.prm`."""
 
 
-def check_scorer(run: Run, options: SearchOptions, *, stepwise: bool) -> None:
-    """UserError where the scorer that the options name cannot rate prefixes as the method wants it to."""
-    SCORERS[options.prm].check(run, options, stepwise)
+def check_scorer(run: Run, options: SearchOptions, *, stepwise: bool, option: str = "search.prm") -> None:
+    """UserError, about this option, where the scorer that it names cannot rate prefixes as the method wants it to."""
+    SCORERS[options.prm].check(run, options, stepwise, option)
 
 
-def search_scorer(run: Run, options: SearchOptions, *, stepwise: bool, stage: str = "prm") -> Scorer:
-    """The scorer that the options name. UserError where there is none, or where it cannot rate prefixes."""
-    check_scorer(run, options, stepwise=stepwise)
+def search_scorer(
+    run: Run, options: SearchOptions, *, stepwise: bool, stage: str = "prm", option: str = "search.prm"
+) -> Scorer:
+    """The scorer that the options name. UserError, about `option`, where there is none, or where it cannot rate
+    prefixes."""
+    check_scorer(run, options, stepwise=stepwise, option=option)
     return SCORERS[options.prm].make(run, options, stage)

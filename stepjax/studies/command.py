@@ -64,6 +64,7 @@ def _credit(workdir: Path, seeds: list[int], quick: bool) -> None:
     from stepjax.studies.credit_study import QUICK, Size, run_study
     from stepjax.studies.credit_tables import MEASURES, table_of, write_page
     from stepjax.studies.credit_writer import PHASES
+    from stepjax.studies.study_run import REDUCED
 
     found = run_study(workdir, seeds, QUICK if quick else Size())
     for phase in PHASES:
@@ -71,5 +72,5 @@ def _credit(workdir: Path, seeds: list[int], quick: bool) -> None:
             columns, rows = table_of(found, phase, measure)
             table(f"{phase} in training: {words}; mean ± 95 % interval, {len(seeds)} seeds", columns, rows)
     if quick:
-        say("--quick: a reduced study; its figures are no result")
+        say(REDUCED)
     say(str(write_page(workdir / "study.html", found)))

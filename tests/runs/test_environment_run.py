@@ -72,7 +72,14 @@ def test_metrics_and_samples_say_what_ended_the_responses(played: Path) -> None:
             assert sum(step["rewards"]["turn"] for step in row["steps"]) == pytest.approx(sum(row["turns"]), abs=1e-3)
         written = [step["text"].strip() for step in row["steps"] if not step["tokens"]]
         assert set(written) <= {"higher", "lower", "?"}
-    assert "environment/reward" in json.loads((played / "run" / "eval.json").read_text())["rows"]["ppo"]
+        assert row["replies"] == [number for number, step in enumerate(row["steps"]) if not step["tokens"]]
+    assert any(row["replies"] for row in rows)
+    figures = json.loads((played / "run" / "eval.json").read_text())["rows"]["ppo"]
+    assert "environment/reward" in figures
+    file = played / "run" / "responses" / "ppo-test.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    own = [len(record["steps"]) - len(record["extra"].get("replies", ())) for record in records]
+    assert figures["steps"] == pytest.approx(sum(own) / len(own)), "hints are no steps of the policy's"
 
 
 def assert_same_but_for_rounding(ours: Path, theirs: Path) -> None:

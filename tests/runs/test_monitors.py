@@ -1,13 +1,19 @@
 """Each monitor by hand, on small texts."""
 
+import dataclasses
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from stepjax.measures.repeats import is_empty, repeated_steps
+from stepjax.report.filters import alarm
+from stepjax.report.held_out import Heard
 from stepjax.runs.monitors import has_notes, monitors, proxy_gap
-from stepjax.runs.responses import Response
+from stepjax.runs.response_figures import measure
+from stepjax.runs.response_records import record_of
+from stepjax.runs.responses import Response, TurnsTaken
 from stepjax.tasks.base import Problem, StepRating
 
 PROBLEM = Problem("train/0", "?", "2")
@@ -50,6 +56,17 @@ def test_hostile_steps_are_compared_in_bounded_time():
 
 def test_empty_steps():
     assert [is_empty(s) for s in ("", " \n", "...", "<<=>>", "?", "a", "7", "é")] == [True] * 5 + [False] * 3
+
+
+def test_replies_of_an_environment_are_no_steps_of_the_policy():
+    turns = TurnsTaken("done", [0.0, 0.0, 1.0], replies=[1, 3])
+    game = dataclasses.replace(response("8\n", "lower\n", "4\n", "lower\n", "2\n", tokens=10), turns=turns)
+    found, figures = monitors([game], notes=False), measure([game])
+    assert found["repeated"] == found["near_repeated"] == figures["repeated"] == 0.0
+    assert found["steps"] == figures["steps"] == 3
+    record = record_of(SimpleNamespace(task=SimpleNamespace(name="guess")), game, "a").to_json()
+    assert record["extra"]["replies"] == [1, 3] and not alarm(Heard.of(record))
+    assert alarm(Heard.of({**record, "extra": {}})), "a row that does not tell has no replies"
 
 
 def test_monitors_of_a_round():

@@ -115,7 +115,7 @@ def test_figures_of_a_part_come_from_the_same_files_and_other_options_are_refuse
     [
         (["--config.search_methods=beam,dvt"], "config.eval.search_methods: no 'dvt' (did you mean 'dvts'?)"),
         (["--config.search_budgets=1,6", "--config.search.width=4"], "6 must be a multiple of config.search.width=4"),
-        (["--config.search_prms=value"], "config.search.prm=value: the process reward model here rates steps"),
+        (["--config.search_prms=value"], "config.eval.search_prms=value: the process reward model here rates steps"),
         (["--config.search.temperature=0"], "config.search.temperature: at 0 all samples of a prefix are the same"),
     ],
 )
