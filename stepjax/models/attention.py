@@ -14,10 +14,27 @@ base two. A change of p is exact: the sums do not depend on when it came."""
 
 LOG2E = 1.4426950408889634
 
+LEAST_POWER = -(2.0**20)
+"""Of sums over no keys."""
+
 
 def whole_power(scores: Float[Array, "... S"]) -> Float[Array, "..."]:
     """The least whole number that no score is above; bounded where no key is seen."""
-    return jnp.clip(jnp.ceil(jnp.max(scores, axis=-1)), -(2.0**20), 2.0**20)
+    return jnp.clip(jnp.ceil(jnp.max(scores, axis=-1)), LEAST_POWER, -LEAST_POWER)
+
+
+def two_to(power: Float[Array, "..."]) -> Float[Array, "..."]:
+    """2 to whole numbers that are not positive, exactly; 0 below the least float."""
+    bits = (jnp.maximum(power, -127.0).astype(jnp.int32) + 127) << 23
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def added(sums: Partial, more: Partial) -> Partial:
+    """The sums over the keys of both."""
+    higher = jnp.maximum(sums[0], more[0])
+    change, less = two_to(sums[0] - higher), two_to(more[0] - higher)
+    total = sums[1] * change + more[1] * less
+    return higher, total, sums[2] * change[..., None] + more[2] * less[..., None]
 
 
 def causal_bias(

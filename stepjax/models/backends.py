@@ -10,6 +10,13 @@ from stepjax.models.config import DecoderConfig
 CUDNN_LARGEST_HEAD = 128
 
 
+def platform_in_context() -> str:
+    """Of the devices that a function is traced for: those of the mesh in context, else JAX's default ones."""
+    mesh = jax.sharding.get_abstract_mesh()
+    device = None if mesh.empty else mesh.abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
 def decodes_apart(config: DecoderConfig) -> bool:
     """Whether a decode loop takes the layers apart, where nothing says so by JAX's default backend."""
     return suits_apart(jax.default_backend()) if config.decode_apart is None else config.decode_apart

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from stepjax.models.attention import LOG2E, Partial, whole_power
+from stepjax.models.attention import LOG2E, Partial, added, two_to, whole_power
+from stepjax.models.backends import platform_in_context
+from stepjax.models.block_kernel import kernel_takes, on_own_heads
 from stepjax.models.cache import Blocks, KeyValues, WorkList
 from stepjax.parallel import on_each_device
 
@@ -69,6 +71,7 @@ def work_list(
         first=jnp.where(own == 0, start[row], 0),
         position=jnp.where(own < 0, number * page, prompt_length[row] + own * page - start[row]),
         count=ends[-1:].astype(jnp.int32),
+        ends=ends.astype(jnp.int32),
     )
 
 
@@ -83,21 +86,27 @@ def attend_to_blocks(
 ) -> Partial:
     """Sums over the keys of `sums` and of each row's blocks.
 
+    On TPUs a kernel reads the blocks (`block_kernel.py`), where it takes these dtypes and sizes.
+
     Args:
       queries: scaled, one token a row; G query heads a key head.
       position: of the queries; read where there is a window.
       window: tokens that a query sees, itself included; None: all before it.
     """
     layers = KeyValues(*(None if x is None else (1 if blocks.layer is not None else 0) for x in _fields(blocks.stored)))  # type: ignore[arg-type]
-    pairs = WorkList(0, 0, 0, 0, 0)  # type: ignore[arg-type]
+    pairs = WorkList(0, 0, 0, 0, 0, 0)  # type: ignore[arg-type]
     extra = tuple(x for x in (blocks.layer, window) if isinstance(x, jax.Array))
 
     def local(stored: KeyValues, work: WorkList, q: Array, sums: Partial, position: Array, *extra: Array) -> Partial:
         given = list(extra)
         layer = given.pop(0) if blocks.layer is not None else None
         seen = given.pop(0) if given else window
+        if by_kernel and kernel_takes(stored, q, work.block.shape[0]):
+            options = {"position": position, "layer": layer, "window": seen, "cap": cap}
+            return added(sums, on_own_heads(stored, work, q, **options))
         return _attend(LayerBlocks(stored, work, layer), q, sums, position, seen, cap)
 
+    by_kernel = platform_in_context() == "tpu"
     mesh = jax.sharding.get_abstract_mesh()
     axes = (layers, pairs, 0, (0, 0, 0), 0, *(None for _ in extra))
     call = on_each_device(local, None if mesh.empty else mesh, axes, (0, 0, 0))
@@ -141,7 +150,7 @@ def _attend(blocks: LayerBlocks, q: Array, sums: Partial, position: Array, windo
             "ckgs,cksd->ckgd", mixed.astype(dtype), values.astype(dtype), preferred_element_type=jnp.float32
         )
         higher = power.at[row].max(own, mode="drop", indices_are_sorted=True)
-        change, less = _two_to(power - higher), _two_to(own - higher[known])
+        change, less = two_to(power - higher), two_to(own - higher[known])
 
         def plus(sums: Array, more: Array) -> Array:
             return sums.at[row].add(more, mode="drop", indices_are_sorted=True)
@@ -154,9 +163,3 @@ def _attend(blocks: LayerBlocks, q: Array, sums: Partial, position: Array, windo
         )
 
     return jax.lax.while_loop(lambda carry: carry[0] < work.count[0], some, (jnp.int32(0), *sums))[1:]
-
-
-def _two_to(power: Float[Array, "..."]) -> Float[Array, "..."]:
-    """2 to whole numbers that are not positive, exactly; 0 below the least float."""
-    bits = (jnp.maximum(power, -127.0).astype(jnp.int32) + 127) << 23
-    return jax.lax.bitcast_convert_type(bits, jnp.float32)

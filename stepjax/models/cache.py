@@ -80,6 +80,7 @@ class WorkList:
       first: int32[M], the first slot of the block that is the row's.
       position: int32[M], position of the token in the block's slot 0 (were it the row's).
       count: int32[devices], the number of pairs.
+      ends: int32[S], the number of pairs up to the last one of each of the device's rows.
     """
 
     row: Int[Array, " M"]
@@ -87,6 +88,7 @@ class WorkList:
     first: Int[Array, " M"]
     position: Int[Array, " M"]
     count: Int[Array, " devices"]
+    ends: Int[Array, " S"]
 
 
 @jax.tree_util.register_dataclass

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stepjax.models.blocks import PAIRS
 from stepjax.plan.hlo_text import Computation, Instruction, Module
-from stepjax.plan.kernels import kernel_flops
+from stepjax.plan.kernels import block_work, has_block_kernel, kernel_flops
 from stepjax.plan.traffic import fusion_bytes, plain_bytes
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
@@ -77,7 +78,8 @@ def module_cost(module: Module, *, unknown_trips: int | Sequence[int] = 1, in_tu
     """The cost of a run of the entry computation.
 
     A loop that ends by its data turns `unknown_trips` times: the first number of them, in one inside such a loop the
-    second for each turn of that, and so on; once where there is no number, or where only one branch has the loop.
+    second for each turn of that, and so on; once where there is no number, or where only one branch has the loop. Where
+    the kernel that attends to blocks is in the place of a loop, the last number is of the turns that this would have.
     `in_turn`: the entry's loops of that kind share these turns, one carrying on where the other ended; the dearest is
     taken to turn them all.
     """
@@ -86,8 +88,11 @@ def module_cost(module: Module, *, unknown_trips: int | Sequence[int] = 1, in_tu
 
 
 class _Walk:
-    def __init__(self, module: Module, unknown_trips: tuple[int, ...], in_turn: bool = False):
+    def __init__(self, module: Module, unknown_trips: Sequence[int], in_turn: bool = False):
         self.module, self.unknown_trips, self.in_turn = module, unknown_trips, in_turn
+        self.pair_turns = 1
+        if unknown_trips and has_block_kernel(module):
+            *self.unknown_trips, self.pair_turns = unknown_trips
         self.found: dict[str, Cost] = {}
         self.depth = 0  # loops that end by their data around this
         self.channels: set[str] = set()  # an asynchronous collective shows in several fusions, and happens once
@@ -137,6 +142,9 @@ class _Walk:
             return dataclasses.replace(inner, bytes=fusion_bytes(self.module, computation, i))
         if i.opcode in _FREE or i.opcode.endswith("-done"):
             return Cost()
+        if (work := block_work(computation, i)) is not None:
+            pairs = min(self.pair_turns * PAIRS, work.listed)
+            return Cost(pairs * work.flops, pairs * work.bytes + work.around)
         flops = {"dot": dot_flops, "convolution": convolution_flops, "custom-call": kernel_flops}.get(i.opcode)
         found = flops(computation, i) if flops else 0.0
         return Cost(found or 0.0, plain_bytes(computation, i), opaque=int(found is None))

@@ -10,8 +10,8 @@ SHORT = 640
 GROWN = 160
 """Tokens of a response above which a ring begins with half of its length."""
 
-PAGES = {"cpu": 128}
-"""Tokens of a block, by platform."""
+PAGES = {"cpu": 128, "tpu": 128}
+"""Tokens of a block, by platform; on a TPU those that fill a tile."""
 
 PAGE = 64
 """Of other platforms."""
@@ -53,7 +53,7 @@ class CacheLayout:
     @classmethod
     def ring(cls, platform: str, new_tokens: int) -> "CacheLayout":
         """Without blocks."""
-        return cls(growths=int(platform in PAGES and new_tokens > GROWN))
+        return cls(growths=int(platform == "cpu" and new_tokens > GROWN))
 
     @classmethod
     def branching(

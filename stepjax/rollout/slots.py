@@ -120,7 +120,7 @@ class Held:
         table = jnp.zeros((slots // devices, most), jnp.int32)
         none = zeros[: slots // devices]
         work = work_list(table, none, none, none, none, page)
-        whole = WorkList(*(jnp.tile(x, devices) for x in (work.row, work.block, work.first, work.position, work.count)))
+        whole = jax.tree.map(lambda x: jnp.tile(x, devices), work)
         return cls(jnp.tile(table, (devices, 1)), zeros, zeros, zeros, whole, jnp.zeros(devices, jnp.int32), page)
 
 
