@@ -77,9 +77,7 @@ def interpreted():
 def test_it_agrees_with_the_portable_attention(
     kv_heads, group, dim, dtype, window, traced, cap, layers, narrow, monkeypatch
 ):
-    monkeypatch.setattr(
-        block_kernel, "MOST_BLOCKS", 2
-    )  # rows of 3, 5 and 8 blocks take several turns, of whole and half
+    monkeypatch.setattr(block_kernel, "MOST_BLOCKS", 2)  # rows of 3, 5 and 8 blocks take several turns
     stored, queries, sums = case(kv_heads, group, dim, dtype, layers=layers, narrow=narrow)
     assert kernel_takes(stored, queries, WORK.block.shape[0])
     options = {"position": jnp.asarray(POSITION), "window": jnp.int32(window) if traced else window, "cap": cap}

@@ -18,7 +18,7 @@ def test_short_responses_have_a_ring_and_long_ones_blocks(platform):
     short = CacheLayout.choose(platform, **SIZES | {"prompt_width": 48, "new_tokens": 80})
     assert short.page == 0 and short.growths == 0 and short.ample
     long = CacheLayout.choose(platform, **SIZES)
-    assert long.page == {"cpu": 128}.get(platform, 64) and long.blocks * long.page >= 16 * 2048
+    assert long.page == {"gpu": 64}.get(platform, 128) and long.blocks * long.page >= 16 * 2048
     assert CacheLayout.choose("cpu", **SIZES | {"prompt_width": 32, "new_tokens": 256}).growths == 1
 
 
