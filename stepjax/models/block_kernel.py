@@ -98,7 +98,8 @@ def block_sums(
     together = max(min(COPIED // _block_bytes(stored), MOST_BLOCKS), 1)
     buffers = max(min(NEAR // (together * _block_bytes(stored)), BUFFERS), 2)
     tokens = together * page
-    near = [(kv_heads, dim, tokens), (kv_heads, dim, tokens) if turned else (kv_heads, tokens, dim)]
+    near: list[tuple[int, ...]] = [(kv_heads, dim, tokens)]
+    near += [(kv_heads, dim, tokens) if turned else (kv_heads, tokens, dim)]
     near += [(kv_heads, tokens)] * (len(arrays) - 2)
     bits = (page - 1).bit_length()
     lists = [
