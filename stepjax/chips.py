@@ -16,7 +16,8 @@ class Chip:
     """Of one chip: `flops` bfloat16 a second, HBM bytes and bytes a second, `network` bytes a second that all of its
     links together send (half of the maker's bidirectional bandwidth).
 
-    `kinds`: JAX's name of a device of it (`jax.Device.device_kind`).
+    `kinds`: JAX's name of a device of it (`jax.Device.device_kind`). `host_bytes`: the chip's part of the memory of the
+    machine that it is in; None where no figure is known.
     """
 
     flops: float
@@ -24,14 +25,16 @@ class Chip:
     hbm: float
     network: float
     kinds: tuple[str, ...] = ()
+    host_bytes: float | None = None
 
 
 # docs.cloud.google.com/tpu/docs, the pages of v4, v5e, v5p, v6e and TPU7x, "Key chip specifications"; the links of v4,
-# which have no figure there: 6 of 45 GB/s [jax-ml.github.io/scaling-book, "How to Think About TPUs"].
+# which have no figure there: 6 of 45 GB/s [jax-ml.github.io/scaling-book, "How to Think About TPUs"]. Hosts: the RAM
+# of a virtual machine with 4 chips, on the pages of v5e (192 GB) and v5p (448 GB).
 CHIPS = {
     "v4": Chip(275e12, 32 * 2**30, 1.2e12, 270e9, ("TPU v4",)),
-    "v5e": Chip(197e12, 16 * 2**30, 0.819e12, 200e9, ("TPU v5 lite", "TPU v5e")),
-    "v5p": Chip(459e12, 95 * 2**30, 2.765e12, 600e9, ("TPU v5", "TPU v5p")),
+    "v5e": Chip(197e12, 16 * 2**30, 0.819e12, 200e9, ("TPU v5 lite", "TPU v5e"), 192e9 / 4),
+    "v5p": Chip(459e12, 95 * 2**30, 2.765e12, 600e9, ("TPU v5", "TPU v5p"), 448e9 / 4),
     "v6e": Chip(918e12, 32 * 2**30, 1.64e12, 400e9, ("TPU v6 lite", "TPU v6e")),
     "tpu7x": Chip(2307e12, 192 * 2**30, 7.38e12, 600e9, ("TPU7x", "TPU v7x")),
 }

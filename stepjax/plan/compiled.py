@@ -1,5 +1,6 @@
 """One program compiled for a topology: its memory in the compiler's layout, its work, and the time that it takes."""
 
+import math
 import re
 import tempfile
 import time
@@ -29,6 +30,7 @@ class ProgramPlan:
       arguments, temporaries, outputs, aliased: HBM bytes as the compiler lays them out (outputs that take the place of
         arguments are `aliased`).
       beside: HBM bytes of the run's other arrays on the chip meanwhile; less than 0 where arguments share buffers.
+      host_bytes_per_chip: bytes in the memory of the chip's host meanwhile: what `remat_policy=offload` puts there.
       collectives: by kind, how many and the bytes that a chip sends.
       seconds: the longest of the three times, at the assumed shares of the chip's figures.
       largest: bytes and name of the largest arguments and buffers.
@@ -50,6 +52,7 @@ class ProgramPlan:
     temporaries: float | None = None
     outputs: float | None = None
     aliased: float | None = None
+    host_bytes_per_chip: float | None = None
     flops_per_chip: float = 0.0
     bytes_per_chip: float = 0.0
     collectives: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -86,7 +89,7 @@ def plan_program(planned: Planned, topology: Topology) -> ProgramPlan:
         try:
             # Not kept: a pod's executables are large.
             compiled = program.lower().compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
-            plan = _with_memory(plan, compiled.memory_analysis(), topology)
+            plan = with_memory(plan, compiled.memory_analysis(), topology)
             text = _text(compiled)
             del compiled
         except jax.errors.JaxRuntimeError as error:
@@ -112,13 +115,16 @@ def plan_program(planned: Planned, topology: Topology) -> ProgramPlan:
     )
 
 
-def _with_memory(plan: ProgramPlan, memory: Any, topology: Topology) -> ProgramPlan:
-    """With the device's memory as the compiler reports it."""
+def with_memory(plan: ProgramPlan, memory: Any, topology: Topology) -> ProgramPlan:
+    """The plan with the memory of chip and host as the compiler reports it."""
+    names = ("argument", "temp", "output", "alias")
     arguments, temporaries, outputs, aliased = (
-        topology.devices_per_chip * getattr(memory, f"{name}_size_in_bytes")
-        for name in ("argument", "temp", "output", "alias")
+        topology.devices_per_chip * getattr(memory, f"{name}_size_in_bytes") for name in names
     )
+    there = [topology.devices_per_chip * getattr(memory, f"host_{name}_size_in_bytes") for name in names]
+    host = sum(there[:3]) - there[3]
     total = arguments + temporaries + outputs - aliased + plan.beside
+    chip = topology.chip
     return replace(
         plan,
         hbm_bytes_per_chip=total,
@@ -126,7 +132,8 @@ def _with_memory(plan: ProgramPlan, memory: Any, topology: Topology) -> ProgramP
         temporaries=temporaries,
         outputs=outputs,
         aliased=aliased,
-        fits=total <= USABLE * topology.chip.hbm_bytes,
+        host_bytes_per_chip=host,
+        fits=total <= USABLE * chip.hbm_bytes and host <= (chip.host_bytes or math.inf),
     )
 
 

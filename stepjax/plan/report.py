@@ -68,6 +68,9 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
         "a branch costs as much as its most expensive side",
         f"a program may take {USABLE:.0%} of {chip.hbm_bytes / 2**30:g} GiB HBM",
     ]
+    if any(p.host_bytes_per_chip for p in programs):
+        share = "is not known" if chip.host_bytes is None else f"is {chip.host_bytes / 2**30:.3g} GiB, all of it usable"
+        found.append(f"the memory of a chip's host, divided by its chips, {share}")
     if any(p.stage == "ppo" for p in programs):
         found.append(f"every response is {config.ppo.max_new_tokens} tokens long, and every prompt as wide as allowed")
     if config.ppo.environment and any(p.stage == "ppo" for p in programs):
@@ -95,6 +98,10 @@ def advice(config: Config, plan: Plan) -> list[str]:
     found: list[str] = []
     for p in plan.programs:
         if p.fits is not False:
+            continue
+        if p.host_bytes_per_chip and (p.hbm_bytes_per_chip or 0.0) <= USABLE * plan.hbm:  # it is the host that is full
+            found.append("model.remat_policy=full keeps the layers' inputs in the chips' memory")
+            found += _smaller_work(config, p.name)
             continue
         if p.arguments is None or p.temporaries is None:
             found += _smaller_state(config) + _smaller_work(config, p.name)

@@ -7,7 +7,7 @@ from stepjax.config import Config
 from stepjax.plan.compiled import ProgramPlan
 from stepjax.plan.report import Plan, advice
 
-_PROGRAM = ("program", "HBM GiB", "args", "temp", "beside", "TFLOP", "GB", "sent GB", "bound", "seconds")
+_PROGRAM = ("program", "HBM GiB", "args", "temp", "beside", "host", "TFLOP", "GB", "sent GB", "bound", "seconds")
 
 
 def print_plan(made: Plan, config: Config) -> None:
@@ -72,7 +72,7 @@ def print_sweep(found: Sequence[tuple[int, Plan]]) -> None:
 
 
 def _row(p: ProgramPlan) -> tuple[str, ...]:
-    memory = tuple(_gib(x) for x in (p.hbm_bytes_per_chip, p.arguments, p.temporaries, p.beside))
+    memory = tuple(_gib(x) for x in (p.hbm_bytes_per_chip, p.arguments, p.temporaries, p.beside, p.host_bytes_per_chip))
     if p.seconds is None:
         return (p.name, *memory, "?", "?", "?", "?", "?")
     return (

@@ -7,21 +7,25 @@ import types
 
 import jsonschema
 import pytest
-from plan.planned import config_of
+from plan.planned import LAYERS, config_of
 
 from stepjax.chips import CHIPS, Topology
 from stepjax.cli import main
 from stepjax.plan import command
-from stepjax.plan.compiled import ProgramPlan, seconds_of
+from stepjax.plan.compiled import ProgramPlan, seconds_of, with_memory
 from stepjax.plan.cost import Collective, Cost
 from stepjax.plan.report import advice, make_plan
 
 PROGRAM = {
     "type": "object",
-    "required": ["name", "hbm_bytes_per_chip", "flops_per_chip", "bytes_per_chip", "collectives", "seconds", "bound"],
+    "required": [
+        *("name", "hbm_bytes_per_chip", "host_bytes_per_chip", "flops_per_chip", "bytes_per_chip"),
+        *("collectives", "seconds", "bound"),
+    ],
     "properties": {
         "name": {"type": "string"},
         "hbm_bytes_per_chip": {"type": ["number", "null"], "minimum": 0},
+        "host_bytes_per_chip": {"type": ["number", "null"], "minimum": 0},
         "flops_per_chip": {"type": "number", "minimum": 0},
         "bytes_per_chip": {"type": "number", "minimum": 0},
         "collectives": {"additionalProperties": {"type": "object", "required": ["count", "bytes"]}},
@@ -53,6 +57,7 @@ def program(name="update", stage="ppo", runs=10, **changes) -> ProgramPlan:
         temporaries=1 * gib,
         outputs=0.0,
         aliased=0.0,
+        host_bytes_per_chip=0.0,
         flops_per_chip=1e12,
         collectives={"all-gather": {"count": 4, "bytes": 2e9}},
         seconds=2.0,
@@ -154,6 +159,26 @@ def test_advice_for_a_large_state(tmp_path):
     assert "mesh.fsdp" in found[0] and any("lora.rank" in line for line in found)
 
 
+def test_what_waits_on_the_host_is_shown_and_bounded(capsys, plans):
+    """The table has it beside the chip's memory; where the host is what is too small, the advice is about the host."""
+    gib = 2.0**30
+    plans["programs"] = lambda config, sizes: [program(host_bytes_per_chip=6.25 * gib)]
+    _, out, _ = said(capsys, "--topology=v5e:2x2", "--mesh=1x4x1")
+    header, row = (line.split() for line in out.splitlines()[1:3])
+    assert row[header.index("host") - 1] == "6.25", "one column's name is two words"
+    assert "the memory of a chip's host, divided by its chips, is 44.7 GiB" in out
+    # The same memory of the chip, under two hosts.
+    sizes = {f"{place}{name}_size_in_bytes": 0 for place in ("", "host_") for name in ("argument", "output", "alias")}
+    for host, fits in ((44.0, True), (45.0, False)):
+        memory = types.SimpleNamespace(**sizes, temp_size_in_bytes=gib, host_temp_size_in_bytes=host * gib)
+        topology = Topology("v5e:2x2", CHIPS["v5e"], 4, (None,) * 4)
+        found = with_memory(ProgramPlan("update", "ppo", 1, beside=0.0), memory, topology)
+        assert (found.host_bytes_per_chip, found.fits) == (host * gib, fits)
+    plans["programs"] = lambda config, sizes: [found]
+    changes = said(capsys, "--topology=v5e:2x2", "--mesh=1x4x1")[1].partition("What to change:\n")[2]
+    assert changes.startswith("  model.remat_policy=full") and "mesh.fsdp" not in changes
+
+
 def test_a_sweep_is_sorted_best_first(capsys, plans):
     def programs(config, sizes):
         fast = config.ppo.prompts / sizes[2]  # half as fast with tensor 2
@@ -185,12 +210,17 @@ def test_a_plan_of_a_real_topology(capfd, tmp_path):
     pytest.importorskip("libtpu")
     config_of(tmp_path)
     config = f"--config={tmp_path / 'planned_config.py'}"
-    status = main(["plan", config, "--topology=v5e:2x4", "--programs=sft_update,rollout", "--json"])
+    offload = ["--config.model.remat=True", "--config.model.remat_policy=offload"]
+    status = main(["plan", config, "--topology=v5e:2x4", "--programs=sft_update,rollout", "--json", *offload])
     captured = capfd.readouterr()
     value = json.loads(captured.out)
     jsonschema.validate(value, SCHEMA)
     assert status == 0 and value["fits"] and [p["name"] for p in value["programs"]] == ["sft_update", "rollout"]
     assert all(p["flops_per_chip"] > 0 and p["compile_seconds"] > 0 for p in value["programs"])
+    update, rollout = value["programs"]
+    # Each layer's input: 8 rows of 256 over data 2 × fsdp 2, a width of 96 in float32, in whole tiles.
+    inputs = LAYERS * (8 * 256 / 4) * 96 * 4
+    assert inputs <= update["host_bytes_per_chip"] < 2 * inputs and rollout["host_bytes_per_chip"] == 0
     assert value["tokens_per_second"] is None, "not all programs of a round are there"
     # One that does not fit is told from the compiler's own message.
     big = ["--config.model.width=8192", "--config.model.mlp=32768", "--config.model.layers=16", "--mesh=8x1x1"]
