@@ -102,7 +102,7 @@ class RegisterChainConfig:
     def __post_init__(self) -> None:
         # A list, as read from JSON, would make the config unhashable.
         for name, least in (("operations", 1), ("distractors", 0), ("spare_steps", 0), ("forks", 0), ("fork_steps", 1)):
-            object.__setattr__(self, name, _span(name, getattr(self, name), least=least))
+            object.__setattr__(self, name, number_span(f"register_chain: {name}", getattr(self, name), least=least))
         for field in fields(self):
             if why := refusal(field, getattr(self, field.name)):
                 raise UserError(f"register_chain: {field.name} {why}")
@@ -121,12 +121,12 @@ class RegisterChainConfig:
         return self.forks[1] > 0
 
 
-def _span(name: str, value: Any, least: int) -> tuple[int, int]:
-    """A (fewest, most) pair, checked."""
+def number_span(name: str, value: Any, least: int) -> tuple[int, int]:
+    """A (fewest, most) pair, checked; UserError, which begins with `name`."""
     try:
         low, high = (index(bound) for bound in value)
     except (TypeError, ValueError):
-        raise UserError(f"register_chain: {name} must be two whole numbers, not {value!r}") from None
+        raise UserError(f"{name} must be two whole numbers, not {value!r}") from None
     if not least <= low <= high:
-        raise UserError(f"register_chain: {name} must be {least} or more, the fewest first, not {value!r}")
+        raise UserError(f"{name} must be {least} or more, the fewest first, not {value!r}")
     return low, high

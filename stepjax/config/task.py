@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stepjax.config.countdown import CountdownConfig
 from stepjax.config.option import option, section
 from stepjax.config.register_chain import RegisterChainConfig
 
@@ -55,7 +56,7 @@ class MathOptions:
     prompt: str = option("{problem}\n", "template of the policy's prompt")
 
 
-TASK_NAMES = ("register_chain", "gsm8k", "math", "files", "jsonl", "labelled", "guess")
+TASK_NAMES = ("register_chain", "countdown", "gsm8k", "math", "files", "jsonl", "labelled", "guess")
 """The modules of `stepjax.tasks` that have a `TASK`."""
 
 
@@ -63,8 +64,8 @@ TASK_NAMES = ("register_chain", "gsm8k", "math", "files", "jsonl", "labelled", "
 class TaskOptions:
     name: str = option(
         "register_chain",
-        "problem source: register_chain, gsm8k, math, files (problems of your own), jsonl (its first name), labelled "
-        "(the problems of `prm.data`, its right solutions as demonstrations) or guess (a number, for "
+        "problem source: register_chain, countdown, gsm8k, math, files (problems of your own), jsonl (its first name), "
+        "labelled (the problems of `prm.data`, its right solutions as demonstrations) or guess (a number, for "
         "environment.name=guess)",
     )
     grader: str = option(
@@ -85,6 +86,7 @@ class TaskOptions:
         "", "text between two steps, whose line ends may be \\n or \\r\\n in a response; empty: the task's default"
     )
     register_chain: RegisterChainConfig = section(RegisterChainConfig, "options of register_chain")
+    countdown: CountdownConfig = section(CountdownConfig, "options of countdown")
     gsm8k: str = option("data/gsm8k", "folder with GSM8K's train.jsonl and test.jsonl")
     gsm8k_steps: int = option(
         0, "gsm8k: most steps of a problem's published solution; 0: problems of any number of steps", least=0
