@@ -60,7 +60,8 @@ def implicit_score_program(
         packing, model = pack(rows, jnp.arange(b, dtype=jnp.int32), shape), policy.bind(policy.taken_apart(params))
 
         def read(i: Array) -> Array:
-            return response_logprobs(model, micro_batch(rows, packing, i, {}), temperature=options.temperature)[0]
+            batch = micro_batch(rows, packing, i, {})
+            return response_logprobs(model, batch, temperature=options.temperature, entropy=False)[0]
 
         packed = buffers(jax.eval_shape(read, jnp.zeros((), jnp.int32)), packing)
         packed = over_micro_batches(packing, lambda i, found: put_at(found, i, read(i)), packed)
@@ -84,7 +85,7 @@ def implicit_objective(
     options: PPOOptions, policy: Definition[LanguageModel], params: Params, batch: PackedRows
 ) -> tuple[Array, Metrics]:
     """Σ over the responses of a micro-batch of their loss times its weight, which lies on their last token."""
-    logprobs, _ = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
+    logprobs, _ = response_logprobs(policy.bind(params), batch, temperature=options.temperature, entropy=False)
     log_ratio = jnp.where(batch.mask, logprobs - batch.columns["ref_logprobs"], 0.0)
     log_odds = options.implicit.beta * pooled(log_ratio, batch.segments, batch, mean=False)
     losses = outcome_loss(log_odds, batch.columns["right"], mask=batch.mask)

@@ -1,0 +1,120 @@
+"""Numbers of some positions only: those that a loss or a score reads, side by side, in chunks.
+
+The output matrix is the widest of a decoder, and what it says behind a prompt or on padding is read by no one. The
+positions that are read are gathered, on each device its own, and a loop turns as often as they fill chunks. Shapes are
+those of all positions, so that nothing is compiled again.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from stepjax.parallel import constrain, partition_spec
+
+Piece = Callable[..., tuple[Array, ...]]
+
+
+def chunk_turns(positions: int, chunk: int) -> int:
+    """The most turns of the loop for rows of so many positions; no loop where one chunk holds them."""
+    return -(-positions // chunk)
+
+
+def most_read(read: Bool[Array, "R L"]) -> Int[Array, ""]:
+    """The positions that are read on the device that reads most."""
+    return jnp.max(jnp.sum(_on_devices(read), axis=1, dtype=jnp.int32))
+
+
+def over_read(
+    piece: Piece,
+    weights: Any,
+    hidden: Float[Array, "R L D"],
+    rest: Any,
+    read: Bool[Array, "R L"],
+    most: Int[Array, ""],
+    *,
+    chunk: int,
+) -> tuple[Float[Array, "R L"], ...]:
+    """`piece(weights, hidden, rest)`, which gives float32 arrays `[G, C]`, at the positions of `read`; 0 elsewhere.
+
+    Gradients are those of `weights` and `hidden`. As with `jax.checkpoint`, nothing of a piece is kept for them.
+
+    Args:
+      rest: further arrays `[R, L, …]`, integers or truths.
+      most: of `most_read`, or more.
+      chunk: positions of each row that a turn takes, C = chunk × rows of a device.
+    """
+    rows, length = read.shape
+    here = _on_devices(read)
+    groups, count = here.shape
+    size = chunk * (rows // groups)
+    pad = -count % size
+    # The order is stable: a device's neighbours stay neighbours.
+    order = jnp.argsort(~here, axis=1, stable=True)
+    seen = jnp.cumsum(here, axis=1, dtype=jnp.int32)
+    place = jnp.where(here, seen - 1, 0)
+
+    def gathered(x: Array) -> Array:
+        found = jax.vmap(lambda x, order: x[order])(_on_devices(x), order)
+        return constrain(jnp.pad(found, ((0, 0), (0, pad), *[(0, 0)] * (found.ndim - 2))), "batch")
+
+    packed, others = gathered(hidden), jax.tree.map(gathered, rest)
+    outputs = _looped(piece, size, weights, packed, others, -(-most // size))
+
+    def back(x: Array) -> Array:
+        found = jnp.where(here, jnp.take_along_axis(x, place, axis=1), 0.0)
+        return constrain(found.reshape(rows, length), "batch", "time")
+
+    return tuple(back(x) for x in outputs)
+
+
+def _on_devices(x: Array) -> Array:
+    """Rows `[R, L, …]` as the positions of each device, `[G, R / G · L, …]`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    groups = 1
+    if not mesh.empty:
+        entries = [e if isinstance(e, tuple) else (e,) for e in partition_spec(("batch",), x.shape, mesh)]
+        groups = int(np.prod([mesh.shape[axis] for names in entries for axis in names if axis is not None]))
+    return constrain(x.reshape(groups, -1, *x.shape[2:]), "batch")
+
+
+def _cut(tree: Any, i: Array, size: int) -> Any:
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * size, size, axis=1), tree)
+
+
+# A loop that ends by its data has no derivative of its own; its backward pass is another such loop.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _looped(piece: Piece, size: int, weights: Any, hidden: Array, rest: Any, turns: Array) -> tuple[Array, ...]:
+    def turn(i: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+        new = piece(weights, *_cut((hidden, rest), i, size))
+        return tuple(jax.lax.dynamic_update_slice_in_dim(x, y, i * size, 1) for x, y in zip(found, new, strict=True))
+
+    one = jax.eval_shape(lambda: piece(weights, *_cut((hidden, rest), jnp.zeros((), jnp.int32), size)))
+    nothing = tuple(constrain(jnp.zeros(hidden.shape[:2], x.dtype), "batch") for x in one)
+    return jax.lax.fori_loop(0, turns, turn, nothing)
+
+
+def _forward(piece: Piece, size: int, weights: Any, hidden: Array, rest: Any, turns: Array) -> Any:
+    return _looped(piece, size, weights, hidden, rest, turns), (weights, hidden, rest, turns)
+
+
+def _backward(piece: Piece, size: int, kept: Any, gradients: tuple[Array, ...]) -> Any:
+    weights, hidden, rest, turns = kept
+
+    def turn(i: Array, found: tuple[Any, Array]) -> tuple[Any, Array]:
+        states, others, given = _cut((hidden, rest, gradients), i, size)
+        _, pull = jax.vjp(lambda w, h: piece(w, h, others), weights, states)
+        of_weights, of_states = pull(given)
+        total = jax.tree.map(jnp.add, found[0], of_weights)
+        return total, jax.lax.dynamic_update_slice_in_dim(found[1], of_states, i * size, 1)
+
+    nothing = jax.tree.map(jnp.zeros_like, weights), constrain(jnp.zeros_like(hidden), "batch")
+    of_weights, of_hidden = jax.lax.fori_loop(0, turns, turn, nothing)
+    return of_weights, of_hidden, None, None
+
+
+_looped.defvjp(_forward, _backward)
