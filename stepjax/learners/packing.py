@@ -70,8 +70,8 @@ class Packing:
       segment: int32[M, R, L], 1, 2, … for the responses that share a packed row, 0 for padding.
       more: bool[M, R, L], whether a token of the same response follows.
       place: int32[m], where each row begins, as a number among the places of all packed rows.
-      most: int32[M], the response tokens that the policy chose on the device that has most of a micro-batch's, or (where
-        rows are cut) a bound of it.
+      most: int32[M], response tokens that the policy chose, on the device that has most of them in a micro-batch; where
+        rows are cut, a bound of it.
       count: int32[], micro-batches that are not empty.
       parts: into how many parts packed rows are cut.
     """

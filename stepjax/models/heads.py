@@ -41,12 +41,16 @@ class LanguageModel(nnx.Module):
 
     def logits(self, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
         """Logits in float32; ids that are not entries of the vocabulary have −1e30."""
-        return self._logits(self._table, hidden)
+        return self._of_entries(self._product(self._table, hidden))
 
-    def _logits(self, table: jax.Array, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
+    def _product(self, table: jax.Array, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
         config = self.trunk.config
         table = (table.T if config.tied else table).astype(config.dtype)
-        logits = jnp.matmul(hidden, table, preferred_element_type=jnp.float32)
+        return jnp.matmul(hidden, table, preferred_element_type=jnp.float32)
+
+    def _of_entries(self, logits: Float[Array, "... V"]) -> Float[Array, "... V"]:
+        """Logits of such products: capped, and only of the vocabulary's entries."""
+        config = self.trunk.config
         if config.logit_cap:
             logits = config.logit_cap * jnp.tanh(logits / config.logit_cap)
         if config.entries is not None and config.entries < config.vocab:
@@ -83,11 +87,9 @@ class LanguageModel(nnx.Module):
           most: how many of these a device has at most; None: they are counted, which crosses a mesh.
         """
 
-        def piece(
-            table: jax.Array, hidden: jax.Array, rest: tuple[jax.Array, Kept | None]
-        ) -> tuple[jax.Array, jax.Array]:
+        def piece(products: jax.Array, rest: tuple[jax.Array, Kept | None]) -> tuple[jax.Array, jax.Array]:
             targets, kept = rest
-            logits = constrain(self._logits(table, hidden) / temperature, "batch", "time", "vocab")
+            logits = constrain(self._of_entries(products) / temperature, "batch", "time", "vocab")
             drawn_from = logits if kept is None else kept.restrict(logits, targets)
             normaliser = jax.nn.logsumexp(drawn_from, axis=-1)
             chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
@@ -98,11 +100,11 @@ class LanguageModel(nnx.Module):
 
         if read is not None and targets.shape[1] > chunk:
             most = most_read(read) if most is None else most
-            found = over_read(piece, self._table, hidden, (targets, kept), read, most, chunk=chunk)
+            found = over_read(self._product, piece, self._table, hidden, (targets, kept), read, most, chunk=chunk)
             return found[0], found[1]
 
         def whole(hidden: jax.Array, targets: jax.Array, kept: Kept | None) -> tuple[jax.Array, jax.Array]:
-            return piece(self._table, hidden, (targets, kept))
+            return piece(self._product(self._table, hidden), (targets, kept))
 
         logprobs, spread = _over_chunks(whole, chunk, hidden, targets, kept)
         return logprobs, spread

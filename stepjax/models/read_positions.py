@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from stepjax.parallel import constrain, partition_spec
 
 Piece = Callable[..., tuple[Array, ...]]
+Product = Callable[[Any, Float[Array, "G C D"]], Float[Array, "G C V"]]
 
 
 def chunk_turns(positions: int, chunk: int) -> int:
@@ -30,8 +31,9 @@ def most_read(read: Bool[Array, "R L"]) -> Int[Array, ""]:
 
 
 def over_read(
+    product: Product,
     piece: Piece,
-    weights: Any,
+    weights: Array,
     hidden: Float[Array, "R L D"],
     rest: Any,
     read: Bool[Array, "R L"],
@@ -39,11 +41,13 @@ def over_read(
     *,
     chunk: int,
 ) -> tuple[Float[Array, "R L"], ...]:
-    """`piece(weights, hidden, rest)`, which gives float32 arrays `[G, C]`, at the positions of `read`; 0 elsewhere.
+    """`piece(product(weights, hidden), rest)`, float32 arrays `[G, C]`, at the positions of `read`; 0 elsewhere.
 
-    Gradients are those of `weights` and `hidden`. As with `jax.checkpoint`, nothing of a piece is kept for them.
+    Gradients are those of `weights` and `hidden`. For them the products are kept where they are no larger than the
+    weights; otherwise they are computed again.
 
     Args:
+      product: linear in each of its arguments.
       rest: further arrays `[R, L, …]`, integers or truths.
       most: of `most_read`, or more.
       chunk: positions of each row that a turn takes, C = chunk × rows of a device.
@@ -63,7 +67,7 @@ def over_read(
         return constrain(jnp.pad(found, ((0, 0), (0, pad), *[(0, 0)] * (found.ndim - 2))), "batch")
 
     packed, others = gathered(hidden), jax.tree.map(gathered, rest)
-    outputs = _looped(piece, size, weights, packed, others, -(-most // size))
+    outputs = _looped((product, piece), size, weights, packed, others, -(-most // size))
 
     def back(x: Array) -> Array:
         found = jnp.where(here, jnp.take_along_axis(x, place, axis=1), 0.0)
@@ -88,31 +92,55 @@ def _cut(tree: Any, i: Array, size: int) -> Any:
 
 # A loop that ends by its data has no derivative of its own; its backward pass is another such loop.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _looped(piece: Piece, size: int, weights: Any, hidden: Array, rest: Any, turns: Array) -> tuple[Array, ...]:
-    def turn(i: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
-        new = piece(weights, *_cut((hidden, rest), i, size))
-        return tuple(jax.lax.dynamic_update_slice_in_dim(x, y, i * size, 1) for x, y in zip(found, new, strict=True))
-
-    one = jax.eval_shape(lambda: piece(weights, *_cut((hidden, rest), jnp.zeros((), jnp.int32), size)))
-    nothing = tuple(constrain(jnp.zeros(hidden.shape[:2], x.dtype), "batch") for x in one)
-    return jax.lax.fori_loop(0, turns, turn, nothing)
+def _looped(
+    parts: tuple[Product, Piece], size: int, weights: Array, hidden: Array, rest: Any, turns: Array
+) -> tuple[Array, ...]:
+    return _turned(parts, size, weights, hidden, rest, turns, keep=False)[0]
 
 
-def _forward(piece: Piece, size: int, weights: Any, hidden: Array, rest: Any, turns: Array) -> Any:
-    return _looped(piece, size, weights, hidden, rest, turns), (weights, hidden, rest, turns)
+def _turned(
+    parts: tuple[Product, Piece], size: int, weights: Array, hidden: Array, rest: Any, turns: Array, *, keep: bool
+) -> tuple[tuple[Array, ...], Array | None]:
+    """What the pieces give and, to be kept, the products."""
+    product, piece = parts
+
+    def one(i: Array) -> tuple[tuple[Array, ...], Array | None]:
+        states, others = _cut((hidden, rest), i, size)
+        made = product(weights, states)
+        return piece(made, others), made if keep else None
+
+    def turn(i: Array, found: Any) -> Any:
+        put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=i * size, axis=1)
+        return jax.tree.map(put, found, one(i))
+
+    def empty(x: Any) -> Array:
+        shape = (*hidden.shape[:2], *x.shape[2:])
+        return constrain(jnp.zeros(shape, x.dtype), *("batch", "time", "vocab")[: len(shape)])
+
+    nothing = jax.tree.map(empty, jax.eval_shape(one, jnp.zeros((), jnp.int32)))
+    return jax.lax.fori_loop(0, turns, turn, nothing)  # type: ignore[no-any-return]
 
 
-def _backward(piece: Piece, size: int, kept: Any, gradients: tuple[Array, ...]) -> Any:
-    weights, hidden, rest, turns = kept
+def _forward(
+    parts: tuple[Product, Piece], size: int, weights: Array, hidden: Array, rest: Any, turns: Array
+) -> tuple[tuple[Array, ...], Any]:
+    keep = hidden.shape[1] <= hidden.shape[2]
+    found, made = _turned(parts, size, weights, hidden, rest, turns, keep=keep)
+    return found, (weights, hidden, rest, turns, made)
 
-    def turn(i: Array, found: tuple[Any, Array]) -> tuple[Any, Array]:
-        states, others, given = _cut((hidden, rest, gradients), i, size)
-        _, pull = jax.vjp(lambda w, h: piece(w, h, others), weights, states)
-        of_weights, of_states = pull(given)
-        total = jax.tree.map(jnp.add, found[0], of_weights)
-        return total, jax.lax.dynamic_update_slice_in_dim(found[1], of_states, i * size, 1)
 
-    nothing = jax.tree.map(jnp.zeros_like, weights), constrain(jnp.zeros_like(hidden), "batch")
+def _backward(parts: tuple[Product, Piece], size: int, kept: Any, gradients: tuple[Array, ...]) -> Any:
+    product, piece = parts
+    weights, hidden, rest, turns, made = kept
+
+    def turn(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        states, others, given, before = _cut((hidden, rest, gradients, made), i, size)
+        again, pull = jax.vjp(product, weights, states)
+        _, pull_piece = jax.vjp(lambda x: piece(x, others), again if made is None else before)
+        of_weights, of_states = pull(*pull_piece(given))
+        return found[0] + of_weights, jax.lax.dynamic_update_slice_in_dim(found[1], of_states, i * size, 1)
+
+    nothing = jnp.zeros_like(weights), constrain(jnp.zeros_like(hidden), "batch")
     of_weights, of_hidden = jax.lax.fori_loop(0, turns, turn, nothing)
     return of_weights, of_hidden, None, None
 

@@ -28,7 +28,7 @@ def branches() -> dict[str, np.ndarray]:
 
     made, ready = live.live(mesh=(4, 1, 2), slots=8, block=2)
     texts = [live.TEXTS[i % len(live.TEXTS)] for i in range(TEXTS)]
-    lines, pieces, state = live.step_by_step(made, ready, texts, [100 + i for i in range(TEXTS)], steps=3)
+    lines, pieces, _ = live.step_by_step(made, ready, texts, [100 + i for i in range(TEXTS)], steps=3)
     tokens, logprobs = (np.concatenate([np.asarray(line[i]) for line in lines]) for i in (0, 1))
     lengths = np.asarray([len(line[0]) for line in lines])
     return {"tokens": tokens, "logprobs": logprobs, "lengths": lengths, "pieces": np.asarray(pieces)}

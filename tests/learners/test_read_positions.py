@@ -100,22 +100,27 @@ def test_with_the_tokens_that_a_sampler_kept(entropy):
     np.testing.assert_allclose(np.stack(found), wanted, atol=2e-6)
 
 
+@pytest.mark.parametrize("width", [CONFIG.width, 20])
 @pytest.mark.parametrize("reads", [0, 1, 8, 9, 28])
-def test_chunks_are_computed_as_far_as_positions_are_read_and_no_further(reads):
+def test_chunks_are_computed_as_far_as_positions_are_read_and_no_further(reads, width):
     hidden, targets, _ = draw(2, 14)
+    hidden = hidden[..., :width]
     read = np.zeros(28, bool)
     read[np.random.default_rng(reads).permutation(28)[:reads]] = True
     turns = []
 
-    def piece(weight, states, rest):
+    def product(weight, states):
         jax.debug.callback(lambda: turns.append(1))
-        return (jnp.sum(states, -1) * weight + rest,)
+        return weight * states
+
+    def piece(made, rest):
+        return (jnp.sum(made, -1) + rest,)
 
     @jax.jit
     @jax.value_and_grad
     def loss(weight, read):
         most = jnp.sum(read, dtype=jnp.int32)
-        (found,) = over_read(piece, weight, jnp.asarray(hidden), targets, read, most, chunk=4)
+        (found,) = over_read(product, piece, weight, jnp.asarray(hidden), targets, read, most, chunk=4)
         return jnp.sum(found)
 
     value, gradient = loss(2.0, jnp.asarray(read.reshape(2, 14)))
