@@ -72,8 +72,9 @@ def implicit_score_program(
         return (rewards / (largest_return(rewards) + LEAST_RETURN) if options.implicit.normalise else rewards), log_odds
 
     inputs = (abstract(policy.shapes, policy.shardings(mesh)), abstract(rows, batch_sharding(mesh)))
-    outputs = batch_sharding(mesh)
-    return Program("implicit_score", score, mesh=mesh, inputs=inputs, out_shardings=outputs, turns=shape.turns(b))
+    outputs: Any = batch_sharding(mesh)
+    loops: dict[str, Any] = {"turns": shape.turns(b), "nested": shape.trips(b)}
+    return Program("implicit_score", score, mesh=mesh, inputs=inputs, out_shardings=outputs, **loops)
 
 
 def largest_return(rewards: Float[Array, "B T"]) -> Float[Array, ""]:
@@ -159,8 +160,10 @@ def implicit_update_program(
     if trainable.frozen_shapes:
         inputs += (trainable.abstract_frozen(mesh),)
     outputs = (jax.tree.map(lambda x: x.sharding, like), whole)
-    turns = shape.turns(size // o.minibatches)
-    return Program("implicit_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=outputs, turns=turns)
+    count = size // o.minibatches
+    given: dict[str, Any] = {"inputs": inputs, "donate": (0,), "out_shardings": outputs}
+    loops: dict[str, Any] = {"turns": shape.turns(count), "nested": shape.trips(count)}
+    return Program("implicit_update", update, mesh=mesh, **given, **loops)
 
 
 def rows_of_implicit_minibatch(options: PPOOptions, responses: int) -> int:

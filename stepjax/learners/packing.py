@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
 
 from stepjax.kept import Kept
+from stepjax.models.read_positions import chunk_turns
 from stepjax.parallel import constrain, row_groups, row_parts
 from stepjax.row_parts import cut, joined, padded_width
 from stepjax.trajectory import Trajectory
@@ -56,6 +57,11 @@ class PackingShape:
     def turns(self, count: int) -> int:
         """Micro-batches that `count` responses take at most."""
         return -(-count // self.rows)
+
+    def trips(self, count: int) -> tuple[int, ...]:
+        """`turns`, and in each of them those of the loop over positions whose logits are read, where there is one."""
+        chunks = chunk_turns(self.width // self.parts)
+        return (self.turns(count), chunks) if chunks > 1 else (self.turns(count),)
 
 
 @jax.tree_util.register_dataclass

@@ -102,4 +102,5 @@ def score_program(
         return {} if definition is None else abstract(definition.shapes, definition.shardings(mesh))
 
     inputs = (params(policy), params(policy), params(critic), params(prm), abstract(rows, batch_sharding(mesh)))
-    return Program("score", score, mesh=mesh, inputs=inputs, out_shardings=batch_sharding(mesh), turns=shape.turns(b))
+    loops: dict[str, Any] = {"turns": shape.turns(b), "nested": shape.trips(b)}
+    return Program("score", score, mesh=mesh, inputs=inputs, out_shardings=batch_sharding(mesh), **loops)

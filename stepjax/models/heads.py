@@ -15,12 +15,9 @@ from stepjax.models.config import DecoderConfig
 from stepjax.models.decoder import Trunk
 from stepjax.models.definition import param
 from stepjax.models.layers import Layers, full_pass
-from stepjax.models.read_positions import most_read, over_read
+from stepjax.models.read_positions import CHUNK, most_read, over_read
 from stepjax.parallel import constrain
 from stepjax.row_parts import shifted
-
-CHUNK = 128
-"""Positions of a row whose logits exist at a time."""
 
 _IMPOSSIBLE = -1e9
 
@@ -100,7 +97,10 @@ class LanguageModel(nnx.Module):
 
         if read is not None and targets.shape[1] > chunk:
             most = most_read(read) if most is None else most
-            found = over_read(self._product, piece, self._table, hidden, (targets, kept), read, most, chunk=chunk)
+            axes = ("vocab", "embed") if self.trunk.config.tied else ("embed", "vocab")
+            found = over_read(
+                self._product, piece, self._table, hidden, (targets, kept), read, most, axes=axes, chunk=chunk
+            )
             return found[0], found[1]
 
         def whole(hidden: jax.Array, targets: jax.Array, kept: Kept | None) -> tuple[jax.Array, jax.Array]:

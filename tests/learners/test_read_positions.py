@@ -120,7 +120,7 @@ def test_chunks_are_computed_as_far_as_positions_are_read_and_no_further(reads, 
     @jax.value_and_grad
     def loss(weight, read):
         most = jnp.sum(read, dtype=jnp.int32)
-        (found,) = over_read(product, piece, weight, jnp.asarray(hidden), targets, read, most, chunk=4)
+        (found,) = over_read(product, piece, weight, jnp.asarray(hidden), targets, read, most, axes=(), chunk=4)
         return jnp.sum(found)
 
     value, gradient = loss(2.0, jnp.asarray(read.reshape(2, 14)))
