@@ -60,7 +60,8 @@ def implicit_score_program(
         packing, model = pack(rows, jnp.arange(b, dtype=jnp.int32), shape), policy.bind(policy.taken_apart(params))
 
         def read(i: Array) -> Array:
-            return response_logprobs(model, micro_batch(rows, packing, i, {}), temperature=options.temperature)[0]
+            batch = micro_batch(rows, packing, i, {})
+            return response_logprobs(model, batch, temperature=options.temperature, entropy=False)[0]
 
         packed = buffers(jax.eval_shape(read, jnp.zeros((), jnp.int32)), packing)
         packed = over_micro_batches(packing, lambda i, found: put_at(found, i, read(i)), packed)
@@ -71,8 +72,9 @@ def implicit_score_program(
         return (rewards / (largest_return(rewards) + LEAST_RETURN) if options.implicit.normalise else rewards), log_odds
 
     inputs = (abstract(policy.shapes, policy.shardings(mesh)), abstract(rows, batch_sharding(mesh)))
-    outputs = batch_sharding(mesh)
-    return Program("implicit_score", score, mesh=mesh, inputs=inputs, out_shardings=outputs, turns=shape.turns(b))
+    outputs: Any = batch_sharding(mesh)
+    loops: dict[str, Any] = {"turns": shape.turns(b), "nested": shape.trips(b)}
+    return Program("implicit_score", score, mesh=mesh, inputs=inputs, out_shardings=outputs, **loops)
 
 
 def largest_return(rewards: Float[Array, "B T"]) -> Float[Array, ""]:
@@ -84,7 +86,7 @@ def implicit_objective(
     options: PPOOptions, policy: Definition[LanguageModel], params: Params, batch: PackedRows
 ) -> tuple[Array, Metrics]:
     """Σ over the responses of a micro-batch of their loss times its weight, which lies on their last token."""
-    logprobs, _ = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
+    logprobs, _ = response_logprobs(policy.bind(params), batch, temperature=options.temperature, entropy=False)
     log_ratio = jnp.where(batch.mask, logprobs - batch.columns["ref_logprobs"], 0.0)
     log_odds = options.implicit.beta * pooled(log_ratio, batch.segments, batch, mean=False)
     losses = outcome_loss(log_odds, batch.columns["right"], mask=batch.mask)
@@ -158,8 +160,10 @@ def implicit_update_program(
     if trainable.frozen_shapes:
         inputs += (trainable.abstract_frozen(mesh),)
     outputs = (jax.tree.map(lambda x: x.sharding, like), whole)
-    turns = shape.turns(size // o.minibatches)
-    return Program("implicit_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=outputs, turns=turns)
+    count = size // o.minibatches
+    given: dict[str, Any] = {"inputs": inputs, "donate": (0,), "out_shardings": outputs}
+    loops: dict[str, Any] = {"turns": shape.turns(count), "nested": shape.trips(count)}
+    return Program("implicit_update", update, mesh=mesh, **given, **loops)
 
 
 def rows_of_implicit_minibatch(options: PPOOptions, responses: int) -> int:

@@ -76,7 +76,8 @@ def policy_objective(
     """Mean over `options.reduce` of: policy loss + coefficient × divergence from the reference − entropy bonus."""
     mask, loss_weight, token_weight = batch.mask, batch.columns["loss_weight"], batch.columns["token_weight"]
     old, reference = batch.columns["old_logprobs"], batch.columns["ref_logprobs"]
-    logprobs, entropy = response_logprobs(policy.bind(params), batch, temperature=options.temperature)
+    model, asked = policy.bind(params), options.entropy != 0
+    logprobs, entropy = response_logprobs(model, batch, temperature=options.temperature, entropy=asked)
     losses, aux = policy_losses(options, logprobs, batch)
     divergence = kl_estimate(logprobs, reference, options.kl_kind, mask=mask)
     metrics = {

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
 
 from stepjax.kept import Kept
+from stepjax.models.read_positions import chunk_turns
 from stepjax.parallel import constrain, row_groups, row_parts
 from stepjax.row_parts import cut, joined, padded_width
 from stepjax.trajectory import Trajectory
@@ -26,11 +27,12 @@ Carry = TypeVar("Carry")
 @dataclasses.dataclass(frozen=True)
 class PackingShape:
     """Sizes of a packing. `width`: tokens of a packed row; `rows`: packed rows of a micro-batch; `parts`: into how many
-    parts (`row_parts.py`) each of them is cut."""
+    parts (`row_parts.py`) each of them is cut; `devices`: over how many groups of devices the rows are divided."""
 
     width: int
     rows: int
     parts: int = 1
+    devices: int = 1
 
     @classmethod
     def of(
@@ -44,7 +46,7 @@ class PackingShape:
         width = padded_width(max(row_tokens, longest), parts)
         most = -(-count // devices)
         each = micro_tokens * parts // width if micro_tokens else -(-most // 8)
-        return cls(width, min(max(each, 1), most) * devices, parts)
+        return cls(width, min(max(each, 1), most) * devices, parts, devices)
 
     @classmethod
     def on(cls, mesh: Mesh, count: int, longest: int, *, row_tokens: int, micro_tokens: int) -> "PackingShape":
@@ -55,6 +57,11 @@ class PackingShape:
     def turns(self, count: int) -> int:
         """Micro-batches that `count` responses take at most."""
         return -(-count // self.rows)
+
+    def trips(self, count: int) -> tuple[int, ...]:
+        """`turns`, and in each of them those of the loop over positions whose logits are read, where there is one."""
+        chunks = chunk_turns(self.width // self.parts)
+        return (self.turns(count), chunks) if chunks > 1 else (self.turns(count),)
 
 
 @jax.tree_util.register_dataclass
@@ -69,6 +76,8 @@ class Packing:
       segment: int32[M, R, L], 1, 2, … for the responses that share a packed row, 0 for padding.
       more: bool[M, R, L], whether a token of the same response follows.
       place: int32[m], where each row begins, as a number among the places of all packed rows.
+      most: int32[M], response tokens that the policy chose, on the device that has most of them in a micro-batch; where
+        rows are cut, a bound of it.
       count: int32[], micro-batches that are not empty.
       parts: into how many parts packed rows are cut.
     """
@@ -78,6 +87,7 @@ class Packing:
     segment: Array
     more: Array
     place: Array
+    most: Array
     count: Array
     parts: int = dataclasses.field(default=1, metadata={"static": True})
 
@@ -130,9 +140,20 @@ def pack(rows: Trajectory, chosen: Int[Array, " m"], shape: PackingShape) -> Pac
         segment=laid_out(number, 0),
         more=laid_out(at - start + 1 < lengths[safe], False),
         place=place,
+        most=_most_chosen(rows, chosen, bin, shape),
         count=-(-used // shape.rows),
         parts=shape.parts,
     )
+
+
+def _most_chosen(rows: Trajectory, chosen: Array, bin: Array, shape: PackingShape) -> Array:
+    """`Packing.most`, of responses that lie in these bins."""
+    turns = shape.turns(chosen.shape[0])
+    each = jnp.sum(rows.mask, axis=1, dtype=jnp.int32)[chosen]
+    each = jnp.zeros(turns * shape.rows, jnp.int32).at[bin].add(each, mode="drop")
+    of_parts = jnp.minimum(each, shape.width // shape.parts).reshape(turns, shape.rows)
+    devices = shape.devices if shape.rows % shape.devices == 0 else 1
+    return jnp.max(jnp.sum(of_parts.reshape(turns, devices, -1), axis=2), axis=1)
 
 
 @jax.tree_util.register_dataclass
@@ -150,6 +171,7 @@ class PackedRows:
       mask: bool, whether the next token is a response token that the policy chose.
       columns: further numbers of the next token, by name; values outside of the mask are not read.
       kept: what the sampler kept, as in `Trajectory`, of the next token.
+      most: int32[], that of `Packing`; None: not known.
       parts: into how many parts rows are cut (`row_parts.py`).
     """
 
@@ -160,6 +182,7 @@ class PackedRows:
     mask: Bool[Array, "R L"]
     columns: dict[str, Array]
     kept: Kept | None = None
+    most: Array | None = None
     parts: int = dataclasses.field(default=1, metadata={"static": True})
 
     @classmethod
@@ -207,6 +230,7 @@ def micro_batch(rows: Trajectory, packing: Packing, i: Array, columns: dict[str,
         mask=ahead(rows.mask) & more,
         columns={name: ahead(x) for name, x in columns.items()},
         kept=jax.tree.map(ahead, rows.kept),
+        most=packing.most[i],
         parts=packing.parts,
     )
 

@@ -28,14 +28,16 @@ from stepjax.trajectory import Trajectory
 
 
 def response_logprobs(
-    model: LanguageModel, rows: PackedRows, *, temperature: float
+    model: LanguageModel, rows: PackedRows, *, temperature: float, entropy: bool = True
 ) -> tuple[Float[Array, "R L"], Float[Array, "R L"]]:
     """log π and entropy of each next token that is the response's, over what the sampler kept if that is recorded; 0
-    elsewhere."""
+    elsewhere. Where the `entropy` is not asked for, it is 0 everywhere.
+    """
     hidden = model.trunk(*rows.read, parts=rows.parts)
-    found = model.token_logprobs(hidden, rows.targets, temperature=temperature, kept=rows.kept)
-    logprobs, entropy = (jnp.where(rows.mask, x, 0.0) for x in found)
-    return logprobs, entropy
+    asked = {"temperature": temperature, "kept": rows.kept, "entropy": entropy}
+    found = model.token_logprobs(hidden, rows.targets, read=rows.mask, most=rows.most, **asked)
+    logprobs, spread = (jnp.where(rows.mask, x, 0.0) for x in found)
+    return logprobs, spread
 
 
 def score_program(
@@ -73,7 +75,7 @@ def score_program(
             batch = micro_batch(rows, packing, i, {})
             found = {}
             found["old_logprobs"], found["entropy"] = response_logprobs(own, batch, temperature=temperature)
-            found["ref_logprobs"], _ = response_logprobs(reference, batch, temperature=temperature)
+            found["ref_logprobs"], _ = response_logprobs(reference, batch, temperature=temperature, entropy=False)
             if values is not None:
                 found["after"] = values(*batch.read, parts=batch.parts)
             if scores is not None:
@@ -100,4 +102,5 @@ def score_program(
         return {} if definition is None else abstract(definition.shapes, definition.shardings(mesh))
 
     inputs = (params(policy), params(policy), params(critic), params(prm), abstract(rows, batch_sharding(mesh)))
-    return Program("score", score, mesh=mesh, inputs=inputs, out_shardings=batch_sharding(mesh), turns=shape.turns(b))
+    loops: dict[str, Any] = {"turns": shape.turns(b), "nested": shape.trips(b)}
+    return Program("score", score, mesh=mesh, inputs=inputs, out_shardings=batch_sharding(mesh), **loops)

@@ -73,6 +73,7 @@ def update_program(
         donate=(0,),
         out_shardings=(shardings, whole),
         turns=shape.turns(minibatch_rows),
+        nested=shape.trips(minibatch_rows),
     )
 
 

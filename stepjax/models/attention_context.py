@@ -13,6 +13,7 @@ from stepjax.models.cache import KeyValues, attend_to_cache
 from stepjax.models.config import DecoderConfig
 from stepjax.models.cudnn import cudnn_attention
 from stepjax.models.over_parts import gathered_columns, over_parts
+from stepjax.models.query_chunks import chunked_attention, query_chunk
 from stepjax.models.rope import Angles
 from stepjax.models.splash import splash_attention
 
@@ -70,6 +71,11 @@ class AttentionContext:
         if self.how == "splash":
             return
         key_positions, key_segments = gathered_columns((positions, segments), parts) if keys_at is None else keys_at
+        self._columns = positions, segments, key_positions, key_segments
+        here, keys = positions.shape[1], key_positions.shape[1]
+        self._chunk = query_chunk(here, keys) if self.how == "xla" and keys_at is None else 0
+        if self._chunk:
+            return
         self._bias = causal_bias(positions, segments, key_positions, key_segments)
         self._distance = None
         if any(windows):
@@ -95,6 +101,9 @@ class AttentionContext:
         if self.how == "cudnn":
             look: Any = functools.partial(cudnn_attention, scale=c.query_scale)
             return over_parts(look, q, k, v, self._bias_of(kind) > -1.0, parts=self.parts)
+        if self._chunk:
+            look = functools.partial(chunked_attention, chunk=self._chunk, scale=c.query_scale, cap=c.attention_cap)
+            return over_parts(look, q, k, v, *self._columns, *self._window_of(kind), parts=self.parts)
         look = functools.partial(attend, scale=c.query_scale, cap=c.attention_cap)
         return over_parts(look, q, k, v, self._bias_of(kind), parts=self.parts)
 
@@ -117,6 +126,13 @@ class AttentionContext:
             return self._bias
         assert self._distance is not None
         return jnp.where(self._distance < kind["window"], self._bias, -1e30)
+
+    def _window_of(self, kind: LayerKind) -> tuple[Int[Array, " B"], ...]:
+        """The window, for each row; none where no layer has one."""
+        if not any(self.windows):
+            return ()
+        window = kind["window"] if len(self.windows) > 1 else self.windows[0]
+        return (jnp.full(self.positions.shape[0], window, jnp.int32),)
 
     def _splash(self, window: int):
         def look(q: Array, k: Array, v: Array) -> Array:

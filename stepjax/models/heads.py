@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from stepjax.kept import Kept
 from stepjax.models.block import rms_norm
@@ -15,6 +15,7 @@ from stepjax.models.config import DecoderConfig
 from stepjax.models.decoder import Trunk
 from stepjax.models.definition import param
 from stepjax.models.layers import Layers, full_pass
+from stepjax.models.read_positions import CHUNK, most_read, over_read
 from stepjax.parallel import constrain
 from stepjax.row_parts import shifted
 
@@ -30,11 +31,23 @@ class LanguageModel(nnx.Module):
             init = nnx.initializers.normal(config.width**-0.5)
             self.unembedding = param(rngs, (config.width, config.vocab), ("embed", "vocab"), init, config.param_dtype)
 
+    @property
+    def _table(self) -> jax.Array:
+        """The parameter that the output matrix is made of."""
+        return self.trunk.embedding[...] if self.trunk.config.tied else self.unembedding[...]
+
     def logits(self, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
         """Logits in float32; ids that are not entries of the vocabulary have −1e30."""
+        return self._of_entries(self._product(self._table, hidden))
+
+    def _product(self, table: jax.Array, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
         config = self.trunk.config
-        table = self.trunk.embedding[...].T if config.tied else self.unembedding[...]
-        logits = jnp.matmul(hidden, table.astype(config.dtype), preferred_element_type=jnp.float32)
+        table = (table.T if config.tied else table).astype(config.dtype)
+        return jnp.matmul(hidden, table, preferred_element_type=jnp.float32)
+
+    def _of_entries(self, logits: Float[Array, "... V"]) -> Float[Array, "... V"]:
+        """Logits of such products: capped, and only of the vocabulary's entries."""
+        config = self.trunk.config
         if config.logit_cap:
             logits = config.logit_cap * jnp.tanh(logits / config.logit_cap)
         if config.entries is not None and config.entries < config.vocab:
@@ -53,29 +66,56 @@ class LanguageModel(nnx.Module):
         *,
         temperature: float = 1.0,
         kept: Kept | None = None,
-        chunk: int = 128,
+        entropy: bool = True,
+        read: Bool[Array, "B T"] | None = None,
+        most: Int[Array, ""] | None = None,
+        chunk: int = CHUNK,
     ) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
         """log π(targets | hidden) and the entropy of π, both float32, under logits / temperature.
 
         `hidden[:, t]` is the state that predicts `targets[:, t]`. Runs over chunks of `chunk` positions and recomputes
         their logits in the backward pass, so that [B, T, V] never exists.
 
-        `kept`: the tokens of each position that π is renormalised over, the target among them; None: all.
+        Args:
+          kept: the tokens of each position that π is renormalised over, the target among them; None: all.
+          entropy: whether it is asked for; otherwise it is 0.
+          read: the positions that are asked for, the others have 0; None: all. No logits of chunks without any of them
+            are computed.
+          most: how many of these a device has at most; None: they are counted, which crosses a mesh.
         """
 
-        def piece(hidden: jax.Array, targets: jax.Array, kept: Kept | None) -> tuple[jax.Array, jax.Array]:
-            logits = constrain(self.logits(hidden) / temperature, "batch", "time", "vocab")
+        def piece(products: jax.Array, rest: tuple[jax.Array, Kept | None]) -> tuple[jax.Array, jax.Array]:
+            targets, kept = rest
+            logits = constrain(self._of_entries(products) / temperature, "batch", "time", "vocab")
             drawn_from = logits if kept is None else kept.restrict(logits, targets)
             normaliser = jax.nn.logsumexp(drawn_from, axis=-1)
             chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-            entropy = normaliser - jnp.sum(jnp.exp(drawn_from - normaliser[..., None]) * drawn_from, axis=-1)
-            return chosen - normaliser, entropy
+            if not entropy:
+                return (chosen - normaliser, jnp.zeros_like(normaliser))
+            spread = normaliser - jnp.sum(jnp.exp(drawn_from - normaliser[..., None]) * drawn_from, axis=-1)
+            return chosen - normaliser, spread
 
-        logprobs, entropy = _over_chunks(piece, chunk, hidden, targets, kept)
-        return logprobs, entropy
+        if read is not None and targets.shape[1] > chunk:
+            most = most_read(read) if most is None else most
+            axes = ("vocab", "embed") if self.trunk.config.tied else ("embed", "vocab")
+            found = over_read(
+                self._product, piece, self._table, hidden, (targets, kept), read, most, axes=axes, chunk=chunk
+            )
+            return found[0], found[1]
+
+        def whole(hidden: jax.Array, targets: jax.Array, kept: Kept | None) -> tuple[jax.Array, jax.Array]:
+            return piece(self._product(self._table, hidden), (targets, kept))
+
+        logprobs, spread = _over_chunks(whole, chunk, hidden, targets, kept)
+        return logprobs, spread
 
     def divergence(
-        self, hidden: Float[Array, "B T D"], other: "LanguageModel", others: Float[Array, "B T D"], *, chunk: int = 128
+        self,
+        hidden: Float[Array, "B T D"],
+        other: "LanguageModel",
+        others: Float[Array, "B T D"],
+        *,
+        chunk: int = CHUNK,
     ) -> Float[Array, "B T"]:
         """KL(π ‖ π_other) over the vocabulary at each position, float32, in nats; `others`: hidden states of `other`.
 
@@ -98,6 +138,7 @@ def _over_chunks(piece: Callable[..., tuple[Array, ...]], chunk: int, *inputs: A
     if t <= chunk:
         found: tuple[Array, ...] = jax.checkpoint(piece)(*inputs)
         return found
+    chunk = -(-t // -(-t // chunk))  # all alike, and hardly any padding
     pad = -t % chunk
 
     def in_chunks(x: jax.Array) -> jax.Array:
@@ -157,7 +198,7 @@ class StepReader(nnx.Module):
     ) -> tuple[Float[Array, "B T N"], Float[Array, "B T"]]:
         """Scores at each token, and each token's log-probability (0 for the first of a segment); float32."""
         hidden = self.language.trunk(tokens, positions, segments, parts=parts)
-        following, _ = self.language.token_logprobs(hidden, shifted(tokens, parts, -1))
+        following, _ = self.language.token_logprobs(hidden, shifted(tokens, parts, -1), entropy=False)
         logprobs = shifted(following, parts, 1) * (positions > 0)
         features = jnp.stack([logprobs, jnp.exp(logprobs)], axis=-1).astype(hidden.dtype)
         x = hidden + features @ self.likelihood[...].astype(hidden.dtype)

@@ -36,24 +36,24 @@ def over_parts(
     queries: Float[Array, "B H T D"],
     keys: Float[Array, "B K T D"],
     values: Float[Array, "B K T D"],
-    seen: Float[Array, "B T S"],
-    *,
+    *seen: Array,
     parts: int,
 ) -> Float[Array, "B H T D"]:
-    """`attend(queries, keys, values, seen)` with the keys and values of all parts of each row.
+    """`attend(queries, keys, values, *seen)` with the keys and values of all parts of each row; `seen`: arrays of its
+    rows, `[B, …]`, which tell what is seen.
 
     Whole rows (`parts` 1) leave their division to the compiler.
     """
     if parts == 1:
-        return attend(queries, keys, values, seen)
+        return attend(queries, keys, values, *seen)
 
-    def local(q: Array, k: Array, v: Array, seen: Array) -> Array:
+    def local(q: Array, k: Array, v: Array, *seen: Array) -> Array:
         k, v = (gathered_keys(x) for x in (k, v))
-        return attend(q, k, v, seen)
+        return attend(q, k, v, *seen)
 
     mesh = jax.sharding.get_abstract_mesh()
     assert mesh.shape.get("context") == parts, f"rows are cut into {parts} parts, on a mesh of {dict(mesh.shape)}"
-    return by_heads(local, queries, keys, values, (seen, partition_spec(("batch",), seen.shape, mesh)))
+    return by_heads(local, queries, keys, values, *((x, partition_spec(("batch",), x.shape, mesh)) for x in seen))
 
 
 def gathered_keys(x: Float[Array, "B K T D"]) -> Float[Array, "B K S D"]:

@@ -10,7 +10,7 @@ from models.tiny import CONFIG, policy, policy_params
 from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, WIDTH
 
 from stepjax.models.cache import KeyValues
-from stepjax.parallel import make_mesh, replicated
+from stepjax.parallel import key_on, make_mesh, put
 from stepjax.rollout.adding import Branch, Row
 from stepjax.rollout.blocks import references
 from stepjax.rollout.pausable import PausableRollout, Pause
@@ -49,11 +49,11 @@ def live(mesh=(1, 1, 1), rows=48, slots=4, block=4, cache_tokens=0, samples=2, n
     )
     ends = StepEnds(splitter()) if stops else None
     made = PausableRollout(policy(), on, shape, eos=EOS, sampler=Sampler(1.0), stops=ends)
-    return made, made.prepare(jax.device_put(policy_params(), policy().shardings(on)))
+    return made, made.prepare(put(jax.device_get(policy_params()), policy().shardings(on)))
 
 
 def empty(made: PausableRollout, ready) -> Pause:
-    return made.empty(ready, jax.device_put(jax.random.key(7), replicated(made.mesh)))
+    return made.empty(ready, key_on(made.mesh, 7))
 
 
 def to_end(made, ready, state, steps=5):

@@ -11,7 +11,7 @@ from rollout.test_engine import FIELDS, IDS, SAMPLES, in_lockstep, same
 from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, WIDTH
 
 from stepjax.errors import UserError
-from stepjax.parallel import fetch, make_mesh, replicated
+from stepjax.parallel import fetch, key_on, make_mesh, put
 from stepjax.rollout.adding import Row
 from stepjax.rollout.pausable import PausableRollout
 from stepjax.rollout.program import RolloutShape
@@ -29,7 +29,7 @@ def rollout(mesh=(1, 1, 1), slots=5, block=0, cache_tokens=0, resumed=False, sam
         ROWS, WIDTH, NEW, samples=samples, slots=slots, block=block, cache_tokens=cache_tokens, resumed=resumed
     )
     made = PausableRollout(policy(), on, shape, eos=EOS, sampler=Sampler(1.0))
-    return made, made.prepare(jax.device_put(policy_params(), policy().shardings(on)))
+    return made, made.prepare(put(jax.device_get(policy_params()), policy().shardings(on)))
 
 
 def request(made: PausableRollout, rows, begun=None):
@@ -54,7 +54,7 @@ def request(made: PausableRollout, rows, begun=None):
 
 
 def key(made: PausableRollout):
-    return jax.device_put(jax.random.key(7), replicated(made.mesh))
+    return key_on(made.mesh, 7)
 
 
 @functools.cache
