@@ -1,6 +1,7 @@
 """docs/plan_peers.py: the run that it compares, and the lines of its table. Its peer is not installed here."""
 
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,10 @@ SCRIPT = Path(__file__).parents[2] / "docs" / "plan_peers.py"
 
 
 @pytest.fixture(scope="module")
-def script() -> SimpleNamespace:
-    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+def script() -> Iterator[SimpleNamespace]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))  # beside it lies what it imports
+        yield SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
 def work(script: SimpleNamespace, **changes: object):
