@@ -22,6 +22,14 @@ def decodes_apart(config: DecoderConfig) -> bool:
     return suits_apart(jax.default_backend()) if config.decode_apart is None else config.decode_apart
 
 
+def gathers_reads(config: DecoderConfig) -> bool:
+    """Whether passes gather the positions whose logits are read; told by the same devices as `decodes_apart`.
+
+    For a TPU such a loop is planned to hold the output matrix's gradient twice more and to move a third more bytes.
+    """
+    return decodes_apart(config)
+
+
 def suits_apart(platform: str) -> bool:
     """Whether a platform decodes faster with the layers apart.
 

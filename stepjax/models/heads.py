@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from stepjax.kept import Kept
+from stepjax.models.backends import gathers_reads
 from stepjax.models.block import rms_norm
 from stepjax.models.config import DecoderConfig
 from stepjax.models.decoder import Trunk
@@ -79,8 +80,8 @@ class LanguageModel(nnx.Module):
         Args:
           kept: the tokens of each position that π is renormalised over, the target among them; None: all.
           entropy: whether it is asked for; otherwise it is 0.
-          read: the positions that are asked for, the others have 0; None: all. No logits of chunks without any of them
-            are computed.
+          read: the positions that are asked for, what others have means nothing; None: all. Where a device is faster
+            so (`gathers_reads`), no logits are computed but of chunks that hold some of them.
           most: how many of these a device has at most; None: they are counted, which crosses a mesh.
         """
 
@@ -95,12 +96,9 @@ class LanguageModel(nnx.Module):
             spread = normaliser - jnp.sum(jnp.exp(drawn_from - normaliser[..., None]) * drawn_from, axis=-1)
             return chosen - normaliser, spread
 
-        if read is not None and targets.shape[1] > chunk:
+        if read is not None and targets.shape[1] > chunk and gathers_reads(self.trunk.config):
             most = most_read(read) if most is None else most
-            axes = ("vocab", "embed") if self.trunk.config.tied else ("embed", "vocab")
-            found = over_read(
-                self._product, piece, self._table, hidden, (targets, kept), read, most, axes=axes, chunk=chunk
-            )
+            found = over_read(self._product, piece, self._table, hidden, (targets, kept), read, most, chunk=chunk)
             return found[0], found[1]
 
         def whole(hidden: jax.Array, targets: jax.Array, kept: Kept | None) -> tuple[jax.Array, jax.Array]:

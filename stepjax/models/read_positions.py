@@ -17,7 +17,6 @@ from jaxtyping import Array, Bool, Float, Int
 from stepjax.parallel import constrain, partition_spec
 
 Piece = Callable[..., tuple[Array, ...]]
-Axes = tuple[str, ...]
 Product = Callable[[Any, Float[Array, "G C D"]], Float[Array, "G C V"]]
 
 
@@ -44,7 +43,6 @@ def over_read(
     read: Bool[Array, "R L"],
     most: Int[Array, ""],
     *,
-    axes: Axes,
     chunk: int,
 ) -> tuple[Float[Array, "R L"], ...]:
     """`piece(product(weights, hidden), rest)`, float32 arrays `[G, C]`, at the positions of `read`; 0 elsewhere.
@@ -56,7 +54,6 @@ def over_read(
       product: linear in each of its arguments.
       rest: further arrays `[R, L, …]`, integers or truths.
       most: of `most_read`, or more.
-      axes: the logical axes of the weights; their gradient is divided alike while it is summed.
       chunk: positions of each row that a turn takes, C = chunk × rows of a device.
     """
     rows, length = read.shape
@@ -74,7 +71,7 @@ def over_read(
         return constrain(jnp.pad(found, ((0, 0), (0, pad), *[(0, 0)] * (found.ndim - 2))), "batch")
 
     packed, others = gathered(hidden), jax.tree.map(gathered, rest)
-    outputs = _looped((product, piece), axes, size, weights, packed, others, -(-most // size))
+    outputs = _looped((product, piece), size, weights, packed, others, -(-most // size))
 
     def back(x: Array) -> Array:
         found = jnp.where(here, jnp.take_along_axis(x, place, axis=1), 0.0)
@@ -98,9 +95,9 @@ def _cut(tree: Any, i: Array, size: int) -> Any:
 
 
 # A loop that ends by its data has no derivative of its own; its backward pass is another such loop.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _looped(
-    parts: tuple[Product, Piece], axes: Axes, size: int, weights: Array, hidden: Array, rest: Any, turns: Array
+    parts: tuple[Product, Piece], size: int, weights: Array, hidden: Array, rest: Any, turns: Array
 ) -> tuple[Array, ...]:
     return _turned(parts, size, weights, hidden, rest, turns, keep=False)[0]
 
@@ -129,14 +126,14 @@ def _turned(
 
 
 def _forward(
-    parts: tuple[Product, Piece], axes: Axes, size: int, weights: Array, hidden: Array, rest: Any, turns: Array
+    parts: tuple[Product, Piece], size: int, weights: Array, hidden: Array, rest: Any, turns: Array
 ) -> tuple[tuple[Array, ...], Any]:
     keep = hidden.shape[1] <= hidden.shape[2]
     found, made = _turned(parts, size, weights, hidden, rest, turns, keep=keep)
     return found, (weights, hidden, rest, turns, made)
 
 
-def _backward(parts: tuple[Product, Piece], axes: Axes, size: int, kept: Any, gradients: tuple[Array, ...]) -> Any:
+def _backward(parts: tuple[Product, Piece], size: int, kept: Any, gradients: tuple[Array, ...]) -> Any:
     product, piece = parts
     weights, hidden, rest, turns, made = kept
 
@@ -145,10 +142,9 @@ def _backward(parts: tuple[Product, Piece], axes: Axes, size: int, kept: Any, gr
         again, pull = jax.vjp(product, weights, states)
         _, pull_piece = jax.vjp(lambda x: piece(x, others), again if made is None else before)
         of_weights, of_states = pull(*pull_piece(given))
-        total = found[0] + constrain(of_weights, *axes)
-        return total, jax.lax.dynamic_update_slice_in_dim(found[1], of_states, i * size, 1)
+        return found[0] + of_weights, jax.lax.dynamic_update_slice_in_dim(found[1], of_states, i * size, 1)
 
-    nothing = constrain(jnp.zeros_like(weights), *axes), constrain(jnp.zeros_like(hidden), "batch")
+    nothing = jnp.zeros_like(weights), constrain(jnp.zeros_like(hidden), "batch")
     of_weights, of_hidden = jax.lax.fori_loop(0, turns, turn, nothing)
     return of_weights, of_hidden, None, None
 

@@ -14,10 +14,19 @@ TEXTS = 12
 
 
 def added() -> dict[str, np.ndarray]:
-    """Rows that are added between turns, as places are free; blocks run out, so that some are drawn again."""
+    """Rows that are added between turns, as places are free."""
     from rollout import test_pausable
 
-    rows, used = test_pausable.added(3, mesh=(4, 1, 2), slots=8, block=2, cache_tokens=22)
+    rows, _ = test_pausable.added(3, mesh=(2, 2, 2), slots=16, block=2, cache_tokens=38)
+    found = {name: np.asarray(getattr(rows, name)) for name in (*test_pausable.FIELDS, "logprobs")}
+    return found
+
+
+def drawn_again() -> dict[str, np.ndarray]:
+    """Turns with so few blocks that rows are put back and draw their tokens again."""
+    from rollout import test_pausable
+
+    rows, _, used = test_pausable.in_turns(3, mesh=(2, 2, 2), slots=16, block=2, cache_tokens=22)
     found = {name: np.asarray(getattr(rows, name)) for name in (*test_pausable.FIELDS, "logprobs")}
     return found | {"restarted": np.asarray(used.restarted)}
 
@@ -34,7 +43,11 @@ def branches() -> dict[str, np.ndarray]:
     return {"tokens": tokens, "logprobs": logprobs, "lengths": lengths, "pieces": np.asarray(pieces)}
 
 
-TASKS: dict[str, Callable[[], dict[str, np.ndarray]]] = {"added": added, "branches": branches}
+TASKS: dict[str, Callable[[], dict[str, np.ndarray]]] = {
+    "added": added,
+    "drawn again": drawn_again,
+    "branches": branches,
+}
 
 
 def main(folder: Path) -> None:
