@@ -24,7 +24,7 @@ from stepjax.studies.long_writer import make_long_writer, write
 from stepjax.studies.step_labels import Labeller, completed, judged, searched
 from stepjax.studies.study import Arm, ByArm, Figures, Found, Measure, Plan, Study, Table
 from stepjax.studies.study_tables import shown
-from stepjax.studies.table_prm import BAD, GOOD, Labels, fit, right_f1_on
+from stepjax.studies.table_prm import BAD, Labels, fit, right_f1_on
 
 COMPLETIONS = 8
 LABELLERS: Mapping[str, Labeller] = {
@@ -72,8 +72,14 @@ QUICK = Size(steps=(4,), rounds=40, labellers=("exact", "hard", "judge, errs in 
 
 
 def rows_of(size: Size) -> list[tuple[str, str, str]]:
-    """Labeller, use and world of each row."""
-    return [(name, use, world) for world in size.worlds for name in size.labellers for use in USES.get(name, (STEP,))]
+    """Labeller, use and world of each row; judges do not care whether errors are repaired."""
+    return [
+        (name, use, world)
+        for world in size.worlds
+        for name in size.labellers
+        if not (world and name.startswith("judge"))
+        for use in USES.get(name, (STEP,))
+    ]
 
 
 def options_of(use: str) -> PPOOptions:
@@ -132,7 +138,7 @@ def _measure(name: str, use: str, world: str, program: Any, steps: int, seed: in
 
 def label_error(labels: Labels, wrong: np.ndarray, of: np.ndarray) -> float:
     """Of these steps, the share whose label says the opposite of whether an error stands after them."""
-    said = labels[..., BAD] > labels[..., GOOD]
+    said = labels[..., BAD] > 0.5
     known = of & ~np.isnan(labels[..., BAD])
     return float((said != (wrong == 1))[known].mean())
 

@@ -14,7 +14,8 @@ from stepjax.studies.long_writer import RATES, LongWriter, LongWritten
 Labels = Float[np.ndarray, "B T 3"]
 """P(bad), P(neutral), P(good) of each step's label; NaN: no label."""
 
-BAD, GOOD = 0, 2
+BAD = 0
+"""The class, as an index."""
 
 
 def exact_table(states: int) -> Table:
@@ -40,11 +41,11 @@ def f1_on(prm: Table, written: LongWritten) -> float:
 
 
 def right_f1_on(prm: Table, written: LongWritten) -> float:
-    """The same of two classes: whether no error stands after a step, by the more likely of bad and good."""
+    """The same of two classes: whether no error stands after a step; the model says so where P(bad) is at most a half."""
     there = written.there
     at = written.derived[there], written.error[there], written.move[there]
     truth: Int[np.ndarray, " n"] = 1 - written.error_after[there]
-    return macro_f1(confusion_matrix(truth, (prm[at][:, GOOD] >= prm[at][:, BAD]).astype(int), 2))
+    return macro_f1(confusion_matrix(truth, (prm[at][:, BAD] <= 0.5).astype(int), 2))
 
 
 def two_classes(good: Float[np.ndarray, "B T"]) -> Labels:
