@@ -41,7 +41,7 @@ def f1_on(prm: Table, written: LongWritten) -> float:
 
 
 def right_f1_on(prm: Table, written: LongWritten) -> float:
-    """The same of two classes: whether no error stands after a step; the model says so where P(bad) is at most a half."""
+    """The same of two classes: whether no error stands after a step; it says so where P(bad) ≤ .5."""
     there = written.there
     at = written.derived[there], written.error[there], written.move[there]
     truth: Int[np.ndarray, " n"] = 1 - written.error_after[there]
