@@ -113,22 +113,21 @@ def rows_of(
     prm_scores[:, 1:], rating[:, 1:] = scores, written.rating
     tokens = np.zeros((count, 1 + width), np.int32)
     tokens[:, 1:] = np.where(there, 1 + written.move, 0)
-    rows = Trajectory(
-        tokens=jnp.asarray(tokens),
-        prompt_length=jnp.ones(count, jnp.int32),
-        response_length=jnp.asarray(there.sum(1), jnp.int32),
-        finished=jnp.asarray(written.finished),
-        logprobs=jnp.asarray(logprobs),
-        prompt_width=1,
-        steps=Steps(jnp.asarray(index), jnp.asarray(index >= 0)),
-        old_logprobs=jnp.asarray(logprobs),
-        ref_logprobs=jnp.asarray(logprobs),
-        entropy=jnp.asarray(nothing),
-        values=jnp.asarray(values),
-        bootstrap=jnp.zeros(values.shape[:2], jnp.float32),  # nothing is earned beyond the limit
-        prm=jnp.asarray(prm_scores),
-    )
-    return rows, {RATING: jnp.asarray(rating), CORRECT: jnp.asarray(written.right)}
+    columns: dict[str, Any] = {
+        "tokens": tokens,
+        "prompt_length": np.ones(count, np.int32),
+        "response_length": there.sum(1).astype(np.int32),
+        "finished": written.finished,
+        "logprobs": logprobs,
+        "steps": Steps(jnp.asarray(index), jnp.asarray(index >= 0)),
+        "old_logprobs": logprobs,
+        "ref_logprobs": logprobs,
+        "entropy": nothing,
+        "values": values,
+        "bootstrap": np.zeros(values.shape[:2], np.float32),  # nothing is earned beyond the limit
+        "prm": prm_scores,
+    }
+    return jax.device_put((Trajectory(**columns, prompt_width=1), {RATING: rating, CORRECT: written.right}))
 
 
 def paid(prm: Table, stream: StreamOptions) -> Float[np.ndarray, "D 2 M"]:

@@ -53,11 +53,12 @@ class LongWriter:
         states = len(self.moves)
         derived = np.minimum(np.arange(states)[:, None, None] + _DERIVES, states - 1)
         error = np.broadcast_to(_ERROR, self.moves.shape)
+        following, goes_on = np.ravel_multi_index((derived, error), (states, 2)), (~_ENDS).astype(float)
         value, quality = np.zeros((self.limit + 1, states, 2)), np.zeros((self.limit, *self.moves.shape))
         for t in reversed(range(self.limit)):
             earned = rewards if t < self.limit - 1 else np.where(_ENDS, rewards, 0.0)
-            quality[t] = earned + np.where(_ENDS, 0.0, value[t + 1][derived, error])
-            value[t] = (self.moves * quality[t]).sum(-1)
+            quality[t] = earned + goes_on * value[t + 1].ravel()[following]
+            value[t] = np.einsum("dem,dem->de", self.moves, quality[t])
         return value, quality
 
 
@@ -108,7 +109,7 @@ def make_long_writer(steps: int, rng: np.random.Generator, phase: Phase = PHASES
     """A policy of K = `steps` derivations: the phase's probabilities, shared evenly among the variants of a move, their
     logits moved by N(0, 0.3²)."""
     moves = np.zeros((steps + 1, 2, len(KIND)))
-    of = {kind: kind == KIND for kind in (RIGHT, FALSE, RESTATE, REPAIR, ANSWER)}
+    of = {kind: np.equal(KIND, kind) for kind in (RIGHT, FALSE, RESTATE, REPAIR, ANSWER)}
     for derived in range(steps + 1):
         for error in (0, 1):
             repair = (phase.repair if derived < steps else phase.late_repair) if error else 0.0

@@ -11,6 +11,7 @@ STUDIES = {
     "blame": "stepjax.studies.blame_study",
     "stall": "stepjax.studies.stall_study",
     "labels": "stepjax.studies.labels_study",
+    "padding": "stepjax.studies.padding_study",
     "seeds": "stepjax.studies.seeds_study",
     "simple": "stepjax.studies.simple_study",
 }
