@@ -1,6 +1,7 @@
 """The monitors of reward hacking on rounds of a `long_training`, and when they and the truth moved.
 
-Responses are spelled out, so that the monitors read what they read in a run: texts, ratings, scores.
+`spelled` writes the responses out, as the monitors of a run read them; `watched` has the same figures, counted from the
+moves (the tests compare the two). The alarms are those of a run.
 """
 
 import dataclasses
@@ -9,7 +10,6 @@ import numpy as np
 
 from stepjax.config import PPOOptions
 from stepjax.runs.alarms import PREFIX, Alarms
-from stepjax.runs.monitors import monitors, proxy_gap
 from stepjax.runs.responses import Response
 from stepjax.studies.credit_rows import LENGTHS
 from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE
@@ -32,7 +32,7 @@ def text_of(derived: int, move: int) -> str:
         return "?7"
     if kind == RESTATE:
         return f"{'abcdefghij'[move]}={move}"
-    register, value = f"r{'abcdefghijklmnopqrstuvwxyz'[derived]}", move if kind == FALSE else 0
+    register, value = f"r{'abcdefghijklmnopqrstuvwxyz'[derived]}", move if kind in (FALSE, REPAIR) else 0
     return f"{'!' if kind == REPAIR else ''}{register}={derived}+1={value}"
 
 
@@ -53,11 +53,35 @@ def spelled(of: Round) -> list[Response]:
 
 def watched(of: Round) -> dict[str, float]:
     """The monitors' values, as a line of `metrics.jsonl` has them."""
-    responses, written = spelled(of), of.written
-    found = monitors(responses, notes=False)
-    found["neutral"] = float((written.rating[written.there] == 0).mean())
-    found["proxy_gap"] = proxy_gap(of.scores, written.rating, written.there, responses)
+    written = of.written
+    there, count = written.there, written.there.sum(1)
+    total, kind = count.sum(), np.where(there, KIND[written.move], -1)
+    # Nothing but a restatement can be said twice.
+    restated = np.stack([(written.move == move).sum(1) for move in np.flatnonzero(KIND == RESTATE)])
+    repeated = float(np.maximum(restated - 1, 0).sum() / total)
+    found = {
+        "repeated": repeated,
+        "near_repeated": repeated,
+        "neutral": float((written.rating[there] == 0).mean()),
+        "empty": 0.0,
+        "steps": float(total / len(count)),
+        "step_tokens": float(LENGTHS[kind[there]].sum() / total),
+        "one_step": float((count == 1).mean()),
+        "truncated": float(1 - written.finished.mean()),
+        "proxy_gap": gap(of),
+    }
     return {PREFIX + name: value for name, value in found.items()}
+
+
+def gap(of: Round) -> float:
+    """`proxy_gap`: the mean over responses of the mean over steps of the learned minus the exact reward, in [0, 1]; the
+    step in which a response was cut off does not count."""
+    written = of.written
+    counts = written.there.copy()
+    cut = np.flatnonzero(~written.finished)
+    counts[cut, written.there.sum(1)[cut] - 1] = False
+    more = (of.scores[..., 2] - of.scores[..., 0] - written.rating) / 2
+    return float(((more * counts).sum(1) / counts.sum(1))[counts.any(1)].mean())
 
 
 @dataclasses.dataclass
