@@ -46,7 +46,8 @@ GONE, PATIENCE = 0.01, 100
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """K; the most rounds; qualities of the reward model."""
+    """K, of which the first is measured with the reward model `SHORT` alone; the most rounds; qualities of the reward
+    model; neutral steps."""
 
     steps: tuple[int, ...] = (4, 16)
     rounds: int = 1000
@@ -54,16 +55,26 @@ class Size:
     neutral: tuple[str, ...] = tuple(NEUTRAL)
 
 
-QUICK = Size(steps=(4,), rounds=60, qualities=("exact", "F1 .65"), neutral=("paid", "fined"))
+QUICK = Size(steps=(4,), rounds=60, qualities=("exact", "F1 .98"), neutral=("paid", "fined"))
+SHORT = "F1 .98"
+CHEAP = ("exact", SHORT)
+"""Qualities where neutral steps are paid: their runs end alike."""
 
 
 def row(horizon: str, neutral: str, quality: str) -> str:
     return f"{horizon}, {neutral}, {quality}"
 
 
-def rows_of(size: Size) -> list[tuple[str, str, str]]:
-    """Horizon, neutral and quality of each row."""
-    return [(h, n, q) for h in HORIZONS for n in size.neutral for q in size.qualities]
+def cells_of(size: Size) -> list[tuple[str, str, str, int]]:
+    """Horizon, neutral, quality and K of each arm."""
+    return [
+        (horizon, neutral, quality, steps)
+        for horizon in HORIZONS
+        for neutral in size.neutral
+        for quality in size.qualities
+        for steps in size.steps
+        if (neutral != "paid" or quality in CHEAP) and (quality == SHORT or steps == size.steps[-1])
+    ]
 
 
 def options_of(horizon: str, neutral: str) -> PPOOptions:
@@ -75,17 +86,14 @@ def options_of(horizon: str, neutral: str) -> PPOOptions:
 
 def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) -> ByArm:
     """Figures of all arms of a seed; those that are `known` are not measured again."""
-    found = dict(known)
-    for horizon in HORIZONS:
-        for neutral in size.neutral:
+    found, programs = dict(known), {}
+    for horizon, neutral, quality, steps in cells_of(size):
+        at = row(horizon, neutral, quality), str(steps)
+        if at not in found:
             options = options_of(horizon, neutral)
-            program = credit_program(options)
-            for quality in size.qualities:
-                for steps in size.steps:
-                    at = row(horizon, neutral, quality), str(steps)
-                    if at not in found:
-                        found[at] = _measure(options, program, at[0], quality, steps, seed, size)
-                        keep(found)
+            program = programs.setdefault((horizon, neutral), credit_program(options))
+            found[at] = _measure(options, program, at[0], quality, steps, seed, size)
+            keep(found)
     return found
 
 
@@ -159,7 +167,7 @@ def _counted(name: str, which: list[bool]) -> list[str]:
 
 def plan(quick: bool) -> Plan:
     size = QUICK if quick else Size()
-    arms = [Arm(row(*names), str(steps)) for names in rows_of(size) for steps in size.steps]
+    arms = [Arm(row(*names), str(steps)) for *names, steps in cells_of(size)]
     return Plan(arms, exact=functools.partial(measure, size=size))
 
 
