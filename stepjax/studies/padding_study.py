@@ -86,7 +86,7 @@ def options_of(horizon: str, neutral: str) -> PPOOptions:
 
 def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) -> ByArm:
     """Figures of all arms of a seed; those that are `known` are not measured again."""
-    found, programs = dict(known), {}
+    found, programs = dict(known), dict[tuple[str, str], Any]()
     for horizon, neutral, quality, steps in cells_of(size):
         at = row(horizon, neutral, quality), str(steps)
         if at not in found:
