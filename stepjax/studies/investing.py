@@ -86,7 +86,7 @@ class Tried:
     @property
     def correct(self) -> Bool[np.ndarray, " B"]:
         """Whether the answer is: where the late steps are."""
-        return self.right[:, -LATE:].all(1)
+        return np.logical_and.reduce(self.right[:, -LATE:], axis=1)
 
     @property
     def so_far(self) -> Int[np.ndarray, "B S"]:

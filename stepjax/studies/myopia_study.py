@@ -31,8 +31,8 @@ STREAMS: Mapping[str, dict[str, Any]] = {
     "response, λ = 0.95": {"process": {**_STEPS, "horizon": "response", "lam": 0.95}},
     "response, λ = 0.5": {"process": {**_STEPS, "horizon": "response", "lam": 0.5}},
     "response, λ = 0": {"process": {**_STEPS, "horizon": "response", "lam": 0.0}},
-    "discount 0.9": {"process": {**_STEPS, "horizon": 0.9, "lam": 1.0}},
-    "discount 0.5": {"process": {**_STEPS, "horizon": 0.5, "lam": 1.0}},
+    "discount 0.9": {"process": {**_STEPS, "horizon": "0.9", "lam": 1.0}},
+    "discount 0.5": {"process": {**_STEPS, "horizon": "0.5", "lam": 1.0}},
     "outcome": {"outcome": _OUTCOME},
     "step, outcome on top": {
         "process": {**_STEPS, "horizon": "step", "whiten": False},

@@ -59,11 +59,11 @@ def test_responses_have_the_chances_that_they_should():
 
 @pytest.mark.parametrize("name", ["step", "turn", "response, λ = 1", "discount 0.9"])
 def test_credit_of_the_choice_is_what_its_horizon_sees(name):
-    training = Training(wait=3, kinds=2, samples=8)
+    training = Training(wait=3, kinds=2)
     rng = np.random.default_rng(1)
     options = options_of(name)
     tried = attempt(training, np.full(2, 0.5), rng)
-    values = rng.normal(size=(16, 6, 1))
+    values = rng.normal(size=(64, 6, 1))
     _, returns = (np.asarray(x) for x in credit_program(options)(*rows_of(training, tried, values)))
     paid = np.where(tried.right, GOOD, BAD)
     paid[tried.invests, 0] = NEUTRAL
