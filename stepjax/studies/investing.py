@@ -127,11 +127,11 @@ def train(
         weight, returns = (np.asarray(x, np.float64) for x in program(*rows_of(training, tried, values[at])))
         choose = choose + training.rate * _mean(weight[:, 1] * (tried.invests - chance[tried.kind]), training.kinds)
         of_steps = returns[:, :, training.columns].swapaxes(1, 2)
-        sums, counts = np.zeros(values.shape), np.zeros(values.shape[:-1])
-        np.add.at(sums, at, of_steps)
-        np.add.at(counts, at, 1)
-        means = sums / np.maximum(counts, 1)[..., None]
-        values += training.critic_rate * np.where(counts[..., None] > 0, means - values, 0.0)
+        cell, size = np.ravel_multi_index(at, values.shape[:-1]).ravel(), values[..., 0].size
+        counts = np.bincount(cell, minlength=size)[:, None]
+        sums = np.stack([np.bincount(cell, of_steps[..., n].ravel(), size) for n in range(streams)], -1)
+        means = (sums / np.maximum(counts, 1)).reshape(values.shape)
+        values += training.critic_rate * np.where(counts.reshape(values.shape[:-1])[..., None] > 0, means - values, 0.0)
     return np.array([*found, 1 / (1 + np.exp(-choose))])
 
 
@@ -167,23 +167,22 @@ def rows_of(
     tokens = nothing.astype(np.int32)
     tokens[:, columns] = 1 + tried.right
     tokens[:, 1] += 2 * tried.invests
-    rows = Trajectory(
-        tokens=jnp.asarray(tokens),
-        prompt_length=jnp.ones(count, jnp.int32),
-        response_length=jnp.full(count, width - 1, jnp.int32),
-        finished=jnp.ones(count, bool),
-        logprobs=jnp.asarray(nothing),
-        prompt_width=1,
-        env_tokens=jnp.asarray(env),
-        steps=Steps(jnp.asarray(index), jnp.asarray(index >= 0)),
-        old_logprobs=jnp.asarray(nothing),
-        ref_logprobs=jnp.asarray(nothing),
-        entropy=jnp.asarray(nothing),
-        values=jnp.asarray(heads),
-        bootstrap=jnp.zeros(heads.shape[:2], jnp.float32),
-        prm=jnp.asarray(prm, jnp.float32),
-    )
-    return rows, {RATING: jnp.asarray(rating), CORRECT: jnp.asarray(tried.correct)}
+    columns_of: dict[str, Any] = {
+        "tokens": tokens,
+        "prompt_length": np.ones(count, np.int32),
+        "response_length": np.full(count, width - 1, np.int32),
+        "finished": np.ones(count, bool),
+        "logprobs": nothing,
+        "env_tokens": env,
+        "steps": Steps(jnp.asarray(index), jnp.asarray(index >= 0)),
+        "old_logprobs": nothing,
+        "ref_logprobs": nothing,
+        "entropy": nothing,
+        "values": heads,
+        "bootstrap": np.zeros(heads.shape[:2], np.float32),
+        "prm": prm.astype(np.float32),
+    }
+    return jax.device_put((Trajectory(**columns_of, prompt_width=1), {RATING: rating, CORRECT: tried.correct}))
 
 
 def chance_after(training: Training, tried: Tried) -> Float[np.ndarray, "B S"]:

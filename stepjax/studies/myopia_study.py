@@ -32,7 +32,6 @@ STREAMS: Mapping[str, dict[str, Any]] = {
     "response, λ = 0.5": {"process": {**_STEPS, "horizon": "response", "lam": 0.5}},
     "response, λ = 0": {"process": {**_STEPS, "horizon": "response", "lam": 0.0}},
     "discount 0.9": {"process": {**_STEPS, "horizon": "0.9", "lam": 1.0}},
-    "discount 0.5": {"process": {**_STEPS, "horizon": "0.5", "lam": 1.0}},
     "outcome": {"outcome": _OUTCOME},
     "step, outcome on top": {
         "process": {**_STEPS, "horizon": "step", "whiten": False},
@@ -60,14 +59,15 @@ def formula(name: str, wait: int) -> float:
 class Size:
     """Steps between the choice and those that it helps; credits; rounds."""
 
-    waits: tuple[int, ...] = (0, 1, 4, 12)
+    waits: tuple[int, ...] = (0, 4, 12)
     names: tuple[str, ...] = tuple(STREAMS)
     rounds: int = 300
 
 
 QUICK = Size(waits=(0, 4), names=("step", "turn", "response, λ = 1"), rounds=60)
-LEARNED = 0.9
-"""Of the kinds for which investing pays half as much again as it costs, the share that invests where it is learned."""
+LEARNED, SURELY = 0.9, 0.9
+"""Of the kinds for which investing pays half as much again as it costs, the share that invests where it is learned, and
+with which chance."""
 
 
 def options_of(name: str) -> PPOOptions:
@@ -99,8 +99,7 @@ def _measure(name: str, options: PPOOptions, program: Any, wait: int, seed: int,
     if 0.0 < by_formula < 1.0:
         figures["error"] = measured / by_formula - 1
     worth = training.help >= 1.5 * formula("response, λ = 1", wait)
-    learned = (chances[:, worth] > 0.5).mean(1) >= LEARNED
-    # Before the first round half of the kinds are as likely to invest as not: learned is what stays so.
+    learned = (chances[:, worth] > SURELY).mean(1) >= LEARNED
     lasting = np.flip(np.logical_and.accumulate(np.flip(learned)))
     figures["rounds"] = float(np.argmax(lasting)) if lasting.any() else np.nan
     figures["invests"] = float(chances[-1][worth].mean())
@@ -122,7 +121,7 @@ STUDY = Study(
         "formula": Measure("the same by the formula", digits=3),
         "error": Measure("the first relative to the second, minus 1", "share"),
         "invests": Measure("investments where they pay at least half as much again as they cost", "share"),
-        "rounds": Measure("rounds until nine of ten of these kinds invest", digits=0),
+        "rounds": Measure("rounds until nine of ten of these kinds invest with a chance of 90 %", digits=0),
     },
     plan=plan,
     x_name="steps in between",

@@ -37,7 +37,7 @@ def test_the_formula_is_where_both_choices_earn_the_same(name, discount, wait):
 
 
 def test_formulas_of_the_others():
-    assert formula("step", 0) == formula("turn", 4) == formula("discount 0.5", 1) == 1.0
+    assert formula("step", 0) == formula("turn", 4) == formula("discount 0.9", 12) == 1.0
     assert formula("turn", 0) == formula("turn", 1) == formula("response, λ = 0", 12) == 0.375
     assert formula("step, outcome on top", 4) == 0.75 and formula("outcome", 0) == 0.0
 
