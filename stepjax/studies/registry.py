@@ -13,6 +13,7 @@ STUDIES = {
     "myopia": "stepjax.studies.myopia_study",
     "labels": "stepjax.studies.labels_study",
     "padding": "stepjax.studies.padding_study",
+    "correction": "stepjax.studies.correction_study",
     "seeds": "stepjax.studies.seeds_study",
     "simple": "stepjax.studies.simple_study",
 }
