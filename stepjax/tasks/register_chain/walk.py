@@ -66,8 +66,10 @@ class Walker(Reader):
     def __init__(
         self, program: Program, rating: str = "global", dead_end: str = "neutral", *, repair_rating: str = "good"
     ):
-        """`dead_end`: how a right step into a dead end is rated; `repair_rating` as the reader's. UserError where the query
-        cannot be reached."""
+        """`dead_end`: how a right step into a dead end is rated; `repair_rating`: as of `Reader`.
+
+        UserError where the query cannot be reached.
+        """
         super().__init__(program, rating, back=True, repair_rating=repair_rating)
         self.way = frozenset(statement.register for statement in way_to_query(program))
         self.dead_end = _RATINGS[dead_end]
