@@ -60,12 +60,14 @@ def plan(quick: bool) -> Plan:
     shares, reduced = ((0.3,), QUICK_RUN) if quick else (SHARES, ())
     rounds = QUICK_PPO if quick else (f"--config.ppo.iterations={ROUNDS}",)
     names = ("step, repairs unpaid", "outcome") if quick else tuple(CREDITS)
+    base_limit = SHORT if quick else LIMIT
     bases, arms = {}, []
     for share in shares:
         base = f"sft-{column(share)}"
-        bases[base] = (f"--config=repair:{share}", '--config.stages=("sft",)', *world(share, LIMIT), *reduced)
+        bases[base] = (f"--config=repair:{share}", '--config.stages=("sft",)', *world(share, base_limit), *reduced)
         for name in names:
             arm, limit, more = CREDITS[name]
+            limit = min(limit, base_limit) if quick else limit
             options = (f"--config=repair:{share}{arm}", *more, *world(share, limit), *reduced, *rounds)
             arms.append(Arm(name, column(share), options, base))
     return Plan(arms, bases, read=read)
