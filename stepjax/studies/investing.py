@@ -43,7 +43,7 @@ class Training:
 
     wait: int = 0
     kinds: int = 80
-    samples: int = 32
+    samples: int = 16
     rounds: int = 300
     rate: float = 0.5
     critic_rate: float = 0.2

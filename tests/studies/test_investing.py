@@ -63,7 +63,7 @@ def test_credit_of_the_choice_is_what_its_horizon_sees(name):
     rng = np.random.default_rng(1)
     options = options_of(name)
     tried = attempt(training, np.full(2, 0.5), rng)
-    values = rng.normal(size=(64, 6, 1))
+    values = rng.normal(size=(32, 6, 1))
     _, returns = (np.asarray(x) for x in credit_program(options)(*rows_of(training, tried, values)))
     paid = np.where(tried.right, GOOD, BAD)
     paid[tried.invests, 0] = NEUTRAL
