@@ -10,6 +10,7 @@ from stepjax.errors import UserError
 OPERATORS = "+-*"
 REGISTERS = "abcdefghijklmnopqrstuvwxyz"
 RATINGS = ("global", "local")
+REPAIR_RATINGS = ("good", "neutral")
 DEAD_END_RATINGS = ("good", "neutral", "bad")
 
 
@@ -63,6 +64,11 @@ class RegisterChainConfig:
         "probability",
         least=0,
         below=1,
+    )
+    repair_rating: str = option(
+        "good",
+        "rating of a step that puts a false value right or takes one back (with forks: or leaves a dead end)",
+        choices=REPAIR_RATINGS,
     )
     retry_masked: bool = option(False, "stage sft does not learn to write the wrong tries of `retry`")
     forks: tuple[int, int] = option(

@@ -61,7 +61,10 @@ OWN: dict[str, tuple[tuple[str, str], ...]] = {
         ("--html=FILE", "a page, too: curves laid over each other, the same problems side by side (compare.html)"),
     ),
     "study": (
-        ("credit, variance, rounds, blame, stall, seeds or simple", "what is studied; comes first"),
+        (
+            "credit, variance, rounds, blame, stall, myopia, labels, padding, correction, seeds or simple",
+            "what is studied; comes first",
+        ),
         ("--seeds=0:5", "seeds, here 0 to 4 (the default); more can be added later"),
         ("--jobs=2", "so many processes at a time; default: 1; the study credit has one"),
         ("--workdir=DIR", "the study's folder (default: runs/study-NAME); the same command continues the study"),

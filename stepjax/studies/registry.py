@@ -10,6 +10,10 @@ STUDIES = {
     "rounds": "stepjax.studies.rounds_study",
     "blame": "stepjax.studies.blame_study",
     "stall": "stepjax.studies.stall_study",
+    "myopia": "stepjax.studies.myopia_study",
+    "labels": "stepjax.studies.labels_study",
+    "padding": "stepjax.studies.padding_study",
+    "correction": "stepjax.studies.correction_study",
     "seeds": "stepjax.studies.seeds_study",
     "simple": "stepjax.studies.simple_study",
 }

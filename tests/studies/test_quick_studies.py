@@ -77,6 +77,32 @@ def test_steps_are_attempted_from_the_formulas_chance_on(quick):
             assert figures["threshold"] == pytest.approx(figures["formula"], rel=0.1)
 
 
+def test_a_step_alone_never_invests_and_a_turn_as_far_as_it_reaches(quick):
+    for (row, wait, _), figures in figures_of(quick("myopia")).items():
+        if row == "step" or (row, wait) == ("turn", "4"):
+            assert figures["threshold"] == figures["formula"] == 1.0
+        if (row, wait) == ("turn", "0"):
+            assert figures["threshold"] == pytest.approx(figures["formula"], rel=0.2)
+
+
+def test_errors_of_labels_are_those_that_were_asked_for(quick):
+    for (row, _, _), figures in figures_of(quick("labels")).items():
+        if row == "exact":
+            assert figures["label_error"] == 0.0 and figures["f1"] > 0.95
+        if row == "judge, errs in 20 %":
+            assert figures["called_right"] == pytest.approx(0.2, abs=0.03)
+        if row.startswith("hard"):
+            assert figures["completions"] > 20 and figures["label_error"] < figures["called_right"]
+
+
+def test_reward_models_have_the_quality_that_names_them(quick):
+    for (row, _, _), figures in figures_of(quick("padding")).items():
+        if row.endswith("exact"):
+            assert figures["f1"] == figures["f1_end"] == 1.0
+        if row.endswith(".98"):
+            assert figures["f1"] == pytest.approx(0.98, abs=0.03)
+
+
 @pytest.mark.parametrize(("name", "begun"), [("stall", "s0/figures.json"), ("seeds", "quickstart-s0/metrics.jsonl")])
 def test_a_kill_in_the_middle_loses_nothing_and_two_jobs_give_the_same_figures(name, begun, quick, tmp_path):
     folder = tmp_path / "study"

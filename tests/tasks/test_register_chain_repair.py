@@ -36,6 +36,18 @@ def test_taking_back_case_by_case(response, told):
     assert rated(response) == told
 
 
+def test_repairs_need_not_be_paid():
+    unpaid = replace(RETRY, repair_rating="neutral")
+    assert rated("b=7+5=3\n!b\nb=7+5=2\n!b\nb=7+5=2", unpaid) == "derive- back0 derive+ needless0 repeat0"
+    assert rated("b=7+5=3\n!b=7+5=4\n!b=7+5=2\n!a\nc=2*3=6\n?6", unpaid) == (
+        "derive- repair- repair0 back- derive+ answer+"
+    )
+    walks = replace(unpaid, forks=(1, 1))
+    problem = Problem("x", "a=7;b=a+5;c=a-2;d=b*3;?d\n", "6")  # c leads nowhere
+    found = RegisterChain(walks).rate_steps(problem, ["c=7-2=5", "!c", "b=7+5=2", "d=2*3=6", "?6"])
+    assert [(j.rating, j.correct) for j in found] == [(0, True), (0, True), (1, True), (1, True), (1, True)]
+
+
 def test_without_retry_a_line_that_only_goes_back_is_no_step():
     assert rated("b=7+5=3\n!b", QUIET) == "derive- malformed-"
 

@@ -47,6 +47,9 @@ class RegisterRating(StepRating):
     true: bool = False
 
 
+REPAIRS = ("repair", "back")
+"""Kinds of steps that `repair_rating` is about."""
+
 _MALFORMED = RegisterRating(-1, False, "malformed")
 _AFTER = RegisterRating(-1, False, "after")
 
@@ -95,13 +98,15 @@ class Reader:
       withdrawn: values that were right and yet taken back: deriving them again is no progress.
     """
 
-    def __init__(self, program: Program, rating: str = "global", *, back: bool = False):
-        """`back`: lines such as `!b` are steps. UserError for another `rating`."""
+    def __init__(self, program: Program, rating: str = "global", *, back: bool = False, repair_rating: str = "good"):
+        """`back`: lines such as `!b` are steps; `repair_rating`: what putting right and taking back is rated. UserError
+        for another `rating`."""
         if rating not in RATINGS:
             raise UserError(f"register_chain: rating must be one of {', '.join(RATINGS)}, not {rating!r}")
         self.program = program
         self.rating = rating
         self.back = back
+        self.unpaid = REPAIRS if repair_rating == "neutral" else ()
         self.stated: dict[str, int] = {}
         self.grounded: set[str] = set()
         self.wrong: set[str] = set()
@@ -197,4 +202,5 @@ class Reader:
 
     def _rate(self, kind: str, local: bool, true: bool, advances: bool) -> RegisterRating:
         correct = (true if self.rating == "global" else local) and kind != "leap"
-        return RegisterRating((1 if advances else 0) if correct else -1, correct, kind, local, true)
+        rating = 1 if advances and kind not in self.unpaid else 0
+        return RegisterRating(rating if correct else -1, correct, kind, local, true)

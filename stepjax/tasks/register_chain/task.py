@@ -81,8 +81,8 @@ class RegisterChain:
         """What reads a response to the problem, step by step."""
         program, config = parse_program(problem.prompt, self.config.modulus), self.config
         if config.forked:
-            return Walker(program, config.rating, config.dead_end)
-        return Reader(program, config.rating, back=config.retry > 0)
+            return Walker(program, config.rating, config.dead_end, repair_rating=config.repair_rating)
+        return Reader(program, config.rating, back=config.retry > 0, repair_rating=config.repair_rating)
 
     def measures(self, problems: Sequence[Problem], responses: Sequence[Sequence[str]]) -> dict[str, float]:
         """`measure_repairs` of the responses' steps."""

@@ -63,9 +63,14 @@ class Walker(Reader):
       tried: registers of dead ends that were taken back.
     """
 
-    def __init__(self, program: Program, rating: str = "global", dead_end: str = "neutral"):
-        """`dead_end`: how a right step into a dead end is rated. UserError where the query cannot be reached."""
-        super().__init__(program, rating, back=True)
+    def __init__(
+        self, program: Program, rating: str = "global", dead_end: str = "neutral", *, repair_rating: str = "good"
+    ):
+        """`dead_end`: how a right step into a dead end is rated; `repair_rating`: as of `Reader`.
+
+        UserError where the query cannot be reached.
+        """
+        super().__init__(program, rating, back=True, repair_rating=repair_rating)
         self.way = frozenset(statement.register for statement in way_to_query(program))
         self.dead_end = _RATINGS[dead_end]
         self.tried: set[str] = set()
