@@ -34,7 +34,7 @@ def response_logprobs(
     elsewhere. Where the `entropy` is not asked for, it is 0 everywhere.
     """
     hidden = model.trunk(*rows.read, parts=rows.parts)
-    asked = {"temperature": temperature, "kept": rows.kept, "entropy": entropy}
+    asked: dict[str, Any] = {"temperature": temperature, "kept": rows.kept, "entropy": entropy}
     found = model.token_logprobs(hidden, rows.targets, read=rows.mask, most=rows.most, **asked)
     logprobs, spread = (jnp.where(rows.mask, x, 0.0) for x in found)
     return logprobs, spread
