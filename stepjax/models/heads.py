@@ -16,7 +16,7 @@ from stepjax.models.config import DecoderConfig
 from stepjax.models.decoder import Trunk
 from stepjax.models.definition import param
 from stepjax.models.layers import Layers, full_pass
-from stepjax.models.read_positions import CHUNK, most_read, over_read
+from stepjax.models.read_positions import chunk_for, most_read, over_read
 from stepjax.parallel import constrain
 from stepjax.row_parts import shifted
 
@@ -70,12 +70,12 @@ class LanguageModel(nnx.Module):
         entropy: bool = True,
         read: Bool[Array, "B T"] | None = None,
         most: Int[Array, ""] | None = None,
-        chunk: int = CHUNK,
+        chunk: int = 0,
     ) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
         """log π(targets | hidden) and the entropy of π, both float32, under logits / temperature.
 
-        `hidden[:, t]` is the state that predicts `targets[:, t]`. Runs over chunks of `chunk` positions and recomputes
-        their logits in the backward pass, so that [B, T, V] never exists.
+        `hidden[:, t]` is the state that predicts `targets[:, t]`. Runs over chunks of `chunk` positions (0:
+        `chunk_for`) and recomputes their logits in the backward pass, so that [B, T, V] never exists.
 
         Args:
           kept: the tokens of each position that π is renormalised over, the target among them; None: all.
@@ -84,6 +84,7 @@ class LanguageModel(nnx.Module):
             so (`gathers_reads`), no logits are computed but of chunks that hold some of them.
           most: how many of these a device has at most; None: they are counted, which crosses a mesh.
         """
+        chunk = chunk or chunk_for(len(hidden), self.trunk.config.vocab)
 
         def piece(products: jax.Array, rest: tuple[jax.Array, Kept | None]) -> tuple[jax.Array, jax.Array]:
             targets, kept = rest
@@ -113,12 +114,13 @@ class LanguageModel(nnx.Module):
         other: "LanguageModel",
         others: Float[Array, "B T D"],
         *,
-        chunk: int = CHUNK,
+        chunk: int = 0,
     ) -> Float[Array, "B T"]:
         """KL(π ‖ π_other) over the vocabulary at each position, float32, in nats; `others`: hidden states of `other`.
 
         In chunks, as `token_logprobs`.
         """
+        chunk = chunk or chunk_for(len(hidden), self.trunk.config.vocab)
 
         def piece(hidden: jax.Array, others: jax.Array) -> tuple[jax.Array]:
             own, theirs = (

@@ -6,6 +6,7 @@ those of all positions, so that nothing is compiled again.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,14 +15,35 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from stepjax.parallel import constrain, partition_spec
+from stepjax.models.backends import platform_in_context
+from stepjax.parallel import RULES, constrain, partition_spec
 
 Piece = Callable[..., tuple[Array, ...]]
 Product = Callable[[Any, Float[Array, "G C D"]], Float[Array, "G C V"]]
 
 
 CHUNK = 128
-"""Positions of a row whose logits exist at a time."""
+"""Positions of a row whose logits exist at a time, at least."""
+
+LOGIT_BYTES = 256 << 20
+"""Of a device's logits that exist at a time, in float32, where more than `CHUNK` positions have fewer."""
+
+
+def chunk_for(rows: int, vocab: int) -> int:
+    """Positions of a row whose logits exist at a time; `rows`: of the batch on all devices.
+
+    A CPU is fastest with few, which its caches hold. Elsewhere each chunk gathers the output matrix over the mesh and
+    sums its gradient there: they are as few as `LOGIT_BYTES` allow.
+    """
+    if platform_in_context() == "cpu":
+        return CHUNK
+    mesh = jax.sharding.get_abstract_mesh()
+
+    def own(whole: int, name: str) -> int:
+        return whole if mesh.empty else -(-whole // math.prod(mesh.shape[axis] for axis in RULES[name]))
+
+    a_position = own(rows, "batch") * own(vocab, "vocab") * 4
+    return max(LOGIT_BYTES // a_position // CHUNK, 1) * CHUNK
 
 
 def chunk_turns(positions: int, chunk: int = CHUNK) -> int:

@@ -11,7 +11,8 @@ from models.tiny import CONFIG
 
 from stepjax.config import PPOOptions, StreamOptions
 from stepjax.learners.update import update_program
-from stepjax.models import Definition, LanguageModel
+from stepjax.models import Definition, LanguageModel, read_positions
+from stepjax.models.read_positions import CHUNK, chunk_for
 from stepjax.parallel import batch_sharding, make_mesh
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
@@ -79,3 +80,14 @@ def test_chunks_keep_the_logits_small(monkeypatch, capsys):
         )
     assert whole > 2 * logits, "the measure sees the logits and their gradient"
     assert chunked < 0.5 * whole
+
+
+def test_accelerators_take_as_many_positions_as_memory_allows(monkeypatch):
+    assert chunk_for(8, 1 << 16) == CHUNK == 128, "a CPU takes few"
+    monkeypatch.setattr(read_positions, "platform_in_context", lambda: "tpu")
+    assert chunk_for(4, 1 << 16) == (256 << 20) // (4 * 4 << 16) == 256
+    assert chunk_for(4, 1000) == (256 << 20) // 16_000 // 128 * 128
+    assert chunk_for(64, 1 << 16) == 128, "at least so many"
+    with jax.set_mesh(make_mesh(2, 2, 2)):  # four parts of the rows, two of the vocabulary
+        assert chunk_for(16, 1 << 17) == 256
+        assert chunk_for(13, 1 << 17) == 256
