@@ -59,7 +59,7 @@ def read(workdir: Path) -> Figures:
 def plan(quick: bool) -> Plan:
     shares, reduced = ((0.3,), QUICK_RUN) if quick else (SHARES, ())
     rounds = QUICK_PPO if quick else (f"--config.ppo.iterations={ROUNDS}",)
-    names = ("step, repairs unpaid", "outcome") if quick else tuple(CREDITS)
+    names = ("step, repairs unpaid",) if quick else tuple(CREDITS)
     base_limit = SHORT if quick else LIMIT
     bases, arms = {}, []
     for share in shares:
