@@ -158,4 +158,5 @@ def test_the_work_list_names_each_rows_blocks_in_order():
     # A prompt's block begins at position 0; the first own one has its first token in its slot `start`.
     assert work.first[:5].tolist() == [0, 1, 3, 0, 0]
     assert work.position[:5].tolist() == [0, 7 - 1, 9 - 3, 9 - 3 + 4, 9 - 3 + 8]
-    assert dataclasses.asdict(work).keys() == {"row", "block", "first", "position", "count"}
+    assert work.ends.tolist() == [2, 2, 5], "the places behind each row's blocks"
+    assert dataclasses.asdict(work).keys() == {"row", "block", "first", "position", "count", "ends"}

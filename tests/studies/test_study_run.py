@@ -136,7 +136,7 @@ def test_a_signal_reaches_the_runs_and_no_other_is_started(children, tmp_path):
 
 
 def test_the_help_names_every_study():
-    assert set(registry.STUDIES) <= set(help_text.OWN["study"][0][0].replace(",", "").split())
+    assert set(registry.STUDIES) <= set(help_text.OWN["study"][0][1].replace(",", "").split())
 
 
 @pytest.mark.parametrize(
