@@ -2,7 +2,8 @@
 
     stepjax quickstart --config=countdown --workdir=runs/countdown
 
-Sizes and training are the quickstart's; a fifth of the first moves lead nowhere and must be taken back.
+Sizes and training are the quickstart's. Of the demonstrations' first moves more than a quarter lead nowhere, most of
+which are taken back.
 """
 
 import runpy

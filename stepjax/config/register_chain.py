@@ -67,7 +67,8 @@ class RegisterChainConfig:
     )
     repair_rating: str = option(
         "good",
-        "rating of a step that puts a false value right or takes one back (with forks: or leaves a dead end)",
+        "rating of a line such as `!b=7+5=2` or `!c` that puts a false value right or takes one back (with forks: or "
+        "leaves a dead end); a plain derivation in its place is rated as any",
         choices=REPAIR_RATINGS,
     )
     retry_masked: bool = option(False, "stage sft does not learn to write the wrong tries of `retry`")

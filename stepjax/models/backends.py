@@ -22,12 +22,12 @@ def decodes_apart(config: DecoderConfig) -> bool:
     return suits_apart(jax.default_backend()) if config.decode_apart is None else config.decode_apart
 
 
-def gathers_reads(config: DecoderConfig) -> bool:
-    """Whether passes gather the positions whose logits are read; told by the same devices as `decodes_apart`.
+def gathers_reads() -> bool:
+    """Whether passes gather the positions whose logits are read, on the devices that a function is traced for.
 
     For a TPU such a loop is planned to hold the output matrix's gradient twice more and to move a third more bytes.
     """
-    return decodes_apart(config)
+    return platform_in_context() == "cpu"
 
 
 def suits_apart(platform: str) -> bool:

@@ -75,7 +75,8 @@ class LanguageModel(nnx.Module):
         """log π(targets | hidden) and the entropy of π, both float32, under logits / temperature.
 
         `hidden[:, t]` is the state that predicts `targets[:, t]`. Runs over chunks of `chunk` positions (0:
-        `chunk_for`) and recomputes their logits in the backward pass, so that [B, T, V] never exists.
+        `chunk_for`) and recomputes their logits in the backward pass, so that [B, T, V] does not exist (but on a CPU
+        where it is no larger than the output matrix).
 
         Args:
           kept: the tokens of each position that π is renormalised over, the target among them; None: all.
@@ -97,7 +98,7 @@ class LanguageModel(nnx.Module):
             spread = normaliser - jnp.sum(jnp.exp(drawn_from - normaliser[..., None]) * drawn_from, axis=-1)
             return chosen - normaliser, spread
 
-        if read is not None and targets.shape[1] > chunk and gathers_reads(self.trunk.config):
+        if read is not None and targets.shape[1] > chunk and gathers_reads():
             most = most_read(read) if most is None else most
             found = over_read(self._product, piece, self._table, hidden, (targets, kept), read, most, chunk=chunk)
             return found[0], found[1]

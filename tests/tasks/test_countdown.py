@@ -108,6 +108,46 @@ def test_steps_are_rated(name):
     assert [step.correct for step in found] == [rating >= 0 for rating in ratings]
 
 
+def tour(task: Countdown, problem: Problem) -> list[str]:
+    """Every first move made and taken back, those that lead nowhere too, then the shortest solution."""
+    reader, lines = task.reader(problem), []
+    for move in moves(reader.hand, reader.rules):
+        lines += [f"z={move.left}{move.operator}{move.right}={move.value}", "!z"]
+    return [*lines, *task.clean_solution(problem).split("\n")]
+
+
+@pytest.mark.parametrize("rating", ["global", "local"])
+def test_going_back_and_forth_earns_nothing_but_for_dead_ends_once(rating):
+    task = Countdown(CountdownConfig(shuffled_names=False), rating)
+    for problem in task.problems("test")[:50]:
+        steps = tour(task, problem)
+        twice = [*steps[: -problem_length(problem)], *steps]
+        earned = [sum(step.rating for step in task.rate_steps(problem, way)) for way in (steps, twice)]
+        dead = {step.kind for step in task.rate_steps(problem, steps)} & {"dead end"}
+        kinds = [step.kind for step in task.rate_steps(problem, steps)]
+        distinct = len(set(dead_hands(task, problem)))
+        assert earned[0] == problem_length(problem) + distinct and (distinct > 0) == bool(dead)
+        assert earned[1] <= earned[0], "a second tour earns no more"
+        assert kinds[-1] == "answer"
+
+
+def problem_length(problem: Problem) -> int:
+    """Lines of the shortest solution."""
+    return len(parse_puzzle(problem.prompt, 10).numbers)
+
+
+def dead_hands(task: Countdown, problem: Problem) -> list[tuple[int, ...]]:
+    """States after one move from which the target is out of reach."""
+    reader = task.reader(problem)
+    target = int(problem.answer)
+    return [m.rest for m in moves(reader.hand, reader.rules) if target not in ends(m.rest, reader.rules)]
+
+
+def test_a_dead_end_beside_a_false_value_is_left_once_too():
+    steps = ["d=3+5=6", "e=6*8=8", "!e", "e=6*8=8"]
+    assert [s.rating for s in Countdown(rating="local").rate_steps(PUZZLE, steps)][1::2] == [0, -1]
+
+
 def test_what_the_examples_say_of_their_puzzle():
     assert 4 in ends((8, 8), RULES) and 4 not in ends((5, 8), RULES)
     assert 4 in ends((3, 5, 8), RULES)

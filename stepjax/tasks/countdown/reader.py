@@ -41,7 +41,7 @@ class CountdownReader:
       items: the values that are there, as stated: false ones, too.
       path: the moves that were not taken back, in order.
       left: states without a way to the target that the response has gone back from.
-      withdrawn: states with one that it has gone back from all the same: to make them again is no progress.
+      reached: the most moves that the path ever had with the target in reach: no further ones are no progress.
     """
 
     def __init__(self, puzzle: Puzzle, rules: Rules, *, dead_end: str = "neutral", rating: str = "global"):
@@ -52,7 +52,7 @@ class CountdownReader:
         self.items = tuple(Item(name, value, True) for name, value in puzzle.numbers.items())
         self.path: list[Made] = []
         self.left: set[Hand] = set()
-        self.withdrawn: set[Hand] = set()
+        self.reached = 0
         self.answered = False
 
     @property
@@ -60,10 +60,14 @@ class CountdownReader:
         return hand_of(item.value for item in self.items)
 
     @property
+    def _known(self) -> bool:
+        """Whether the values that are there are a state as `left` has them: true ones, or in local rating any."""
+        return self.rating == "local" or all(item.sound for item in self.items)
+
+    @property
     def in_reach(self) -> bool:
         """Whether the target can be made of what is there."""
-        sound = self.rating == "local" or all(item.sound for item in self.items)
-        return sound and self.puzzle.target in ends(self.hand, self.rules)
+        return self._known and self.puzzle.target in ends(self.hand, self.rules)
 
     def read(self, text: str) -> RegisterRating:
         """The rating of the next step, whatever its text."""
@@ -90,8 +94,10 @@ class CountdownReader:
         right, hand = (true if self.rating == "global" else local), self.hand
         self.path.append(Made(step.register, before, right and self.in_reach))
         if right and not self.in_reach:
-            return self._rate("dead end", local, true, -1 if hand in self.left else self.dead_end)
-        repeat = right and hand in self.withdrawn
+            return self._rate("dead end", local, true, -1 if self._known and hand in self.left else self.dead_end)
+        repeat = right and len(self.path) <= self.reached
+        if right:
+            self.reached = max(self.reached, len(self.path))
         return self._rate("repeat" if repeat else "derive", local, true, 0 if repeat else 1)
 
     def _take(self, left: int, right: int) -> tuple[Item, Item] | None:
@@ -115,11 +121,8 @@ class CountdownReader:
         """That the states after the moves from `number` on were gone back from."""
         after = [*(made.before for made in self.path[number + 1 :]), self.items]
         for made, items in zip(self.path[number:], after, strict=True):
-            hand = hand_of(item.value for item in items)
-            if made.right:
-                self.withdrawn.add(hand)
-            elif all(item.sound for item in items):
-                self.left.add(hand)
+            if not made.right and (self.rating == "local" or all(item.sound for item in items)):
+                self.left.add(hand_of(item.value for item in items))
 
     def _restate(self, step: Step) -> RegisterRating:
         known = next((item for item in self.items if item.name == step.register), None)

@@ -24,7 +24,7 @@ _MOST_DRAWS = 10_000
 
 
 class Countdown:
-    """A maze of another kind than RegisterChain, in the same alphabet: nobody says which moves to make.
+    """A search task, of another kind than RegisterChain, in the same alphabet: nobody says which moves to make.
 
     All given numbers are to become the target. Each move is checked exactly, and an exact solver knows whether the
     target is still in reach after it.
