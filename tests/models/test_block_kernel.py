@@ -56,28 +56,30 @@ def case(kv_heads: int, group: int, dim: int, dtype, *, layers: bool, narrow: bo
     return stored, queries, (*sums, jnp.asarray(rng.normal(size=(*rows, dim)), jnp.float32))
 
 
-def interpreted():
-    """Memory of a TPU in which nothing was written is NaN, and copies are made when they are waited for."""
+def interpreted(copies: str = "on_wait"):
+    """Memory of a TPU in which nothing was written is NaN; copies are made when they are waited for (`on_wait`: what is
+    read before is missing) or when they begin (`eager`: what they overwrite too early is missing)."""
     from jax.experimental.pallas import tpu as pltpu
 
-    return pltpu.InterpretParams(uninitialized_memory="nan", dma_execution_mode="on_wait")
+    return pltpu.InterpretParams(uninitialized_memory="nan", dma_execution_mode=copies)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kv_heads, group, dim, dtype, window, traced, cap, layers, narrow",
+    "kv_heads, group, dim, dtype, window, traced, cap, layers, narrow, copies, buffers",
     [
-        (2, 3, 64, jnp.float32, None, False, 0.0, True, False),
-        (1, 1, 128, jnp.float32, 200, False, 5.0, False, False),
-        (1, 7, 128, jnp.bfloat16, 333, True, 0.0, True, False),
-        (1, 2, 256, jnp.bfloat16, None, False, 30.0, False, False),
-        (2, 4, 64, jnp.bfloat16, 150, False, 0.0, True, True),
+        (2, 3, 64, jnp.float32, None, False, 0.0, True, False, "on_wait", 4),
+        (1, 1, 128, jnp.float32, 200, False, 5.0, False, False, "eager", 4),
+        (1, 7, 128, jnp.bfloat16, 333, True, 0.0, True, False, "eager", 2),
+        (1, 2, 256, jnp.bfloat16, None, False, 30.0, False, False, "on_wait", 2),
+        (2, 4, 64, jnp.bfloat16, 150, False, 0.0, True, True, "eager", 3),
     ],
 )
 def test_it_agrees_with_the_portable_attention(
-    kv_heads, group, dim, dtype, window, traced, cap, layers, narrow, monkeypatch
+    kv_heads, group, dim, dtype, window, traced, cap, layers, narrow, copies, buffers, monkeypatch
 ):
     monkeypatch.setattr(block_kernel, "MOST_BLOCKS", 2)  # rows of 3, 5 and 8 blocks take several turns
+    monkeypatch.setattr(block_kernel, "BUFFERS", buffers)
     stored, queries, sums = case(kv_heads, group, dim, dtype, layers=layers, narrow=narrow)
     assert kernel_takes(stored, queries, WORK.block.shape[0])
     options = {"position": jnp.asarray(POSITION), "window": jnp.int32(window) if traced else window, "cap": cap}
@@ -85,7 +87,9 @@ def test_it_agrees_with_the_portable_attention(
     wanted = jax.jit(lambda s, q, p: attend_to_blocks(LayerBlocks(s, WORK, layer), q, p, **options))(
         stored, queries, sums
     )
-    own = jax.jit(lambda s, q: block_sums(s, WORK, q, layer=layer, interpret=interpreted(), **options))(stored, queries)
+    own = jax.jit(lambda s, q: block_sums(s, WORK, q, layer=layer, interpret=interpreted(copies), **options))(
+        stored, queries
+    )
     np.testing.assert_array_equal(np.asarray(own[1])[COUNTS == 0], 0.0)
     found = added(sums, own)
     np.testing.assert_array_equal(found[0], wanted[0])
