@@ -12,6 +12,7 @@ length. `--help` lists the options.
 import argparse
 import dataclasses
 import importlib.metadata
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -136,6 +137,8 @@ def main(argv: list[str]) -> None:
     options.add_argument("--only", default="", help="programs whose software: name holds this")
     options.add_argument("--json", help="a file for the plans, one JSON object a line")
     given = options.parse_args(argv)
+    if not importlib.util.find_spec("tunix"):
+        options.error("google-tunix is not installed here: pip install google-tunix==0.1.7 qwix")
     topology = open_topology(given.topology)
     import jax
 

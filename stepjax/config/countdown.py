@@ -1,9 +1,9 @@
 """Options of Countdown: how many numbers, which operators, how noisy the demonstrations."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from stepjax.config.option import option, refusal
-from stepjax.config.register_chain import DEAD_END_RATINGS, OPERATORS, number_span
+from stepjax.config.option import check_fields, number_span, option
+from stepjax.config.register_chain import DEAD_END_RATINGS, OPERATORS
 from stepjax.errors import UserError
 
 MOST_NUMBERS = 6
@@ -52,9 +52,7 @@ class CountdownConfig:
     def __post_init__(self) -> None:
         # A list, as read from JSON, would make the config unhashable.
         object.__setattr__(self, "numbers", number_span("countdown: numbers", self.numbers, least=2))
-        for field in fields(self):
-            if why := refusal(field, getattr(self, field.name)):
-                raise UserError(f"countdown: {field.name} {why}")
+        check_fields("countdown", self)
         if self.numbers[1] > MOST_NUMBERS:
             raise UserError(f"countdown: numbers={self.numbers}: at most {MOST_NUMBERS}")
         if not self.operators or set(self.operators) - set(OPERATORS):

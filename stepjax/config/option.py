@@ -3,8 +3,11 @@
 import math
 import typing
 from collections.abc import Sequence
-from dataclasses import Field, field
+from dataclasses import Field, field, fields
+from operator import index
 from typing import Any
+
+from stepjax.errors import UserError
 
 
 def option(
@@ -71,6 +74,24 @@ def refusal(option: Field, value: Any) -> str | None:
         if known.get("choices") and text not in known["choices"]:
             return f"must be one of {', '.join(choice or 'nothing' for choice in known['choices'])}, not {text!r}"
     return None
+
+
+def check_fields(where: str, options: Any) -> None:
+    """UserError, which begins with `where`, for the first option that has a value out of its bounds."""
+    for one in fields(options):
+        if why := refusal(one, getattr(options, one.name)):
+            raise UserError(f"{where}: {one.name} {why}")
+
+
+def number_span(name: str, value: Any, least: int) -> tuple[int, int]:
+    """A (fewest, most) pair, checked; UserError, which begins with `name`."""
+    try:
+        low, high = (index(bound) for bound in value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be two whole numbers, not {value!r}") from None
+    if not least <= low <= high:
+        raise UserError(f"{name} must be {least} or more, the fewest first, not {value!r}")
+    return low, high
 
 
 def kind_in_words(kind: Any) -> str:

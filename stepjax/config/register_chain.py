@@ -1,10 +1,8 @@
 """Options of RegisterChain: how hard the programs are, how noisy the demonstrations, what counts as wrong."""
 
-from dataclasses import dataclass, fields
-from operator import index
-from typing import Any
+from dataclasses import dataclass
 
-from stepjax.config.option import option, refusal
+from stepjax.config.option import check_fields, number_span, option
 from stepjax.errors import UserError
 
 OPERATORS = "+-*"
@@ -110,9 +108,7 @@ class RegisterChainConfig:
         # A list, as read from JSON, would make the config unhashable.
         for name, least in (("operations", 1), ("distractors", 0), ("spare_steps", 0), ("forks", 0), ("fork_steps", 1)):
             object.__setattr__(self, name, number_span(f"register_chain: {name}", getattr(self, name), least=least))
-        for field in fields(self):
-            if why := refusal(field, getattr(self, field.name)):
-                raise UserError(f"register_chain: {field.name} {why}")
+        check_fields("register_chain", self)
         if not self.operators or set(self.operators) - set(OPERATORS):
             raise UserError(f"register_chain: operators must be one or more of {OPERATORS!r}, not {self.operators!r}")
         if 1 + self.operations[1] + self.distractors[1] > len(REGISTERS):
@@ -126,14 +122,3 @@ class RegisterChainConfig:
     def forked(self) -> bool:
         """Whether derivations walk: each starts from the register derived last."""
         return self.forks[1] > 0
-
-
-def number_span(name: str, value: Any, least: int) -> tuple[int, int]:
-    """A (fewest, most) pair, checked; UserError, which begins with `name`."""
-    try:
-        low, high = (index(bound) for bound in value)
-    except (TypeError, ValueError):
-        raise UserError(f"{name} must be two whole numbers, not {value!r}") from None
-    if not least <= low <= high:
-        raise UserError(f"{name} must be {least} or more, the fewest first, not {value!r}")
-    return low, high

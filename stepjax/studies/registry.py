@@ -11,7 +11,7 @@ STUDIES = {
     "blame": "stepjax.studies.blame_study",
     "stall": "stepjax.studies.stall_study",
     "myopia": "stepjax.studies.myopia_study",
-    "labels": "stepjax.studies.labels_study",
+    "labels": "stepjax.studies.label_cost_study",
     "padding": "stepjax.studies.padding_study",
     "correction": "stepjax.studies.correction_study",
     "seeds": "stepjax.studies.seeds_study",

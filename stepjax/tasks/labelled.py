@@ -8,6 +8,7 @@ from stepjax.data.dataset import Records, splits
 from stepjax.data.schema import NO_ERROR, LabelledSolution
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
+from stepjax.tasks.drawn import ProblemsOnAccess
 from stepjax.tasks.graders import AnswerGrader, GradesFinalAnswers, MarkedGrader, make_grader
 from stepjax.tasks.hooks import PLAIN
 
@@ -31,7 +32,10 @@ class LabelledProblems(GradesFinalAnswers):
         self._splits = splits(path)
 
     def problems(self, split: str) -> Sequence[Problem]:
-        return _Problems(self, Records(self._path, split)) if split in self._splits else []
+        if split not in self._splits:
+            return []
+        records = Records(self._path, split)
+        return ProblemsOnAccess(len(records), lambda i: self.problem(records[i], f"{records.split}/{i}"))
 
     def texts(self) -> Iterator[str]:
         """Texts to train a tokenizer on: problems and solutions, right or wrong, of the split train."""
@@ -64,18 +68,3 @@ def _from_options(config: Config) -> LabelledProblems:
 
 
 TASK = TaskEntry(_from_options, final_answers=True)
-
-
-class _Problems(Sequence[Problem]):
-    """Problems that are read on access."""
-
-    def __init__(self, task: LabelledProblems, records: Records):
-        self._task, self._records = task, records
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, i):  # type: ignore[no-untyped-def]
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
-        return self._task.problem(self._records[i], f"{self._records.split}/{i}")

@@ -70,3 +70,9 @@ def test_a_program_without_a_plan_has_a_line(script):
     none = ProgramPlan("decode", "ppo", 1, beside=0.0, hbm_bytes_per_chip=40 * 2.0**30, fits=False)
     line = script.row("stepjax", "decode", none)
     assert len(line) == len(script.COLUMNS) and line[2] == "40.00, too much"
+
+
+def test_without_its_peer_it_says_what_to_install(script, capsys):
+    with pytest.raises(SystemExit) as ended:
+        script.main(["--shape=1m"])
+    assert ended.value.code == 2 and "pip install google-tunix" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from stepjax.runs.alarms import PREFIX
 from stepjax.runs.monitors import monitors, proxy_gap
 from stepjax.studies import step_labels
 from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE, RIGHT
-from stepjax.studies.labels_study import label_error, spearman
+from stepjax.studies.label_cost_study import label_error, spearman
 from stepjax.studies.long_training import Round, credit_program, gradient_of, paid, rows_of, train
 from stepjax.studies.long_writer import KIND, RATES, LongWriter, LongWritten, make_long_writer, outcome_rewards, write
 from stepjax.studies.padding_monitors import LASTING, Watch, first_fall, spelled, watched

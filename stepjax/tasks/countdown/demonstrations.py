@@ -4,7 +4,7 @@ from stepjax.config.countdown import CountdownConfig
 from stepjax.config.register_chain import REGISTERS
 from stepjax.tasks.countdown.puzzle import Puzzle, rules_of
 from stepjax.tasks.countdown.solver import Move, Rules, ends, hand_of, moves
-from stepjax.tasks.register_chain.program import Uniform
+from stepjax.tasks.drawn import Uniform
 
 
 class _Author:

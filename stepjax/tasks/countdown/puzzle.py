@@ -7,7 +7,8 @@ from functools import lru_cache
 from stepjax.config.countdown import CountdownConfig
 from stepjax.errors import UserError
 from stepjax.tasks.countdown.solver import Rules, moves
-from stepjax.tasks.register_chain.program import NUMBER, Uniform
+from stepjax.tasks.drawn import Uniform
+from stepjax.tasks.register_chain.program import NUMBER
 
 _GIVEN = re.compile(rf"([a-z])=({NUMBER})")
 _TARGET = re.compile(rf"\?({NUMBER})")

@@ -1,10 +1,8 @@
 """Countdown as a task: problems by random access, the grader, the verifier."""
 
-import operator
+import functools
 import random
-import zlib
 from collections.abc import Sequence
-from typing import overload
 
 from stepjax.config.countdown import CountdownConfig
 from stepjax.config.register_chain import REGISTERS
@@ -15,12 +13,9 @@ from stepjax.tasks.countdown.edits import break_and_fix, detour, take_back
 from stepjax.tasks.countdown.measures import measure_walks
 from stepjax.tasks.countdown.puzzle import Puzzle, parse_puzzle, random_puzzle, rules_of
 from stepjax.tasks.countdown.reader import CountdownReader
+from stepjax.tasks.drawn import draw_for, drawn_problems, draws_of
 from stepjax.tasks.register_chain import build_tokenizer
-from stepjax.tasks.register_chain.parser import parse_step
-
-SPLITS = ("test", "valid", "train")
-_SHARE = 16  # one in this many puzzles belongs to the test split, one to the valid split, the others to train
-_MOST_DRAWS = 10_000
+from stepjax.tasks.register_chain.parser import lines_of, only_answer
 
 
 class Countdown:
@@ -48,13 +43,11 @@ class Countdown:
         Raises:
           UserError: for another split.
         """
-        if split not in SPLITS:
-            raise UserError(f"countdown: no split {split!r}; there are train, valid and test")
-        return _Problems(self.config, split)
+        return drawn_problems(self.name, self.config, split, functools.partial(self._problem, split))
 
     def grade(self, problem: Problem, response: str) -> bool:
         """Whether the last line is the target, the only answer, and all numbers became it by right moves."""
-        lines = _lines(response)
+        lines = lines_of(response)
         if not lines or lines[-1] != f"?{problem.answer}" or sum(line[0] == "?" for line in lines) != 1:
             return False
         reader = self._reader(problem, "global")
@@ -62,11 +55,7 @@ class Countdown:
 
     def group_answers(self, responses: Sequence[str]) -> list[int]:
         """Which responses give the same answer, for votes: the value of the only answer, a last line; −1 without it."""
-        found = []
-        for lines in map(_lines, responses):
-            step = parse_step(lines[-1]) if lines and sum(line[0] == "?" for line in lines) == 1 else None
-            found.append(step.value if step is not None and step.form == "answer" else -1)
-        return found
+        return [only_answer(lines_of(response)) for response in responses]
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating]:
         """A `RegisterRating` per step.
@@ -112,42 +101,15 @@ class Countdown:
         """The steps with a move first after which the target is out of reach, and back; None where there is none."""
         return detour(steps, self.reader(problem))
 
-
-TASK = TaskEntry(lambda config: Countdown(config.task.countdown), build_tokenizer)
-
-
-def _lines(response: str) -> list[str]:
-    return [line for line in (line.strip() for line in response.split(Countdown.separator)) if line]
-
-
-class _Problems(Sequence[Problem]):
-    def __init__(self, config: CountdownConfig, split: str):
-        self.config = config
-        self.split = split
-
-    def __len__(self) -> int:
-        return getattr(self.config, f"{self.split}_problems")
-
-    @overload
-    def __getitem__(self, index: int) -> Problem: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Problem]: ...
-    def __getitem__(self, index: int | slice) -> Problem | list[Problem]:
-        if isinstance(index, slice):
-            return [self._problem(i) for i in range(len(self))[index]]
-        return self._problem(range(len(self))[operator.index(index)])
-
-    def _problem(self, index: int) -> Problem:
-        config, part = self.config, SPLITS.index(self.split)
-        # Of `random`, only seeding by an int and random() are promised to stay the same over Python versions.
-        uniform = random.Random((config.seed << 41) | (part << 39) | index).random
-        for _ in range(_MOST_DRAWS):
-            puzzle = random_puzzle(config, uniform, REGISTERS)
-            # Rated by what it is: neither its order nor its names can move it to the other split.
-            same = f"{sorted(puzzle.numbers.values())} {puzzle.target}"
-            if min(zlib.crc32(same.encode()) % _SHARE, 2) == part:
-                break
-        else:
+    def _problem(self, split: str, index: int) -> Problem:
+        config, uniform = self.config, draws_of(self.config.seed, split, index)
+        # Told apart by what it is: neither its order nor its names can move it to the other split.
+        puzzle = draw_for(
+            split,
+            lambda: random_puzzle(config, uniform, REGISTERS),
+            lambda puzzle: f"{sorted(puzzle.numbers.values())} {puzzle.target}",
+        )
+        if puzzle is None:
             raise UserError("countdown: too few puzzles for three splits: allow more values or numbers")
         letters = list(REGISTERS)
         if config.shuffled_names:
@@ -155,4 +117,7 @@ class _Problems(Sequence[Problem]):
             puzzle = Puzzle(dict(zip(names, puzzle.numbers.values(), strict=True)), puzzle.target)
         write = noisy_demonstration if uniform() < config.noisy else clean_demonstration
         solution = "\n".join(write(puzzle, config, uniform))
-        return Problem(f"{self.split}/{index}", str(puzzle), str(puzzle.target), solution)
+        return Problem(f"{split}/{index}", str(puzzle), str(puzzle.target), solution)
+
+
+TASK = TaskEntry(lambda config: Countdown(config.task.countdown), build_tokenizer)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from stepjax.tasks.register_chain.program import Program, Statement, Uniform, apply, value_of
+from stepjax.tasks.drawn import Uniform
+from stepjax.tasks.register_chain.program import Program, Statement, apply, value_of
 
 
 @dataclass

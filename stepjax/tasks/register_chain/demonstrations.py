@@ -5,8 +5,9 @@ back at once (`retry`) leaves no trace.
 """
 
 from stepjax.config.register_chain import RegisterChainConfig
+from stepjax.tasks.drawn import Uniform
 from stepjax.tasks.register_chain.author import Author, Demonstration
-from stepjax.tasks.register_chain.program import Program, Statement, Uniform
+from stepjax.tasks.register_chain.program import Program, Statement
 from stepjax.tasks.register_chain.walk import children_of
 
 

@@ -1,7 +1,8 @@
 """Random programs with forks: from the query's chain other chains go off, which lead nowhere."""
 
 from stepjax.config.register_chain import REGISTERS, RegisterChainConfig
-from stepjax.tasks.register_chain.program import Operand, Statement, Uniform
+from stepjax.tasks.drawn import Uniform
+from stepjax.tasks.register_chain.program import Operand, Statement
 
 
 def forked_statements(config: RegisterChainConfig, uniform: Uniform) -> tuple[list[Statement], str]:

@@ -71,6 +71,17 @@ def parse_step(text: str, *, back: bool = False) -> Step | None:
     return Step("answer", "", 0, "", 0, int(answer))
 
 
+def lines_of(response: str) -> list[str]:
+    """The response's lines, without white space around them and empty ones."""
+    return [line for line in (line.strip() for line in response.split("\n")) if line]
+
+
+def only_answer(lines: Sequence[str]) -> int:
+    """The value of the only answer, which is the last line; −1 where there is none."""
+    step = parse_step(lines[-1]) if sum(line[0] == "?" for line in lines) == 1 else None
+    return step.value if step is not None and step.form == "answer" else -1
+
+
 def rate_steps(
     program: Program, steps: Sequence[str], rating: str = "global", *, back: bool = False
 ) -> list[RegisterRating]:

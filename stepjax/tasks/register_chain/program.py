@@ -5,16 +5,15 @@ values are modulo m. A dead end (a register the query does not rest on) is as ea
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from stepjax.config.register_chain import REGISTERS, RegisterChainConfig
 from stepjax.errors import UserError
+from stepjax.tasks.drawn import Uniform
 
 Operand = str | int  # a register's name or a number
-Uniform = Callable[[], float]  # draws from [0, 1)
 
 NUMBER = "(?:0|[1-9][0-9]?)"  # two digits hold every value modulo 100; a bound also keeps int() cheap on hostile text
 _STATEMENT = re.compile(rf"([a-z])=(?:({NUMBER})|([a-z]|{NUMBER})([-+*])([a-z]|{NUMBER}))")

@@ -1,28 +1,22 @@
 """RegisterChain as a task: problems by random access, the grader, the verifier."""
 
-import operator
-import random
-import zlib
+import functools
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import overload
 
 from stepjax.config.register_chain import REGISTERS, RegisterChainConfig
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem, StepRating, TaskEntry
+from stepjax.tasks.drawn import Uniform, draw_for, drawn_problems, draws_of
 from stepjax.tasks.register_chain.author import Demonstration
 from stepjax.tasks.register_chain.demonstrations import clean_demonstration, noisy_demonstration
 from stepjax.tasks.register_chain.edits import break_and_fix, detour, take_back
 from stepjax.tasks.register_chain.forks import forked_statements
 from stepjax.tasks.register_chain.measures import measure_repairs
-from stepjax.tasks.register_chain.parser import Reader, parse_step
-from stepjax.tasks.register_chain.program import Uniform, evaluate, parse_program, random_statements, render
+from stepjax.tasks.register_chain.parser import Reader, lines_of, only_answer
+from stepjax.tasks.register_chain.program import Statement, evaluate, parse_program, random_statements, render
 from stepjax.tasks.register_chain.tokenizer import ALPHABET, build_tokenizer
 from stepjax.tasks.register_chain.walk import Walker
-
-SPLITS = ("test", "valid", "train")
-_SHARE = 16  # one in this many programs belongs to the test split, one to the valid split, the others to train
-_MOST_DRAWS = 10_000
 
 
 class RegisterChain:
@@ -48,25 +42,17 @@ class RegisterChain:
         Raises:
           UserError: for another split.
         """
-        if split not in SPLITS:
-            raise UserError(f"register_chain: no split {split!r}; there are train, valid and test")
-        return _Problems(self.config, split)
+        return drawn_problems(self.name, self.config, split, functools.partial(self._problem, split))
 
     def grade(self, problem: Problem, response: str) -> bool:
         """Whether the response's last line is the right answer and its only one; with forks, given at the query."""
-        lines = [line for line in (line.strip() for line in response.split(self.separator)) if line]
+        lines = lines_of(response)
         right = sum(line[0] == "?" for line in lines) == 1 and lines[-1] == f"?{problem.answer}"
         return right and (not self.config.forked or self.rate_steps(problem, lines)[-1].kind == "answer")
 
     def group_answers(self, responses: Sequence[str]) -> list[int]:
         """Which responses give the same answer, for votes: the value of the only answer, a last line; −1 without it."""
-        found = []
-        for response in responses:
-            lines = [line for line in (line.strip() for line in response.split(self.separator)) if line]
-            answers = [step for line in lines if (step := parse_step(line)) and step.form == "answer"]
-            alone = len(answers) == 1 and sum(line[0] == "?" for line in lines) == 1 and lines[-1][0] == "?"
-            found.append(answers[0].value if alone else -1)
-        return found
+        return [only_answer(lines_of(response)) for response in responses]
 
     def rate_steps(self, problem: Problem, steps: Sequence[str]) -> list[StepRating]:
         """A `RegisterRating` per step, by `config.rating`.
@@ -111,39 +97,19 @@ class RegisterChain:
         reader = self.reader(problem)
         return detour(steps, reader) if isinstance(reader, Walker) else None
 
+    def _problem(self, split: str, index: int) -> Problem:
+        config = self.config
+        uniform = draws_of(config.seed, split, index)
 
-TASK = TaskEntry(lambda config: RegisterChain(config.task.register_chain), build_tokenizer)
+        def draw() -> tuple[list[Statement], str]:
+            return (forked_statements if config.forked else random_statements)(config, uniform)
 
-
-class _Problems(Sequence[Problem]):
-    def __init__(self, config: RegisterChainConfig, split: str):
-        self.config = config
-        self.split = split
-
-    def __len__(self) -> int:
-        return getattr(self.config, f"{self.split}_problems")
-
-    @overload
-    def __getitem__(self, index: int) -> Problem: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Problem]: ...
-    def __getitem__(self, index: int | slice) -> Problem | list[Problem]:
-        if isinstance(index, slice):
-            return [self._problem(i) for i in range(len(self))[index]]
-        return self._problem(range(len(self))[operator.index(index)])
-
-    def _problem(self, index: int) -> Problem:
-        config, part = self.config, SPLITS.index(self.split)
-        # Of `random`, only seeding by an int and random() are promised to stay the same over Python versions.
-        uniform = random.Random((config.seed << 41) | (part << 39) | index).random
-        for _ in range(_MOST_DRAWS):
-            statements, query = (forked_statements if config.forked else random_statements)(config, uniform)
-            text = render(statements, query)
-            # Rated before the registers get their final names: renaming a program cannot move it to the other split.
-            if min(zlib.crc32(text.encode()) % _SHARE, 2) == part:
-                break
-        else:
+        # Told apart before the registers get their final names: renaming a program cannot move it to the other split.
+        found = draw_for(split, draw, lambda drawn: render(*drawn))
+        if found is None:
             raise UserError("register_chain: too few programs for three splits: allow more values or operations")
+        statements, query = found
+        text = render(statements, query)
         letters = _draw_names(len(statements), uniform, shuffled=config.shuffled_names)
         names = str.maketrans(dict(zip(REGISTERS, letters, strict=False)))
         program = evaluate(statements, query, config.modulus)
@@ -157,13 +123,16 @@ class _Problems(Sequence[Problem]):
         else:
             written = clean_demonstration(program)
         return Problem(
-            f"{self.split}/{index}",
+            f"{split}/{index}",
             text.translate(names),
             str(program.answer),
             "\n".join(written.lines).translate(names),
             step_limit,
             unlearned=_spans(written) if config.retry_masked else (),
         )
+
+
+TASK = TaskEntry(lambda config: RegisterChain(config.task.register_chain), build_tokenizer)
 
 
 def _spans(written: Demonstration) -> tuple[tuple[int, int], ...]:
