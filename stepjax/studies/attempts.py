@@ -9,19 +9,19 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from stepjax.config import PPOOptions
-from stepjax.learners.ppo import credited, make_streams
 from stepjax.rewards.signal import CORRECT, RATING
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
 
 FIRST, SECOND, WIDTH = 1, 2, 3
 """Columns of the two tokens, after a prompt of one token, and of all."""
+
+CREDIT = ("policy_weight", "returns")
+"""What training reads of the credit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,23 +52,13 @@ class Training:
         return (np.arange(self.kinds) + 0.5) / self.kinds
 
 
-def credit_program(options: PPOOptions) -> Callable[..., Any]:
-    """Policy weights `[B, T]` and returns `[B, N, T]` of rows, compiled."""
-
-    def credit(rows: Trajectory, host: Any) -> Any:
-        found = credited(options, make_streams(options.streams), rows, host)[0]
-        return found.policy_weight, found.returns
-
-    return jax.jit(credit)
-
-
 def train(
     program: Callable[..., Any], streams: int, training: Training, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, " kinds"], Float[np.ndarray, " kinds"]]:
     """The probability of an attempt and the skill of each kind, after training.
 
     Args:
-      program: of `credit_program`.
+      program: of `crediting`, for `CREDIT`.
       streams: how many streams it credits.
     """
     kinds, samples = training.kinds, training.samples

@@ -15,14 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from stepjax.config import PPOOptions
-from stepjax.learners.ppo import credited, make_streams
 from stepjax.rewards.signal import CORRECT, RATING
 from stepjax.steps import Steps
 from stepjax.trajectory import Trajectory
 
 LATE, TURN = 2, 4
 """Steps that an investment helps; steps of a turn."""
+
+CREDIT = ("policy_weight", "returns")
+"""What training reads of the credit."""
 
 OTHERS = 0.8
 """The chance that a step on which the choice has no influence is right."""
@@ -65,16 +66,6 @@ class Training:
         return int(self.columns[-1]) + 1
 
 
-def credit_program(options: PPOOptions) -> Callable[..., Any]:
-    """Policy weights `[B, T]` and returns `[B, N, T]` of rows, compiled."""
-
-    def credit(rows: Trajectory, host: Any) -> Any:
-        found = credited(options, make_streams(options.streams), rows, host)[0]
-        return found.policy_weight, found.returns
-
-    return jax.jit(credit)
-
-
 @dataclasses.dataclass(frozen=True)
 class Tried:
     """Responses: whether each invested, `[B]`, and which of its steps were right, `[B, S]` (an investment is)."""
@@ -112,7 +103,7 @@ def train(
     """The probability of an investment in each round and, last, after training.
 
     Args:
-      program: of `credit_program`.
+      program: of `crediting`, for `CREDIT`.
       streams: how many streams it credits.
     """
     choose = np.zeros(training.kinds)

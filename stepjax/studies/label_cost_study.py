@@ -19,7 +19,8 @@ from stepjax.measures.over_seeds import summary
 from stepjax.options import from_dict, recipe, stream
 from stepjax.studies import step_labels
 from stepjax.studies.credit_writer import PHASES, Phase
-from stepjax.studies.long_training import credit_program, train
+from stepjax.studies.crediting import crediting
+from stepjax.studies.long_training import train
 from stepjax.studies.long_writer import make_long_writer, write
 from stepjax.studies.step_labels import Labeller, completed, judged, searched
 from stepjax.studies.study import Arm, ByArm, Figures, Found, Measure, Plan, Study, Table
@@ -95,7 +96,7 @@ def options_of(use: str) -> PPOOptions:
 
 def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) -> ByArm:
     """Figures of all arms of a seed; those that are `known` are not measured again."""
-    programs = {use: credit_program(options_of(use)) for use in (STEP, PROGRESS)}
+    programs = {use: crediting(options_of(use), "policy_weight") for use in (STEP, PROGRESS)}
     found = dict(known)
     for steps in size.steps:
         for name, use, world in rows_of(size):

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float
 
 from stepjax.config import PPOOptions, StreamOptions
-from stepjax.learners.ppo import credited, make_streams
 from stepjax.rewards import signals
 from stepjax.rewards.reward_streams import has_critic
 from stepjax.rewards.signal import CORRECT, RATING
@@ -39,11 +38,6 @@ class Round:
     scores: Float[np.ndarray, "B T 3"]
 
 
-def credit_program(options: PPOOptions) -> Callable[..., Any]:
-    """Policy weights `[B, 1 + T]` of rows, compiled."""
-    return jax.jit(lambda rows, host: credited(options, make_streams(options.streams), rows, host)[0].policy_weight)
-
-
 def train(
     writer: LongWriter,
     prm: Table,
@@ -58,7 +52,7 @@ def train(
     """The rounds of a training run, and at last one of the policy that came of it (after `rounds` updates).
 
     Args:
-      program: `credit_program(options)`.
+      program: `crediting(options, "policy_weight")`.
       responses: a round.
       rate: Adam's learning rate of the logits.
     """

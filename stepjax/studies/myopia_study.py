@@ -15,7 +15,8 @@ import numpy as np
 from stepjax.config import PPOOptions
 from stepjax.options import from_dict, recipe, stream
 from stepjax.studies.attempts import threshold
-from stepjax.studies.investing import LATE, Training, credit_program, train
+from stepjax.studies.crediting import crediting
+from stepjax.studies.investing import CREDIT, LATE, Training, train
 from stepjax.studies.study import Arm, ByArm, Figures, Measure, Plan, Study
 
 GOOD, NEUTRAL, BAD = 1.0, -0.5, -1.0
@@ -82,7 +83,7 @@ def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) 
     found = dict(known)
     for name in size.names:
         options = options_of(name)
-        program = credit_program(options)
+        program = crediting(options, *CREDIT)
         for wait in size.waits:
             if (name, str(wait)) not in found:
                 found[name, str(wait)] = _measure(name, options, program, wait, seed, size)

@@ -16,8 +16,9 @@ import numpy as np
 from stepjax.config import PPOOptions
 from stepjax.measures.intervals import wilson, z_of
 from stepjax.options import from_dict, recipe, stream
+from stepjax.studies.crediting import crediting
 from stepjax.studies.long_training import Table as PRM
-from stepjax.studies.long_training import credit_program, paid, train
+from stepjax.studies.long_training import paid, train
 from stepjax.studies.long_writer import LongWriter, make_long_writer, write
 from stepjax.studies.padding_monitors import SOON, Watch
 from stepjax.studies.study import Arm, ByArm, Figures, Found, Measure, Plan, Study, Table
@@ -91,7 +92,7 @@ def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) 
         at = row(horizon, neutral, quality), str(steps)
         if at not in found:
             options = options_of(horizon, neutral)
-            program = programs.setdefault((horizon, neutral), credit_program(options))
+            program = programs.setdefault((horizon, neutral), crediting(options, "policy_weight"))
             found[at] = _measure(options, program, at[0], quality, steps, seed, size)
             keep(found)
     return found

@@ -10,13 +10,12 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from stepjax.config import PPOOptions
-from stepjax.learners.ppo import credited, make_streams
 from stepjax.studies.credit_rows import EXACT, scored_rows, width_of
 from stepjax.studies.credit_writer import Writer, make_writer, write, writer_of
+from stepjax.studies.crediting import crediting
 from stepjax.studies.gradient_sums import GradientSums
 from stepjax.studies.study import Arm, ByArm, Figures, Measure, Plan, Study
 from stepjax.studies.variance_study import TURN, options_of, stream_name
@@ -77,7 +76,7 @@ def _train(name: str, responses: int, steps: int, seed: int, size: Size) -> Figu
         return np.random.default_rng([seed, steps, zlib.crc32(what.encode())])
 
     options = _options(name)
-    program = jax.jit(lambda rows, host: credited(options, make_streams(options.streams), rows, host)[0].advantages)
+    program = crediting(options, "advantages")
     writer, rng = make_writer(steps, "early", random("policy")), random(f"{name} {responses}")
     allowed = writer.moves > 0
     logits = np.log(np.where(allowed, writer.moves, 1.0))

@@ -16,7 +16,8 @@ import numpy as np
 from stepjax.config import PPOOptions
 from stepjax.options import from_dict, recipe, stream
 from stepjax.report.charts import Chart, Line
-from stepjax.studies.attempts import Training, credit_program, threshold, train
+from stepjax.studies.attempts import CREDIT, Training, threshold, train
+from stepjax.studies.crediting import crediting
 from stepjax.studies.study import Arm, ByArm, Figures, Found, Measure, Plan, Study
 from stepjax.studies.study_tables import summed_up
 
@@ -103,7 +104,7 @@ def _measure(name: str, rewards: tuple[float, float, float], seed: int, size: Si
     options = kind.options(*rewards)
     training = Training(rounds=size.rounds, attempt=kind.attempt, learns=kind.learns)
     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(column(rewards).encode())])
-    attempts, skills = train(credit_program(options), len(options.streams), training, rng)
+    attempts, skills = train(crediting(options, *CREDIT), len(options.streams), training, rng)
     succeeded = (attempts > 0.5) & (skills > SUCCEEDS) if kind.learns else attempts > 0.5
     formula, measured = kind.formula(*rewards), threshold(succeeded)
     figures = {"threshold": measured, "formula": formula}

@@ -10,14 +10,13 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from stepjax.config import PPOOptions
-from stepjax.learners.ppo import credited, make_streams
 from stepjax.options import from_dict, recipe, stream
 from stepjax.studies.credit_rows import Judges, scored_rows, width_of
 from stepjax.studies.credit_writer import ANSWER, Writer, make_independent_writer, make_writer, write
+from stepjax.studies.crediting import crediting
 from stepjax.studies.gradient_sums import GradientSums
 from stepjax.studies.study import Arm, ByArm, Measure, Plan, Study
 
@@ -82,7 +81,7 @@ def law(steps: int, lam: float, tokens: int = 6) -> float:
 def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) -> ByArm:
     """Figures of all arms of a seed; those that are `known` are not measured again."""
     options = options_of()
-    program = jax.jit(lambda rows, host: credited(options, make_streams(options.streams), rows, host)[0].advantages)
+    program = crediting(options, "advantages")
     found = dict(known)
     for steps in size.steps:
         for world in WORLDS:

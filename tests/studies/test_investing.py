@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
+from stepjax.studies.crediting import crediting
 from stepjax.studies.investing import (
+    CREDIT,
     LATE,
     OTHERS,
     Training,
     Tried,
     attempt,
     chance_after,
-    credit_program,
     rows_of,
     train,
 )
@@ -64,7 +65,7 @@ def test_credit_of_the_choice_is_what_its_horizon_sees(name):
     options = options_of(name)
     tried = attempt(training, np.full(2, 0.5), rng)
     values = rng.normal(size=(32, 6, 1))
-    _, returns = (np.asarray(x) for x in credit_program(options)(*rows_of(training, tried, values)))
+    _, returns = (np.asarray(x) for x in crediting(options, *CREDIT)(*rows_of(training, tried, values)))
     paid = np.where(tried.right, GOOD, BAD)
     paid[tried.invests, 0] = NEUTRAL
     factors = np.array([1.0, 1, 1, 1, 0, 0]) if name == "turn" else 0.9 ** np.arange(6)
@@ -87,6 +88,6 @@ def test_an_investment_is_right_and_neutral_and_a_turn_has_four_steps():
 def test_a_short_training_separates_step_and_response():
     training = Training(wait=1, kinds=8, rounds=40)
     for name, invests in (("step", False), ("response, λ = 1", True)):
-        chances = train(credit_program(options_of(name)), len(STREAMS[name]), training, np.random.default_rng(2))
+        chances = train(crediting(options_of(name), *CREDIT), len(STREAMS[name]), training, np.random.default_rng(2))
         assert chances.shape == (41, 8) and (chances[0] == 0.5).all()
         assert (chances[-1, -1] > 0.9) == invests and chances[-1, 0] < 0.1

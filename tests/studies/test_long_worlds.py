@@ -10,8 +10,9 @@ from stepjax.runs.alarms import PREFIX
 from stepjax.runs.monitors import monitors, proxy_gap
 from stepjax.studies import step_labels
 from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE, RIGHT
+from stepjax.studies.crediting import crediting
 from stepjax.studies.label_cost_study import label_error, spearman
-from stepjax.studies.long_training import Round, credit_program, gradient_of, paid, rows_of, train
+from stepjax.studies.long_training import Round, gradient_of, paid, rows_of, train
 from stepjax.studies.long_writer import KIND, RATES, LongWriter, LongWritten, make_long_writer, outcome_rewards, write
 from stepjax.studies.padding_monitors import LASTING, Watch, first_fall, spelled, watched
 from stepjax.studies.table_prm import classes, exact_table, f1_on, fit, mistaken, right_f1_on, two_classes
@@ -64,7 +65,7 @@ def summed():
     config = recipe()
     config.ppo.streams = {"process": stream(signal="prm", horizon="response", neutral=-0.5, lam=1.0, whiten=False)}
     options = dataclasses.replace(from_dict(config).ppo, samples=4)
-    return options, credit_program(options)
+    return options, crediting(options, "policy_weight")
 
 
 def test_credit_is_what_follows_minus_the_exact_value(summed):
