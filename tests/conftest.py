@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-os.environ["JAX_PLATFORMS"] = os.environ.get("STEPJAX_TEST_PLATFORM", "cpu")  # another one: tests/device
+PLATFORM = os.environ.get("STEPJAX_TEST_PLATFORM", "cpu")  # another one: tests/device
 _FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0")
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
+_KNOWN = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)  # a later one may end the process at this flag
+FUSED_AT_ONCE = " --xla_cpu_use_fusion_emitters=false" if _KNOWN and PLATFORM == "cpu" else ""
+os.environ["JAX_PLATFORMS"] = PLATFORM
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]) + FUSED_AT_ONCE
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -26,11 +29,14 @@ LONG = ("runs", "labels", "hacks", "evaluation", "test_errors.py", "learners", "
 """Folders and files of tests that take long: they begin first, so that pytest's processes end together."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The slow tests compile for a TPU, too, whose library ends the process at this flag, as a later jaxlib may."""
-    known = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)
-    if known and config.option.markexpr == "not slow":
-        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+@pytest.fixture
+def libtpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that compile for a TPU, whose library ends the process at that flag; JAX has read it by then."""
+    pytest.importorskip("libtpu")
+    import jax
+
+    jax.devices()
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace(FUSED_AT_ONCE, ""))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from stepjax.chips import open_topology
 from stepjax.models.blocks import LayerBlocks, attend_to_blocks
 from stepjax.models.cache import KeyValues, WorkList
 from stepjax.parallel import RULES, make_mesh, on_each_device
@@ -17,9 +18,6 @@ BATCH, TENSOR = 2, 2
 
 def compiled(topology: str, dtype, kv_heads: int, group: int, dim: int, *, window: int, narrow: bool):
     """A loop like that of a rollout: steps of `LAYERS` layers that attend to blocks; then each row writes a block."""
-    pytest.importorskip("libtpu")
-    from stepjax.chips import open_topology
-
     mesh = make_mesh(1, BATCH, TENSOR, devices=open_topology(topology).devices)
     heads = "tensor" if kv_heads % TENSOR == 0 else None
 
@@ -69,6 +67,7 @@ def compiled(topology: str, dtype, kv_heads: int, group: int, dim: int, *, windo
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("libtpu")
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v5p:2x2x1"])
 @pytest.mark.parametrize(
     "dtype, kv_heads, group, dim, window, narrow",

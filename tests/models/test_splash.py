@@ -119,7 +119,6 @@ WINDOWS = {"windows": (0, 64), "attention_cap": 30.0}
 
 
 def tpu_mesh(sizes):
-    pytest.importorskip("libtpu")
     from jax.experimental import topologies
 
     # Off a TPU, libtpu asks the cloud what machine this is, unless it is told.
@@ -136,6 +135,7 @@ def tpu_mesh(sizes):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("libtpu")
 @pytest.mark.parametrize(
     "changes, sizes",
     [

@@ -206,8 +206,8 @@ def test_the_longest_of_three_times():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("libtpu")
 def test_a_plan_of_a_real_topology(capfd, tmp_path):
-    pytest.importorskip("libtpu")
     config_of(tmp_path)
     config = f"--config={tmp_path / 'planned_config.py'}"
     offload = ["--config.model.remat=True", "--config.model.remat_policy=offload"]

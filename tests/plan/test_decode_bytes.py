@@ -31,8 +31,8 @@ SIZES = (
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("libtpu")
 def test_a_decode_step_reads_weights_and_the_tokens_that_rows_hold(tmp_path):
-    pytest.importorskip("libtpu")
     from stepjax.chips import open_topology
 
     run, found = compile_programs(config_of(tmp_path, *SIZES), open_topology("v5e:2x2").devices, "rollout")

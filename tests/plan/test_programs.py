@@ -131,8 +131,8 @@ def test_adapters_share_their_base(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("libtpu")
 def test_programs_compiled_for_a_tpu(tmp_path):
-    pytest.importorskip("libtpu")
     from stepjax.chips import open_topology
 
     # Sizes of whole tiles, so that bytes are those of arithmetic.
