@@ -233,7 +233,7 @@ class DecodeLoop:
         )
         aside = now.aside
         if aside is not None:
-            aside = self._local.put_aside(aside, slots, ended, by_stop, (t + 1) % self.ring)
+            aside, ended = self._local.put_aside(aside, slots, ended, by_stop, (t + 1) % self.ring)
         if waits:
             slots = self._local.fill(slots, prompts, ended, (t + 1) % self.ring)
         else:

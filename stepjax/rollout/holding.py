@@ -113,8 +113,8 @@ def put_aside(aside: Aside, slots: Slots, ended: Bool[Array, " S"], behind: Int[
             **blocks,
         )
 
-    _, aside = jax.lax.while_loop(lambda carry: carry[0] < count, one, (jnp.zeros((), jnp.int32), aside))
-    return dataclasses.replace(aside, count=aside.count + count)
+    done, aside = jax.lax.while_loop(lambda carry: carry[0] < count, one, (jnp.zeros((), jnp.int32), aside))
+    return dataclasses.replace(aside, count=aside.count + done)
 
 
 def settle(

@@ -50,21 +50,28 @@ class Local:
         found: tuple[Slots, Array] = call(slots)
         return found
 
-    def put_aside(self, aside: Aside, slots: Slots, ended: Array, stopped: Array, behind: Array) -> Aside:
+    def put_aside(
+        self, aside: Aside, slots: Slots, ended: Array, stopped: Array, behind: Array
+    ) -> tuple[Aside, Array]:
         """With the rows that `ended` and shall be held; `stopped`: those that the stops ended; `behind`: the column of
-        the ring that is written next."""
+        the ring that is written next.
+
+        Gives `ended` back for what takes these slots: known only when the rows were copied. Else XLA sees two loops in
+        no order, one of which reads the cache and one of which writes it, and copies all of it in every step.
+        """
         new_tokens = self.decoding.new_tokens
 
-        def local(aside: Aside, slots: Slots, queue: Queue, ended: Array, stopped: Array, behind: Array) -> Aside:
+        def local(aside: Aside, slots: Slots, queue: Queue, ended: Array, stopped: Array, behind: Array) -> tuple[Aside, Array]:
             assert queue.hold is not None
             hold = queue.hold[jnp.minimum(slots.row, len(queue.id) - 1)]
             held = (hold == Hold.ENDED) | ((hold == Hold.STOPPED) & stopped)
             # Behind a response of the greatest length nothing begins.
-            return put_aside(aside, slots, ended & held & (slots.time < new_tokens), behind)
+            aside = put_aside(aside, slots, ended & held & (slots.time < new_tokens), behind)
+            return aside, ended & (aside.count[0] >= 0)
 
         at = aside.axes
-        call = on_each_device(local, self.mesh, (at, self._slots_at, QUEUE_AXES, 0, 0, None), at)
-        found: Aside = call(aside, slots, self.queue, ended, stopped, behind)
+        call = on_each_device(local, self.mesh, (at, self._slots_at, QUEUE_AXES, 0, 0, None), (at, 0))
+        found: tuple[Aside, Array] = call(aside, slots, self.queue, ended, stopped, behind)
         return found
 
     def settled(

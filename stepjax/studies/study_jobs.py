@@ -92,9 +92,10 @@ def _unit(
 
 
 def shared_programs(folder: Path) -> Mapping[str, str]:
-    """Variables with which JAX keeps every compiled program in a folder, and takes it from there."""
+    """Variables with which JAX keeps every compiled program in a folder, and takes it from there; in the one that
+    JAX_COMPILATION_CACHE_DIR names already, if it does."""
     return {
-        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(folder),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }

@@ -196,8 +196,13 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 @pytest.fixture(scope="session")
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Programs compiled in one test are read from a cache in the next, in other processes too."""
+    """Programs compiled in one test are read from a cache in the next, in other processes too.
+
+    STEPJAX_TEST_CACHE: a folder that further runs of pytest read, too.
+    """
     folder = made_once(tmp_path_factory, "compiled", lambda folder: None)
+    if kept := os.environ.get("STEPJAX_TEST_CACHE"):
+        folder = Path(kept)
     changes = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -207,7 +212,12 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, value in changes.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+    kept_before = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     yield folder
+    del os.environ["JAX_COMPILATION_CACHE_DIR"]
+    if kept_before is not None:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = kept_before
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()

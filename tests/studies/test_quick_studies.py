@@ -29,7 +29,7 @@ def figures_of(folder):
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def quick(tmp_path_factory, compiled_once):
     """A function from a study's name to the folder of its reduced study, one process at a time; run once."""
     folders = {}
 

@@ -54,6 +54,7 @@ STUDY = Study(
 @pytest.fixture
 def children(monkeypatch, tmp_path):
     """In the place of `stepjax quickstart`, a process that leaves a figure; the names of those that were started."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     script = tmp_path / "child.py"
     script.write_text(textwrap.dedent(CHILD))
     started: list[str] = []
@@ -71,6 +72,11 @@ def children(monkeypatch, tmp_path):
     monkeypatch.setattr(side_by_side, "PERIOD", 0.005)
     monkeypatch.setattr(study_jobs, "finished", lambda workdir, *_: (workdir / "done").exists())
     return started
+
+
+def test_programs_are_kept_where_the_user_keeps_those_of_all_runs(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+    assert study_jobs.shared_programs(tmp_path)["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
 
 
 def test_arms_are_runs_and_bases_come_first(children, tmp_path, capsys):
