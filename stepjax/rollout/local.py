@@ -50,9 +50,7 @@ class Local:
         found: tuple[Slots, Array] = call(slots)
         return found
 
-    def put_aside(
-        self, aside: Aside, slots: Slots, ended: Array, stopped: Array, behind: Array
-    ) -> tuple[Aside, Array]:
+    def put_aside(self, aside: Aside, slots: Slots, ended: Array, stopped: Array, behind: Array) -> tuple[Aside, Array]:
         """With the rows that `ended` and shall be held; `stopped`: those that the stops ended; `behind`: the column of
         the ring that is written next.
 
@@ -61,7 +59,9 @@ class Local:
         """
         new_tokens = self.decoding.new_tokens
 
-        def local(aside: Aside, slots: Slots, queue: Queue, ended: Array, stopped: Array, behind: Array) -> tuple[Aside, Array]:
+        def local(
+            aside: Aside, slots: Slots, queue: Queue, ended: Array, stopped: Array, behind: Array
+        ) -> tuple[Aside, Array]:
             assert queue.hold is not None
             hold = queue.hold[jnp.minimum(slots.row, len(queue.id) - 1)]
             held = (hold == Hold.ENDED) | ((hold == Hold.STOPPED) & stopped)
