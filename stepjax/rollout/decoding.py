@@ -32,7 +32,7 @@ class Decoding:
       ample: that many suffice for whatever rows decode together.
       growths: without blocks, how often the ring is doubled until it holds the longest response, so that earlier steps
         read a smaller one. Each makes compiling take longer.
-      holds: rows may be held when they end. There are blocks then.
+      holds: rows may be held when they end.
     """
 
     new_tokens: int

@@ -20,7 +20,8 @@ BRANCH = 32
 """Of rows that may be held: the last tokens of each stay in columns of that many, which those behind it copy."""
 
 BRANCHED = 256
-"""Tokens of its own that each row leaves when it is held, where nothing says how many there shall be room for."""
+"""Tokens of its own that each row leaves when it is held, where nothing says how many there shall be room for. Rows
+that have no more are held whole, without blocks: these would spare no memory, and reading them takes longer."""
 
 HELD = 2048
 """Tokens a slot that there are blocks for, where nothing says how many there shall be."""
@@ -57,9 +58,19 @@ class CacheLayout:
 
     @classmethod
     def branching(
-        cls, *, prompt_width: int, new_tokens: int, rows: int, slots: int, block: int = 0, tokens: int = 0
+        cls,
+        platform: str,
+        *,
+        prompt_width: int,
+        new_tokens: int,
+        rows: int,
+        slots: int,
+        block: int = 0,
+        tokens: int = 0,
     ) -> "CacheLayout":
-        """With blocks, whatever the lengths, for `rows` rows that may be held; `block`, `tokens`: as of `choose`."""
+        """For `rows` rows that may be held, with blocks unless all are short; `block`, `tokens`: as of `choose`."""
+        if not block and not tokens and prompt_width + new_tokens <= BRANCHED:
+            return cls.ring(platform, new_tokens)
         page = min(block or BRANCH, prompt_width + new_tokens - 2)
         own = -(-(new_tokens - 1) // page)
         longest = (prompt_width + new_tokens - 2) // page

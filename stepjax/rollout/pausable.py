@@ -231,8 +231,9 @@ class PausableRollout:
     def room(self, state: Pause) -> np.ndarray:
         """int[devices], blocks that are left beside the rows that are held, what others begin with, and one row of the
         greatest length. Where it is negative, release rows before the next turn: the others may begin again and again
-        and never end."""
-        assert state.read.room is not None
+        and never end. Without blocks room is never short."""
+        if state.read.room is None:
+            return np.full(self.devices, self.shape.rows * self.shape.entry_width)
         return np.asarray(state.read.room) - self.decoding.own_blocks
 
     def _fit_beside(self, state: Pause, length: np.ndarray) -> bool:

@@ -125,6 +125,7 @@ def cache_layout(shape: RolloutShape, mesh: Mesh) -> CacheLayout:
         return CacheLayout.ring(platform, shape.new_tokens)
     if shape.holds and not shape.turns:
         return CacheLayout.branching(
+            platform,
             prompt_width=shape.prompt_width,
             new_tokens=shape.new_tokens,
             rows=each.rows,

@@ -241,7 +241,8 @@ class LiveAnswers:
     ) -> bool:
         """Whether there are blocks for prefixes on a device, for whose sake others go."""
         length = [len(t.prompt) + len(t.begun) for t in texts if t.row < 0 or self.nodes.on(t.row) == device]
-        blocks = sum((n - 1) // self.rollout.decoding.page for n in length)
+        page = self.rollout.decoding.page
+        blocks = sum((n - 1) // page for n in length) if page else 0
         return self._keep_room({device}, needed, planned, blocks)
 
     def _keep_room(

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from stepjax.models import block_kernel, blocks
 from stepjax.models.attention import added
-from stepjax.models.block_kernel import block_sums, kernel_takes
+from stepjax.models.block_kernel import block_sums, kernel_takes, on_own_heads
 from stepjax.models.blocks import LayerBlocks, attend_to_blocks, work_list
 from stepjax.models.cache import KeyValues, quantised
+from stepjax.parallel import RULES
 
 PAGE, BLOCKS = 128, 32
 COUNTS = np.array([3, 0, 8, 5, 1, 0], np.int32)
@@ -126,6 +128,22 @@ def test_it_agrees_with_the_reference_of_jaxs_own_kernel(window, cap, monkeypatc
     )
     found = np.asarray(ours[2] / np.maximum(ours[1], 1e-30)[..., None])[rows].reshape(wanted.shape)
     np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kv_heads", [2, 3])
+def test_devices_that_divide_the_heads_find_the_sums_of_one(kv_heads):
+    """Three heads do not divide among two devices: each has all of them."""
+    stored, queries, _ = case(kv_heads, 2, 64, jnp.float32, layers=True)
+    options = {"position": jnp.asarray(POSITION), "layer": jnp.int32(1), "window": None, "cap": 0.0}
+    options["interpret"] = interpreted()
+    wanted = jax.jit(lambda s, q: block_sums(s, WORK, q, **options))(stored, queries)
+    mesh = Mesh(jax.devices()[:2], RULES["kv_heads"])  # the interpreter works where every axis is divided by hand
+    with jax.set_mesh(mesh):
+        found = jax.jit(lambda s, q: on_own_heads(s, WORK, q, **options))(stored, queries)
+    assert found[0].sharding.is_fully_replicated == (kv_heads == 3)
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def taken(kv_heads: int, dim: int, page: int, dtype, pairs: int = 64, queries=jnp.bfloat16) -> bool:

@@ -92,11 +92,12 @@ def step_by_step(made: PausableRollout, ready, texts, ids, steps=5, every=1, ane
     blocks that nobody reads hold NaN.
     """
     state, each = empty(made, ready), made.shape.rows // made.devices
+    page = made.decoding.page or made.shape.entry_width + 1  # without blocks none is ever needed
     waiting, found, owner, pieces = [(i, -1) for i in range(len(texts))], {}, {}, [0] * len(texts)
     while waiting or owner:
         more, later, gone = [], [], []
         for at, (i, of) in enumerate(waiting):
-            least = 0 if owner else made.shape.entry_width // made.decoding.page
+            least = 0 if owner else made.shape.entry_width // page
             if of >= 0 and made.room(state)[of // each] < least:  # it is prefilled again
                 state, waiting[at] = made.release(ready, state, [of]), (i, -1)
         busy = made.read_rows(state) | set(np.flatnonzero(state.read.held).tolist()) | set(owner)
@@ -105,7 +106,7 @@ def step_by_step(made: PausableRollout, ready, texts, ids, steps=5, every=1, ane
             device = i * made.devices // len(texts) if of < 0 else of // each
             free = [row for row in range(device * each, (device + 1) * each) if row not in busy]
             text = len(texts[i]) + len(found.get(i, ((), ()))[0])
-            need = (text - 1) // made.decoding.page if of < 0 or anew else 0
+            need = (text - 1) // page if of < 0 or anew else 0
             if not free or room[device] < need:
                 later.append((i, of))
                 continue

@@ -117,7 +117,12 @@ def test_siblings_and_lookaheads_share_a_prefix():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes",
-    [{"rows": 8}, *({"block": 2, "cache_tokens": n} for n in (64, 32)), {"mesh": (8, 1, 1), "slots": 8, "rows": 64}],
+    [
+        {"rows": 8},
+        {"rows": 8, "block": 0},
+        *({"block": 2, "cache_tokens": n} for n in (64, 32)),
+        {"mesh": (8, 1, 1), "slots": 8, "rows": 64},
+    ],
 )
 def test_prefixes_that_find_no_room_are_read_again(sizes):
     live = answers(**sizes)
