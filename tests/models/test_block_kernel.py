@@ -142,8 +142,9 @@ def test_devices_that_divide_the_heads_find_the_sums_of_one(kv_heads):
     with jax.set_mesh(mesh):
         found = jax.jit(lambda s, q: on_own_heads(s, WORK, q, **options))(stored, queries)
     assert found[0].sharding.is_fully_replicated == (kv_heads == 3)
-    for ours, theirs in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(found[0], wanted[0])
+    for ours, theirs in zip(found[1:], wanted[1:], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def taken(kv_heads: int, dim: int, page: int, dtype, pairs: int = 64, queries=jnp.bfloat16) -> bool:
