@@ -118,6 +118,7 @@ class Places:
         self,
         queue: Queue,
         is_open: np.ndarray,
+        reads: np.ndarray,
         lengths: np.ndarray,
         rows: Sequence[Row],
         record: Record | None,
@@ -127,7 +128,7 @@ class Places:
         """Inputs that let the rows begin, whose prompts one call takes.
 
         Args:
-          queue: all rows, on the host; `is_open`: those that decode or wait.
+          queue: all rows, on the host; `is_open`: those that decode or wait; `reads`: those that may yet begin.
           lengths: of the prompts in all places.
           record: empty, to be filled with what rows begin with; None: none may begin with tokens of its response.
           held: bool[N], the rows that are held; None: none can be.
@@ -141,12 +142,12 @@ class Places:
         tokens, length = np.zeros((count, shape.entry_width), np.int32), np.zeros(count, np.int32)
         place, begins = np.full(count, np.iinfo(np.int32).max, np.int32), np.zeros(shape.rows, bool)
         after: Any = jax.tree.map(np.array, queue)
-        lengths, free = lengths.copy(), self._free(queue, is_open)
+        lengths, free = lengths.copy(), self._free(queue, reads)
         for device, places in enumerate(free):
             lengths[[device * self.places + own for own in places]] = 0
         given: dict[tuple[int, tuple[Any, ...]], int] = {}
         nothing = np.zeros(shape.rows, bool)
-        read = nothing if held is None else self.read_rows(queue, is_open)
+        read = nothing if held is None else self.read_rows(queue, reads)
         held = nothing if held is None else held & ~np.isin(np.arange(shape.rows), release)
         if release:
             after.hold[list(release)] = Hold.NEVER
@@ -194,6 +195,7 @@ class Places:
         self,
         queue: Queue,
         is_open: np.ndarray,
+        reads: np.ndarray,
         held: np.ndarray,
         gone: np.ndarray,
         length: np.ndarray,
@@ -212,7 +214,7 @@ class Places:
         each = self.shape.rows // self.devices
         of, begins = np.zeros(self.shape.rows, np.int32), np.zeros(self.shape.rows, bool)
         after: Any = jax.tree.map(np.array, queue)
-        now = _Now(is_open.copy(), held & ~gone, self.read_rows(queue, is_open))
+        now = _Now(is_open.copy(), held & ~gone, self.read_rows(queue, reads))
         for row in rows:
             now.refuse(row.row, itself=row.row == row.of)
             if not held[row.of] or (begins[row.of] and row.of != row.row):
@@ -243,24 +245,24 @@ class Places:
         """The place of what a row has come to, on its device."""
         return self.places + row % (self.shape.rows // self.devices)
 
-    def read_rows(self, queue: Queue, is_open: np.ndarray) -> np.ndarray:
-        """bool[N], the rows behind which others began that decode or wait."""
+    def read_rows(self, queue: Queue, reads: np.ndarray) -> np.ndarray:
+        """bool[N], the rows behind which others begin that may yet do so."""
         each = self.shape.rows // self.devices
-        rows = np.flatnonzero(is_open & (queue.prompt >= self.places))
+        rows = np.flatnonzero(reads & (queue.prompt >= self.places))
         read = np.zeros(self.shape.rows, bool)
         read[rows // each * each + queue.prompt[rows] - self.places] = True
         return read
 
-    def _free(self, queue: Queue, is_open: np.ndarray) -> list[list[int]]:
+    def _free(self, queue: Queue, reads: np.ndarray) -> list[list[int]]:
         """On each device the places of prompts that no row reads."""
-        by_device = zip(np.split(queue.prompt, self.devices), np.split(is_open, self.devices), strict=True)
-        read = [set(prompt[open_rows].tolist()) for prompt, open_rows in by_device]
+        by_device = zip(np.split(queue.prompt, self.devices), np.split(reads, self.devices), strict=True)
+        read = [set(prompt[rows].tolist()) for prompt, rows in by_device]
         return [[place for place in range(self.places) if place not in own] for own in read]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Now:
-    """bool[N] each: the rows that decode or wait, those that are held, and those behind which others began."""
+    """bool[N] each: the rows that decode or wait, those that are held, and those behind which others may yet begin."""
 
     is_open: np.ndarray
     held: np.ndarray
@@ -273,7 +275,7 @@ class _Now:
         if self.held[row] and not itself:
             raise ValueError(f"row {row} is held: release it first")
         if self.read[row]:
-            raise ValueError(f"row {row}: others that began behind it have not ended")
+            raise ValueError(f"row {row}: others may yet begin behind what it was")
 
 
 def _fill(record: Any, row: Row) -> None:

@@ -197,7 +197,8 @@ class PausableRollout:
             portions.insert(0, [])  # what is prefilled then finds their blocks free
         for some in portions:
             held = None if state.read.held is None else np.asarray(state.read.held)
-            inputs = self.layout.added(state.queue, state.open, state.length, some, record, held, gone)
+            opened, reads = state.open, self._reads(state)
+            inputs = self.layout.added(state.queue, opened, reads, state.length, some, record, held, gone)
             if not self.fits(inputs.lengths):
                 raise UserError(self._too_small())
             if held is not None and not self._fit_beside(state, inputs.given[1]):
@@ -219,14 +220,18 @@ class PausableRollout:
         gone = np.zeros(self.shape.rows, bool)
         gone[list(release)] = True
         inputs = self.layout.branched(
-            state.queue, state.open, np.asarray(seen.held), gone, np.asarray(seen.length), rows
+            state.queue, state.open, self._reads(state), np.asarray(seen.held), gone, np.asarray(seen.length), rows
         )
         arrays, after = self.programs.branch(ready, state.arrays, *put((*inputs.given, gone), self._by_row))
         return Pause(arrays, after, inputs.queue, state.length)
 
     def read_rows(self, state: Pause) -> set[int]:
-        """The rows behind which others began that decode or wait: held or not, they cannot begin anew."""
-        return set(np.flatnonzero(self.layout.read_rows(state.queue, state.open)).tolist())
+        """The rows behind which others may yet begin: held or not, they cannot begin anew."""
+        return set(np.flatnonzero(self.layout.read_rows(state.queue, self._reads(state))).tolist())
+
+    def _reads(self, state: Pause) -> np.ndarray:
+        """bool[N], the rows that may yet begin: those that wait; those that decode, too, where blocks may be short."""
+        return state.open & np.asarray(state.read.queued) if self.decoding.ample else state.open
 
     def room(self, state: Pause) -> np.ndarray:
         """int[devices], blocks that are left beside the rows that are held, what others begin with, and one row of the

@@ -62,6 +62,7 @@ class Seen:
       length: int32[N], tokens of the responses that ended; 0 of the others.
       finished: bool[N], the response ended by itself.
       decoding, waiting: int32[], rows in slots, and rows that wait for one.
+      queued: bool[N], the rows that wait for a slot.
       occupancy: the use of slots and cache since the start.
       by_stop: bool[N], the stops ended the response, not an end id (`finished` is True of both); None: that is not told
         apart.
@@ -73,6 +74,7 @@ class Seen:
     finished: Bool[Array, " N"]
     decoding: Int[Array, ""]
     waiting: Int[Array, ""]
+    queued: Bool[Array, " N"]
     occupancy: Occupancy
     by_stop: Bool[Array, " N"] | None = None
     held: Bool[Array, " N"] | None = None
@@ -272,6 +274,7 @@ class PausedEngine:
             finished=now.record.finished,
             decoding=jnp.sum(now.slots.row < idle, dtype=jnp.int32),
             waiting=jnp.sum(now.slots.waiting, dtype=jnp.int32),
+            queued=now.slots.waiting,
             occupancy=now.occupancy,
             by_stop=now.record.by_stop,
             held=held,

@@ -135,7 +135,7 @@ class Cost:
     read: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+        return Cost(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def flops(self, policy: int, scorer: int) -> float:
         """Two a parameter and token: `policy` and `scorer` are numbers of parameters, 0 for a scorer without a model

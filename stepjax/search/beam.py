@@ -54,15 +54,14 @@ def beam_search(explorer: Explorer, beams: Beams, ties: Ties) -> Search[list[Can
     groups = [lines[first : first + beams.slots] for first in range(0, len(lines), beams.slots)]
     while explorer.may_go_on and any(tree[line.node].open for group in groups for line in group):
         open_ones = [line for group in groups for line in group if tree[line.node].open]
-        further = iter((yield from explorer.continued(open_ones)))
+        further = iter((yield from explorer.continued(open_ones, last=True)))
         groups = [[next(further) if tree[line.node].open else line for line in group] for group in groups]
         if beams.width > 1:
             yield from explorer.rated([line.node for group in groups for line in group])
             groups = [_selected(explorer, group, beams, ties) for group in groups]
         live = {line.node for group in groups for line in group if tree[line.node].open}
-        before = {line.node for line in open_ones}
-        after = {node for parent in before for node in tree[parent].children if tree[node].open}
-        explorer.forget(sorted((before | after) - live))
+        after = {node for line in open_ones for node in tree[line.node].children if tree[node].open}
+        explorer.forget(sorted(after - live))
     return (yield from _candidates(explorer, [line.node for group in groups for line in group]))
 
 

@@ -40,15 +40,17 @@ class Explorer:
         """How many of `count` whole responses may be asked for at once: as many as surely fit into the budget."""
         return min(count, max(self.budget - self.spent, 0) // self.longest) if self.budget else count
 
-    def continued(self, lines: Sequence[Line], steps: int = 1) -> Search[list[Line]]:
-        """Each line one node further, in order; lines of one node are one question."""
+    def continued(self, lines: Sequence[Line], steps: int = 1, *, last: bool = False) -> Search[list[Line]]:
+        """Each line one node further, in order; lines of one node are one question.
+
+        `last`: nothing else will go on behind their nodes, which are held only until these lines have begun."""
         numbers: dict[int, list[int]] = {}
         for line in lines:
             numbers.setdefault(line.node, []).append(line.number)
         asked = [Expand(self.tree.prefix(node), tuple(of_node), steps) for node, of_node in numbers.items()]
-        answers = yield from self._ask(asked)
+        answers = yield from self._ask([*asked, *([Forget(tuple(one.prefix for one in asked))] if last else [])])
         found = {}
-        for node, sampled in zip(numbers, answers, strict=True):
+        for node, sampled in zip(numbers, answers[: len(asked)], strict=True):
             for number, one in zip(numbers[node], sampled, strict=True):
                 self.spent += len(one.tokens)
                 found[node, number] = Line(self.tree.add(node, one, number), number)

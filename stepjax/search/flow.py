@@ -4,7 +4,7 @@
 round. Here each search goes on as soon as its own questions are answered.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from stepjax.search.ask import Asked, Expand, Forget
@@ -33,12 +33,14 @@ class Polled(Protocol):
 
 
 class _Open:
-    """A search with questions that are not answered yet; `places`: of each question, by its number."""
+    """A search with questions that are not answered yet; `places`: of each question, by its number; `lines`: the
+    continuations that it asks for."""
 
     def __init__(self, search: Asking[Any], asked: list[Asked]):
         self.search, self.asked = search, asked
         self.answers: list[Any] = [None] * len(asked)
         self.places: dict[int, int] = {}
+        self.lines = sum(len(one.question.numbers) for one in asked if isinstance(one.question, Expand))
 
 
 def flow(
@@ -47,6 +49,7 @@ def flow(
     others: Callable[[Sequence[Asked]], list[Any]],
     *,
     enough: int,
+    most: int = 0,
 ) -> Iterator[R]:
     """Results in the order in which the searches end; what each finds depends on none of the others.
 
@@ -55,13 +58,15 @@ def flow(
       live: answers `Expand` and `Forget`.
       others: answers all other questions that are open, in order.
       enough: continuations that decode or wait, up to which further searches are started: a few times the slots.
+      most: continuations that searches at once may ask for, also those that have ended and wait for the others of their
+        search: what they hold would be forgotten to make room for more. 0: any number.
     """
     waiting = iter(searches)
     fresh: list[_Open] = []
     by_number: dict[int, _Open] = {}
     more = True
     while True:
-        while more and live.open + sum(_weight(one.asked) for one in fresh) < enough:
+        while more and _room_for_more(fresh, by_number, live, enough, most):
             search = next(waiting, None)
             if search is None:
                 more = False
@@ -86,8 +91,12 @@ def flow(
                 yield end.value
 
 
-def _weight(asked: Sequence[Asked]) -> int:
-    return sum(len(one.question.numbers) for one in asked if isinstance(one.question, Expand))
+def _room_for_more(
+    fresh: Sequence[_Open], by_number: Mapping[int, _Open], live: Polled, enough: int, most: int
+) -> bool:
+    new = sum(one.lines for one in fresh)
+    asked = new + sum({id(one): one.lines for one in by_number.values()}.values())
+    return live.open + new < enough and (not most or asked < most)
 
 
 def _answer(

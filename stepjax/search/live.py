@@ -5,12 +5,12 @@ there, and nothing of it is computed again. Prefixes that nobody asked about for
 prefilled anew if they are asked about after all.
 """
 
+import collections
 import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from stepjax.errors import UserError
@@ -22,7 +22,8 @@ from stepjax.rollout.pausable import PausableRollout, Pause
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Hold
 from stepjax.rollout.stops import Stops
-from stepjax.search.ask import NUMBERS, Asked, Cost, End, Expand, Forget, Sampled
+from stepjax.search.ask import NUMBERS, Asked, Cost, End, Expand, Forget
+from stepjax.search.ends import sampled
 from stepjax.search.live_sizes import LiveSizes
 from stepjax.search.prefixes import Known, Nodes, Prefix
 
@@ -165,11 +166,15 @@ class LiveAnswers:
         needed, begun = {job.prefix for job in waiting}, set[Prefix]()
         self._keep_room({*range(self.rollout.devices)}, needed)
         free = self._free_rows()
+        decode, slots = collections.Counter(map(self.nodes.on, self._running)), self.sizes.slots // self.rollout.devices
         for job in waiting:
             device, prefix = self.nodes.device(job.prefix[0]), job.prefix
             is_held = self.nodes.find(prefix) is not None
             keep = needed if self._running or begun else begun
-            while len(free[device]) < 2 - is_held and (gone := self._evicted(device, keep | {prefix})) is not None:
+            # Nothing is forgotten for rows that would only wait for a slot.
+            while len(free[device]) < 2 - is_held and decode[device] < slots:
+                if (gone := self._evicted(device, keep | {prefix})) is None:
+                    break
                 free[device].append(gone)
             text = None if is_held else self._text(prefix)
             planned = begun | {prefix}
@@ -185,6 +190,7 @@ class LiveAnswers:
                 self.shared += len(self.prompts[prefix[0]]) + len(prefix[1])
             branches.append((job, self._branch(job, free[device].pop(0))))
             begun.add(prefix)
+            decode[device] += 1
         if later and not branches and not self._running:
             raise UserError(
                 "config.ppo.cache_tokens: the cache does not hold a prefix that is asked about and one response of the "
@@ -276,7 +282,7 @@ class LiveAnswers:
         for row, ids, p in zip(ended, tokens, logprobs, strict=True):
             job, length = self._running.pop(row), int(seen.length[row])
             problem, prefix = job.prefix
-            found = self._sampled(ids[len(prefix) : length], p[len(prefix) : length], row)
+            found = sampled(seen, row, ids[len(prefix) : length], p[len(prefix) : length], self.sizes.new_tokens)
             self._answers[job.of][job.place] = found
             self._missing[job.of] -= 1
             self.costs[problem] += Cost(asked=len(found.tokens), generated=len(found.tokens))
@@ -290,12 +296,3 @@ class LiveAnswers:
                 self._loose.append(row)
             else:
                 self.nodes.rows[after] = row
-
-    def _sampled(self, ids: np.ndarray, logprobs: np.ndarray, row: int) -> Sampled:
-        seen, end = self.state.read, End.CUT
-        assert seen.by_stop is not None
-        if seen.finished[row] and not seen.by_stop[row]:
-            end = End.RESPONSE
-        elif seen.by_stop[row] and seen.length[row] < self.sizes.new_tokens:
-            end = End.STEP
-        return Sampled(tuple(ids.tolist()), tuple(logprobs.tolist()), end)

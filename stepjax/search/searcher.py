@@ -105,7 +105,9 @@ class Searcher:
         ended: dict[int, Found] = {}
         order = iter(waiting)
         next_one = next(order)
-        for found in flow(map(begin, waiting), live, answers.scores, enough=2 * options.rows):
+        # A continuation has a row, and until it begins the prefix behind which it does so, too.
+        most = live.sizes.rows * 2 // 3 if isinstance(live, LiveAnswers) else 0
+        for found in flow(map(begin, waiting), live, answers.scores, enough=2 * options.rows, most=most):
             ended[found[0]] = found
             while next_one in ended:
                 i, explorer, candidates = ended.pop(next_one)

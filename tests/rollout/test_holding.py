@@ -86,7 +86,7 @@ def test_many_rows_begin_behind_one_which_may_be_gone_before_they_end():
     branches = [Branch(10 + i, of, i_d, steps=0) for i, i_d in enumerate(ids)]
     state = made.turn(ready, made.add(ready, state, branches, release=[of]), 2)
     assert not state.read.held[of] and of in made.read_rows(state)
-    with pytest.raises(ValueError, match=f"row {of}: others that began behind it have not ended"):
+    with pytest.raises(ValueError, match=f"row {of}: others may yet begin behind what it was"):
         made.add(ready, state, [Row(of, TEXTS[0], 0)])
     state = poisoned(made, to_end(made, ready, poisoned(made, state), 1))
     rows = [Row(20 + i, TEXTS[of], i_d, 0, *before, steps=0) for i, i_d in enumerate(ids)]
@@ -151,7 +151,7 @@ def test_what_cannot_begin_is_refused():
         ([Branch(other, of, 0)], f"row {other} is held: release it first"),
         ([Row(of, [5], 0)], f"row {of} is held: release it first"),
         ([Branch(30, of, 0), Branch(30, of, 1)], "row 30 has not ended"),
-        ([Branch(30, of, 0), Branch(of, of, 1)], f"row {of}: others that began behind it"),
+        ([Branch(30, of, 0), Branch(of, of, 1)], f"row {of}: others may yet begin behind what it was"),
         ([Branch(of, of, 0), Branch(30, of, 1)], f"row {of} is not held"),
         ([Branch(free, of, 0, limit=1)], "a limit of 1 tokens, but it begins behind"),
     ]

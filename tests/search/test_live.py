@@ -114,6 +114,22 @@ def test_siblings_and_lookaheads_share_a_prefix():
     assert not live.nodes.rows
 
 
+def test_nothing_is_forgotten_for_what_finds_no_slot():
+    live = roomy()
+    results = [one.tokens for one in live([Asked(3, Expand((), tuple(range(40))))])[0] if one.end is End.STEP]
+    held = set(live.nodes.rows)
+    assert {(3, tokens) for tokens in results} <= held
+    free = live.sizes.rows - len(held)
+    assert free >= live.sizes.slots
+    (number,) = live.ask([Asked(3, Expand((), tuple(range(50, 53 + free))))])
+    answered = live.poll(1)
+    assert held <= set(live.nodes.rows) and live.open > 3 and not answered, "three of them have no row"
+    while number not in answered:
+        answered |= live.poll()
+    assert len(answered[number]) == free + 3
+    live([Asked(3, Forget(tuple(tokens for _, tokens in live.nodes.rows)))])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes",
