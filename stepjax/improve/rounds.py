@@ -28,6 +28,7 @@ from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.searcher import Searcher
 from stepjax.search.tree import Tree
 from stepjax.tasks.base import Problem
+from stepjax.workdir.record_file import WEIGHTS
 
 
 class RoundFile(SearchFile):
@@ -105,7 +106,7 @@ def _made_with(searcher: Searcher, number: int, prm: str, *, begun: bool) -> dic
     about = searcher.made_with(run.config.search, prm) | {"round": number, "prm_stage": prm}
     if run.config.search.prm not in PRM_SCORERS:
         about["process_reward_model"] = None
-    del about["workdir"]  # the file lies in it, wherever it is moved
+    del about[WEIGHTS]  # they may be gone, too: names and steps say enough within the stage
     if begun and number > 1:
         about["policy"] = f"{searcher.stage} {(number - 1) * run.config.improve.updates}"
     return about
