@@ -63,7 +63,7 @@ class Searches:
     def __init__(self, run: Run):
         self.run = run
         self._programs: Programs = {}
-        self._scorers: dict[str, Scorer] = {}
+        self._scorer_of: tuple[str, Scorer] | None = None
 
     def __call__(self, number: int, stage: str, prm: str, *, begun: bool) -> None:
         """Searches a round's problems, those that its file lacks, and writes the page beside it.
@@ -94,10 +94,15 @@ class Searches:
 
     def _scorer(self, stage: str) -> Scorer:
         options = self.run.config.search
-        if stage not in self._scorers:  # one is held at a time
+        if self._scorer_of is None:
             stepwise = METHODS[options.method].stepwise
-            self._scorers = {stage: search_scorer(self.run, options, stepwise=stepwise, stage=stage)}
-        return self._scorers[stage]
+            scorer = search_scorer(self.run, options, stepwise=stepwise, stage=stage)
+        else:
+            before, scorer = self._scorer_of
+            if before != stage:
+                scorer.read_stage(stage)
+        self._scorer_of = stage, scorer
+        return scorer
 
 
 def _made_with(searcher: Searcher, number: int, prm: str, *, begun: bool) -> dict[str, Any]:
