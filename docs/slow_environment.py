@@ -19,7 +19,7 @@ from stepjax.models import DecoderConfig, Definition, LanguageModel
 from stepjax.parallel import key_on, make_mesh
 from stepjax.rollout import RolloutShape, Sampler
 from stepjax.rollout.talks import Words
-from stepjax.rollout.turns import TurnRollout
+from stepjax.rollout.turn_rollout import TurnRollout
 from stepjax.tasks import Problem
 from stepjax.tasks.environment_pool import EnvironmentPool
 from stepjax.tasks.turns import Reply

@@ -9,7 +9,7 @@ import pytest
 from fuzz.fuzzing import bounded
 
 import stepjax
-from stepjax import cli
+from stepjax import cli, programs
 from stepjax.errors import UserError
 from stepjax.plan.command import OPTIONS as plan_options
 
@@ -165,6 +165,13 @@ def test_an_allocation_that_fails_is_one_line(monkeypatch, capsys):
         status, _, err = said(capsys, "sft")
         assert status == 2 and err.count("\n") == 1, err
         assert err.startswith("stepjax: out of memory (") and "llocat" in err and "`stepjax plan`" in err
+
+
+def test_out_of_memory_names_the_options_of_a_program_that_was_too_large(monkeypatch, capsys):
+    monkeypatch.setattr(programs, "oversized", ["program score needs 33.0 GB, and …: lower config.ppo.max_new_tokens"])
+    monkeypatch.setitem(cli.COMMANDS, "sft", fails_with(MemoryError()))
+    status, _, err = said(capsys, "sft")
+    assert status == 2 and "program score needs 33.0 GB, and …: lower config.ppo.max_new_tokens, or take" in err
 
 
 def test_another_error_of_the_device_is_not_hidden(monkeypatch):

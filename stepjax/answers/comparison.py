@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from stepjax.answers.equality import equal, proportional
+from stepjax.answers.expression_trees import Tree, symbols
 from stepjax.answers.ranges import as_ranges, same_ranges
-from stepjax.answers.trees import Tree, symbols
 from stepjax.answers.units import compatible
 from stepjax.answers.values import (
     Chain,

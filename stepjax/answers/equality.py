@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from stepjax.answers.evaluation import UNDEFINED, WHOLE, Doubt, Evaluation, Number
-from stepjax.answers.trees import Tree, count, symbols
+from stepjax.answers.expression_trees import Tree, count, symbols
 
 # mpmath's tables of constants may be written by one thread at a time, and are whole where the process is forked.
 _lock = threading.Lock()

@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath
 
-from stepjax.answers.trees import UNKNOWN_BASE, Tree
+from stepjax.answers.expression_trees import UNKNOWN_BASE, Tree
 
 MOST_EXACT_BITS = 8192
 MOST_MAGNITUDE = 1_000_000  # of a power, in bits

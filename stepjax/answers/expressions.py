@@ -12,8 +12,8 @@ spelling alone.
 from fractions import Fraction
 
 from stepjax.answers.cursor import Cursor
+from stepjax.answers.expression_trees import FUNCTIONS, GREEK, UNKNOWN_BASE, Tree
 from stepjax.answers.tokens import Token, Tokens, Unreadable
-from stepjax.answers.trees import FUNCTIONS, GREEK, UNKNOWN_BASE, Tree
 
 _ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}

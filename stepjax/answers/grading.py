@@ -13,10 +13,10 @@ from functools import lru_cache
 
 from stepjax.answers.comparison import same
 from stepjax.answers.evaluation import Doubt, Evaluation
+from stepjax.answers.expression_trees import is_literal
 from stepjax.answers.marks import FinalAnswer, all_boxes, final_answer
 from stepjax.answers.reading import read
 from stepjax.answers.spelling import spell, squeeze
-from stepjax.answers.trees import is_literal
 from stepjax.answers.values import Group, Named, Quantity, Several, Value
 
 __all__ = ["FinalAnswer", "final_answer", "grade", "grade_many", "group_answers", "number_of", "same_answer"]

@@ -1,8 +1,8 @@
 """Numbers and expressions with their units, and words."""
 
+from stepjax.answers.expression_trees import FUNCTIONS, count, is_literal, with_sign
 from stepjax.answers.expressions import parse
 from stepjax.answers.tokens import Token, Tokens, Unreadable
-from stepjax.answers.trees import FUNCTIONS, count, is_literal, with_sign
 from stepjax.answers.units import ABBREVIATIONS, SHORT, read_unit
 from stepjax.answers.values import Named, Quantity, Value, Words
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from stepjax.answers.equality import equal, real
 from stepjax.answers.evaluation import Doubt
+from stepjax.answers.expression_trees import Tree
 from stepjax.answers.tokens import Unreadable
-from stepjax.answers.trees import Tree
 from stepjax.answers.values import Group, Named, Piece, Quantity, Ranges, Value
 
 _INFINITE = ("const", "inf")

@@ -8,13 +8,13 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 
+from stepjax.answers.expression_trees import Tree
 from stepjax.answers.expressions import parse
 from stepjax.answers.quantities import both_signs, quantity, words
 from stepjax.answers.ranges import as_ranges, complement, intersection, union
 from stepjax.answers.relations import SIGNS, merged, name_in, names_in, relation
 from stepjax.answers.spelling import spell, squeeze
 from stepjax.answers.tokens import OPENING, Tokens, Unreadable, matching, split, tokenize
-from stepjax.answers.trees import Tree
 from stepjax.answers.values import (
     Chain,
     Choice,

@@ -2,9 +2,9 @@
 
 import re
 
+from stepjax.answers.expression_trees import FUNCTIONS, GREEK, Tree, symbols
 from stepjax.answers.ranges import complement
 from stepjax.answers.tokens import Token, Tokens, Unreadable, split
-from stepjax.answers.trees import FUNCTIONS, GREEK, Tree, symbols
 from stepjax.answers.values import Chain, Named, Piece, Quantity, Ranges, Relation, Value
 
 SIGNS = {

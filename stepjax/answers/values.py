@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepjax.answers.trees import Tree
+from stepjax.answers.expression_trees import Tree
 
 
 @dataclass(frozen=True)

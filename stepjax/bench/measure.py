@@ -17,6 +17,7 @@ from stepjax.bench.shapes import bench_config
 from stepjax.config import Config
 from stepjax.console.progress import progress
 from stepjax.parallel import mesh_of
+from stepjax.programs import program_bytes
 
 
 def measure(config: Config, program: str, *, profiled: bool = False) -> list[dict[str, Any]]:
@@ -88,7 +89,7 @@ def _summary(case: Case, program: str, timed: list[Timed]) -> dict[str, Any]:
         "bytes_share": moved / bandwidth,
         "useful_share": float(middle.prompt.sum() + middle.response.sum()) / whole,
         "compile_seconds": _rounded({p.name: p.compile_seconds or 0.0 for p in programs}),
-        "program_bytes": max(_program_bytes(p.compile()) for p in programs),
+        "program_bytes": max(program_bytes(p.compile()) for p in programs),
         "resident_bytes": _resident_bytes(),
         "device_bytes": _device_bytes(case),
         "device": f"{case.mesh.size} × {case.mesh.devices.flat[0].device_kind}",
@@ -120,17 +121,6 @@ def _prefill(case: Case) -> dict[str, float]:
             one.prefill(0, limit)
             found[figure + name] = statistics.median(one.prefill(1 + i, limit) for i in range(config.bench.repeats))
     return found | {"prefill_ratio": found["prefill_seconds"] / found["prefill_seconds_one_sample"]}
-
-
-def _program_bytes(compiled: jax.stages.Compiled) -> int:
-    """Bytes that a device holds while the program runs, as the compiler lays them out."""
-    memory: Any = compiled.memory_analysis()
-    return int(
-        memory.argument_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-    )
 
 
 def _resident_bytes() -> int:

@@ -8,7 +8,8 @@ from stepjax.config.option import option, section
 
 @dataclass(frozen=True)
 class ImproveOptions:
-    """Expert iteration: `search` on fresh problems, supervised training on what it found, and again."""
+    """Expert iteration: `search` on fresh problems, supervised training on what it found, and again. Stage ppo does not
+    start from its policy, but from that of stage sft."""
 
     rounds: int = option(3, "rounds; each is a search and the training on what it found", least=1, resumable=True)
     problems: int = option(

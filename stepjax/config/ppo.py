@@ -199,7 +199,9 @@ class PPOOptions:
     entropy: float = option(0.0, "coefficient of the entropy bonus")
     streams: dict[str, StreamOptions] = option({"process": StreamOptions()}, "reward streams by name")
     mc: MonteCarloOptions = section(MonteCarloOptions, "completions that value the ends of steps for signal=mc")
-    implicit: ImplicitOptions = section(ImplicitOptions, "the model whose log-ratio is the signal implicit")
+    implicit: ImplicitOptions = section(
+        ImplicitOptions, "the model that learns from graded answers and pays its log-ratio for signal=implicit"
+    )
     judge: StepJudgeOptions = section(StepJudgeOptions, "the server that rates steps for signal=judge")
     policy: OptimizerOptions = section(
         OptimizerOptions, "optimiser of the policy", lr=1e-3, warmup=5, schedule="constant"

@@ -35,7 +35,8 @@ class Config:
     seed: int = option(0, "seed of everything random in the run", least=0, below=2**31)
     stages: tuple[str, ...] = option(
         ("sft", "prm", "ppo"),
-        "stages of quickstart, in order: any of sft, label (`stepjax label`), prm, improve, ppo and eval",
+        "stages of quickstart, in order: any of sft, label (`stepjax label`), prm, improve, ppo and eval; ppo starts "
+        "from the policy of sft, not from that of improve",
         choices=("sft", "label", "prm", "improve", "ppo", "eval"),
     )
     base: str = option("", "another run's work directory, for the tokenizer and the stages that are not trained here")

@@ -52,9 +52,12 @@ def _told(error: BaseException) -> tuple[int, str] | None:
     if isinstance(error, OSError) and error.errno in NO_PATH:
         return 2, as_line(f"{str(error.filename)[:200]}: {error.strerror}; name another file")
     if lacking := _out_of_memory(error):
+        programs = sys.modules.get("stepjax.programs")
+        known = "take fewer or shorter rows,"
+        if programs is not None and programs.oversized:
+            known = f"{programs.oversized[-1]}, or take"
         return 2, as_line(
-            f"out of memory ({lacking}): take fewer or shorter rows, a smaller model or more devices; `stepjax plan` "
-            "says what a run needs"
+            f"out of memory ({lacking}): {known} a smaller model or more devices; `stepjax plan` says what a run needs"
         )
     if isinstance(error, KeyboardInterrupt):
         return (

@@ -208,7 +208,7 @@ def progress(
     if shown:
         _showing.append(bar)
     try:
-        with listening(bar.phase) if shown else nullcontext():
+        with listening(bar.phase, bar.say) if shown else nullcontext():
             yield bar
     finally:
         if shown:

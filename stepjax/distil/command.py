@@ -7,9 +7,9 @@ from pathlib import Path
 from stepjax.config import POLICIES, Config, ExportOptions
 from stepjax.console.progress import say
 from stepjax.data.schema import LabelledSolution
-from stepjax.distil.choose import Choice, choose, trace_error
 from stepjax.distil.conversations import conversation
 from stepjax.distil.readers import read_responses
+from stepjax.distil.worth_learning import ChosenResponses, trace_error, worth_learning
 from stepjax.errors import UserError
 from stepjax.parallel import is_main_process
 from stepjax.runs.export import saved_config
@@ -33,7 +33,7 @@ def export_conversations(config: Config, workdir: Path, *, accept_changed: bool 
     responses = _responses(options, workdir)
     opened = open_run(saved_config(config, workdir), workdir, kinds=EXPORTING, accept_changed=accept_changed)
     with opened as run:
-        choice = choose(read_responses(responses, run), options)
+        choice = worth_learning(read_responses(responses, run), options)
         tell(choice)
         if not choice.chosen:
             raise UserError("config.export: no response passes the filters; nothing is written")
@@ -45,7 +45,7 @@ def export_conversations(config: Config, workdir: Path, *, accept_changed: bool 
     return out
 
 
-def tell(choice: Choice) -> None:
+def tell(choice: ChosenResponses) -> None:
     """Says what was chosen and what was not, and the trace error before and after."""
     problems = len({record.group_key for record in choice.chosen})
     left = ", ".join(f"{count} {reason}" for reason, count in choice.left_out.most_common())

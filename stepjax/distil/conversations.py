@@ -5,7 +5,7 @@ from typing import Any
 
 from stepjax.config import ExportOptions
 from stepjax.data.schema import LabelledSolution
-from stepjax.distil.choose import wrong_tries
+from stepjax.distil.worth_learning import wrong_tries
 from stepjax.errors import UserError
 from stepjax.tasks.base import Problem
 from stepjax.tasks.prompts import Prompt

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from stepjax.data.jsonl import read_jsonl
 from stepjax.data.schema import LabelledSolution, SchemaError
-from stepjax.distil.trees import candidates
+from stepjax.distil.candidates import candidates
 from stepjax.errors import UserError
 from stepjax.runs.setup import Run
 from stepjax.search.records import FOUND, TREE

@@ -1,12 +1,13 @@
 """Stage eval: the policies of a work directory on held-out problems, before and after."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from stepjax.console.progress import progress, say, table
 from stepjax.evaluation.responses import write_responses
 from stepjax.evaluation.scorer import RunScorer
-from stepjax.measures.intervals import wilson
+from stepjax.measures.intervals import jackknife_intervals, wilson
 from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.parallel import key_on, only_asked_transfers
 from stepjax.runs.classifier import classification_report
@@ -46,11 +47,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         for stage in policies:
             params = policy_params(run, stage)
             answered = sampler.many(params, prompts, range(len(prompts.problems)), key, bar)
-            figures: dict[str, Any] = measure(
-                answered, run.task, tags=bool(run.config.prompt.structure)
-            ) | turn_figures(answered)
-            figures["accuracy_interval"] = list(wilson(sum(r.correct for r in answered), len(answered)))
-            found["rows"][stage], responses[stage] = figures, answered
+            found["rows"][stage], responses[stage] = _figures(run, answered), answered
     trained = has_stage(run, "prm") and not run.config.prm.path  # a public model: eval.kind=prm measures it
     scorer = RunScorer(run) if trained and responses else None
     for stage, answered in responses.items():
@@ -65,6 +62,22 @@ def evaluate(run: Run) -> dict[str, Any]:
     kept = read_json(path).get(MEASURES)  # results of the other kinds of evaluation
     write_json(path, found | ({MEASURES: kept} if kept else {}))
     show(found)
+    return found
+
+
+def _figures(run: Run, answered: Sequence[Response]) -> dict[str, Any]:
+    """The figures of a policy's responses, one to a problem, and a 95 % interval of each measure."""
+
+    def of(some: Sequence[Response]) -> dict[str, float]:
+        return measure(some, run.task, tags=bool(run.config.prompt.structure)) | turn_figures(some)
+
+    intervals = jackknife_intervals(answered, of)
+    intervals["accuracy"] = wilson(sum(r.correct for r in answered), len(answered))
+    found: dict[str, Any] = dict(of(answered))
+    for name, _, unit, _ in POLICY_MEASURES:
+        if name in intervals:
+            low, high = intervals[name]
+            found[f"{name}_interval"] = [max(low, 0.0), min(high, 1.0)] if unit == "share" else [low, high]
     return found
 
 

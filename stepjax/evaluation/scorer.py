@@ -8,6 +8,7 @@ import numpy as np
 
 from stepjax.data.schema import LabelledSolution
 from stepjax.measures.step_classes import BAD
+from stepjax.models.definition import Params
 from stepjax.runs.classifier import StepClassifier
 from stepjax.runs.public_prm import load_public_prm, score_responses
 from stepjax.runs.responses import Response
@@ -39,13 +40,18 @@ class RunScorer:
     """The process reward model of a run's own stage prm, or of another one that trains such a model."""
 
     def __init__(self, run: Run, stage: str = "prm"):
-        if not has_stage(run, stage):
-            raise no_stage(run, stage)
         self.run = run
-        self.params = stage_params(run, stage, run.prm)
+        self.read_stage(stage)
         self.classifier = StepClassifier(run, rows=run.config.prm.rows, width=run.config.prm.row_tokens)
         self.encoder = solution_encoder(run.prompt, run.splitter)
         self._told: list[str] = []
+
+    def read_stage(self, stage: str) -> None:
+        """Takes the parameters of another stage; UserError where it has none. What is compiled stays."""
+        if not has_stage(self.run, stage):
+            raise no_stage(self.run, stage)
+        self.params: Params = {}  # no two models are held at a time
+        self.params = stage_params(self.run, stage, self.run.prm)
 
     def score(self, problems: Sequence[str], steps: Sequence[Sequence[str]]) -> list[np.ndarray | None]:
         """float[S, 3] of each solution, encoded as for training on records."""

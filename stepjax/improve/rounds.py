@@ -28,6 +28,7 @@ from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.searcher import Searcher
 from stepjax.search.tree import Tree
 from stepjax.tasks.base import Problem
+from stepjax.workdir.record_file import WEIGHTS
 
 
 class RoundFile(SearchFile):
@@ -62,7 +63,7 @@ class Searches:
     def __init__(self, run: Run):
         self.run = run
         self._programs: Programs = {}
-        self._scorers: dict[str, Scorer] = {}
+        self._scorer_of: tuple[str, Scorer] | None = None
 
     def __call__(self, number: int, stage: str, prm: str, *, begun: bool) -> None:
         """Searches a round's problems, those that its file lacks, and writes the page beside it.
@@ -93,10 +94,15 @@ class Searches:
 
     def _scorer(self, stage: str) -> Scorer:
         options = self.run.config.search
-        if stage not in self._scorers:  # one is held at a time
+        if self._scorer_of is None:
             stepwise = METHODS[options.method].stepwise
-            self._scorers = {stage: search_scorer(self.run, options, stepwise=stepwise, stage=stage)}
-        return self._scorers[stage]
+            scorer = search_scorer(self.run, options, stepwise=stepwise, stage=stage)
+        else:
+            before, scorer = self._scorer_of
+            if before != stage:
+                scorer.read_stage(stage)
+        self._scorer_of = stage, scorer
+        return scorer
 
 
 def _made_with(searcher: Searcher, number: int, prm: str, *, begun: bool) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def _made_with(searcher: Searcher, number: int, prm: str, *, begun: bool) -> dic
     about = searcher.made_with(run.config.search, prm) | {"round": number, "prm_stage": prm}
     if run.config.search.prm not in PRM_SCORERS:
         about["process_reward_model"] = None
-    del about["workdir"]  # the file lies in it, wherever it is moved
+    del about[WEIGHTS]  # they may be gone, too: names and steps say enough within the stage
     if begun and number > 1:
         about["policy"] = f"{searcher.stage} {(number - 1) * run.config.improve.updates}"
     return about

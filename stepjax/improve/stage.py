@@ -14,7 +14,7 @@ from stepjax.distributed.watch import activity
 from stepjax.errors import UserError
 from stepjax.improve.rounds import Searches, learned
 from stepjax.improve.targets import TARGETS
-from stepjax.improve.values import train_values, value_stage, write_values
+from stepjax.improve.values import train_values, value_programs, value_stage, write_values
 from stepjax.models.definition import Params
 from stepjax.runs.check import check_packed
 from stepjax.runs.response_sampling import ResponseSampler, first_prompts, make_sampler
@@ -94,6 +94,7 @@ def train_improve(run: Run) -> Params:
     check_improve(run)
     options = run.config.improve
     programs, searches = improve_programs(run), Searches(run)
+    values = functools.cache(lambda: value_programs(run))
     valid = _held_out(programs.run)
     start = functools.cache(lambda: stage_params(programs.run, "sft", programs.definition))
     reference = start() if options.kl else None
@@ -108,19 +109,24 @@ def train_improve(run: Run) -> Params:
         last = number == options.rounds
         if done < before + options.updates:
             activity.now(f"round {number} of stage improve")
-            _search(searches, number, begun=done > before)
+            _search(searches, number, values, begun=done > before)
         elif not last:
             continue
         params = _train(programs, number, valid, start, reference)
     return params
 
 
-def _search(searches: Searches, number: int, *, begun: bool) -> None:
-    """A round's search, and the values of its trees. `begun`: training on it has begun."""
+def _search(searches: Searches, number: int, values: Callable[[], SupervisedPrograms], *, begun: bool) -> None:
+    """A round's search, and the values of its trees.
+
+    Args:
+      values: what value models are trained with.
+      begun: training on the round has begun.
+    """
     run = searches.run
     stage = STAGE if number > 1 else "sft"
     if run.config.improve.prm and number > 1 and not begun:
-        train_values(run, number - 1)
+        train_values(values(), number - 1)
     searches(number, stage, value_stage(number - 1 if run.config.improve.prm else 0), begun=begun)
     if METHODS[run.config.search.method].visits:
         write_values(run, number)

@@ -13,7 +13,7 @@ from stepjax.runs.prm_records import Examples
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import prm_start_params
 from stepjax.runs.supervised import train
-from stepjax.runs.supervised_programs import prm_programs
+from stepjax.runs.supervised_programs import SupervisedPrograms, prm_programs
 from stepjax.search.targets import value_records
 from stepjax.tasks.encoding import solution_encoder
 from stepjax.workdir.json_lines import JsonLines
@@ -47,15 +47,20 @@ def value_stage(number: int) -> str:
     return f"prm_improve{number}" if number else "prm"
 
 
-def train_values(run: Run, number: int) -> None:
-    """Trains (or continues, or finds finished) a value model on all values that were found so far.
+def value_programs(run: Run) -> SupervisedPrograms:
+    """What the value models of all rounds are trained with.
 
     Values are soft labels of a cross-entropy: as classes, all that are above 0 would be good.
     """
     prm = dataclasses.replace(run.config.prm, objective="bce")
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, prm=prm))
-    programs = prm_programs(run, value_stage(number))
-    options = programs.options
+    return prm_programs(run, "prm_improve")
+
+
+def train_values(programs: SupervisedPrograms, number: int) -> None:
+    """Trains (or continues, or finds finished) a value model on all values that were found up to this round."""
+    programs = programs.under(value_stage(number))
+    run, options = programs.run, programs.options
 
     def batches() -> PackedBatches:
         records = [record for i in range(1, number + 1) for record in values_of(run, i)]

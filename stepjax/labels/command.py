@@ -19,7 +19,7 @@ from stepjax.labels.file import LabelFile
 from stepjax.labels.judge_driver import judge_by_policy, judge_by_server
 from stepjax.labels.monte_carlo import Completions, monte_carlo
 from stepjax.labels.omegaprm import TreeSearch, omegaprm
-from stepjax.labels.policy import load_completer
+from stepjax.labels.policy import label_weights, load_completer
 from stepjax.labels.solution import Completion, Request, Solution
 from stepjax.labels.sources import as_solution, named_records, sampled_records, solutions
 from stepjax.labels.tables import show_labels
@@ -28,6 +28,7 @@ from stepjax.runs.first_prompt import tell_first_prompt
 from stepjax.runs.opening import open_run
 from stepjax.runs.origin_parts import READING
 from stepjax.runs.setup import Run
+from stepjax.workdir.record_file import WEIGHTS
 
 FROM_FILES = "name a JSONL file: labels of files have no default in a work directory"
 
@@ -75,7 +76,7 @@ def label_by_completions(run: Run, records: Sequence[LabelledSolution], out: Pat
     if options.temperature == 0 and options.completions > 1:
         raise UserError("config.label.temperature: at 0 all completions of a prefix are the same; raise it")
     completer, named = load_completer(run)
-    made_with = _made_with(options) | {"completer": named}
+    made_with = _made_with(options) | {"completer": named, WEIGHTS: label_weights(run)}
     with LabelFile(out, made_with, primary=is_main_process()) as file:
         groups = _groups(solutions(run, records), whole=options.method == "omegaprm")
         waiting = [group for group in groups if any(s.record.id not in file.done for s in group)]

@@ -17,10 +17,11 @@ from stepjax.judges.judge import Reply, judge
 from stepjax.judges.rubric import Rubric
 from stepjax.labels.chat import PolicyChat
 from stepjax.labels.file import LabelFile
-from stepjax.labels.policy import load_policy
+from stepjax.labels.policy import label_weights, load_policy
 from stepjax.labels.tables import check_labelled, show_labels
 from stepjax.parallel import is_main_process
 from stepjax.runs.setup import Run
+from stepjax.workdir.record_file import WEIGHTS
 
 IN_A_ROW = 5
 """Solutions without an answer in a row after which the server is abandoned."""
@@ -148,7 +149,8 @@ def judge_by_policy(run: Run, records: Sequence[LabelledSolution], out: Path) ->
     params, named = load_policy(run)
     chat = PolicyChat(run, params)
     model = f"{named['stage']}@{named['step']}"
-    with LabelFile(out, _made_with(options, rubric, model=named), primary=is_main_process()) as file:
+    made_with = _made_with(options, rubric, model=named) | {WEIGHTS: label_weights(run)}
+    with LabelFile(out, made_with, primary=is_main_process()) as file:
         waiting = [record for record in records if record.id not in file.done]
         asks, told = options.judge.asks, options.judge.tell_answer
         courses = (judge(r, rubric, asks=asks, model=model, tell_answer=told, on_malformed=malformed) for r in waiting)

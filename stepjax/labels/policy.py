@@ -10,6 +10,7 @@ from stepjax.models.definition import Params
 from stepjax.runs.base import check_base
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import policy_params, stage_folder
+from stepjax.runs.weights import weights_of
 from stepjax.workdir.checkpoints import Checkpoints
 
 
@@ -34,6 +35,13 @@ def load_policy(run: Run) -> tuple[Params, dict[str, Any]]:
     with Checkpoints(folder) as checkpoints:
         step = checkpoints.latest()
     return params, {"workdir": str(folder.parent.parent), "stage": options.stage, "step": step}
+
+
+def label_weights(run: Run) -> dict[str, str]:
+    """The fingerprint of the checkpoint that `load_policy` reads."""
+    options = run.config.label
+    there = dataclasses.replace(run, workdir=Path(options.completer).absolute()) if options.completer else run
+    return weights_of(there, options.stage)
 
 
 def load_completer(run: Run) -> tuple[Completer, dict[str, Any]]:

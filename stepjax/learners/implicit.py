@@ -45,6 +45,9 @@ from stepjax.trajectory import Trajectory
 LEAST_RETURN = 1e-6
 """Added to the largest return before rewards are divided by it, as the authors' code does: noise stays small."""
 
+GROWS_WITH = "config.ppo.max_new_tokens or config.ppo.micro_tokens"
+"""Options that the memory of both programs grows with."""
+
 
 def implicit_score_program(
     options: PPOOptions, policy: Definition[LanguageModel], mesh: Mesh, rows: Trajectory
@@ -73,8 +76,8 @@ def implicit_score_program(
 
     inputs = (abstract(policy.shapes, policy.shardings(mesh)), abstract(rows, batch_sharding(mesh)))
     outputs: Any = batch_sharding(mesh)
-    loops: dict[str, Any] = {"turns": shape.turns(b), "nested": shape.trips(b)}
-    return Program("implicit_score", score, mesh=mesh, inputs=inputs, out_shardings=outputs, **loops)
+    told: dict[str, Any] = {"turns": shape.turns(b), "nested": shape.trips(b), "grows_with": GROWS_WITH}
+    return Program("implicit_score", score, mesh=mesh, inputs=inputs, out_shardings=outputs, **told)
 
 
 def largest_return(rewards: Float[Array, "B T"]) -> Float[Array, ""]:
@@ -162,8 +165,8 @@ def implicit_update_program(
     outputs = (jax.tree.map(lambda x: x.sharding, like), whole)
     count = size // o.minibatches
     given: dict[str, Any] = {"inputs": inputs, "donate": (0,), "out_shardings": outputs}
-    loops: dict[str, Any] = {"turns": shape.turns(count), "nested": shape.trips(count)}
-    return Program("implicit_update", update, mesh=mesh, **given, **loops)
+    told: dict[str, Any] = {"turns": shape.turns(count), "nested": shape.trips(count), "grows_with": GROWS_WITH}
+    return Program("implicit_update", update, mesh=mesh, **given, **told)
 
 
 def rows_of_implicit_minibatch(options: PPOOptions, responses: int) -> int:

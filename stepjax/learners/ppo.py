@@ -109,7 +109,8 @@ def credit_program(options: PPOOptions, mesh: Mesh, rows: Trajectory) -> Program
     def credit(rows: Trajectory, host: HostSignals) -> tuple[Trajectory, Metrics]:
         return credited(options, streams, rows, host)
 
-    return Program("credit", credit, mesh=mesh, inputs=inputs, out_shardings=(by_row, replicated(mesh)))
+    out, grows = (by_row, replicated(mesh)), "config.ppo.max_new_tokens or config.ppo.prompts"
+    return Program("credit", credit, mesh=mesh, inputs=inputs, out_shardings=out, grows_with=grows)
 
 
 def credited(

@@ -102,5 +102,6 @@ def score_program(
         return {} if definition is None else abstract(definition.shapes, definition.shardings(mesh))
 
     inputs = (params(policy), params(policy), params(critic), params(prm), abstract(rows, batch_sharding(mesh)))
-    loops: dict[str, Any] = {"turns": shape.turns(b), "nested": shape.trips(b)}
-    return Program("score", score, mesh=mesh, inputs=inputs, out_shardings=batch_sharding(mesh), **loops)
+    told: dict[str, Any] = {"turns": shape.turns(b), "nested": shape.trips(b)}
+    told["grows_with"] = "config.ppo.max_new_tokens or config.ppo.micro_tokens"
+    return Program("score", score, mesh=mesh, inputs=inputs, out_shardings=batch_sharding(mesh), **told)

@@ -172,7 +172,9 @@ def train_program(
         inputs += (trainable.abstract_frozen(mesh),)
     if reference:
         inputs += (abstract(definition.shapes, definition.shardings(mesh)),)
-    return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=(shardings, None))
+    section, out = f"config.{name.partition('_')[0]}", (shardings, None)
+    grows = f"{section}.rows or {section}.row_tokens"
+    return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=out, grows_with=grows)
 
 
 def valid_program(name: str, sums: LossSums, definition: Definition, mesh: Mesh, *, rows: int, width: int) -> Program:

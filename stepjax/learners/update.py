@@ -74,6 +74,7 @@ def update_program(
         out_shardings=(shardings, whole),
         turns=shape.turns(minibatch_rows),
         nested=shape.trips(minibatch_rows),
+        grows_with="config.ppo.max_new_tokens or config.ppo.micro_tokens",
     )
 
 

@@ -1,10 +1,16 @@
-"""Confidence intervals of a fraction, and of the mean of paired differences."""
+"""Confidence intervals of a fraction, of the mean of paired differences, and of any figure of a list."""
 
 import math
-from collections.abc import Sequence
-from statistics import NormalDist, stdev
+from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist, stdev, variance
+from typing import TypeVar
 
 from scipy.special import stdtrit
+
+T = TypeVar("T")
+
+MOST_GROUPS = 20
+"""Of a jackknife."""
 
 
 def wilson(correct: float, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -42,3 +48,27 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> t
         return mean, -math.inf, math.inf
     half = float(stdtrit(n - 1, (1.0 + confidence) / 2.0)) * stdev(differences) / math.sqrt(n)
     return mean, mean - half, mean + half
+
+
+def jackknife_intervals(
+    items: Sequence[T], figures: Callable[[Sequence[T]], Mapping[str, float]], confidence: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """An interval of each figure of independent items, by the delete-a-group jackknife [Kott 2001].
+
+    With θ_g the figure without group g of G, its variance is (G − 1)/G · Σ (θ_g − θ̄)², and the interval Student's with
+    G − 1 degrees of freedom. It holds for ratios of sums, as a share of all steps is, whose terms lie in the items.
+
+    Args:
+      figures: of any items; a figure that one of the lists does not have has no interval.
+    """
+    count = min(MOST_GROUPS, len(items))
+    if count < 2:
+        return {}
+    parts = [figures([item for i, item in enumerate(items) if i % count != group]) for group in range(count)]
+    width = float(stdtrit(count - 1, (1.0 + confidence) / 2.0))
+    found = {}
+    for name, value in figures(items).items():
+        if all(name in part for part in parts):
+            half = width * (count - 1) * math.sqrt(variance([part[name] for part in parts]) / count)
+            found[name] = (value - half, value + half)
+    return found

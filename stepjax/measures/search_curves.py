@@ -58,7 +58,7 @@ def search_report(
         row = {"method": method, "budget": budget, "prm": prm} | own
         row |= _bounds("right", values["right"], rng)
         if method != reference:
-            row |= paired("gain", values["right"], cells[reference, budget, prm]["right"], rng)
+            row |= paired_difference("gain", values["right"], cells[reference, budget, prm]["right"], rng)
         rows.append(row)
     prms = list(dict.fromkeys(prm for _, _, prm in cells))
     return {
@@ -74,7 +74,7 @@ def _bounds(name: str, values: Float[np.ndarray, " P"], rng: np.random.Generator
     return {name: float(values.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-def paired(
+def paired_difference(
     name: str, one: Float[np.ndarray, " P"], other: Float[np.ndarray, " P"], rng: np.random.Generator
 ) -> dict[str, float]:
     """The difference of two means over the same problems, drawn together."""
@@ -148,9 +148,9 @@ def _chosen(
     return {
         **_bounds("right", value, rng),
         "generated": float((shares * written).sum(0).mean()),
-        **paired("over_reference", value, right[reference], rng),
+        **paired_difference("over_reference", value, right[reference], rng),
         "single": float(one.mean()),
-        **paired("over_single", value, one, rng),
+        **paired_difference("over_single", value, one, rng),
         "shares": [shares[:, levels == level].mean(1).tolist() for level in range(int(levels.max()) + 1)],
         "single_shares": single.mean(1).tolist(),
     }

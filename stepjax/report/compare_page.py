@@ -24,7 +24,7 @@ FIRST = ("true/accuracy", "reward/", "true/", "kl/", "hack/")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ComparedProblem:
     """A problem, and the response of each row, which its `stage` names."""
 
     problem: Markup
@@ -101,7 +101,7 @@ def _means(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Points]:
     return {name: [(step, statistics.mean(of[step])) for step in sorted(of)] for name, of in found.items()}
 
 
-def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[Asked]:
+def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[ComparedProblem]:
     """Held-out problems to which the first evaluated run of each row has a response, those with different grades first;
     the later stage's response counts."""
     answered = [
@@ -114,7 +114,7 @@ def side_by_side(rows: Sequence[Row], most: int = MOST_PROBLEMS) -> list[Asked]:
     shared = [key for key in answered[0][1] if all(key in of for _, of in answered)]
     shared.sort(key=lambda key: len({of[key].get("correct") is True for _, of in answered}) == 1)
     return [
-        Asked(
+        ComparedProblem(
             marked(str(answered[0][1][key].get("problem", ""))),
             marked(str(answered[0][1][key].get("answer", "")), 400),
             [_side(name, of[key]) for name, of in answered],

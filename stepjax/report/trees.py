@@ -49,7 +49,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ShownCandidate:
     """A response that had votes: the end of its text, its share of the slots, its score and its answer's votes."""
 
     text: Markup
@@ -71,7 +71,7 @@ class Shown:
     any_right: bool
     first: list[Drawn]
     hidden: int
-    candidates: list[Candidate]
+    candidates: list[ShownCandidate]
     more_candidates: int
     cost: str
 
@@ -191,10 +191,10 @@ def _node(row: Mapping[str, Any], parent: Mapping[str, Any], chosen: bool) -> Dr
     )
 
 
-def _candidates(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+def _candidates(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[ShownCandidate]:
     """Those with the most votes for their answer first; of one answer, those with the highest score."""
     weights = found["weights"] if isinstance(found.get("weights"), dict) else {}
-    made: list[tuple[tuple[float, float], Candidate]] = []
+    made: list[tuple[tuple[float, float], ShownCandidate]] = []
     listed = found.get("candidates")
     for place, one in enumerate(listed if isinstance(listed, list) else ()):
         if not isinstance(one, dict):
@@ -202,7 +202,7 @@ def _candidates(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
         node, weight = one.get("node"), number(weights.get(str(one.get("answer"))))
         text = str(rows[node].get("text", "")) if isinstance(node, int) and 0 <= node < len(rows) else ""
         score, correct = number(one.get("score")), one.get("correct")
-        candidate = Candidate(
+        candidate = ShownCandidate(
             text=marked((text.strip().splitlines() or [""])[-1], 200),
             share=figure(number(one.get("share"))),
             score=figure(score),

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stepjax.measures.intervals import wilson
 from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.report.series import finite, series
 from stepjax.report.text import change, figure, number, title
@@ -56,13 +57,22 @@ def ends(stages: Collection[str]) -> tuple[str, str]:
     return names[0], "ppo" if "ppo" in names else names[-1]
 
 
-def interval(row: dict[str, Any], name: str) -> tuple[float, float] | None:
-    """The interval of a measure of an evaluated stage; None where none is known."""
+def interval(
+    row: dict[str, Any], name: str, unit: str = "", problems: float | None = None
+) -> tuple[float, float] | None:
+    """The interval of a measure of an evaluated stage; None where none is known.
+
+    Evaluations of earlier versions have one of right answers alone: that of another share is then Wilson's, as if each
+    of the `problems` had one term of it, which a share of steps has more of.
+    """
     ends = row.get(f"{name}_interval")
     if isinstance(ends, list) and len(ends) == 2:
         low, high = number(ends[0]), number(ends[1])
         if low is not None and high is not None:
             return low, high
+    value = number(row.get(name))
+    if unit == "share" and problems and value is not None and 0 <= value <= 1:
+        return wilson(value * problems, round(problems))
     return None
 
 
@@ -77,6 +87,7 @@ def before_after(evaluation: dict[str, Any]) -> Table | None:
     if not stages:
         return None
     before, after = ends(stages)
+    problems = number(evaluation.get("problems"))
     named = {name for name, *_ in POLICY_MEASURES}
     extra = [k for row in stages.values() for k, v in row.items() if k not in named and number(v) is not None]
     measures = [*POLICY_MEASURES, *((name, name.replace("_", " "), "", 0) for name in dict.fromkeys(extra))]
@@ -90,10 +101,11 @@ def before_after(evaluation: dict[str, Any]) -> Table | None:
         low, high = values[before], values[after]
         if before != after and low is not None and high is not None:
             difference = change(low, high, unit)
-            apart = _apart(interval(stages[before], name), interval(stages[after], name))
-            if apart is False:
+            apart = _apart(*(interval(stages[stage], name, unit, problems) for stage in (before, after)))
+            certain = apart or (apart is None and unit == "share")  # of shares without a count nothing else is known
+            if apart is False and difference != "no change":
                 difference += ", intervals overlap"
-            elif better and difference != "no change":
+            elif certain and better and difference != "no change":
                 trend = "better" if (high > low) == (better > 0) else "worse"
         rows.append(Row(words, cells, difference, trend))
     return Table([title(s) for s in stages], rows, f"{title(before)} → {title(after)}" if before != after else "")

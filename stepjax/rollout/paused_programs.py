@@ -91,7 +91,15 @@ class PausedPrograms:
         return cls(
             prepare=prepare,
             start=Program("rollout start", start, mesh=mesh, inputs=begin, out_shardings=out),
-            turn=Program("rollout turn", turn, mesh=mesh, inputs=(ready, state, steps), donate=(1,), out_shardings=out),
+            turn=Program(
+                "rollout turn",
+                turn,
+                mesh=mesh,
+                inputs=(ready, state, steps),
+                donate=(1,),
+                out_shardings=out,
+                grows_with="config.ppo.max_new_tokens or config.ppo.slots",
+            ),
             add=Program(
                 "rollout add",
                 add,

@@ -220,6 +220,7 @@ def rollout_program(
         turns=max(decoding.steps(shape.rows), 1),
         nested=nested_turns(decoding, shape, each.slots),
         note=f"{each.slots} slots a device, {cache_layout(shape, mesh).told}",
+        grows_with="config.ppo.max_new_tokens or config.ppo.slots",
     )
 
 

@@ -1,11 +1,12 @@
 """Options that do not fit each other, the mesh or the task: found before the first stage starts."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from jax.sharding import Mesh
 
-from stepjax.config import Config, EnvironmentOptions, ImplicitOptions, PPOOptions, PRMOptions, StreamOptions
+from stepjax.config import Config, PPOOptions, PRMOptions, StreamOptions
 from stepjax.errors import UserError
 from stepjax.learners.implicit import rows_of_implicit_minibatch
 from stepjax.learners.policy_losses import check_loss
@@ -18,6 +19,7 @@ from stepjax.rewards.check import check_signals
 from stepjax.rewards.conventions import CONVENTIONS, SEPARATED
 from stepjax.rewards.later import JudgeReward, MonteCarloReward
 from stepjax.rewards.reward_streams import has_critic, reads_environment, reads_implicit
+from stepjax.rewards.signal import Signal
 from stepjax.rewards.signals import SIGNALS
 from stepjax.rollout.program import cache_layout
 from stepjax.rollout.talks import REPLY
@@ -127,11 +129,7 @@ def check_turns(config: Config) -> None:
     ppo, environment = config.ppo, config.environment
     streams = reads_environment(ppo.streams)
     if not environment.name:
-        default = EnvironmentOptions()
-        changed = [
-            f.name for f in dataclasses.fields(default) if getattr(environment, f.name) != getattr(default, f.name)
-        ]
-        if changed:
+        if changed := changed_fields(environment):
             raise UserError(f"config.environment.{changed[0]}: no environment is named; set config.environment.name")
         if streams:
             raise UserError(
@@ -174,21 +172,36 @@ def check_credit(ppo: PPOOptions) -> None:
     check_groups(ppo)
     if any(SIGNALS[stream.signal].text_reward is JudgeReward for stream in ppo.streams.values()):
         check_step_judge(ppo.judge)
-    check_implicit_options(ppo)
-
-
-def check_implicit_options(ppo: PPOOptions) -> None:
-    """UserError where options of the implicit reward model have no use, or nothing to train on."""
-    default = ImplicitOptions()
-    changed = [f.name for f in dataclasses.fields(default) if getattr(ppo.implicit, f.name) != getattr(default, f.name)]
-    if changed and not reads_implicit(ppo.streams):
-        raise UserError(
-            f"config.ppo.implicit.{changed[0]}: no stream has signal=implicit, so that nothing would read it"
-        )
+    check_sections(ppo)
     if ppo.implicit.train_on == "informative" and ppo.samples == 1:
         raise UserError(
             "config.ppo.implicit.train_on=informative: ppo.samples must be 2 or more responses to a problem, not 1"
         )
+
+
+SECTIONS: dict[str, Callable[[Signal], bool]] = {
+    "implicit": lambda signal: signal.implicit,
+    "judge": lambda signal: signal.text_reward is JudgeReward,
+    "mc": lambda signal: signal.text_reward is MonteCarloReward,
+}
+"""The sections of `config.ppo` that streams of one signal read, and that signal, which has the section's name."""
+
+
+def check_sections(ppo: PPOOptions) -> None:
+    """UserError where an option of a section is set whose signal no stream has: it would be ignored in silence."""
+    for section, reads in SECTIONS.items():
+        options = getattr(ppo, section)
+        changed = changed_fields(options)
+        if changed and not any(reads(SIGNALS[stream.signal]) for stream in ppo.streams.values()):
+            raise UserError(
+                f"config.ppo.{section}.{changed[0]}: no stream has signal={section}, so that nothing would read it"
+            )
+
+
+def changed_fields(options: Any) -> list[str]:
+    """Names of a section's fields that do not have the section's own defaults."""
+    default = type(options)()
+    return [f.name for f in dataclasses.fields(options) if getattr(options, f.name) != getattr(default, f.name)]
 
 
 def check_prm(prm: PRMOptions) -> None:

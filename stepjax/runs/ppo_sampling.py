@@ -77,8 +77,8 @@ class RoundSampler:
         each wave's responses at once.
         """
         found: dict[int, Response] = {}
-        for wave, (rows, (trajectory, _)) in enumerate(zip(self._members, waves, strict=True)):
-            phase(f"decoding {self.rows} responses" + (f", {wave * len(rows)} are done" if wave else ""))
+        for wave, (rows, (trajectory, _)) in enumerate(zip(self._members, waves, strict=True), 1):
+            phase(f"decoding {self.rows} responses" + (f", wave {wave} of {self.waves}" if self.waves > 1 else ""))
             with waiting():
                 jax.block_until_ready(trajectory.tokens)
             with rating():

@@ -20,7 +20,7 @@ from stepjax.rollout.requests import request
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.stops import StopStrings
 from stepjax.rollout.talks import Words
-from stepjax.rollout.turns import TurnRollout
+from stepjax.rollout.turn_rollout import TurnRollout
 from stepjax.runs.response_figures import SeparatorWatch
 from stepjax.runs.responses import Response, read_responses
 from stepjax.runs.setup import Run

@@ -238,6 +238,12 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
     starting = [stage for stage in stages if stage in ("prm", "improve", "ppo") and "sft" in needs[stage]]
     if starting and "sft" not in stages and starts_loaded(run, "sft"):
         say(f"stage {starting[0]} starts from {run.config.model.path} as it is: no stage sft here or in config.base")
+    if "ppo" in stages and ("improve" in stages or _trained(run, "improve")):
+        say(
+            "stage ppo starts from the policy of stage sft, not of stage improve; to go on with that one, write it "
+            "with `stepjax export --config.stage=improve --config.out=FOLDER` and start a run with "
+            "--config.model.path=FOLDER and no stage sft"
+        )
     rated = ["stage prm"] if "prm" in stages and run.config.prm.target != "value" and not run.config.prm.data else []
     rated = [] if run.config.prm.path else rated
     if "ppo" in stages:

@@ -1,7 +1,9 @@
 """The programs of the supervised stages, built from shapes and options only: no parameter is read and no device
 computes. The stages train with them, the plan compiles them."""
 
+import copy
 import functools
+from typing import Self
 
 import optax
 
@@ -67,6 +69,12 @@ class SupervisedPrograms:
             trainable=self.trainable,
             reference=reference,
         )
+
+    def under(self, stage: str) -> Self:
+        """The same programs, compiled once for both, for a stage that differs from this one by its name alone."""
+        other = copy.copy(self)
+        other.stage = stage
+        return other
 
     @functools.cached_property
     def valid(self) -> Program:

@@ -25,10 +25,11 @@ from stepjax.runs.response_sampling import ResponseSampler
 from stepjax.runs.responses import read_responses
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, newest_policy, no_stage, policy_params, policy_step
+from stepjax.runs.weights import weights_of
 from stepjax.sample.records import Sampled, sampled_record
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import Prompts, fitting_prompts
-from stepjax.workdir.record_file import RecordFile
+from stepjax.workdir.record_file import WEIGHTS, RecordFile
 
 MADE_WITH = ("problems", "samples", "split", "temperature", "top_k", "top_p", "min_p", "min_new_tokens", "prm", "seed")
 """Options that the responses depend on."""
@@ -96,6 +97,7 @@ def sample(run: Run) -> Path:
     made_with = {name: getattr(options, name) for name in MADE_WITH} | {
         "policy": f"{sampling.stage} {policy_step(run, sampling.stage) or run.config.model.path}",
         "workdir": str(run.workdir.absolute()),
+        WEIGHTS: weights_of(run, sampling.stage, *(["prm"] if options.prm and not run.config.prm.path else [])),
         "max_new_tokens": sampling.sampler.shape.new_tokens,
         "prompt": dataclasses.asdict(run.config.prompt),
     }

@@ -1,4 +1,4 @@
-"""Answers to a search's questions: continuations by the policy, values by the scorer, and what both cost."""
+"""Values for a search's questions by its scorer, and what they cost beside the policy's continuations."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ class Continuations(Protocol):
 
 
 class Answers:
-    """Answers the questions of many problems: `stepjax.search.ask.Answer`."""
+    """Answers `Score` for many problems, and counts what all of their answers cost."""
 
     def __init__(self, prompts: Prompts, continuations: Continuations, scorer: Scorer):
         self.prompts, self.continuations, self.scorer = prompts, continuations, scorer
@@ -33,21 +33,6 @@ class Answers:
     def costs(self) -> list[Cost]:
         """Of each problem, so far."""
         return [cost + Cost(read=read) for cost, read in zip(self.continuations.costs, self._read, strict=True)]
-
-    @property
-    def cost(self) -> Cost:
-        return sum(self.costs, Cost())
-
-    def __call__(self, questions: Sequence[Asked]) -> list[Any]:
-        answers: list[Any] = [None] * len(questions)
-        scored, others = list[int](), list[int]()
-        for i, asked in enumerate(questions):
-            (scored if isinstance(asked.question, Score) else others).append(i)
-        for i, answer in zip(others, self.continuations([questions[i] for i in others]), strict=True):
-            answers[i] = answer
-        for i, value in zip(scored, self.scores([questions[i] for i in scored]), strict=True):
-            answers[i] = value
-        return answers
 
     def scores(self, asked: Sequence[Asked]) -> list[float]:
         """Answers of `Score` alone."""

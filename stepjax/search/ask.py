@@ -8,7 +8,7 @@ Prefixes are token ids of a response, from its first one on, without the prompt.
 
 import dataclasses
 import enum
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from typing import Any, TypeAlias, TypeVar
 
 R = TypeVar("R")
@@ -102,7 +102,6 @@ class Asked:
 
 
 Search: TypeAlias = Generator[list[Question], list[Any], R]
-Answer: TypeAlias = Callable[[Sequence[Asked]], list[Any]]
 
 
 def of_problem(problem: int, search: Search[R]) -> Generator[list[Asked], list[Any], R]:

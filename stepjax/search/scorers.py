@@ -42,6 +42,10 @@ class Scorer(Protocol):
         """Of each prefix its value in [0, 1], and how many tokens were read for it."""
         ...
 
+    def read_stage(self, stage: str) -> None:
+        """Goes on with the parameters that another stage of the run trained, where it reads the run's own model."""
+        ...
+
 
 class _Uniform:
     """The same value for all: what a search does without a scorer."""
@@ -50,6 +54,9 @@ class _Uniform:
 
     def __call__(self, prefixes: Sequence[Written]) -> list[tuple[float, int]]:
         return [(0.5, 0)] * len(prefixes)
+
+    def read_stage(self, stage: str) -> None:
+        return
 
 
 class _Exact:
@@ -68,6 +75,9 @@ class _Exact:
         values = [float(graded[i] if i in graded else self._steps_right(p)) for i, p in enumerate(prefixes)]
         # A grader has a time limit, and every process must go on with the same search.
         return [(value, 0) for value in agree_on(values)] if values else []
+
+    def read_stage(self, stage: str) -> None:
+        return
 
     def _steps_right(self, prefix: Written) -> bool:
         ratings = self.run.task.rate_steps(prefix.problem, self.run.splitter.texts(prefix.tokens)) or []
@@ -108,6 +118,10 @@ class _Learned:
             (0.0, 0) if one is None else (self._value(p_right(one)), len(p.prompt) + len(p.tokens))
             for one, p in zip(scores, prefixes, strict=True)
         ]
+
+    def read_stage(self, stage: str) -> None:
+        if isinstance(self._scorer, RunScorer):
+            self._scorer.read_stage(stage)
 
     def _value(self, scores: np.ndarray) -> float:
         """Rounded, so that it does not depend on what was read in the same batch."""

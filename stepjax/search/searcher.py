@@ -5,13 +5,14 @@ import functools
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from stepjax.config import Config, SearchOptions
+from stepjax.config import PRM_SCORERS, Config, SearchOptions
 from stepjax.console.progress import say
 from stepjax.data.schema import LabelledSolution
 from stepjax.errors import UserError
 from stepjax.models.flops import product_params
 from stepjax.runs.setup import Run
 from stepjax.runs.stages import has_stage, newest_policy, no_stage, policy_params, policy_step
+from stepjax.runs.weights import weights_of
 from stepjax.search.answers import Answers
 from stepjax.search.ask import NUMBERS, Asked, of_problem
 from stepjax.search.beam import Candidate
@@ -26,6 +27,7 @@ from stepjax.search.scorers import Scorer
 from stepjax.search.ties import KeyedTies
 from stepjax.tasks.base import Problem
 from stepjax.tasks.encoding import fitting_prompts
+from stepjax.workdir.record_file import WEIGHTS
 
 MOST_PROBLEMS = (1 << 31) // NUMBERS
 FREE = ("rows", "out", "problems")
@@ -72,10 +74,12 @@ class Searcher:
         """What the records of a search depend on. `prm`: the stage of the run's own process reward model."""
         run = self.run
         named = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*FREE, "stage")}
+        learned = options.prm in PRM_SCORERS and not run.config.prm.path
         return named | {
             "policy": f"{self.stage} {policy_step(run, self.stage) or run.config.model.path}",
             "process_reward_model": run.config.prm.path or policy_step(run, prm),
             "workdir": str(run.workdir.absolute()),
+            WEIGHTS: weights_of(run, self.stage, *([prm] if learned else [])),
             "max_new_tokens": self.longest,
             "prompt": dataclasses.asdict(run.config.prompt),
         }

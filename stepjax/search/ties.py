@@ -30,13 +30,6 @@ class KeyedTies:
         return sorted(self._rng.choice(count, taken, replace=False).tolist())
 
 
-class FirstOfTies:
-    """Always the first ones: for comparisons with other software."""
-
-    def choose(self, count: int, taken: int) -> list[int]:
-        return list(range(min(count, taken)))
-
-
 def best(scores: Sequence[float], taken: int, ties: Ties) -> list[int]:
     """The places of the `taken` highest scores, ascending; of equal ones at the border some by `ties`."""
     if taken >= len(scores):

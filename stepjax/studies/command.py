@@ -18,7 +18,7 @@ USAGE = "stepjax study NAME [--workdir=DIR] [--seeds=0:5] [--jobs=2] [--quick]; 
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudyArguments:
     """What a command line asks for."""
 
     name: str
@@ -28,7 +28,7 @@ class Asked:
     quick: bool
 
 
-def read_arguments(argv: list[str]) -> Asked:
+def read_arguments(argv: list[str]) -> StudyArguments:
     """UserError: an unknown study or option, or a value that is none."""
     given = dict(a.partition("=")[::2] for a in argv if a.startswith(("--workdir=", "--seeds=", "--jobs=")))
     quick = "--quick" in argv
@@ -41,7 +41,7 @@ def read_arguments(argv: list[str]) -> Asked:
     jobs = jobs_of("--jobs=" + given.get("--jobs", "1"))
     if names[0] == CREDIT and "--jobs" in given:
         raise UserError(f"--jobs={jobs}: the study {CREDIT!r} runs in one process; leave it out")
-    return Asked(names[0], workdir, seeds, jobs, quick)
+    return StudyArguments(names[0], workdir, seeds, jobs, quick)
 
 
 def study(argv: list[str]) -> None:

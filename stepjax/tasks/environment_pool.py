@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepjax.tasks.base import Problem
-from stepjax.tasks.environment_process import Answer, Asked, EnvironmentProcess
+from stepjax.tasks.environment_process import Answer, EnvironmentProcess, Played
 
 
 class EnvironmentPool:
@@ -36,7 +36,7 @@ class EnvironmentPool:
     def reset(self, row: int, problem: Problem) -> None:
         """Asks for what stands before the first turn; the row was forgotten, or is new."""
         process = self._of(row)
-        process.rows[row] = Asked(problem)
+        process.rows[row] = Played(problem)
         process.waiting.append(row)
 
     def step(self, row: int, text: str) -> None:

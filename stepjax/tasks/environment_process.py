@@ -52,7 +52,7 @@ class Answer:
 
 
 @dataclasses.dataclass
-class Asked:
+class Played:
     """An environment as it can be made again: its problem and the turns that it was given."""
 
     problem: Problem
@@ -73,7 +73,7 @@ class EnvironmentProcess:
     def __init__(self, path: str, arguments: Mapping[str, Any], seconds: float, calls: int):
         self.path, self.arguments, self.seconds, self.calls = path, dict(arguments), seconds, calls
         self.call = ""
-        self.rows: dict[int, Asked] = {}
+        self.rows: dict[int, Played] = {}
         self.waiting: collections.deque[int] = collections.deque()
         self.alone: collections.deque[int] = collections.deque()
         self._known: set[int] = set()

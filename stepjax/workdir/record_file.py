@@ -18,6 +18,8 @@ from stepjax.workdir.json_lines import JsonLines
 
 USUAL = {"prompt": plain(dataclasses.asdict(PromptOptions()))}
 """Sections among the options, with their defaults."""
+WEIGHTS = "weights"
+"""The option that holds fingerprints of the models' checkpoints."""
 
 
 class RecordFile:
@@ -102,11 +104,26 @@ class RecordFile:
             raise UserError(
                 f"{self.path}: `stepjax {self.command}` did not make this file; name another {self._option}"
             )
-        for name in changed(found, wanted)[:1]:
+        for name in changed(*(self._compared(options, found, wanted) for options in (found, wanted)))[:1]:
             raise UserError(
                 f"{self.path} was made with {name}={found.get(name)!r}, not {wanted.get(name)!r}; name another "
                 f"{self._option}, or give the same options"
             )
+
+    def _compared(self, options: Mapping[str, Any], found: Any, wanted: Any) -> dict[str, Any]:
+        """What of `options`, the found or the wanted ones, must be alike.
+
+        No work directory that the file lies in: both move together. No weights where an earlier version named none.
+        """
+        kept: dict[str, Any] = {}
+        for name, value in options.items():
+            there, here = (of.get(name) if isinstance(of, dict) else None for of in (found, wanted))
+            if name == "workdir" and isinstance(here, str) and Path(os.path.abspath(self.path)).is_relative_to(here):
+                continue
+            if name == WEIGHTS and there is None:
+                continue
+            kept[name] = self._compared(value, there, here) if isinstance(value, dict) else value
+        return kept
 
     def _read(self) -> None:
         if not self.path.exists():

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from distil.test_choose import RECORDS, RIGHT, response, written
+from distil.test_worth_learning import RECORDS, RIGHT, response, written
 from runs.tiny_run import TinyRun, stepjax
 
 from stepjax.distil import readers

@@ -43,6 +43,9 @@ def test_figures_of_the_tasks_own_are_evaluated_and_logged(tiny: TinyRun) -> Non
         expected = task.measures([problems[row["problem"]] for row in rows], [row["steps"] for row in rows])
         assert {"tries", "false_repairs"} & expected.keys()
         assert {name: figures[name] for name in expected} == pytest.approx(expected)
+        inside = [n.removesuffix("_interval") for n in figures if n.endswith("_interval")]
+        assert {"accuracy", "bad", "truncated", "steps"} <= set(inside)
+        assert all(figures[f"{n}_interval"][0] <= figures[n] <= figures[f"{n}_interval"][1] for n in inside)
         assert {"recovery", "false_repairs"} & figures.keys() == {"recovery", "false_repairs"} & expected.keys()
     assert set(found) == {"sft", "ppo"}
     assert all("true/tries" in line for line in lines(tiny.workdir, "ppo"))

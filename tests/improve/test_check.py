@@ -1,6 +1,7 @@
 """Options of stage improve that contradict each other are refused in one line, before anything is trained."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from stepjax.config import Config, EnvironmentOptions
 from stepjax.errors import UserError
 from stepjax.improve.stage import check_improve
+from stepjax.options import parse
 from stepjax.parallel import make_mesh
+from stepjax.runs.opening import open_run
+from stepjax.runs.stages import check_stages
 
 PUCT = {"search.method": "puct", "search.prm": "value", "prm.target": "value", "prm.classes": 2}
 
@@ -26,6 +30,17 @@ def check(**changes: Any) -> None:
     task = SimpleNamespace(name="mine", problems=lambda split: [None], rate_steps=lambda problem, steps: None)
     run: Any = SimpleNamespace(config=config, task=task, mesh=make_mesh(8))
     check_improve(run)
+
+
+def test_where_ppo_starts_is_said(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    config, _ = parse(["--config.mesh.data=1"])
+    with open_run(config, tmp_path / "run") as run:
+        for stages in (("sft", "prm", "improve", "ppo"), ("sft", "prm", "ppo")):
+            capfd.readouterr()
+            check_stages(run, stages)
+            told = capfd.readouterr()
+            said = "stage ppo starts from the policy of stage sft" in told.out + told.err
+            assert said == ("improve" in stages)
 
 
 @pytest.mark.parametrize(

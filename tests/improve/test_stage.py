@@ -23,6 +23,7 @@ from runs.tiny_run import (
 )
 
 from stepjax.data.dataset import Records
+from stepjax.programs import Program
 from stepjax.workdir.checkpoint_format import steps
 
 LOCAL = Path(__file__).parents[2] / "launch" / "local.py"
@@ -237,7 +238,7 @@ def test_values_of_the_trees_are_labels(visits: Improved) -> None:
 
 
 @pytest.mark.slow
-def test_a_value_model_is_trained_on_the_trees(tiny: TinyRun, tmp_path: Path) -> None:
+def test_value_models_are_trained_on_the_trees(tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {
         **VISITS,
         "base": str(tiny.workdir),
@@ -251,11 +252,17 @@ def test_a_value_model_is_trained_on_the_trees(tiny: TinyRun, tmp_path: Path) ->
     assert stepjax("prm", config, workdir) == 0
     assert stepjax("improve", config, workdir, "--config.improve.rounds=1") == 0
     assert not (workdir / "checkpoints" / "prm_improve1").exists(), "the last round's values have no reader"
-    assert stepjax("improve", config, workdir) == 0  # more rounds than there were
+    compiled: list[str] = []
+    lower = Program.lower
+    monkeypatch.setattr(Program, "lower", lambda program: (compiled.append(program.name), lower(program))[1])
+    assert stepjax("improve", config, workdir, "--config.improve.rounds=3") == 0  # more rounds than there were
+    assert compiled.count("prm_improve_update") == compiled.count("prm_score") == 1, "once for all rounds"
     assert [row["step"] for row in lines(workdir, "prm_improve1")] == list(range(1, 11))
     told = json.loads((workdir / "search" / "improve-2.options.json").read_text())
     assert told["prm_stage"] == "prm_improve1" and told["process_reward_model"] == 10
-    assert not (workdir / "checkpoints" / "prm_improve2").exists(), "the last round's values have no reader"
+    one, other = (arrays(workdir, f"prm_improve{number}") for number in (1, 2))
+    assert any((one[name] != other[name]).any() for name in one if name.startswith("params/"))
+    assert not (workdir / "checkpoints" / "prm_improve3").exists(), "the last round's values have no reader"
 
 
 @pytest.mark.slow

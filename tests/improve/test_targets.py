@@ -4,14 +4,13 @@ import hashlib
 
 import numpy as np
 import pytest
-from search.searching import Counted, run
+from search.searching import Counted, FirstOfTies, run
 
 from stepjax.config import ImproveOptions
 from stepjax.improve.targets import Target, example, right_paths, visited_paths
 from stepjax.search.ask import End, Sampled
 from stepjax.search.explorer import Explorer
 from stepjax.search.puct import Puct, puct_search
-from stepjax.search.ties import FirstOfTies
 from stepjax.search.tree import Tree
 
 

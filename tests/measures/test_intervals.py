@@ -1,13 +1,15 @@
-"""Wilson's interval, against the score test that it inverts, and published ones."""
+"""Wilson's interval, against the score test that it inverts, and published ones; the jackknife's, against SciPy's."""
 
 import math
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from stepjax.measures.intervals import wilson, z_of
+from stepjax.measures.intervals import jackknife_intervals, wilson, z_of
 
 
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
@@ -42,3 +44,30 @@ def test_nothing_is_known_without_a_sample_and_more_samples_narrow_it():
 )
 def test_published_intervals_of_95_percent(right, n, low, high):
     assert wilson(right, n) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    """With as many groups as items."""
+    values = np.random.default_rng(0).normal(size=15)
+    low, high = jackknife_intervals(list(values), lambda some: {"mean": float(np.mean(some))})["mean"]
+    told = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((told.low, told.high))
+
+
+def test_the_jackknife_of_a_share_of_steps_counts_responses():
+    """All steps of a response are alike here, so that 200 of five steps tell what 200 steps do, not 1,000."""
+    bad = (np.random.default_rng(1).random(200) < 0.3).astype(float)
+    share = {"bad": lambda some: sum(5 * x for x in some) / (5 * len(some))}
+    low, high = jackknife_intervals(list(bad), lambda some: {k: f(some) for k, f in share.items()})["bad"]
+    binomial = 2 * stats.t(19).ppf(0.975) * math.sqrt(bad.mean() * (1 - bad.mean()) / 200)
+    assert low < bad.mean() < high and 0.6 < (high - low) / binomial < 1.5
+
+
+def test_the_jackknife_leaves_out_what_it_cannot_tell():
+    def figures(some):
+        return {"count": float(len(some))} | ({"first": 1.0} if 0 in some else {})
+
+    assert set(jackknife_intervals(range(50), figures)) == {"count"}
+    assert jackknife_intervals([1], figures) == {}
+    low, high = jackknife_intervals([0.0] * 30, lambda some: {"mean": sum(some) / len(some)})["mean"]
+    assert low == high == 0.0

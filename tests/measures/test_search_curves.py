@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from stepjax.measures.cross_fitting import cross_fitted_shares, difficulty_levels, halves
-from stepjax.measures.search_curves import Pool, least_budgets, over_optimisation, paired, search_report
+from stepjax.measures.search_curves import Pool, least_budgets, over_optimisation, paired_difference, search_report
 
 
 def test_levels_are_quantiles_and_equals_share_one():
@@ -66,7 +66,7 @@ def test_the_paired_interval_is_that_of_the_differences():
     rng = np.random.default_rng(4)
     one = rng.integers(0, 2, 60).astype(float)
     other = np.where(rng.random(60) < 0.2, 1 - one, one)
-    found = paired("gain", one, other, np.random.default_rng(0))
+    found = paired_difference("gain", one, other, np.random.default_rng(0))
 
     def difference(x, y, axis):
         return np.mean(x, axis=axis) - np.mean(y, axis=axis)

@@ -290,6 +290,25 @@ def test_table_says_better_only_where_it_is():
 
 
 @pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ({"truncated": 1 / 512}, ("+0.2 points, intervals overlap", "")),
+        ({"truncated": 16 / 512}, ("+3.1 points", "worse")),
+        ({"truncated": 1 / 512, "truncated_interval": [0.001, 0.003]}, ("+0.2 points, intervals overlap", "")),
+        ({"truncated": 0.0}, ("no change", "")),
+        ({"self_auc": 0.6}, ("+0.1", "")),
+        ({"self_auc": 0.6, "self_auc_interval": [0.59, 0.61]}, ("+0.1", "better")),
+    ],
+)
+def test_table_marks_no_change_within_noise(after, said):
+    """Without intervals, as earlier versions wrote the file, the number of problems bounds the noise of a share."""
+    before = {"truncated": 0.0, "self_auc": 0.5, "self_auc_interval": [0.49, 0.51]}
+    before = {name: value for name, value in before.items() if name.removesuffix("_interval") in after}
+    table = before_after({"problems": 512, "rows": {"sft": before, "ppo": after}})
+    assert table is not None and [(row.change, row.trend) for row in table.rows] == [said]
+
+
+@pytest.mark.parametrize(
     ("value", "unit", "text"),
     [(0.5833, "share", "58.3%"), (-0.0, "", "0"), (0.0, "share", "0.0%"), (12345.6, "", "12,346"),
      (-2.5e-5, "", "−2.5e−5"),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from stepjax.config import Config, LoRAOptions, PPOOptions, StreamOptions
+from stepjax.config.ppo import MonteCarloOptions
+from stepjax.config.step_judge import StepJudgeOptions
 from stepjax.errors import UserError
 from stepjax.options import parse
 from stepjax.parallel import MESH_AXES, make_mesh, mesh_of
@@ -30,6 +32,11 @@ WITHOUT_CRITIC = {"process": StreamOptions(critic=False)}
             r"streams\.mine\.signal: no signal 'outcom' .did you mean 'outcome'",
         ),
         ({"streams": {}}, "streams: name at least one reward stream"),
+        ({"mc": MonteCarloOptions(completions=3)}, "mc.completions: no stream has signal=mc, so that nothing would"),
+        (
+            {"judge": StepJudgeOptions(url="http://a/v1"), "streams": {"mc": StreamOptions(signal="mc")}},
+            "judge.url: no stream has signal=judge, so that nothing would read it",
+        ),
     ],
 )
 def test_what_contradicts_is_refused(changes, said):
@@ -41,6 +48,8 @@ def test_what_contradicts_is_refused(changes, said):
 def test_what_fits_is_not():
     ppo = PPOOptions(kl=0.1, kl_target=0.01, critic_warmup=3, ratio_guard=10.0, mean_ratio_guard=1.5, kl_stop=0.1)
     check_options(dataclasses.replace(Config(), ppo=ppo), make_mesh(1, 1, 1))
+    read = PPOOptions(mc=MonteCarloOptions(completions=3), streams={"mc": StreamOptions(signal="mc")})
+    check_options(dataclasses.replace(Config(), ppo=read), make_mesh(1, 1, 1))
 
 
 @pytest.mark.parametrize("devices", [1, 8])

@@ -9,6 +9,7 @@ import pytest
 from runs.tiny_run import THREE_ROUNDS, TinyRun, assert_same_run, lines, stepjax
 
 from stepjax.options import parse
+from stepjax.runs import ppo_sampling
 
 
 @pytest.mark.slow
@@ -22,9 +23,13 @@ from stepjax.options import parse
         ("--config.ppo.slots=8", "--config.mesh.data=8", "--config.ppo.micro_tokens=1", "--config.ppo.row_tokens=200"),
     ],
 )
-def test_waves_slots_blocks_and_packing_change_no_number(tiny, three_rounds, tmp_path, options):
+def test_waves_slots_blocks_and_packing_change_no_number(tiny, three_rounds, tmp_path, monkeypatch, options):
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
+    told: list[str] = []
+    monkeypatch.setattr(ppo_sampling, "phase", told.append)
     assert stepjax("ppo", tiny.config, workdir, *THREE_ROUNDS, *options) == 0
+    waves = [f", wave {n} of 2" for n in (1, 2)] if "--config.ppo.waves=2" in options else [""]
+    assert told == [f"decoding 16 responses{wave}" for wave in waves] * 3
     for ours, theirs in zip(lines(three_rounds, "ppo"), lines(workdir, "ppo"), strict=True):
         for name in ("true/accuracy", "length/tokens", "kl/reference", "policy/loss", "grad_norm/policy", "entropy"):
             assert theirs[name] == pytest.approx(ours[name], rel=1e-3, abs=1e-6), name

@@ -1,6 +1,7 @@
 """`stepjax sample` with a tiny run's policies: what a record holds, continuing, other policies, mistakes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_mistakes_take_one_line(
     assert stepjax("sample", tiny.config, folder, *SMALL, *given) == 2
     error = capfd.readouterr().err
     assert said in error and "Traceback" not in error
+
+
+def test_a_copy_continues_the_file_that_lies_in_it(tiny: TinyRun, folder: Path, sampled: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    again = ("sample", tiny.config, copy, *SMALL, "--config.prm=True")
+    assert stepjax(*again) == 0
+    assert (copy / "samples" / sampled.name).read_bytes() == sampled.read_bytes(), "nothing is sampled twice"
+    weights = json.loads(sampled.with_suffix(".options.json").read_text())["weights"]
+    assert set(weights) == {"ppo", "prm"} and len({*weights.values()}) == 2
 
 
 def test_another_run_does_not_continue_the_file(

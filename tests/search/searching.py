@@ -5,15 +5,23 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from search.world import TableWorld
+
 from stepjax.drive import drive
 from stepjax.search.ask import Expand, Search, of_problem
-from stepjax.search.world import TableWorld
 
 
 def run(search: Search[Any], world: TableWorld, problem: int = 0) -> Any:
     """What a search of one problem finds."""
     (found,) = drive([of_problem(problem, search)], world, enough=1)
     return found
+
+
+class FirstOfTies:
+    """Always the first ones, for comparisons with other software."""
+
+    def choose(self, count: int, taken: int) -> list[int]:
+        return list(range(min(count, taken)))
 
 
 class Chance:

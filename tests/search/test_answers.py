@@ -1,6 +1,8 @@
 """Answers by a tiny run's policy: the tokens of a line do not depend on how they are asked for, nor on the devices."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,25 @@ from stepjax.steps import StepSplitter
 PROBLEMS, LINES = 3, 6
 
 
+class Asking(Answers):
+    """Answers all questions of a call together."""
+
+    @property
+    def cost(self) -> Cost:
+        return sum(self.costs, Cost())
+
+    def __call__(self, questions: Sequence[Asked]) -> list[Any]:
+        answers: list[Any] = [None] * len(questions)
+        scored, others = list[int](), list[int]()
+        for i, asked in enumerate(questions):
+            (scored if isinstance(asked.question, Score) else others).append(i)
+        for i, answer in zip(others, self.continuations([questions[i] for i in others]), strict=True):
+            answers[i] = answer
+        for i, value in zip(scored, self.scores([questions[i] for i in scored]), strict=True):
+            answers[i] = value
+        return answers
+
+
 @pytest.fixture(scope="module")
 def answering(tiny, tmp_path_factory):
     """`make(mesh data, **options)`: answers of the tiny run's policy, and its run."""
@@ -42,8 +63,8 @@ def answering(tiny, tmp_path_factory):
 
             def answers():
                 if live:
-                    return Answers(prompts, live_answers(run, params, prompts.tokens, longest), scorer)
-                return Answers(prompts, PrefilledContinuations(run, params, prompts.tokens, **sizes), scorer)
+                    return Asking(prompts, live_answers(run, params, prompts.tokens, longest), scorer)
+                return Asking(prompts, PrefilledContinuations(run, params, prompts.tokens, **sizes), scorer)
 
             return run, answers
 

@@ -3,13 +3,13 @@
 import math
 
 import pytest
-from search.searching import Chance, distribution, run
+from search.searching import Chance, FirstOfTies, distribution, run
+from search.world import TableWorld, keyed_draw
 
 from stepjax.search.ask import Asked, End, Expand, Forget, Score
 from stepjax.search.beam import Beams, beam_search, best_of, revisions
 from stepjax.search.explorer import Explorer
-from stepjax.search.ties import FirstOfTies, KeyedTies
-from stepjax.search.world import TableWorld, keyed_draw
+from stepjax.search.ties import KeyedTies
 
 GO, STOP = 1, 9
 LENGTHS = {1: 0.5, 2: 0.25, 3: 0.25}

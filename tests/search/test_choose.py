@@ -4,7 +4,8 @@ import json
 from collections import Counter
 
 import pytest
-from search.searching import distribution, run
+from search.searching import FirstOfTies, distribution, run
+from search.world import TableWorld
 
 from stepjax.config import Config, options_of
 from stepjax.data.schema import LabelledSolution
@@ -17,9 +18,8 @@ from stepjax.search.methods import METHODS
 from stepjax.search.puct import PRIORS, Puct, puct_search
 from stepjax.search.scorers import SCORERS
 from stepjax.search.targets import best_right, value_records, visit_shares
-from stepjax.search.ties import FirstOfTies, KeyedTies, best
+from stepjax.search.ties import KeyedTies, best
 from stepjax.search.tree import BACKUPS, Tree
-from stepjax.search.world import TableWorld
 
 FIRST = FirstOfTies()
 

@@ -3,14 +3,14 @@
 import math
 
 import pytest
-from search.searching import Chance, Counted, distribution, run
+from search.searching import Chance, Counted, FirstOfTies, distribution, run
+from search.world import TableWorld
 
 from stepjax.search.ask import End, Expand
 from stepjax.search.beam import best_of
 from stepjax.search.explorer import Explorer
 from stepjax.search.puct import PRIORS, Puct, puct_search
-from stepjax.search.ties import FirstOfTies, KeyedTies
-from stepjax.search.world import TableWorld
+from stepjax.search.ties import KeyedTies
 
 
 def seats(prior: dict[int, float], count: int) -> dict[int, int]:

@@ -6,11 +6,10 @@ import random
 
 import numpy as np
 import pytest
-from search.searching import Counted, run
+from search.searching import Counted, FirstOfTies, run
 
 from stepjax.search.explorer import Explorer
 from stepjax.search.puct import Puct, puct_search
-from stepjax.search.ties import FirstOfTies
 
 SHARES = 24
 """Priors are multiples of 1 / SHARES."""

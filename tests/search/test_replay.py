@@ -4,6 +4,7 @@ import json
 
 import pytest
 from search.searching import run
+from search.world import TableWorld
 
 from stepjax.search.ask import Asked, Cost, End, Expand, Forget, Score, of_problem
 from stepjax.search.beam import best_of
@@ -11,7 +12,6 @@ from stepjax.search.explorer import Explorer
 from stepjax.search.flow import flow
 from stepjax.search.replay import Replay, whole_responses
 from stepjax.search.tree import Tree
-from stepjax.search.world import TableWorld
 
 PROMPT = (7, 7, 7)
 

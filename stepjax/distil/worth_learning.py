@@ -10,7 +10,7 @@ from stepjax.errors import UserError
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenResponses:
     """The responses that were chosen, in their order, and how many were left out, by reason.
 
     Attributes:
@@ -22,7 +22,7 @@ class Choice:
     left_out: Counter[str]
 
 
-def choose(records: Iterable[LabelledSolution], options: ExportOptions) -> Choice:
+def worth_learning(records: Iterable[LabelledSolution], options: ExportOptions) -> ChosenResponses:
     """The responses that `options` let through.
 
     Of a problem's responses that pass the other filters, those with the highest least score are taken; of equal ones,
@@ -54,7 +54,7 @@ def choose(records: Iterable[LabelledSolution], options: ExportOptions) -> Choic
             left_out[f"more than {options.per_problem} of their problem"] += 1
         else:
             chosen.append(number)
-    return Choice(read, [read[number] for number in sorted(chosen)], left_out)
+    return ChosenResponses(read, [read[number] for number in sorted(chosen)], left_out)
 
 
 def canonical(steps: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 from stepjax.rollout.stops import StopStrings
 from stepjax.rollout.talks import Words
-from stepjax.rollout.turns import TurnRollout
+from stepjax.rollout.turn_rollout import TurnRollout
 from stepjax.tasks.base import Problem
 from stepjax.tasks.environment_process import Answer
 from stepjax.tasks.turns import CAUSES, DONE, LATE, LONG, TOKENS, TURN_LIMIT, Reply

@@ -10,8 +10,8 @@ from tasks.chat_templates import STYLES, tokenizer_of
 from stepjax.config import ExportOptions, PromptOptions
 from stepjax.data.framing import Framing
 from stepjax.data.schema import LabelledSolution
-from stepjax.distil.choose import choose, trace_error
 from stepjax.distil.conversations import conversation, train_detail
+from stepjax.distil.worth_learning import trace_error, worth_learning
 from stepjax.errors import UserError
 from stepjax.tasks.encoding import demonstration
 from stepjax.tasks.files import FileProblems
@@ -39,7 +39,7 @@ RECORDS = [
 
 
 def chosen(records=RECORDS, **options: object) -> list[str]:
-    return [record.id[-1] for record in choose(records, ExportOptions(**options)).chosen]
+    return [record.id[-1] for record in worth_learning(records, ExportOptions(**options)).chosen]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_filters(options, expected):
 
 
 def test_what_was_left_out_is_counted_and_the_trace_error_is_of_right_responses():
-    choice = choose(RECORDS, ExportOptions(least_score=0.65, per_problem=1))
+    choice = worth_learning(RECORDS, ExportOptions(least_score=0.65, per_problem=1))
     assert choice.left_out == {
         "not right": 1,
         "cut off": 1,
@@ -92,7 +92,7 @@ def test_filters_that_need_what_a_response_lacks_are_one_line():
         ([], {}, "responses: there are no responses there"),
     ):
         with pytest.raises(UserError, match=rf"^config\.export\.{told}[^\n]*$"):
-            choose(records, ExportOptions(**options))
+            worth_learning(records, ExportOptions(**options))
 
 
 def prompt(**options: object) -> Prompt:

@@ -1,7 +1,6 @@
 """A world of tables that answers a search exactly: a policy over symbols, each a step, and values of prefixes.
 
-It needs no model, and what a method does in it can be computed by hand: for tests of methods and experiments with rules
-of selection.
+It needs no model, and what a method does in it can be computed by hand.
 """
 
 import dataclasses
@@ -33,7 +32,7 @@ def keyed_draw(seed: int) -> Draw:
 
 @dataclasses.dataclass
 class TableWorld:
-    """Answers questions, as `stepjax.search.ask.Answer`; every step is one token.
+    """Answers questions, each in its place; every step is one token.
 
     Attributes:
       policy: the probabilities of the next token behind a prefix.
