@@ -21,6 +21,7 @@ from stepjax.evaluation.responses import FOLDER
 from stepjax.measures.over_seeds import paired, summary
 from stepjax.report.charts import Chart, Line
 from stepjax.report.read import read_lines, read_run
+from stepjax.report.series import Points
 from stepjax.studies.quick_runs import QUICK_PPO, QUICK_RUN
 from stepjax.studies.study import Arm, Figures, Found, Measure, Plan, Study, Table
 from stepjax.studies.study_tables import of_seeds, shown, summed_up
@@ -144,7 +145,7 @@ def _charts(found: Found) -> list[Chart]:
         for kind in dict.fromkeys(arm.row for arm in found):
             of = {place[arm.column]: summed_up(found, arm, name) for arm in found if arm.row == kind}
             spread = tuple((x, one.low, one.high) for x, one in of.items() if np.isfinite(one.low))
-            points = [(x, one.mean if np.isfinite(one.mean) else None) for x, one in of.items()]
+            points: Points = [(x, one.mean if np.isfinite(one.mean) else None) for x, one in of.items()]
             lines.append(Line(kind, points, spread=spread))
         measure, worlds = STUDY.measures[name], ", ".join(f"{x} {world}" for world, x in place.items())
         charts.append(Chart(measure.words, tuple(lines), unit=measure.unit, x_name=f"world: {worlds}", width=440))
