@@ -125,13 +125,14 @@ def guessed(task: Mapping, prompts: Sequence[str]) -> float:
 
 
 def plan(quick: bool) -> Plan:
-    kinds, worlds, reduced = (("step",), ("names",), QUICK_RUN) if quick else (tuple(KINDS), tuple(WORLDS), ())
+    kinds, worlds, reduced = (("step",), (COUNTDOWN,), QUICK_RUN) if quick else (tuple(KINDS), tuple(WORLDS), ())
     pool, problems = (4, 16) if quick else (POOL, PROBLEMS)
     rounds = QUICK_PPO if quick else (f"--config.ppo.iterations={ROUNDS}",)
-    train = ('--config.stages=("sft",)', *reduced)
-    bases = {f"sft-{world}": (*options_of(world), *train) for world in dict.fromkeys((OWN, *worlds))}
-    learn = (*options_of(OWN), '--config.stages=("prm",)', *reduced, f"--config.base={{sft-{OWN}}}")
-    bases |= {f"prm-{kind}": (*learn, f"--config.prm.target={kind}") for kind in kinds}
+    bases = {f"sft-{world}": (*options_of(world), '--config.stages=("sft",)', *reduced) for world in worlds}
+    learn = ('--config.stages=("sft","prm")',)  # nothing else needs the policy of the own world
+    if OWN in worlds:
+        learn = ('--config.stages=("prm",)', f"--config.base={{sft-{OWN}}}")
+    bases |= {f"prm-{kind}": (*options_of(OWN), *learn, *reduced, f"--config.prm.target={kind}") for kind in kinds}
     more = (*reduced, *rounds, f"--config.eval.pool={pool}", f"--config.eval.problems={problems}")
     return Plan([arm_of(kind, world, more) for kind in kinds for world in worlds], bases, read=read)
 
