@@ -82,9 +82,9 @@ def options_of(world: str) -> tuple[str, ...]:
     )
 
 
-def arm_of(kind: str, world: str, more: Sequence[str]) -> Arm:
-    """PPO in a world from the policy that was trained there, paid by a reward model of the own world; then selection
-    among the responses of the policy before PPO."""
+def arm_of(kind: str, world: str, base: str, more: Sequence[str]) -> Arm:
+    """PPO in a world from the policy of `base`, paid by a reward model of the own world; then selection among the
+    responses of the policy before PPO."""
     options = (
         *options_of(world),
         '--config.stages=("ppo",)',
@@ -94,7 +94,7 @@ def arm_of(kind: str, world: str, more: Sequence[str]) -> Arm:
         "--config.eval.kind=best_of_n",
         *more,
     )
-    return Arm(kind, world, options, f"sft-{world}")
+    return Arm(kind, world, options, base)
 
 
 def read(workdir: Path) -> Figures:
@@ -129,16 +129,20 @@ REDUCED = (*QUICK_RUN, "--config.eval.rows=16")
 
 
 def plan(quick: bool) -> Plan:
-    kinds, worlds, reduced = (("step",), (COUNTDOWN,), REDUCED) if quick else (tuple(KINDS), tuple(WORLDS), ())
-    pool, problems = (4, 16) if quick else (POOL, PROBLEMS)
-    rounds = QUICK_PPO if quick else (f"--config.ppo.iterations={ROUNDS}",)
-    bases = {f"sft-{world}": (*options_of(world), '--config.stages=("sft",)', *reduced) for world in worlds}
-    learn = ('--config.stages=("sft","prm")',)  # nothing else needs the policy of the own world
-    if OWN in worlds:
-        learn = ('--config.stages=("prm",)', f"--config.base={{sft-{OWN}}}")
-    bases |= {f"prm-{kind}": (*options_of(OWN), *learn, *reduced, f"--config.prm.target={kind}") for kind in kinds}
-    more = (*reduced, *rounds, f"--config.eval.pool={pool}", f"--config.eval.problems={problems}")
-    return Plan([arm_of(kind, world, more) for kind in kinds for world in worlds], bases, read=read)
+    """The reduced study has one base: the policy, too, is of the own world."""
+    if quick:
+        bases = {"prm-step": (*options_of(OWN), '--config.stages=("sft","prm")', *REDUCED)}
+        more = (*REDUCED, *QUICK_PPO, "--config.eval.pool=4", "--config.eval.problems=16")
+        return Plan([arm_of("step", COUNTDOWN, "prm-step", more)], bases, read=read)
+    bases = {f"sft-{world}": (*options_of(world), '--config.stages=("sft",)') for world in WORLDS}
+    learn = (*options_of(OWN), '--config.stages=("prm",)', f"--config.base={{sft-{OWN}}}")
+    bases |= {f"prm-{kind}": (*learn, f"--config.prm.target={kind}") for kind in KINDS}
+    more = (
+        f"--config.ppo.iterations={ROUNDS}",
+        f"--config.eval.pool={POOL}",
+        f"--config.eval.problems={PROBLEMS}",
+    )
+    return Plan([arm_of(kind, world, f"sft-{world}", more) for kind in KINDS for world in WORLDS], bases, read=read)
 
 
 def _charts(found: Found) -> list[Chart]:
