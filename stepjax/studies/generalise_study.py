@@ -36,11 +36,12 @@ KINDS: Mapping[str, str] = {"step": "min", "prefix": "min", "value": "last"}
 
 @dataclass(frozen=True)
 class World:
-    """A world's problems: options below `config.task`, the longest prompt and response in tokens."""
+    """A world's problems: options below `config.task`, the longest prompt and response in tokens; updates of SFT."""
 
     options: tuple[str, ...] = ()
     prompt: int = 33
     response: int = 48
+    updates: int = 3000
 
     @property
     def rows(self) -> int:
@@ -55,7 +56,8 @@ WORLDS: Mapping[str, World] = {
     "operators": World(("register_chain.operators=+-*",)),
     "names": World(("register_chain.shuffled_names=True",)),
     COUNTDOWN: World(
-        ("name=countdown", "countdown.numbers=(3,3)", "countdown.operators=+-", "countdown.shuffled_names=False")
+        ("name=countdown", "countdown.numbers=(3,3)", "countdown.operators=+-", "countdown.shuffled_names=False"),
+        updates=9000,
     ),
 }
 """By column; their place among these, from 1, is that in charts."""
@@ -131,17 +133,17 @@ REDUCED = (*QUICK_RUN, "--config.eval.rows=16")
 def plan(quick: bool) -> Plan:
     """The reduced study has one base: the policy, too, is of the own world."""
     if quick:
-        bases = {"prm-step": (*options_of(OWN), '--config.stages=("sft","prm")', *REDUCED)}
-        more = (*REDUCED, *QUICK_PPO, "--config.eval.pool=4", "--config.eval.problems=16")
-        return Plan([arm_of("step", COUNTDOWN, "prm-step", more)], bases, read=read)
-    bases = {f"sft-{world}": (*options_of(world), '--config.stages=("sft",)') for world in WORLDS}
+        both = (*options_of(OWN), '--config.stages=("sft","prm")', *REDUCED)
+        small = (*REDUCED, *QUICK_PPO, "--config.eval.pool=4", "--config.eval.problems=16")
+        return Plan([arm_of("step", COUNTDOWN, "prm-step", small)], {"prm-step": both}, read=read)
+    bases = {
+        f"sft-{name}": (*options_of(name), '--config.stages=("sft",)', f"--config.sft.updates={world.updates}")
+        for name, world in WORLDS.items()
+    }
     learn = (*options_of(OWN), '--config.stages=("prm",)', f"--config.base={{sft-{OWN}}}")
     bases |= {f"prm-{kind}": (*learn, f"--config.prm.target={kind}") for kind in KINDS}
-    more = (
-        f"--config.ppo.iterations={ROUNDS}",
-        f"--config.eval.pool={POOL}",
-        f"--config.eval.problems={PROBLEMS}",
-    )
+    measured = (f"--config.eval.pool={POOL}", f"--config.eval.problems={PROBLEMS}")
+    more = (f"--config.ppo.iterations={ROUNDS}", *measured)
     return Plan([arm_of(kind, world, f"sft-{world}", more) for kind in KINDS for world in WORLDS], bases, read=read)
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs.tiny_run import OPTIONS, TinyRun, arrays, lines, stepjax, write_config
+from runs.tiny_run import OPTIONS, THREE_ROUNDS, TinyRun, arrays, lines, stepjax, write_config
 
 from stepjax.cli import main
 from stepjax.config import Config
@@ -59,11 +59,11 @@ def test_a_prm_of_its_own_may_differ_from_the_bases(tiny: TinyRun, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_the_prm_may_be_of_another_run_than_the_policy(tiny: TinyRun, tmp_path: Path) -> None:
+def test_the_prm_may_be_of_another_run_than_the_policy(tiny: TinyRun, three_rounds: Path, tmp_path: Path) -> None:
     base = tiny.copy(tmp_path / "base", without=("prm", "ppo"))
     built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(base), "prm.run": str(tiny.workdir)})
-    assert stepjax("ppo", built, tmp_path / "run", "--config.ppo.iterations=3") == 0
-    assert lines(tmp_path / "run", "ppo") == lines(tiny.workdir, "ppo")[:3], "the same as with both from one run"
+    assert stepjax("ppo", built, tmp_path / "run", *THREE_ROUNDS) == 0
+    assert lines(tmp_path / "run", "ppo") == lines(three_rounds, "ppo"), "the same as with both from one run"
 
 
 @pytest.mark.parametrize(
