@@ -32,6 +32,11 @@ class PRMOptions:
         "its values) or outcome (with `data`: whether the solution ends in the right answer, at its last step only)",
         choices=("step", "prefix", "value", "outcome"),
     )
+    run: str = option(
+        "",
+        "another run's work directory, whose process reward model scores the steps here, in place of that of `base`; "
+        "it may have learned another task with the same tokenizer",
+    )
     path: str = option(
         "",
         "a public process reward model (Hugging Face folder or hub name) that scores the steps instead of one that is "

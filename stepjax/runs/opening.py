@@ -11,7 +11,7 @@ from stepjax.data.framing import Framing
 from stepjax.distributed.agree import agree
 from stepjax.errors import UserError
 from stepjax.parallel import is_main_process, mesh_of
-from stepjax.runs.base import check_base
+from stepjax.runs.base import check_base, check_prm_run
 from stepjax.runs.check import check_options
 from stepjax.runs.kept_tokenizer import ready_tokenizer
 from stepjax.runs.origin_parts import TRAINING
@@ -63,6 +63,7 @@ def open_run(
             tokenizer = make_tokenizer(config, task, opened, start)
             if is_main_process():
                 agree(0)
+            check_prm_run(config, tokenizer)
             vocab = embedding_rows(config, len(tokenizer) if start is None else start.decoder.vocab)
             framing = Framing.of(tokenizer, () if start is None else ends_of(config, tokenizer, start))
             splitter = StepSplitter(tokenizer, step_separator(config, task.separator), framing.ends)

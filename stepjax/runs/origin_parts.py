@@ -12,6 +12,7 @@ import jax
 from stepjax.config import PRM_SCORERS
 from stepjax.data.sources import source_files
 from stepjax.models.checkpoint_folder import WANTED, open_checkpoint
+from stepjax.runs.base import base_of
 from stepjax.runs.setup import Run
 from stepjax.tasks.hooks import ReadsFiles
 from stepjax.workdir import checkpoint_format as fmt
@@ -122,8 +123,8 @@ def _stages(run: Run, stage: str, known: dict[str, Print]) -> dict[str, Print]:
     found = {}
     for need in needs[stage.partition("_")[0]]:  # a study's own models, as `prm_hard`, start as their stage does
         newest = origin.newest(run.checkpoint_folder(need))
-        if newest is None and run.config.base:
-            newest = origin.newest(Path(run.config.base) / "checkpoints" / need)
+        if newest is None and (base := base_of(run.config, need)):
+            newest = origin.newest(Path(base) / "checkpoints" / need)
         if newest is not None:
             step, folder = newest
             name = f"stage {need}"

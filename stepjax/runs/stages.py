@@ -17,7 +17,7 @@ from stepjax.models.trainable import Trainable, join, without_adapters
 from stepjax.programs import abstract
 from stepjax.rewards.reward_streams import reading, reads_prm
 from stepjax.rewards.signal import RATING
-from stepjax.runs.base import check_adapters, check_base_prm
+from stepjax.runs.base import base_of, check_adapters, check_base_prm
 from stepjax.runs.setup import Run
 from stepjax.tasks.registry import open_environment
 from stepjax.workdir.checkpoints import Checkpoints
@@ -50,9 +50,10 @@ def _latest(folder: Path) -> int | None:
 
 def _in_base(run: Run, stage: str) -> Path | None:
     """The stage's folder in the run that this one builds on, where it has one."""
-    if not run.config.base:
+    base = base_of(run.config, stage)
+    if not base:
         return None
-    folder = Path(run.config.base) / "checkpoints" / stage
+    folder = Path(base) / "checkpoints" / stage
     return folder if _latest(folder) is not None else None
 
 
@@ -88,7 +89,7 @@ def stage_params(run: Run, stage: str, definition: Definition, *keys: str) -> Pa
     if starts_loaded(run, stage):
         return start_params(run, definition)
     if stage == "prm" and stage_folder(run, stage) != run.checkpoint_folder(stage):
-        check_base_prm(Path(run.config.base), run.config.prm)
+        check_base_prm(run.config)
     trainable = run.trainable(stage, definition)
     like: Any = abstract(trainable.shapes, trainable.shardings(run.mesh))
     with Checkpoints(stage_folder(run, stage)) as checkpoints:
@@ -181,8 +182,8 @@ def _check_stage(run: Run, stage: str, *, finished: bool) -> None:
     folder, workdir = stage_folder(run, stage), run.workdir
     last = run.config.sft.updates if stage == "sft" else run.config.prm.updates
     if folder != run.checkpoint_folder(stage):  # another run's, by its own options
-        workdir = Path(run.config.base)
-        check_adapters(workdir, stage, run.config.lora)
+        workdir = Path(base_of(run.config, stage))
+        check_adapters(run.config, stage)
         last = json.loads((workdir / CONFIG).read_text())[stage]["updates"]
     step = _latest(folder)
     assert step is not None
@@ -211,6 +212,11 @@ def check_stages(run: Run, stages: Sequence[str]) -> None:
 
     Says where training starts from the checkpoint of `model.path` as it is.
     """
+    if "prm" in stages and run.config.prm.run:
+        raise UserError(
+            f"config.prm.run={run.config.prm.run}: stage prm would train another model than the one that it names; "
+            "leave one of the two out"
+        )
     for need in run.config.from_base:
         if need not in stages and not _trained(run, need) and {*stages} & {"prm", "improve", "ppo", "label"}:
             raise UserError(

@@ -20,7 +20,8 @@ class Arm:
 
     Attributes:
       row, column: its places in the tables; charts have a line for each row, over the columns that are numbers.
-      options: of `stepjax quickstart`, where the arm is a training run.
+      options: of `stepjax quickstart`, where the arm is a training run; `{NAME}` in them is the work directory of the
+        base of that name.
       base: name of the base that the run goes on from; "": of none.
     """
 
@@ -63,7 +64,8 @@ class Plan:
 
     Attributes:
       arms: what is measured.
-      bases: by name, options of the runs that arms go on from, trained once a seed.
+      bases: by name, options of the runs that arms go on from, trained once a seed; in them `{NAME}` is the work
+        directory of one before.
       exact: measures all arms of a seed in an exact world: `exact(seed, known, keep)`, where `known` are figures that
         an earlier start measured, and `keep` is called with all there are whenever there are more. None: arms are
         training runs.

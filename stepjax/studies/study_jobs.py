@@ -55,12 +55,11 @@ def units_of(study: Study, plan: Plan, folder: Path, seeds: Sequence[int], quick
             continue
         bases: dict[str, Unit] = {}
         for name, options in plan.bases.items():
-            bases[name] = _training(name, options, folder, seed, ())
+            bases[name] = _training(name, options, folder, seed, (), bases)
         found += bases.values()
         for arm in plan.arms:
-            base = bases.get(arm.base)
-            options = arm.options if base is None else (*arm.options, f"--config.base={base.workdir}")
-            found.append(_training(arm.name, options, folder, seed, (arm,), [] if base is None else [base.job]))
+            options = (*arm.options, f"--config.base={{{arm.base}}}") if arm.base else arm.options
+            found.append(_training(arm.name, options, folder, seed, (arm,), bases))
     env = {**shared_programs(folder / PROGRAMS), **(fast_compilation() if quick else {})}
     for unit in found:
         unit.job.env = env
@@ -68,8 +67,12 @@ def units_of(study: Study, plan: Plan, folder: Path, seeds: Sequence[int], quick
 
 
 def _training(
-    name: str, options: Sequence[str], folder: Path, seed: int, arms: tuple[Arm, ...], after: Sequence[Job] = ()
+    name: str, options: Sequence[str], folder: Path, seed: int, arms: tuple[Arm, ...], bases: Mapping[str, Unit]
 ) -> Unit:
+    """A training run, after those of the `bases` that its options name."""
+    after = [base.job for key, base in bases.items() if any(f"{{{key}}}" in option for option in options)]
+    for key, base in bases.items():
+        options = [option.replace(f"{{{key}}}", str(base.workdir)) for option in options]
     workdir = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}-s{seed}"
     argv = ["stepjax.cli", "quickstart", *options, f"--config.seed={seed}"]
     unit = _unit(f"{name}, seed {seed}", argv, workdir, seed, arms, after)

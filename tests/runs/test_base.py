@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs.tiny_run import OPTIONS, TinyRun, arrays, lines, stepjax, write_config
+from runs.tiny_run import OPTIONS, THREE_ROUNDS, TinyRun, arrays, lines, stepjax, write_config
 
 from stepjax.cli import main
 from stepjax.config import Config
@@ -37,6 +37,7 @@ def test_ppo_builds_on_another_runs_sft_and_prm(tiny: TinyRun, tmp_path: Path) -
             "--config.lora.stages=\"('prm', 'ppo')\"",
         ),
         ({"prm.reader_layers": 1}, "it has prm.reader_layers=0, this run 1; set config.prm.reader_layers=0"),
+        ({"prm.run": "nowhere"}, "config.prm.run=nowhere: nowhere/config.json cannot be read"),
     ],
 )
 def test_a_base_that_does_not_fit_is_named(
@@ -55,6 +56,41 @@ def test_a_prm_of_its_own_may_differ_from_the_bases(tiny: TinyRun, tmp_path: Pat
     built = write_config(tmp_path / "built.py", {**OPTIONS, **changes})
     assert stepjax("prm", built, tmp_path / "run") == 0
     assert stepjax("ppo", built, tmp_path / "run", "--config.ppo.iterations=1") == 0, "it reads its own"
+
+
+@pytest.mark.slow
+def test_the_prm_may_be_of_another_run_than_the_policy(tiny: TinyRun, three_rounds: Path, tmp_path: Path) -> None:
+    base = tiny.copy(tmp_path / "base", without=("prm", "ppo"))
+    built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(base), "prm.run": str(tiny.workdir)})
+    assert stepjax("ppo", built, tmp_path / "run", *THREE_ROUNDS) == 0
+    assert lines(tmp_path / "run", "ppo") == lines(three_rounds, "ppo"), "the same as with both from one run"
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "message"),
+    [
+        ("prm", {}, "stage prm would train another model than the one that it names; leave one of the two out"),
+        ("ppo", {"prm.path": "x", "prm.convention": "qwen"}, "config.prm.path: not with prm.run="),
+        ("ppo", {"prm.reader_layers": 1}, "config.prm.run={run}: it has prm.reader_layers=0, this run 1"),
+    ],
+)
+def test_a_prm_of_another_run_that_does_not_fit_is_named(
+    tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture, stage: str, change: dict, message: str
+) -> None:
+    run = str(tiny.workdir)
+    built = write_config(tmp_path / "built.py", {**OPTIONS, "base": run, "prm.run": run, **change})
+    assert stepjax(stage, built, tmp_path / "run") == 2
+    error = capfd.readouterr().err
+    assert message.format(run=run) in error and "Traceback" not in error
+
+
+def test_a_prm_with_another_tokenizer_is_refused(tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    other = tiny.copy(tmp_path / "other", without=("ppo",))
+    vocab = (other / "tokenizer" / "tokenizer.json").read_text()
+    (other / "tokenizer" / "tokenizer.json").write_text(vocab.replace('"*"', '"§"'))
+    built = write_config(tmp_path / "built.py", {**OPTIONS, "base": str(tiny.workdir), "prm.run": str(other)})
+    assert stepjax("ppo", built, tmp_path / "run") == 2
+    assert "its tokenizer differs from this run's" in capfd.readouterr().err
 
 
 def test_a_base_whose_stage_is_not_finished_is_named(
