@@ -103,7 +103,7 @@ class Program:
         a system may give out memory that is never written to."""
         needed, there = program_bytes(compiled), device_bytes(self.mesh)
         if there is not None and needed > there:
-            cure = f"lower {self.grows_with}" if self.grows_with else "take fewer or shorter rows"
+            cure = f"set or lower {self.grows_with}" if self.grows_with else "take fewer or shorter rows"
             oversized.append(
                 f"program {self.name} needs {needed / 1e9:,.1f} GB, and a device has {there / 1e9:,.1f} GB of memory: "
                 f"{cure}"

@@ -64,7 +64,7 @@ def test_a_program_larger_than_the_memory_says_which_options_it_grows_with(monke
         for _ in range(2):
             np.testing.assert_array_equal(np.asarray(large(put(x, large.inputs[0].sharding))), 2.0)
     assert told == programs.oversized and len(told) == 1, "once"
-    assert told[0].startswith("program double needs") and told[0].endswith(": lower config.ppo.max_new_tokens")
+    assert told[0].startswith("program double needs") and told[0].endswith(": set or lower config.ppo.max_new_tokens")
 
 
 def test_cpu_devices_share_the_memory_of_the_host():

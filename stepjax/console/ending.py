@@ -55,7 +55,7 @@ def _told(error: BaseException) -> tuple[int, str] | None:
         programs = sys.modules.get("stepjax.programs")
         known = "take fewer or shorter rows,"
         if programs is not None and programs.oversized:
-            known = f"{programs.oversized[-1]}, or take"
+            known = f"maybe of this: {programs.oversized[-1]}, or take"
         return 2, as_line(
             f"out of memory ({lacking}): {known} a smaller model or more devices; `stepjax plan` says what a run needs"
         )

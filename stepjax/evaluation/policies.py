@@ -7,7 +7,7 @@ from typing import Any
 from stepjax.console.progress import progress, say, table
 from stepjax.evaluation.responses import write_responses
 from stepjax.evaluation.scorer import RunScorer
-from stepjax.measures.intervals import jackknife_intervals, wilson
+from stepjax.measures.intervals import jackknife_intervals, of_share, wilson
 from stepjax.measures.policy import POLICY_MEASURES
 from stepjax.parallel import key_on, only_asked_transfers
 from stepjax.runs.classifier import classification_report
@@ -75,9 +75,10 @@ def _figures(run: Run, answered: Sequence[Response]) -> dict[str, Any]:
     intervals["accuracy"] = wilson(sum(r.correct for r in answered), len(answered))
     found: dict[str, Any] = dict(of(answered))
     for name, _, unit, _ in POLICY_MEASURES:
-        if name in intervals:
-            low, high = intervals[name]
-            found[f"{name}_interval"] = [max(low, 0.0), min(high, 1.0)] if unit == "share" else [low, high]
+        if unit == "share" and name in found:
+            found[f"{name}_interval"] = list(of_share(intervals.get(name), found[name], len(answered)))
+        elif name in intervals:
+            found[f"{name}_interval"] = list(intervals[name])
     return found
 
 

@@ -28,7 +28,6 @@ from stepjax.search.scorers import Scorer, search_scorer
 from stepjax.search.searcher import Searcher
 from stepjax.search.tree import Tree
 from stepjax.tasks.base import Problem
-from stepjax.workdir.record_file import WEIGHTS
 
 
 class RoundFile(SearchFile):
@@ -108,10 +107,10 @@ class Searches:
 def _made_with(searcher: Searcher, number: int, prm: str, *, begun: bool) -> dict[str, Any]:
     """What a round's searches depend on. `begun`: the policy's checkpoint may be gone, and its name is computed."""
     run = searcher.run
-    about = searcher.made_with(run.config.search, prm) | {"round": number, "prm_stage": prm}
+    # The checkpoints' fingerprints may be gone, too: names and steps say enough within the stage.
+    about = searcher.made_with(run.config.search, prm, weights=False) | {"round": number, "prm_stage": prm}
     if run.config.search.prm not in PRM_SCORERS:
         about["process_reward_model"] = None
-    del about[WEIGHTS]  # they may be gone, too: names and steps say enough within the stage
     if begun and number > 1:
         about["policy"] = f"{searcher.stage} {(number - 1) * run.config.improve.updates}"
     return about

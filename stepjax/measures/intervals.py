@@ -72,3 +72,17 @@ def jackknife_intervals(
             half = width * (count - 1) * math.sqrt(variance([part[name] for part in parts]) / count)
             found[name] = (value - half, value + half)
     return found
+
+
+def of_share(jackknife: tuple[float, float] | None, value: float, items: int) -> tuple[float, float]:
+    """The interval of a share in [0, 1], from its jackknife's.
+
+    Where all groups say the same (a share of 0 or 1), it is Wilson's, as if each item had one term; where there is
+    none (too few items have a term at all), nothing is known.
+    """
+    if jackknife is None:
+        return 0.0, 1.0
+    low, high = jackknife
+    if low == high:
+        return wilson(value * items, items)
+    return max(low, 0.0), min(high, 1.0)

@@ -9,7 +9,7 @@ from stepjax.config import default_option
 from stepjax.report.read import flatten
 
 APART = (
-    *("seed", "base", "from_base", "profile", "prm.run"),
+    *("seed", "base", "from_base", "profile"),
     *("mesh.", "distributed.", "log.", "export.", "sample.", "data.", "bench.", "eval."),  # eval.json has its own
 )
 """Options in which the runs of one row may differ: repetitions of the same experiment, and what its figures do not

@@ -62,8 +62,8 @@ def interval(
 ) -> tuple[float, float] | None:
     """The interval of a measure of an evaluated stage; None where none is known.
 
-    Evaluations of earlier versions have one of right answers alone: that of another share is then Wilson's, as if each
-    of the `problems` had one term of it, which a share of steps has more of.
+    Evaluations of earlier versions have one of right answers at most: that of another share is then Wilson's, as if
+    each of the `problems` had one term of it, which a share of steps has more of.
     """
     ends = row.get(f"{name}_interval")
     if isinstance(ends, list) and len(ends) == 2:
@@ -71,7 +71,8 @@ def interval(
         if low is not None and high is not None:
             return low, high
     value = number(row.get(name))
-    if unit == "share" and problems and value is not None and 0 <= value <= 1:
+    earlier = not any(key.endswith("_interval") for key in row if key != "accuracy_interval")
+    if earlier and unit == "share" and problems and value is not None and 0 <= value <= 1:
         return wilson(value * problems, round(problems))
     return None
 

@@ -230,8 +230,9 @@ class PausableRollout:
         return set(np.flatnonzero(self.layout.read_rows(state.queue, self._reads(state))).tolist())
 
     def _reads(self, state: Pause) -> np.ndarray:
-        """bool[N], the rows that may yet begin: those that wait; those that decode, too, where blocks may be short."""
-        return state.open & np.asarray(state.read.queued) if self.decoding.ample else state.open
+        """bool[N], the rows that may yet begin: those that wait; those that decode, too, where there are blocks, as
+        they may be put back."""
+        return state.open if self.decoding.page else state.open & np.asarray(state.read.queued)
 
     def room(self, state: Pause) -> np.ndarray:
         """int[devices], blocks that are left beside the rows that are held, what others begin with, and one row of the

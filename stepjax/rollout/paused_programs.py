@@ -14,7 +14,7 @@ from stepjax.parallel import batch_sharding, named_sharding, replicated
 from stepjax.programs import Program, abstract
 from stepjax.rollout.axes import layer_axes, prompt_axes, slot_axes
 from stepjax.rollout.paused import Paused, PausedEngine, Seen
-from stepjax.rollout.program import RolloutShape, abstract_inputs
+from stepjax.rollout.program import GROWS_WITH, RolloutShape, abstract_inputs
 from stepjax.rollout.record import Record
 
 
@@ -98,7 +98,7 @@ class PausedPrograms:
                 inputs=(ready, state, steps),
                 donate=(1,),
                 out_shardings=out,
-                grows_with="config.ppo.max_new_tokens or config.ppo.slots",
+                grows_with=GROWS_WITH,
             ),
             add=Program(
                 "rollout add",

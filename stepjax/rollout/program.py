@@ -25,6 +25,9 @@ from stepjax.rollout.slots import Queue
 from stepjax.rollout.stops import Stops
 from stepjax.trajectory import Trajectory
 
+GROWS_WITH = "max_new_tokens or the responses that decode at once (ppo.slots; outside of training `rows`)"
+"""What the memory of a rollout's programs grows with."""
+
 RESUMED_CHUNKS = 32
 """Into how many chunks the beginnings of rows are divided, where nothing else is asked for."""
 
@@ -220,7 +223,7 @@ def rollout_program(
         turns=max(decoding.steps(shape.rows), 1),
         nested=nested_turns(decoding, shape, each.slots),
         note=f"{each.slots} slots a device, {cache_layout(shape, mesh).told}",
-        grows_with="config.ppo.max_new_tokens or config.ppo.slots",
+        grows_with=GROWS_WITH,
     )
 
 

@@ -33,14 +33,21 @@ class Polled(Protocol):
 
 
 class _Open:
-    """A search with questions that are not answered yet; `places`: of each question, by its number; `lines`: the
-    continuations that it asks for."""
+    """A search with questions that are not answered yet.
 
-    def __init__(self, search: Asking[Any], asked: list[Asked]):
+    Attributes:
+      places: of each question, by its number.
+      asks: continuations that it asks for.
+      holds: those that stay in the cache when they end, of this round; while it asks for none, of the one before.
+    """
+
+    def __init__(self, search: Asking[Any], asked: list[Asked], before: int = 0):
         self.search, self.asked = search, asked
         self.answers: list[Any] = [None] * len(asked)
         self.places: dict[int, int] = {}
-        self.lines = sum(len(one.question.numbers) for one in asked if isinstance(one.question, Expand))
+        expands = [one.question for one in asked if isinstance(one.question, Expand)]
+        self.asks = sum(len(one.numbers) for one in expands)
+        self.holds = sum(len(one.numbers) for one in expands if one.steps and not one.greedy) or before
 
 
 def flow(
@@ -58,8 +65,8 @@ def flow(
       live: answers `Expand` and `Forget`.
       others: answers all other questions that are open, in order.
       enough: continuations that decode or wait, up to which further searches are started: a few times the slots.
-      most: continuations that searches at once may ask for, also those that have ended and wait for the others of their
-        search: what they hold would be forgotten to make room for more. 0: any number.
+      most: continuations that may stay in the cache of searches at once, also those that have ended and wait for the
+        others of their search: they would be forgotten to make room for more. 0: any number.
     """
     waiting = iter(searches)
     fresh: list[_Open] = []
@@ -86,7 +93,7 @@ def flow(
                 complete.append(one)
         for one in complete:
             try:
-                fresh.append(_Open(one.search, one.search.send(one.answers)))
+                fresh.append(_Open(one.search, one.search.send(one.answers), one.holds))
             except StopIteration as end:
                 yield end.value
 
@@ -94,9 +101,8 @@ def flow(
 def _room_for_more(
     fresh: Sequence[_Open], by_number: Mapping[int, _Open], live: Polled, enough: int, most: int
 ) -> bool:
-    new = sum(one.lines for one in fresh)
-    asked = new + sum({id(one): one.lines for one in by_number.values()}.values())
-    return live.open + new < enough and (not most or asked < most)
+    held = {id(one): one.holds for one in (*fresh, *by_number.values())}
+    return live.open + sum(one.asks for one in fresh) < enough and (not most or sum(held.values()) < most)
 
 
 def _answer(

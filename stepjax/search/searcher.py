@@ -70,19 +70,24 @@ class Searcher:
         if len(set(self.names)) < len(self.names):
             raise UserError(f"config.search.split={options.split}: two problems have the same id")
 
-    def made_with(self, options: SearchOptions, prm: str = "prm") -> dict[str, Any]:
-        """What the records of a search depend on. `prm`: the stage of the run's own process reward model."""
+    def made_with(self, options: SearchOptions, prm: str = "prm", *, weights: bool = True) -> dict[str, Any]:
+        """What the records of a search depend on. `prm`: the stage of the run's own process reward model; `weights`:
+        fingerprints of the checkpoints, too."""
         run = self.run
         named = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*FREE, "stage")}
         learned = options.prm in PRM_SCORERS and not run.config.prm.path
-        return named | {
-            "policy": f"{self.stage} {policy_step(run, self.stage) or run.config.model.path}",
-            "process_reward_model": run.config.prm.path or policy_step(run, prm),
-            "workdir": str(run.workdir.absolute()),
-            WEIGHTS: weights_of(run, self.stage, *([prm] if learned else [])),
-            "max_new_tokens": self.longest,
-            "prompt": dataclasses.asdict(run.config.prompt),
-        }
+        prints = {WEIGHTS: weights_of(run, self.stage, *([prm] if learned else []))} if weights else {}
+        return (
+            named
+            | {
+                "policy": f"{self.stage} {policy_step(run, self.stage) or run.config.model.path}",
+                "process_reward_model": run.config.prm.path or policy_step(run, prm),
+                "workdir": str(run.workdir.absolute()),
+                "max_new_tokens": self.longest,
+                "prompt": dataclasses.asdict(run.config.prompt),
+            }
+            | prints
+        )
 
     def records(
         self, options: SearchOptions, scorer: Scorer, waiting: Sequence[int], known: Replay | None = None

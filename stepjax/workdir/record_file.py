@@ -118,7 +118,11 @@ class RecordFile:
         kept: dict[str, Any] = {}
         for name, value in options.items():
             there, here = (of.get(name) if isinstance(of, dict) else None for of in (found, wanted))
-            if name == "workdir" and isinstance(here, str) and Path(os.path.abspath(self.path)).is_relative_to(here):
+            if (
+                name == "workdir"
+                and isinstance(here, str)
+                and Path(os.path.abspath(self.path)).is_relative_to(os.path.abspath(here))
+            ):
                 continue
             if name == WEIGHTS and there is None:
                 continue

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from stepjax.measures.intervals import jackknife_intervals, wilson, z_of
+from stepjax.measures.intervals import jackknife_intervals, of_share, wilson, z_of
 
 
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
@@ -69,5 +69,10 @@ def test_the_jackknife_leaves_out_what_it_cannot_tell():
 
     assert set(jackknife_intervals(range(50), figures)) == {"count"}
     assert jackknife_intervals([1], figures) == {}
-    low, high = jackknife_intervals([0.0] * 30, lambda some: {"mean": sum(some) / len(some)})["mean"]
-    assert low == high == 0.0
+
+
+def test_a_share_that_no_group_changes_has_wilsons_interval():
+    none = jackknife_intervals([0.0] * 30, lambda some: {"mean": sum(some) / len(some)})["mean"]
+    assert of_share(none, 0.0, 30) == wilson(0, 30) and wilson(0, 30)[1] > 0.1
+    assert of_share((-0.1, 0.3), 0.1, 30) == (0.0, 0.3)
+    assert of_share(None, 1.0, 30) == (0.0, 1.0), "one response has all there is of it"
