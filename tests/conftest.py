@@ -6,7 +6,6 @@ and a fused loop becomes LLVM code directly, not by way of MLIR, which takes thr
 
 import gc
 import os
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,24 +40,6 @@ def libtpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     jax.devices()
     monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace(FUSED_AT_ONCE, ""))
-
-
-NO_TIME = "the time for slow tests is over (STEPJAX_TEST_UNTIL)"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Integration has a limit of time, and machines may be several times slower than usual: what is not begun by then
-    is left out and told, so that all the rest is heard of."""
-    until = os.environ.get("STEPJAX_TEST_UNTIL")
-    if until and item.get_closest_marker("slow") and time.time() > float(until):
-        pytest.skip(NO_TIME)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    left = sum(NO_TIME in str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
-    if left:
-        terminalreporter.write_line(f"{left} slow tests were NOT run: {NO_TIME}", red=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -85,39 +85,22 @@ class PausedPrograms:
         texts = jax.ShapeDtypeStruct((added, shape.entry_width), jnp.int32, sharding=by_row)
         begins = jax.ShapeDtypeStruct((shape.rows,), bool, sharding=by_row)
         steps = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+        branches = shape.holds and not shape.turns
         out: Any = (where, whole)
+
+        def goes_on(name: str, call: Any, *given: Any, grows_with: str = "") -> Program:
+            """Takes a state over and gives it back."""
+            inputs = (ready, state, *given)
+            return Program(name, call, mesh=mesh, inputs=inputs, donate=(1,), out_shardings=out, grows_with=grows_with)
+
         each = jax.ShapeDtypeStruct((shape.rows,), jnp.int32, sharding=by_row)
         chosen = jax.ShapeDtypeStruct((engine.decoding.slots,), jnp.int32, sharding=whole)
         return cls(
             prepare=prepare,
             start=Program("rollout start", start, mesh=mesh, inputs=begin, out_shardings=out),
-            turn=Program(
-                "rollout turn",
-                turn,
-                mesh=mesh,
-                inputs=(ready, state, steps),
-                donate=(1,),
-                out_shardings=out,
-                grows_with=GROWS_WITH,
-            ),
-            add=Program(
-                "rollout add",
-                add,
-                mesh=mesh,
-                inputs=(ready, state, texts, some, some, queue, begins, *record),
-                donate=(1,),
-                out_shardings=out,
-            ),
-            branch=Program(
-                "rollout branch",
-                branch,
-                mesh=mesh,
-                inputs=(ready, state, queue, begins, each, begins),
-                donate=(1,),
-                out_shardings=out,
-            )
-            if shape.holds and not shape.turns
-            else None,
+            turn=goes_on("rollout turn", turn, steps, grows_with=GROWS_WITH),
+            add=goes_on("rollout add", add, texts, some, some, queue, begins, *record),
+            branch=goes_on("rollout branch", branch, queue, begins, each, begins) if branches else None,
             some_rows=Program(
                 "rollout some rows", engine.some_rows, mesh=mesh, inputs=(state, chosen), out_shardings=(whole, whole)
             ),

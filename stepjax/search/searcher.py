@@ -77,17 +77,14 @@ class Searcher:
         named = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*FREE, "stage")}
         learned = options.prm in PRM_SCORERS and not run.config.prm.path
         prints = {WEIGHTS: weights_of(run, self.stage, *([prm] if learned else []))} if weights else {}
-        return (
-            named
-            | {
-                "policy": f"{self.stage} {policy_step(run, self.stage) or run.config.model.path}",
-                "process_reward_model": run.config.prm.path or policy_step(run, prm),
-                "workdir": str(run.workdir.absolute()),
-                "max_new_tokens": self.longest,
-                "prompt": dataclasses.asdict(run.config.prompt),
-            }
-            | prints
-        )
+        return named | {
+            "policy": f"{self.stage} {policy_step(run, self.stage) or run.config.model.path}",
+            "process_reward_model": run.config.prm.path or policy_step(run, prm),
+            "workdir": str(run.workdir.absolute()),
+            "max_new_tokens": self.longest,
+            "prompt": dataclasses.asdict(run.config.prompt),
+            **prints,
+        }
 
     def records(
         self, options: SearchOptions, scorer: Scorer, waiting: Sequence[int], known: Replay | None = None

@@ -1,6 +1,7 @@
 """Rows that are held when they end, and rows that begin behind them."""
 
 import functools
+import re
 
 import jax
 import numpy as np
@@ -67,6 +68,15 @@ def test_nothing_is_compiled_again():
     for name in ("start", "turn", "add", "branch", "some_rows"):
         program = getattr(made.programs, name)
         assert program._compiled is program.compile() and program._jit._cache_size() == 0
+
+
+@pytest.mark.slow
+def test_no_step_copies_the_ring():
+    """It is read for rows that are put aside, then written for those that take their slots: in this order."""
+    made, _ = live(block=0)
+    shapes = {x.shape for x in jax.tree.leaves(made.programs.turn.inputs[1].now.slots.cache.layers)}
+    copied = re.findall(r" = \w+\[([\d,]+)\]\S* copy\(", made.programs.turn.compile().as_text())
+    assert copied and not shapes & {tuple(map(int, dims.split(","))) for dims in copied}
 
 
 def begun_rows(made, ready, texts, held):

@@ -182,10 +182,14 @@ class TinyRun:
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that pytest's processes have in common; the first that needs it makes it, and the others wait."""
+    """A folder that pytest's processes have in common; the first that needs it makes it, and the others wait.
+
+    STEPJAX_TEST_CACHE names a folder where the next run of pytest finds it, too, which must be of the same code.
+    """
     base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    folder.mkdir(exist_ok=True)
+    kept = os.environ.get("STEPJAX_TEST_CACHE", base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    folder = Path(kept) / name
+    folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".made", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if not os.fstat(file.fileno()).st_size:
@@ -196,13 +200,8 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 @pytest.fixture(scope="session")
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Programs compiled in one test are read from a cache in the next, in other processes too.
-
-    STEPJAX_TEST_CACHE: a folder that further runs of pytest read, too.
-    """
+    """Programs compiled in one test are read from a cache in the next, in other processes too."""
     folder = made_once(tmp_path_factory, "compiled", lambda folder: None)
-    if kept := os.environ.get("STEPJAX_TEST_CACHE"):
-        folder = Path(kept)
     changes = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -212,12 +211,9 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, value in changes.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
-    kept_before = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    yield folder
-    del os.environ["JAX_COMPILATION_CACHE_DIR"]
-    if kept_before is not None:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = kept_before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))  # for studies, whose runs are processes
+        yield folder
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
