@@ -24,9 +24,10 @@ class SearchOptions:
     prm: str = option(
         "learned",
         "what rates prefixes: learned (the process reward model of prm.path, or the run's own), value (the same, "
-        "trained with prm.target=value), exact (the task's verifier: an oracle run, which says nothing of problems "
-        "whose answer is not known) or uniform (nothing: all are equal)",
-        choices=("learned", "value", "exact", "uniform"),
+        "trained with prm.target=value), exact (the task's verifier and its answers: an oracle run, which says nothing "
+        "of problems whose answer is not known), verifier (the task's verifier of steps alone: of gsm8k, whether "
+        "calculations hold) or uniform (nothing: all are equal)",
+        choices=("learned", "value", "exact", "verifier", "uniform"),
         resumable=True,
     )
     n: int = option(16, "responses, lines or revisions; not of puct", least=1, below=2**15, resumable=True)

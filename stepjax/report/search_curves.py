@@ -43,7 +43,7 @@ def search_tables(found: dict[str, Any]) -> list[Table]:
 
 def _scored(found: Mapping[str, Any], prm: Any) -> str:
     is_oracle = prm in (found.get("oracles") or [])
-    return f"prm={prm}" + (": an oracle run, which knows the right answers" if is_oracle else "")
+    return f"prm={prm}" + (": an oracle run, which knows what is right" if is_oracle else "")
 
 
 def _accuracy(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -70,5 +70,5 @@ def check_search(config: Config) -> None:
 
 def _title(options: SearchOptions, scorer: Scorer, stage: str) -> str:
     size = {"puct": f"sims={options.sims}"}.get(options.method, f"n={options.n}")
-    oracle = ": an oracle run, which knows the right answers" if scorer.oracle else ""
+    oracle = ": an oracle run, which knows what is right" if scorer.oracle else ""
     return f"{options.method} {size} from {stage}, prm={options.prm}{oracle}; tokens and FLOPs a problem"

@@ -31,7 +31,7 @@ class Scorer(Protocol):
     """Rates prefixes.
 
     Attributes:
-      oracle: whether it knows the right answers, so that what is found with it says nothing of unsolved problems.
+      oracle: whether it knows what is right, so that what is found with it says nothing of unsolved problems.
       parameters: that a token is multiplied with when it is read; 0: it is no model.
     """
 
@@ -82,6 +82,21 @@ class _Exact:
     def _steps_right(self, prefix: Written) -> bool:
         ratings = self.run.task.rate_steps(prefix.problem, self.run.splitter.texts(prefix.tokens)) or []
         return all(rated.rating >= 0 for rated in ratings)
+
+
+class _Verifier(_Exact):
+    """1 where the task's verifier calls no step bad, 0 where it does; of an answer it only sees the steps.
+
+    An oracle where that verifier knows which steps are right; GSM8K's only knows whether calculations hold.
+    """
+
+    def __init__(self, run: Run, split: str):
+        super().__init__(run)
+        rated = run.task.rate_steps(run.task.problems(split)[0], ["?"]) or []
+        self.oracle = any(one.correct is not None for one in rated)
+
+    def __call__(self, prefixes: Sequence[Written]) -> list[tuple[float, int]]:
+        return [(float(self._steps_right(p)), 0) for p in prefixes]
 
 
 class _Learned:
@@ -148,11 +163,22 @@ def _check_value(run: Run, options: SearchOptions, stepwise: bool, option: str) 
 
 
 def _check_exact(run: Run, options: SearchOptions, stepwise: bool, option: str) -> None:
-    if stepwise and run.task.rate_steps(run.task.problems(options.split)[0], []) is None:
+    if stepwise and not _rates_steps(run, options):
         raise UserError(
             f"config.{option}=exact: task {run.task.name} has no verifier of single steps, which "
             f"method={options.method} needs; take best_of_n alone, or another prm"
         )
+
+
+def _check_verifier(run: Run, options: SearchOptions, stepwise: bool, option: str) -> None:
+    if not _rates_steps(run, options):
+        raise UserError(
+            f"config.{option}=verifier: task {run.task.name} has no verifier of single steps; take another prm"
+        )
+
+
+def _rates_steps(run: Run, options: SearchOptions) -> bool:
+    return run.task.rate_steps(run.task.problems(options.split)[0], []) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +199,7 @@ SCORERS = {
     "learned": ScorerEntry(lambda run, options, stage: _Learned(run, options.aggregate, stage)),
     "value": ScorerEntry(lambda run, options, stage: _Learned(run, "last", stage), _check_value),
     "exact": ScorerEntry(lambda run, options, stage: _Exact(run), _check_exact),
+    "verifier": ScorerEntry(lambda run, options, stage: _Verifier(run, options.split), _check_verifier),
     "uniform": ScorerEntry(lambda run, options, stage: _Uniform()),
 }
 """By `search.prm`."""

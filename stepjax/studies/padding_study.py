@@ -16,10 +16,11 @@ import numpy as np
 from stepjax.config import PPOOptions
 from stepjax.measures.intervals import wilson, z_of
 from stepjax.options import from_dict, recipe, stream
+from stepjax.studies.credit_writer import RESTATE
 from stepjax.studies.crediting import crediting
 from stepjax.studies.long_training import Table as PRM
 from stepjax.studies.long_training import paid, train
-from stepjax.studies.long_writer import LongWriter, make_long_writer, write
+from stepjax.studies.long_writer import KIND, LongWriter, make_long_writer, write
 from stepjax.studies.padding_monitors import SOON, Watch
 from stepjax.studies.study import Arm, ByArm, Figures, Found, Measure, Plan, Study, Table
 from stepjax.studies.table_prm import classes, exact_table, f1_on, fit, mistaken
@@ -134,6 +135,7 @@ def _measure(options: PPOOptions, program: Any, name: str, quality: str, steps: 
         "fall": np.nan if fell is None else float(fell),
         "earned": float(np.mean(watch.earned[-20:]) - np.mean(watch.earned[max(best - 10, 0) : best + 10])),
         "neutral": float((fresh.rating[fresh.there] == 0).mean()),
+        "restated": float((KIND[fresh.move] == RESTATE)[fresh.there].mean()),
         "cut_off": float(1 - fresh.finished.mean()),
         "rang": float(watch.rang is not None),
         "alarm": np.nan if watch.rang is None else float(watch.rang),
@@ -183,6 +185,7 @@ STUDY = Study(
         "fall": Measure("round of the fall", digits=0),
         "earned": Measure("learned reward of a response at the end, minus around the best round"),
         "neutral": Measure("neutral steps at the end", "share"),
+        "restated": Measure("restatements at the end, whether or not an error stands", "share"),
         "cut_off": Measure("responses cut off at the end", "share"),
         "rang": Measure("seeds in which a monitor rang", "share"),
         "alarm": Measure("round of the first alarm", digits=0),

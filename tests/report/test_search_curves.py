@@ -36,7 +36,7 @@ def found() -> dict:
 def test_tables_tell_accuracy_cost_and_differences(found, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "240")
     tables = {title: (columns, rows) for title, columns, rows in TABLES["search"](found)}
-    _, rows = tables["prm=exact: an oracle run, which knows the right answers: 16 test problems from sft"]
+    _, rows = tables["prm=exact: an oracle run, which knows what is right: 16 test problems from sft"]
     assert rows[-1] == ["beam", "4", "100.0", "100.0 to 100.0", "+100.0", "100.0 to 100.0", "100.0", "1.00"]
     _, rows = tables["Tokens a problem, prm=exact; length and steps of the chosen response"]
     assert rows[-1] == ["beam", "4", "1.0", "1.0", "80", "100", "0", "160", "1.2e+07"]
