@@ -49,7 +49,7 @@ def sft_sums(model: LanguageModel, batch: Batch, *, parts: int = 1) -> tuple[Flo
     """Summed cross-entropy of the next token where it is a target."""
     mask = batch["targets"] >= 0
     hidden = model.trunk(batch["tokens"], batch["positions"], batch["segments"], parts=parts)
-    logprobs, _ = model.token_logprobs(hidden, jnp.maximum(batch["targets"], 0), entropy=False)
+    logprobs, _ = model.token_logprobs(hidden, jnp.maximum(batch["targets"], 0), entropy=False, read=mask)
     loss = -jnp.sum(jnp.where(mask, logprobs, 0.0))
     return loss, {"tokens": jnp.sum(mask)}
 
@@ -66,7 +66,7 @@ def weighted_sums(
     mask = batch["targets"] >= 0
     weights = jnp.where(mask, batch["values"], 0.0)
     hidden = model.trunk(batch["tokens"], batch["positions"], batch["segments"], parts=parts)
-    logprobs, _ = model.token_logprobs(hidden, jnp.maximum(batch["targets"], 0), entropy=False)
+    logprobs, _ = model.token_logprobs(hidden, jnp.maximum(batch["targets"], 0), entropy=False, read=mask)
     loss = -jnp.sum(jnp.where(mask, weights * logprobs, 0.0))
     counts = {"tokens": jnp.sum(weights)}
     if reference is None:
