@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
 
 from stepjax.models.backends import platform_in_context
@@ -147,28 +148,34 @@ def _turned(
     return jax.lax.fori_loop(0, turns, turn, nothing)  # type: ignore[no-any-return]
 
 
-def _forward(
-    parts: tuple[Product, Piece], size: int, weights: Array, hidden: Array, rest: Any, turns: Array
-) -> tuple[tuple[Array, ...], Any]:
+def _forward(parts: tuple[Product, Piece], size: int, *given: Any) -> tuple[tuple[Array, ...], Any]:
+    weights, hidden, rest, turns = jax.tree.map(lambda x: x.value, given)
     keep = hidden.shape[1] <= hidden.shape[2]
     found, made = _turned(parts, size, weights, hidden, rest, turns, keep=keep)
-    return found, (weights, hidden, rest, turns, made)
+    # Of weights that are not trained (under adapters, say) nobody asks for a gradient, which is a third of the work.
+    trained = () if given[0].perturbed else None
+    return found, (weights, hidden, rest, turns, made, trained)
 
 
-def _backward(parts: tuple[Product, Piece], size: int, kept: Any, gradients: tuple[Array, ...]) -> Any:
+def _backward(parts: tuple[Product, Piece], size: int, kept: Any, gradients: tuple[Any, ...]) -> Any:
     product, piece = parts
-    weights, hidden, rest, turns, made = kept
+    weights, hidden, rest, turns, made, trained = kept
+    whole = tuple(jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g for g in gradients)
 
-    def turn(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
-        states, others, given, before = _cut((hidden, rest, gradients, made), i, size)
-        again, pull = jax.vjp(product, weights, states)
+    def turn(i: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+        states, others, given, before = _cut((hidden, rest, whole, made), i, size)
+        if trained is None:
+            again, pull = jax.vjp(functools.partial(product, weights), states)
+        else:
+            again, pull = jax.vjp(product, weights, states)
         _, pull_piece = jax.vjp(lambda x: piece(x, others), again if made is None else before)
-        of_weights, of_states = pull(*pull_piece(given))
-        return found[0] + of_weights, jax.lax.dynamic_update_slice_in_dim(found[1], of_states, i * size, 1)
+        *of_weights, of_states = pull(*pull_piece(given))
+        sums = [x + y for x, y in zip(found[:-1], of_weights, strict=True)]
+        return *sums, jax.lax.dynamic_update_slice_in_dim(found[-1], of_states, i * size, 1)
 
-    nothing = jnp.zeros_like(weights), constrain(jnp.zeros_like(hidden), "batch")
-    of_weights, of_hidden = jax.lax.fori_loop(0, turns, turn, nothing)
-    return of_weights, of_hidden, None, None
+    nothing = [] if trained is None else [jnp.zeros_like(weights)]
+    *of_weights, of_hidden = jax.lax.fori_loop(0, turns, turn, (*nothing, constrain(jnp.zeros_like(hidden), "batch")))
+    return (of_weights[0] if of_weights else None), of_hidden, None, None
 
 
-_looped.defvjp(_forward, _backward)
+_looped.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -129,3 +129,25 @@ def test_chunks_are_computed_as_far_as_positions_are_read_and_no_further(reads, 
     assert value == pytest.approx(2 * sums.sum() + targets.reshape(-1)[read].sum(), rel=1e-4, abs=1e-4)
     assert gradient == pytest.approx(sums.sum(), rel=1e-4, abs=1e-4)
     assert len(turns) == 2 * chunk_turns(reads, 8), "once forward, once for the gradient"
+
+
+def test_a_matrix_that_stands_still_has_no_gradient():
+    """Under adapters, say: the products for it are not made, and the others are what they are with it."""
+    hidden, targets, read = draw(2, T)
+    table = np.random.default_rng(1).normal(size=(CONFIG.width, CONFIG.vocab)).astype(np.float32)
+
+    def product(table, states):
+        return states @ table
+
+    def piece(made, targets):
+        return (jnp.take_along_axis(made, targets[..., None], axis=-1)[..., 0], jax.nn.logsumexp(made, axis=-1))
+
+    def loss(table, hidden):
+        most = jnp.int32(read.sum())
+        chosen, _ = over_read(product, piece, table, hidden, targets, read, most, chunk=4)
+        return jnp.sum(jnp.where(read, chosen, 0.0) * WEIGHTS[0, :2])
+
+    alone, both = jax.grad(loss, 1), jax.grad(loss, (0, 1))
+    products = [str(jax.make_jaxpr(f)(table, jnp.asarray(hidden))).count("dot_general[") for f in (alone, both)]
+    assert products[1] == products[0] + 1
+    np.testing.assert_array_equal(jax.jit(alone)(table, hidden), jax.jit(both)(table, hidden)[1])
