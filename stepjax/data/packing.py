@@ -1,7 +1,7 @@
 """Examples of many lengths packed into rows of one length: deterministic, shuffled, resumable (Grain)."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,20 +126,27 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} in a data position")
 
 
-def pack_all(examples: Sequence[Example], *, rows: int, width: int) -> list[dict[str, np.ndarray]]:
-    """All examples once, in order, in batches of `rows` rows; the last batch is filled with empty rows."""
-    fitting = [e for e in examples if len(e.tokens) <= width]
-    soft = bool(fitting) and fitting[0].values is not None
+def pack_all(
+    examples: Iterable[Example], *, rows: int, width: int, most: int | None = None
+) -> list[dict[str, np.ndarray]]:
+    """All examples once, in order, in batches of `rows` rows; the last batch is filled with empty rows.
+
+    `most`: the rows that are filled at most; what comes after them is left out. None: any number.
+    """
     batches: list[dict[str, np.ndarray]] = []
-    row, at, segment = rows, width, 0
-    for example in fitting:
+    row, at, segment, filled = rows, width, 0, 0
+    for example in examples:
         n = len(example.tokens)
+        if n > width:
+            continue
         if at + n > width:
-            row, at, segment = row + 1, 0, 0
+            if filled == most:
+                break
+            row, at, segment, filled = row + 1, 0, 0, filled + 1
         if row >= rows:
             names = ("tokens", "targets", "positions", "segments")
             batches.append({k: np.full((rows, width), -1 if k == "targets" else 0, np.int32) for k in names})
-            if soft:
+            if example.values is not None:
                 batches[-1]["values"] = np.zeros((rows, width), np.float32)
             row = 0
         batch, here, segment = batches[-1], slice(at, at + n), segment + 1
@@ -147,7 +154,7 @@ def pack_all(examples: Sequence[Example], *, rows: int, width: int) -> list[dict
         batch["targets"][row, here] = example.targets
         batch["positions"][row, here] = np.arange(n)
         batch["segments"][row, here] = segment
-        if soft:
+        if example.values is not None:
             batch["values"][row, here] = example.values
         at += n
     return batches

@@ -12,7 +12,16 @@ from stepjax.runs.supervised import train
 from stepjax.runs.supervised_programs import sft_programs
 from stepjax.tasks.encoding import demonstration
 
-VALID_EXAMPLES = 512
+
+def held_out_rows(run: Run) -> list[dict[str, np.ndarray]]:
+    """Batches of the first demonstrations of the split valid: as many as `sft.valid_rows` rows hold."""
+    options, problems = run.config.sft, run.task.problems("valid")
+    examples = (
+        demonstration(run.prompt, problem, prompt_loss=options.prompt_loss)
+        for problem in (problems[i] for i in range(len(problems)))
+        if problem.solution is not None
+    )
+    return pack_all(examples, rows=options.rows, width=options.row_tokens, most=options.valid_rows)
 
 
 def train_sft(run: Run) -> Params:
@@ -30,13 +39,7 @@ def train_sft(run: Run) -> Params:
 
         return PackedBatches(encode, len(problems), rows=options.rows, width=options.row_tokens, seed=run.config.seed)
 
-    held_out = run.task.problems("valid")
-    examples = [
-        demonstration(run.prompt, held_out[i], prompt_loss=options.prompt_loss)
-        for i in range(min(len(held_out), VALID_EXAMPLES))
-        if held_out[i].solution is not None
-    ]
-    packed = pack_all(examples, rows=options.rows, width=options.row_tokens)
+    packed = held_out_rows(run)
 
     def valid(params: Params) -> dict[str, float]:
         found = [fetch(programs.valid(params, put_batch(batch, run.mesh))) for batch in packed]
