@@ -131,3 +131,15 @@ def test_pack_all_leaves_out_what_does_not_fit():
     assert pack_all([example(9)], rows=ROWS, width=3) == []
     (batch,) = pack_all([example(9), example(0), example(9)], rows=ROWS, width=9)
     assert unpacked(batch) == [9, 0, 9] and len(example(9).tokens) == 9
+
+
+def test_pack_all_fills_so_many_rows_and_no_more():
+    examples = [example(i) for i in range(EXAMPLES)]
+    whole = np.concatenate([batch["tokens"] for batch in pack_all(examples, rows=1, width=WIDTH)])
+    for most in (0, 1, ROWS, ROWS + 1, len(whole), len(whole) + 1):
+        found = [batch["tokens"] for batch in pack_all(iter(examples), rows=ROWS, width=WIDTH, most=most)]
+        some = min(most, len(whole))
+        assert len(found) == -(-some // ROWS)
+        filled = np.concatenate(found) if found else np.zeros((0, WIDTH), np.int32)
+        np.testing.assert_array_equal(filled[:some], whole[:some])
+        assert not filled[some:].any()
