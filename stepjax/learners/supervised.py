@@ -15,6 +15,7 @@ from stepjax.learners.losses import classification_loss
 from stepjax.learners.optimizers import State, abstract_state, apply_gradients
 from stepjax.models import Definition, LanguageModel, ScoreModel, StepReader
 from stepjax.models.definition import Params
+from stepjax.models.read_positions import chunk_turns
 from stepjax.models.trainable import Trainable, join
 from stepjax.parallel import batch_sharding, put, row_parts
 from stepjax.programs import Program, abstract
@@ -174,7 +175,16 @@ def train_program(
         inputs += (abstract(definition.shapes, definition.shardings(mesh)),)
     section, out = f"config.{name.partition('_')[0]}", (shardings, None)
     grows = f"{section}.rows or {section}.row_tokens"
-    return Program(f"{name}_update", update, mesh=mesh, inputs=inputs, donate=(0,), out_shardings=out, grows_with=grows)
+    return Program(
+        f"{name}_update",
+        update,
+        mesh=mesh,
+        inputs=inputs,
+        donate=(0,),
+        out_shardings=out,
+        turns=chunk_turns(width // parts),
+        grows_with=grows,
+    )
 
 
 def valid_program(name: str, sums: LossSums, definition: Definition, mesh: Mesh, *, rows: int, width: int) -> Program:
