@@ -152,7 +152,8 @@ def _forward(parts: tuple[Product, Piece], size: int, *given: Any) -> tuple[tupl
     weights, hidden, rest, turns = jax.tree.map(lambda x: x.value, given)
     keep = hidden.shape[1] <= hidden.shape[2]
     found, made = _turned(parts, size, weights, hidden, rest, turns, keep=keep)
-    # Of weights that are not trained (under adapters, say) nobody asks for a gradient, which is a third of the work.
+    # Of weights that are not trained (under adapters, say) nobody asks for a gradient, a third of the work. Only
+    # arrays may be kept: the backward pass learns it from their structure.
     trained = () if given[0].perturbed else None
     return found, (weights, hidden, rest, turns, made, trained)
 

@@ -47,7 +47,7 @@ def measure_search(run: Run) -> dict[str, Any]:
         (cell.method, cell.budget, cell.prm): {name: column(of, name) for name in FIGURES}
         for cell, of in sorted(outcomes.items(), key=lambda item: grid.place(item[0]))
     }
-    rated = [prm for prm, scorer in searches.scorers.items() if scorer.parameters]
+    rated = [prm for prm, scorer in searches.scorers.items() if not scorer.oracle and not scorer.constant]
     oracles = [prm for prm, scorer in searches.scorers.items() if scorer.oracle]
     options = run.config.search
     notes = [] if not searcher.prompts.left_out else [f"{searcher.prompts.left_out} problems were left out."]

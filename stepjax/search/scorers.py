@@ -32,10 +32,12 @@ class Scorer(Protocol):
 
     Attributes:
       oracle: whether it knows what is right, so that what is found with it says nothing of unsolved problems.
+      constant: whether all prefixes have the same value, which then says nothing.
       parameters: that a token is multiplied with when it is read; 0: it is no model.
     """
 
     oracle: bool
+    constant: bool
     parameters: int
 
     def __call__(self, prefixes: Sequence[Written]) -> list[tuple[float, int]]:
@@ -50,7 +52,7 @@ class Scorer(Protocol):
 class _Uniform:
     """The same value for all: what a search does without a scorer."""
 
-    oracle, parameters = False, 0
+    oracle, constant, parameters = False, True, 0
 
     def __call__(self, prefixes: Sequence[Written]) -> list[tuple[float, int]]:
         return [(0.5, 0)] * len(prefixes)
@@ -62,7 +64,7 @@ class _Uniform:
 class _Exact:
     """1 where a response is right, or all steps of a prefix are; 0 where not."""
 
-    oracle, parameters = True, 0
+    oracle, constant, parameters = True, False, 0
 
     def __init__(self, run: Run):
         self.run = run
@@ -102,7 +104,7 @@ class _Verifier(_Exact):
 class _Learned:
     """A process reward model, the run's own or a public one; its scores of all steps become one by `how`."""
 
-    oracle = False
+    oracle = constant = False
 
     def __init__(self, run: Run, how: str, stage: str):
         self.run, self.how = run, how

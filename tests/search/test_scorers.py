@@ -30,7 +30,7 @@ def gsm8k(tmp_path: Path) -> Any:
 def test_the_verifier_of_calculations_sees_no_answer(gsm8k: Any) -> None:
     problem = gsm8k.task.problems("test")[0]
     scorer = SCORERS["verifier"].make(gsm8k, SearchOptions(split="test"), "")
-    assert not scorer.oracle and scorer.parameters == 0
+    assert not scorer.oracle and not scorer.constant and scorer.parameters == 0
     holds, fails, text = "2*24=<<2*24=48>>48", "2*24=<<2*24=46>>46", "Each bag holds 24."
     cases: dict[tuple[str, ...], float] = {
         (): 1.0,
@@ -43,6 +43,12 @@ def test_the_verifier_of_calculations_sees_no_answer(gsm8k: Any) -> None:
     }
     written: list[Any] = [Written(problem, (), steps) for steps in cases]  # type: ignore[arg-type]
     assert scorer(written) == [(value, 0) for value in cases.values()]
+
+
+def test_what_is_equal_for_all_says_nothing(gsm8k: Any) -> None:
+    scorer = SCORERS["uniform"].make(gsm8k, SearchOptions(), "")
+    written: list[Any] = [Written(gsm8k.task.problems("test")[0], (), steps) for steps in ((), ("a",))]  # type: ignore[arg-type]
+    assert scorer.constant and len({value for value, _ in scorer(written)}) == 1
 
 
 def test_the_verifier_of_derivations_is_an_oracle() -> None:
