@@ -1,11 +1,11 @@
 """Training of a `long_writer`: its own gradient with advantages of the credit program of training, and Adam.
 
-A step is one token. The critic is exact: it knows what each stream pays on average from each state on. A process reward
-model is a table of P(bad), P(neutral), P(good) by state and move.
+A step is one token. The critic is exact, it knows what each stream pays on average from each state on; or it learns. A
+process reward model is a table of P(bad), P(neutral), P(good) by state and move.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from stepjax.rewards.reward_streams import has_critic
 from stepjax.rewards.signal import CORRECT, RATING
 from stepjax.rewards.signals import SIGNALS
 from stepjax.steps import Steps
+from stepjax.studies.learned_critic import LearnedCritic
 from stepjax.studies.long_writer import LongWriter, LongWritten, outcome_rewards, write
 from stepjax.trajectory import Trajectory
 
@@ -48,13 +49,18 @@ def train(
     responses: int,
     rate: float,
     rng: np.random.Generator,
+    critic: LearnedCritic | None = None,
+    judge: Callable[[LongWriter, LongWritten], Mapping[str, np.ndarray]] | None = None,
 ) -> Iterator[Round]:
     """The rounds of a training run, and at last one of the policy that came of it (after `rounds` updates).
 
     Args:
-      program: `crediting(options, "policy_weight")`.
+      program: `crediting(options, "policy_weight")`; with a critic that learns, `crediting(options, "policy_weight",
+        "returns")`.
       responses: a round.
       rate: Adam's learning rate of the logits.
+      critic: learns from the returns of each round after its advantages are computed; None: the exact one.
+      judge: further signals of the host for the steps of responses, by name, `[B, T]`.
     """
     allowed = writer.moves > 0
     logits = np.log(np.where(allowed, writer.moves, 1.0))
@@ -65,8 +71,12 @@ def train(
         yield Round(writer, written, scores)
         if t > rounds:
             return
-        weight = np.asarray(program(*rows_of(writer, written, scores, prm, options)), np.float64)[:, 1:]
-        gradient = gradient_of(writer, written, weight)
+        further = judge(writer, written) if judge else {}
+        weight = program(*rows_of(writer, written, scores, prm, options, critic, further))
+        if critic is not None:
+            weight, returns = weight
+            critic.learn(written, np.asarray(returns, np.float64)[:, :, 1:])
+        gradient = gradient_of(writer, written, np.asarray(weight, np.float64)[:, 1:])
         mean = MEMORY * mean + (1 - MEMORY) * gradient
         square = SQUARE_MEMORY * square + (1 - SQUARE_MEMORY) * gradient**2
         root = np.sqrt(square / (1 - SQUARE_MEMORY**t)) + 1e-8
@@ -88,7 +98,13 @@ def gradient_of(
 
 
 def rows_of(
-    writer: LongWriter, written: LongWritten, scores: Float[np.ndarray, "B T 3"], prm: Table, options: PPOOptions
+    writer: LongWriter,
+    written: LongWritten,
+    scores: Float[np.ndarray, "B T 3"],
+    prm: Table,
+    options: PPOOptions,
+    learned: LearnedCritic | None = None,
+    further: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Trajectory, dict[str, Any]]:
     """Scored rows, as rollout, score program and host hand them to the credit program; the prompt is one token."""
     count, width = written.move.shape
@@ -101,8 +117,9 @@ def rows_of(
     values = np.zeros((count, len(options.streams), 1 + width), np.float32)
     for n, stream in enumerate(options.streams.values()):
         if has_critic(stream):
-            critic = _critic(stream, writer, prm)[np.arange(width), written.derived, written.error]
-            values[:, n, 1:] = np.where(there, critic, 0.0)
+            critic = learned.values[n][None] if learned else _critic(stream, writer, prm)
+            when = np.zeros(width, int) if learned else np.arange(width)
+            values[:, n, 1:] = np.where(there, critic[when, written.derived, written.error], 0.0)
     prm_scores, rating = np.zeros((count, 1 + width, 3), np.float32), nothing.copy()
     prm_scores[:, 1:], rating[:, 1:] = scores, written.rating
     tokens = np.zeros((count, 1 + width), np.int32)
@@ -121,7 +138,11 @@ def rows_of(
         "bootstrap": np.zeros(values.shape[:2], np.float32),  # nothing is earned beyond the limit
         "prm": prm_scores,
     }
-    return jax.device_put((Trajectory(**columns, prompt_width=1), {RATING: rating, CORRECT: written.right}))
+    host = {RATING: rating, CORRECT: written.right}
+    for name, signal in (further or {}).items():
+        host[name] = nothing.copy()
+        host[name][:, 1:] = np.where(there, signal, 0.0)
+    return jax.device_put((Trajectory(**columns, prompt_width=1), host))
 
 
 def paid(prm: Table, stream: StreamOptions) -> Float[np.ndarray, "D 2 M"]:

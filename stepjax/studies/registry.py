@@ -16,6 +16,7 @@ STUDIES = {
     "correction": "stepjax.studies.correction_study",
     "seeds": "stepjax.studies.seeds_study",
     "simple": "stepjax.studies.simple_study",
+    "simple_runs": "stepjax.studies.simple_runs_study",
     "generalise": "stepjax.studies.generalise_study",
 }
 """The module of each: its constant `STUDY`."""

@@ -1,83 +1,179 @@
-"""The study `simple`: how many rounds, tokens and seconds of PPO it takes to 90 % right answers, by credit.
+"""The study `simple`: rounds and sampled steps of training to 90 % right answers, by credit, K and reward model.
 
-For each K (needed derivations) and seed, one SFT policy and one process reward model serve all arms.
+A policy of RegisterChain's moves (`long_writer.py`) is trained with the options that a run would have; critics learn
+along with it. The chance of a right answer is computed, not sampled, and a run ends once it reaches the goal.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from stepjax.report.read import read_run
-from stepjax.studies.quick_runs import QUICK_PPO, QUICK_RUN
-from stepjax.studies.study import Arm, Figures, Measure, Plan, Study
+from stepjax.config import PPOOptions, StreamOptions
+from stepjax.options import from_dict, recipe, stream
+from stepjax.studies.credit_writer import PHASES, Phase
+from stepjax.studies.crediting import crediting
+from stepjax.studies.learned_critic import LearnedCritic
+from stepjax.studies.long_training import train
+from stepjax.studies.long_writer import LongWriter, LongWritten, make_long_writer
+from stepjax.studies.padding_study import QUALITIES, make_prm
+from stepjax.studies.step_labels import after, is_last
+from stepjax.studies.study import Arm, ByArm, Figures, Measure, Plan, Study
 
-LENGTHS = (2, 4, 8)
-CREDITS = {
-    "step": ("step", ()),
-    "response": ("sum", ()),
-    "outcome": ("outcome", ()),
-    "grpo": ("rloo", ("--config.ppo.streams.outcome.estimator=group",)),
-    "rloo": ("rloo", ()),
+_SCORE: dict[str, Any] = {"signal": "prm", "good": 1.0, "neutral": -0.5, "bad": -1.0}
+_RIGHT: dict[str, Any] = {"signal": "outcome", "horizon": "response", "bad": 0.0}
+_SUM = {"horizon": "response", "lam": 1.0}
+_ON_TOP = {"outcome": stream(**_RIGHT, lam=1.0)}
+SCORED: Mapping[str, Mapping[str, StreamOptions]] = {
+    "step": {"process": stream(**_SCORE)},
+    "step + outcome": {"process": stream(**_SCORE), **_ON_TOP},
+    "sum": {"process": stream(**_SCORE, **_SUM)},
+    "sum + outcome": {"process": stream(**_SCORE, **_SUM), **_ON_TOP},
+    "clip + outcome": {"process": stream(**_SCORE, **_SUM, shaping=("clip:0.5",)), **_ON_TOP},
+    "delta + outcome": {"process": stream(**_SCORE, **_SUM, shaping=("delta",)), **_ON_TOP},
+    "min + outcome": {"process": stream(**_SCORE, **_SUM, shaping=("min_form:0.1",)), **_ON_TOP},
 }
-"""The arm of configs/credit_arms.py and further options: step-level PPO, scores summed over the response, outcomes with
-a critic, and outcomes against the group."""
+"""Credits that read the process reward model: of each step, or summed over the response."""
 
-GOAL = 0.9
-WINDOW = 5
-"""Rounds of which the mean accuracy counts."""
+UNSCORED: Mapping[str, Mapping[str, StreamOptions]] = {
+    "outcome": _ON_TOP,
+    "outcome, λ = .95": {"outcome": stream(**_RIGHT, lam=0.95)},
+    "grpo": {"outcome": stream(**_RIGHT, estimator="group")},
+    "rloo": {"outcome": stream(**_RIGHT, estimator="rloo")},
+    "vineppo": {"progress": stream(signal="mc", estimator="progress", prompt_value="others", bad=0.0)},
+}
+"""Credits of right answers alone."""
 
-ROUNDS = 100
+EXACT_CRITIC = {"step, exact critic": "step", "outcome, exact critic": "outcome"}
+"""The same where the critic need not learn; scores are exact, too."""
 
+EXACT = "exact"
+STARTS = {"": PHASES["early"], "weak": Phase(0.5, 0.1, 0.01, 0.01)}
+"""Policies that training begins with: as after SFT, and one whose derivations are false half of the time, for good."""
 
-def world(steps: int) -> tuple[str, ...]:
-    """Options of a world of K = `steps` needed derivations, and of rows that hold it."""
-    return (
-        f"--config.task.register_chain.operations=({steps},{steps})",
-        f"--config.sft.row_tokens={96 if steps <= 4 else 192}",
-        f"--config.prm.row_tokens={96 if steps <= 4 else 192}",
-        f"--config.ppo.prompt_tokens={17 + 8 * steps}",
-        f"--config.ppo.max_new_tokens={24 + 12 * steps}",
-    )
+COMPLETIONS = 9
+"""Of each step, for `vineppo`."""
 
-
-def read(workdir: Path) -> Figures:
-    """Rounds, sampled tokens and seconds until the mean accuracy of `WINDOW` rounds reaches the goal, or NaN."""
-    run = read_run(workdir)
-    rounds = [record for record in run.metrics if record["stage"] == "ppo" and "true/accuracy" in record]
-    options = run.config["ppo"]
-    tokens = [options["prompts"] * options["samples"] * record["length/tokens"] for record in rounds]
-    seconds = [sum(x for name, x in record.items() if name.startswith("seconds/")) for record in rounds]
-    reached = first_reached([record["true/accuracy"] for record in rounds])
-    rows = run.evaluation.get("rows", {})
-    figures = {f"accuracy {stage}": float(rows[stage]["accuracy"]) for stage in ("sft", "ppo") if stage in rows}
-    figures["reached"] = float(reached is not None)
-    for name, spent in (("rounds", np.ones(len(rounds))), ("tokens", tokens), ("seconds", seconds)):
-        figures[name] = np.nan if reached is None else float(np.sum(spent[:reached]))
-    return figures
+GOAL, RATE, RESPONSES, GROUP = 0.9, 0.05, 32, 8
 
 
-def first_reached(accuracy: Sequence[float]) -> int | None:
-    """How many rounds there were when the mean accuracy of the last `WINDOW` of them first reached the goal."""
-    for end in range(WINDOW, len(accuracy) + 1):
-        if np.mean(accuracy[end - WINDOW : end]) >= GOAL:
-            return end
-    return None
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """K; the most rounds; starts; qualities of the reward model; credits."""
+
+    steps: tuple[int, ...] = (2, 4, 8, 16, 32)
+    rounds: int = 300
+    starts: tuple[str, ...] = tuple(STARTS)
+    qualities: tuple[str, ...] = tuple(QUALITIES)
+    credits: tuple[str, ...] = (*SCORED, *UNSCORED, *EXACT_CRITIC)
+
+
+QUICK = Size((2,), 40, ("",), (EXACT,), ("step", "rloo", "vineppo", "outcome, exact critic"))
+
+
+def cells_of(size: Size) -> list[tuple[str, str, str, int]]:
+    """Start, credit, quality of the reward model ("": none is read) and K of each arm."""
+    found = []
+    for start in size.starts:
+        for credit in size.credits:
+            qualities = size.qualities if credit in SCORED else ("",)
+            found += [(start, credit, quality, steps) for quality in qualities for steps in size.steps]
+    return found
+
+
+def row(start: str, credit: str, quality: str) -> str:
+    return ", ".join(word for word in (start, credit, quality) if word)
+
+
+def options_of(credit: str) -> PPOOptions:
+    """The options of a run with this credit."""
+    config, credit = recipe(), EXACT_CRITIC.get(credit, credit)
+    config.ppo.streams = SCORED[credit] if credit in SCORED else UNSCORED[credit]
+    config.ppo.mc.completions = COMPLETIONS
+    return dataclasses.replace(from_dict(config).ppo, samples=GROUP)
+
+
+def measure(seed: int, known: ByArm, keep: Callable[[ByArm], None], size: Size) -> ByArm:
+    """Figures of all arms of a seed; those that are `known` are not measured again."""
+    found, programs = dict(known), dict[str, Any]()
+    for start, credit, quality, steps in cells_of(size):
+        at = row(start, credit, quality), str(steps)
+        if at not in found:
+            options = options_of(credit)
+            fields = ("policy_weight",) if credit in EXACT_CRITIC else ("policy_weight", "returns")
+            program = programs.setdefault(credit, crediting(options, *fields))
+            found[at] = _measure(start, credit, quality, options, program, steps, seed, size.rounds)
+            keep(found)
+    return found
+
+
+def _measure(
+    start: str, credit: str, quality: str, options: PPOOptions, program: Any, steps: int, seed: int, rounds: int
+) -> Figures:
+    def random(what: str) -> np.random.Generator:
+        return np.random.default_rng([seed, steps, zlib.crc32(what.encode())])
+
+    writer, rng = make_long_writer(steps, random("policy"), STARTS[start]), random(row(start, credit, quality))
+    prm = make_prm(writer, quality or EXACT, random(quality))
+    critic = None if credit in EXACT_CRITIC else LearnedCritic(steps + 1, len(options.streams))
+    completed = Completed(options, rng) if credit == "vineppo" else None
+    right, sampled = [], 0
+    for each in train(
+        writer,
+        prm,
+        options,
+        program,
+        rounds=rounds,
+        responses=RESPONSES,
+        rate=RATE,
+        rng=rng,
+        critic=critic,
+        judge=completed,
+    ):
+        right.append(each.writer.accuracy)
+        if right[-1] >= GOAL:
+            break
+        sampled += int(each.written.there.sum())
+    reached = right[-1] >= GOAL
+    sampled += int(completed.steps) if completed else 0
+    return {
+        "reached": float(reached),
+        "rounds": float(len(right) - 1) if reached else np.nan,
+        "sampled": float(sampled) if reached else np.nan,
+        "right": right[-1],
+        "best": max(right),
+        "start": right[0],
+    }
+
+
+class Completed:
+    """Monte Carlo values of steps: shares of right completions, which are drawn without being written.
+
+    Attributes:
+      steps: that the completions so far would have had, on average.
+    """
+
+    def __init__(self, options: PPOOptions, rng: np.random.Generator):
+        self.steps = 0.0
+        self._name, self._count, self._rng = next(iter(options.streams)), options.mc.completions, rng
+
+    def __call__(self, writer: LongWriter, written: LongWritten) -> dict[str, np.ndarray]:
+        chance, last = after(writer, written), is_last(written)
+        share = self._rng.binomial(self._count, chance) / self._count
+        ahead = writer.values(np.ones(writer.moves.shape))[0]
+        rows, steps = np.nonzero(written.there & ~last)
+        following = ahead[steps + 1, written.derived[rows, steps + 1], written.error[rows, steps + 1]]
+        self.steps += self._count * float(following.sum())
+        return {f"stream/{self._name}": np.where(last, chance, share)}
 
 
 def plan(quick: bool) -> Plan:
-    lengths, reduced = (LENGTHS[:1], QUICK_RUN) if quick else (LENGTHS, ())
-    credits = ("step", "rloo") if quick else tuple(CREDITS)
-    rounds = QUICK_PPO if quick else (f"--config.ppo.iterations={ROUNDS}",)
-    base = ("--config=quickstart", '--config.stages=("sft","prm")')
-    bases = {f"base-K{steps}": (*base, *world(steps), *reduced) for steps in lengths}
-    arms = []
-    for steps in lengths:
-        for name in credits:
-            arm, more = CREDITS[name]
-            options = (f"--config=credit_arms:{arm}", *more, *world(steps), *reduced, *rounds)
-            arms.append(Arm(name, str(steps), options, f"base-K{steps}"))
-    return Plan(arms, bases, read=read)
+    size = QUICK if quick else Size()
+    arms = [Arm(row(*names), str(steps)) for *names, steps in cells_of(size)]
+    return Plan(arms, exact=functools.partial(measure, size=size))
 
 
 STUDY = Study(
@@ -85,15 +181,20 @@ STUDY = Study(
     title="The simple method",
     claim="Step-level PPO is the simple method that works.",
     measures={
-        "accuracy sft": Measure("right answers before PPO", "share"),
-        "accuracy ppo": Measure("right answers after PPO", "share"),
-        "reached": Measure("runs that reached 90 %", "share"),
-        "rounds": Measure("rounds to 90 %, of those that reached it", digits=1),
-        "tokens": Measure("sampled tokens to 90 %, of those that reached it", digits=0),
-        "seconds": Measure("seconds to 90 %, of those that reached it", digits=0),
+        "rounds": Measure("rounds to 90 % right answers, of the seeds that reached them", digits=0),
+        "reached": Measure("seeds that reached them", "share"),
+        "sampled": Measure("sampled steps to 90 %, with those of completions, of the same", digits=0, log=True),
+        "right": Measure("right answers at the end", "share"),
+        "best": Measure("right answers in the best round", "share"),
+        "start": Measure("right answers before training", "share"),
     },
     plan=plan,
     x_name="K",
-    compared=[(name, "step") for name in CREDITS if name != "step"],
-    drawn=("rounds", "accuracy ppo"),
+    compared=[
+        (row(start, credit, quality), row(start, "step", quality or EXACT))
+        for start, credit, quality, steps in cells_of(Size(steps=(2,)))
+        if credit != "step"
+    ],
+    drawn=("rounds", "sampled"),
+    lines=[row("", "step", EXACT), row("", "sum + outcome", EXACT), "outcome", "grpo", "rloo", "vineppo"],
 )

@@ -29,10 +29,11 @@ def after(writer: LongWriter, written: LongWritten) -> Float[np.ndarray, "B T"]:
     """The chance of a right answer after each step; after a response's last one, whether it is right."""
     quality = writer.values(outcome_rewards(len(writer.moves)))[1]
     found = quality[np.arange(writer.limit), written.derived, written.error, written.move]
-    return np.where(_last(written), written.right[:, None], np.clip(found, 0.0, 1.0))
+    return np.where(is_last(written), written.right[:, None], np.clip(found, 0.0, 1.0))
 
 
-def _last(written: LongWritten) -> np.ndarray:
+def is_last(written: LongWritten) -> np.ndarray:
+    """Whether a step is its response's last one, `[B, T]`."""
     return written.there & (np.cumsum(written.there, axis=1) == written.there.sum(1, keepdims=True))
 
 
@@ -78,7 +79,7 @@ def _shares(
     writer: LongWriter, written: LongWritten, count: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "B T"], float]:
     """The share of right completions after each step, and completions a response; the last step has its outcome."""
-    chance, last = after(writer, written), _last(written)
+    chance, last = after(writer, written), is_last(written)
     share = np.where(last, chance, rng.binomial(count, chance) / count)
     return share, count * float((written.there & ~last).sum() / len(last))
 

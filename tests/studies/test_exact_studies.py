@@ -22,7 +22,7 @@ from stepjax.studies.credit_writer import (
 from stepjax.studies.gradient_sums import GradientSums
 from stepjax.studies.pushed import Pushed, groups_of
 from stepjax.studies.seeds_study import spread, type_of
-from stepjax.studies.simple_study import first_reached
+from stepjax.studies.simple_runs_study import first_reached
 from stepjax.studies.stall_study import KINDS
 from stepjax.studies.variance_study import law
 

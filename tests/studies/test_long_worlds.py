@@ -8,10 +8,11 @@ import pytest
 from stepjax.options import from_dict, recipe, stream
 from stepjax.runs.alarms import PREFIX
 from stepjax.runs.monitors import monitors, proxy_gap
-from stepjax.studies import step_labels
+from stepjax.studies import simple_study, step_labels
 from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE, RIGHT
 from stepjax.studies.crediting import crediting
 from stepjax.studies.label_cost_study import label_error, spearman
+from stepjax.studies.learned_critic import LearnedCritic
 from stepjax.studies.long_training import Round, gradient_of, paid, rows_of, train
 from stepjax.studies.long_writer import KIND, RATES, LongWriter, LongWritten, make_long_writer, outcome_rewards, write
 from stepjax.studies.padding_monitors import LASTING, Watch, first_fall, spelled, watched
@@ -215,3 +216,36 @@ def test_falls_are_lasting_and_alarms_lead_them():
     assert watch.lead == 18.0
     watch.rang = 31
     assert np.isnan(watch.lead)
+
+
+def test_a_critic_that_learns_goes_half_of_the_way_to_the_mean_return_of_each_state():
+    rng = np.random.default_rng(7)
+    written = write(make_long_writer(3, rng), 24, rng)
+    returns = rng.normal(size=(24, 2, written.move.shape[1]))
+    critic = LearnedCritic(4, 2)
+    for _ in range(2):
+        critic.learn(written, returns)
+    for n in range(2):
+        for state in np.ndindex(4, 2):
+            at = written.there & (written.derived == state[0]) & (written.error == state[1])
+            expected = 0.75 * returns[:, n][at].mean() if at.any() else 0.0
+            assert critic.values[n][state] == pytest.approx(expected)
+
+
+def test_completions_are_right_as_often_as_the_values_say_and_their_steps_are_counted():
+    rng = np.random.default_rng(8)
+    writer = make_long_writer(2, rng)
+    options = simple_study.options_of("vineppo")
+    completed = simple_study.Completed(options, rng)
+    written = write(writer, 4000, rng)
+    share = completed(writer, written)["stream/progress"]
+    last = step_labels.is_last(written)
+    np.testing.assert_array_equal(share[last], written.right)
+    open_ = written.there & ~last
+    chance = step_labels.after(writer, written)
+    assert share[open_].mean() == pytest.approx(chance[open_].mean(), abs=0.01)
+    counts = 9 * share[open_]
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+    length = written.there.sum(1)
+    followed = length * (length - 1) / 2  # steps behind each step, as these responses went on
+    assert completed.steps / 9 / 4000 == pytest.approx(followed.mean(), rel=0.03)

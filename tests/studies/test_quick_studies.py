@@ -103,6 +103,12 @@ def test_reward_models_have_the_quality_that_names_them(quick):
             assert figures["f1"] == pytest.approx(0.98, abs=0.03)
 
 
+def test_completions_of_every_step_are_sampled_steps_too(quick):
+    found = figures_of(quick("simple"))
+    for seed in (0, 1):
+        assert found["vineppo", "2", seed]["sampled"] > 5 * found["rloo", "2", seed]["sampled"]
+
+
 @pytest.mark.parametrize(("name", "begun"), [("stall", "s0/figures.json"), ("seeds", "quickstart-s0/metrics.jsonl")])
 def test_a_kill_in_the_middle_loses_nothing_and_two_jobs_give_the_same_figures(name, begun, quick, tmp_path):
     folder = tmp_path / "study"
