@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from stepjax.models.blocks import PAIRS
 from stepjax.plan.hlo_text import Computation, Instruction, Module
 from stepjax.plan.kernels import block_work, has_block_kernel, kernel_flops
-from stepjax.plan.traffic import fusion_bytes, plain_bytes
-
-COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+from stepjax.plan.traffic import COLLECTIVES, fusion_bytes, plain_bytes
 
 _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota", "partition-id"),
@@ -43,6 +41,7 @@ class Cost:
     Attributes:
       flops: of matrix products and convolutions, and of kernels that state theirs.
       bytes: read from and written to HBM.
+      moved: those of them that collectives read and write.
       collectives: by kind.
       guessed: loops whose trip count was not known and was assumed.
       opaque: kernels whose FLOPs are not known, and are left out.
@@ -51,6 +50,7 @@ class Cost:
     flops: float = 0.0
     bytes: float = 0.0
     collectives: Mapping[str, Collective] = field(default_factory=dict)
+    moved: float = 0.0
     guessed: int = 0
     opaque: int = 0
 
@@ -61,13 +61,16 @@ class Cost:
             self.flops + other.flops,
             self.bytes + other.bytes,
             {k: self.collectives.get(k, none) + other.collectives.get(k, none) for k in sorted(kinds)},
+            self.moved + other.moved,
             self.guessed + other.guessed,
             self.opaque + other.opaque,
         )
 
     def times(self, n: float) -> "Cost":
         scaled = {k: c.times(n) for k, c in self.collectives.items()}
-        return dataclasses.replace(self, flops=self.flops * n, bytes=self.bytes * n, collectives=scaled)
+        return dataclasses.replace(
+            self, flops=self.flops * n, bytes=self.bytes * n, moved=self.moved * n, collectives=scaled
+        )
 
     @property
     def network_bytes(self) -> float:
@@ -134,12 +137,11 @@ class _Walk:
             return max(branches, key=lambda c: (c.flops, c.bytes), default=Cost())
         if i.opcode == "call":
             return sum((self.of(n) for n in i.called("to_apply")), Cost())
-        kind = i.opcode.removesuffix("-start")
-        if kind in COLLECTIVES:
+        if (kind := i.opcode.removesuffix("-start")) in COLLECTIVES:
             return self._collective(computation, i, kind)
         if i.opcode in ("fusion", "async-start"):
             inner = sum((self.of(n) for n in i.called("calls")), Cost())
-            return dataclasses.replace(inner, bytes=fusion_bytes(self.module, computation, i))
+            return dataclasses.replace(inner, bytes=fusion_bytes(self.module, computation, i) + inner.moved)
         if i.opcode in _FREE or i.opcode.endswith("-done"):
             return Cost()
         if (work := block_work(computation, i)) is not None:
@@ -161,7 +163,8 @@ class _Walk:
             "all-reduce": 2 * (n - 1) / n * sum(sizes),
             "collective-permute": sum(sizes[:1]),
         }.get(kind, (n - 1) / n * sum(sizes))
-        return Cost(0.0, plain_bytes(computation, i), {kind: Collective(1, sent)})
+        moved = plain_bytes(computation, i)
+        return Cost(0.0, moved, {kind: Collective(1, sent)}, moved)
 
 
 def trip_count(module: Module, loop: Instruction) -> int | None:

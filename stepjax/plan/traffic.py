@@ -5,9 +5,15 @@ from collections.abc import Callable
 
 from stepjax.plan.hlo_text import Computation, Instruction, Module
 
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+
 
 def fusion_bytes(module: Module, outer: Computation, i: Instruction) -> float:
-    """HBM bytes of a fusion: the parts of its operands that it reads, and of its result that it writes."""
+    """HBM bytes of a fusion: the parts of its operands that it reads, and of its result that it writes.
+
+    Without those of the collectives inside: one that runs in the background is in several fusions, whose results hold
+    its arrays as they are.
+    """
     called = i.called("calls")
     if not called:
         return plain_bytes(outer, i)
@@ -51,6 +57,8 @@ def _touched(
             total += sum(a.bytes for a in user.arrays)
         elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
             continue  # written in place
+        elif user.opcode.removesuffix("-start") in COLLECTIVES or (user.opcode == "tuple" and user is inner.root):
+            continue  # counted for itself; handed on
         else:
             return whole
     return total
@@ -60,6 +68,8 @@ def _written(module: Module, inner: Computation, root: Instruction, whole: float
     """How many bytes of its result a fusion writes: the updated slice where the rest stays in place."""
     if root.opcode == "bitcast" and root.operands:
         return _written(module, inner, inner.instructions[root.operands[0]], whole)
+    if root.opcode == "parameter" or root.opcode.removesuffix("-start") in COLLECTIVES:
+        return 0.0
     if root.opcode == "tuple":
         parts = [inner.instructions[o] for o in root.operands]
         return sum(_written(module, inner, p, sum(a.bytes for a in p.arrays)) for p in parts)

@@ -272,3 +272,33 @@ def test_a_loops_comparison_may_stand_in_a_fusion():
     )
     assert "fusion(%j" in text
     assert module_cost(parse(text), unknown_trips=7).flops == module_cost(parse(NESTED), unknown_trips=7).flops
+
+
+def test_a_collective_that_runs_beside_several_fusions_is_counted_once():
+    inside = """%NAME (a: f32[64], g: f32[256], v: f32[16]) -> (f32[16], f32[64], f32[256]) {
+  %a = f32[64] parameter(0)
+  %g = f32[256] parameter(1)
+  %v = f32[16] parameter(2)
+  %n = f32[16] negate(%v)
+  %gather = f32[256] all-gather(%a), channel_id=9, replica_groups=[1,4]<=[4], dimensions={0}
+  ROOT %t = (f32[16], f32[64], f32[256]) tuple(%n, %a, %gather)
+}
+
+"""
+    text = f"""HloModule beside
+
+{inside.replace("NAME", "first")}{inside.replace("NAME", "second")}ENTRY %main (a: f32[64], v: f32[16]) -> f32[256] {{
+  %a = f32[64] parameter(0)
+  %v = f32[16] parameter(1)
+  %b = f32[256] custom-call(), custom_call_target="AllocateBuffer"
+  %f = (f32[16], f32[64], f32[256]) fusion(%a, %b, %v), kind=kLoop, calls=%first
+  %w = f32[16] get-tuple-element(%f), index=0
+  %g = f32[256] get-tuple-element(%f), index=2
+  %s = (f32[16], f32[64], f32[256]) fusion(%a, %g, %w), kind=kLoop, calls=%second
+  ROOT %r = f32[256] get-tuple-element(%s), index=2
+}}
+"""
+    cost = module_cost(parse(text))
+    assert (cost.collectives["all-gather"].count, cost.moved) == (1, 4 * (64 + 256))
+    allocated = 4 * 256
+    assert cost.bytes == allocated + cost.moved + 2 * 4 * (16 + 16), "beside it two negations"
