@@ -16,12 +16,13 @@ from stepjax.config import PPOOptions, StreamOptions
 from stepjax.options import from_dict, recipe, stream
 from stepjax.studies.credit_writer import PHASES, Phase
 from stepjax.studies.crediting import crediting
+from stepjax.studies.drawn_completions import Completed
 from stepjax.studies.learned_critic import LearnedCritic
 from stepjax.studies.long_training import train
-from stepjax.studies.long_writer import LongWriter, LongWritten, make_long_writer
+from stepjax.studies.long_writer import make_long_writer, write
 from stepjax.studies.padding_study import QUALITIES, make_prm
-from stepjax.studies.step_labels import after, is_last
 from stepjax.studies.study import Arm, ByArm, Figures, Measure, Plan, Study
+from stepjax.studies.table_prm import f1_on
 
 _SCORE: dict[str, Any] = {"signal": "prm", "good": 1.0, "neutral": -0.5, "bad": -1.0}
 _RIGHT: dict[str, Any] = {"signal": "outcome", "horizon": "response", "bad": 0.0}
@@ -57,7 +58,7 @@ STARTS = {"": PHASES["early"], "weak": Phase(0.5, 0.1, 0.01, 0.01)}
 COMPLETIONS = 9
 """Of each step, for `vineppo`."""
 
-GOAL, RATE, RESPONSES, GROUP = 0.9, 0.05, 32, 8
+GOAL, RATE, RESPONSES, GROUP, FRESH = 0.9, 0.05, 32, 8, 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _measure(
         sampled += int(each.written.there.sum())
     reached = right[-1] >= GOAL
     sampled += int(completed.steps) if completed else 0
+    fresh = write(writer, FRESH, random("fresh"))
     return {
         "reached": float(reached),
         "rounds": float(len(right) - 1) if reached else np.nan,
@@ -146,28 +148,8 @@ def _measure(
         "right": right[-1],
         "best": max(right),
         "start": right[0],
+        **({"f1": f1_on(prm, fresh)} if quality else {}),
     }
-
-
-class Completed:
-    """Monte Carlo values of steps: shares of right completions, which are drawn without being written.
-
-    Attributes:
-      steps: that the completions so far would have had, on average.
-    """
-
-    def __init__(self, options: PPOOptions, rng: np.random.Generator):
-        self.steps = 0.0
-        self._name, self._count, self._rng = next(iter(options.streams)), options.mc.completions, rng
-
-    def __call__(self, writer: LongWriter, written: LongWritten) -> dict[str, np.ndarray]:
-        chance, last = after(writer, written), is_last(written)
-        share = self._rng.binomial(self._count, chance) / self._count
-        ahead = writer.values(np.ones(writer.moves.shape))[0]
-        rows, steps = np.nonzero(written.there & ~last)
-        following = ahead[steps + 1, written.derived[rows, steps + 1], written.error[rows, steps + 1]]
-        self.steps += self._count * float(following.sum())
-        return {f"stream/{self._name}": np.where(last, chance, share)}
 
 
 def plan(quick: bool) -> Plan:
@@ -187,6 +169,7 @@ STUDY = Study(
         "right": Measure("right answers at the end", "share"),
         "best": Measure("right answers in the best round", "share"),
         "start": Measure("right answers before training", "share"),
+        "f1": Measure("macro-F1 of the reward model on other responses of the policy before training"),
     },
     plan=plan,
     x_name="K",

@@ -11,6 +11,7 @@ from stepjax.runs.monitors import monitors, proxy_gap
 from stepjax.studies import simple_study, step_labels
 from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE, RIGHT
 from stepjax.studies.crediting import crediting
+from stepjax.studies.drawn_completions import Completed
 from stepjax.studies.label_cost_study import label_error, spearman
 from stepjax.studies.learned_critic import LearnedCritic
 from stepjax.studies.long_training import Round, gradient_of, paid, rows_of, train
@@ -236,7 +237,7 @@ def test_completions_are_right_as_often_as_the_values_say_and_their_steps_are_co
     rng = np.random.default_rng(8)
     writer = make_long_writer(2, rng)
     options = simple_study.options_of("vineppo")
-    completed = simple_study.Completed(options, rng)
+    completed = Completed(options, rng)
     written = write(writer, 4000, rng)
     share = completed(writer, written)["stream/progress"]
     last = step_labels.is_last(written)
