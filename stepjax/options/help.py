@@ -64,7 +64,7 @@ OWN: dict[str, tuple[tuple[str, str], ...]] = {
         (
             "NAME",
             "what is studied; comes first: credit, variance, rounds, blame, stall, myopia, labels, padding, "
-            "correction, seeds, simple, simple_runs or generalise",
+            "correction, correction_runs, seeds, simple, simple_runs or generalise",
         ),
         ("--seeds=0:5", "seeds, here 0 to 4 (the default); more can be added later"),
         ("--jobs=2", "so many processes at a time; default: 1; the study credit has one"),

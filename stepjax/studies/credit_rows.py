@@ -49,16 +49,19 @@ class Judges:
 
     def rate(self, move: np.ndarray, error: np.ndarray) -> np.ndarray:
         """The exact ratings of steps."""
-        return rate(move, np.zeros_like(error) if self.local else error)
+        return rate(move, np.where(move == REPAIR, error, 0) if self.local else error)
 
 
 EXACT = Judges(prm_errors=0.0, value_noise=0.0, critic_noise=0.0)
 
 
 def rate(move: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """RegisterChain's ratings ("global"): what rests on a standing error is bad, unless it repairs it."""
-    good = (move == REPAIR) | (np.isin(move, (RIGHT, ANSWER)) & (error == 0))
-    return np.where(good, 1, np.where((move == RESTATE) & (error == 0), 0, -1))
+    """RegisterChain's ratings ("global"): what rests on a standing error is bad, unless it repairs it.
+
+    A repair where none stands is neutral, as restating is.
+    """
+    good = np.isin(move, (RIGHT, ANSWER)) & (error == 0) | (move == REPAIR) & (error == 1)
+    return np.where(good, 1, np.where(np.isin(move, (RESTATE, REPAIR)) & (error == 0), 0, -1))
 
 
 def width_of(steps: int) -> int:

@@ -17,12 +17,13 @@ RIGHT, FALSE, RESTATE, REPAIR, ANSWER = MOVES = range(5)
 @dataclasses.dataclass(frozen=True)
 class Phase:
     """Mean probabilities of the moves: of a false derivation, of restating before a move, of repairing a standing error
-    before the end and at the end."""
+    before the end and at the end, of repairing where none stands (`long_writer` alone)."""
 
     false: float
     restate: float
     repair: float
     late_repair: float
+    needless: float = 0.0
 
 
 PHASES = {"early": Phase(0.15, 0.1, 0.125, 0.15), "late": Phase(0.02, 0.01, 0.4, 0.6)}

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from stepjax.config import PPOOptions, StreamOptions
 from stepjax.rewards import signals
@@ -51,6 +51,7 @@ def train(
     rng: np.random.Generator,
     critic: LearnedCritic | None = None,
     judge: Callable[[LongWriter, LongWritten], Mapping[str, np.ndarray]] | None = None,
+    tied: Bool[np.ndarray, " M"] | None = None,
 ) -> Iterator[Round]:
     """The rounds of a training run, and at last one of the policy that came of it (after `rounds` updates).
 
@@ -61,6 +62,7 @@ def train(
       rate: Adam's learning rate of the logits.
       critic: learns from the returns of each round after its advantages are computed; None: the exact one.
       judge: further signals of the host for the steps of responses, by name, `[B, T]`.
+      tied: moves that have one logit in each state: how often which of them is made stays as it is.
     """
     allowed = writer.moves > 0
     logits = np.log(np.where(allowed, writer.moves, 1.0))
@@ -77,6 +79,8 @@ def train(
             weight, returns = weight
             critic.learn(written, np.asarray(returns, np.float64)[:, :, 1:])
         gradient = gradient_of(writer, written, np.asarray(weight, np.float64)[:, 1:])
+        if tied is not None:
+            gradient = np.where(tied, (gradient * tied).sum(-1, keepdims=True), gradient)
         mean = MEMORY * mean + (1 - MEMORY) * gradient
         square = SQUARE_MEMORY * square + (1 - SQUARE_MEMORY) * gradient**2
         root = np.sqrt(square / (1 - SQUARE_MEMORY**t)) + 1e-8

@@ -112,7 +112,7 @@ def make_long_writer(steps: int, rng: np.random.Generator, phase: Phase = PHASES
     of = {kind: np.equal(KIND, kind) for kind in (RIGHT, FALSE, RESTATE, REPAIR, ANSWER)}
     for derived in range(steps + 1):
         for error in (0, 1):
-            repair = (phase.repair if derived < steps else phase.late_repair) if error else 0.0
+            repair = (phase.repair if derived < steps else phase.late_repair) if error else phase.needless
             chance = {RESTATE: phase.restate, REPAIR: (1 - phase.restate) * repair}
             rest = 1 - sum(chance.values())
             chance |= (

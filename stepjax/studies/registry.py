@@ -14,6 +14,7 @@ STUDIES = {
     "labels": "stepjax.studies.label_cost_study",
     "padding": "stepjax.studies.padding_study",
     "correction": "stepjax.studies.correction_study",
+    "correction_runs": "stepjax.studies.correction_runs_study",
     "seeds": "stepjax.studies.seeds_study",
     "simple": "stepjax.studies.simple_study",
     "simple_runs": "stepjax.studies.simple_runs_study",

@@ -8,8 +8,8 @@ import pytest
 from stepjax.options import from_dict, recipe, stream
 from stepjax.runs.alarms import PREFIX
 from stepjax.runs.monitors import monitors, proxy_gap
-from stepjax.studies import simple_study, step_labels
-from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE, RIGHT
+from stepjax.studies import correction_study, simple_study, step_labels
+from stepjax.studies.credit_writer import ANSWER, FALSE, REPAIR, RESTATE, RIGHT, Phase
 from stepjax.studies.crediting import crediting
 from stepjax.studies.drawn_completions import Completed
 from stepjax.studies.label_cost_study import label_error, spearman
@@ -109,6 +109,33 @@ def test_the_mean_gradient_equals_a_plain_loop_and_raises_what_is_paid(summed):
     assert len(rounds) == 61 and rounds[0].writer is writer
     assert rounds[-1].writer.accuracy > 0.9 > rounds[0].writer.accuracy
     assert (rounds[-1].writer.moves[writer.moves == 0] == 0).all()
+
+
+def test_moves_that_are_tied_keep_their_shares_and_the_others_learn(summed):
+    options, program = summed
+    rng = np.random.default_rng(9)
+    writer = make_long_writer(2, rng, Phase(0.3, 0.1, 0.05, 0.05, needless=0.2))
+    tied = np.isin(KIND, (RIGHT, FALSE))
+    rounds = train(writer, exact_table(3), options, program, rounds=60, responses=32, rate=0.05, rng=rng, tied=tied)
+    last = list(rounds)[-1].writer
+    before, after = (w.moves[:2][..., tied] / w.moves[:2][..., tied].sum(-1, keepdims=True) for w in (writer, last))
+    np.testing.assert_allclose(after, before, atol=1e-9)
+    repair = np.equal(KIND, REPAIR)
+    assert (last.moves[1:, 1][:, repair] > 0.5).all() and (last.moves[:2, 0][:, repair] < 0.1).all()
+
+
+def test_repairs_are_counted_by_whether_an_error_stood():
+    written = written_of([[REPAIR, FALSE, FALSE, REPAIR, FALSE, ANSWER], [RIGHT, REPAIR, FALSE, ANSWER]], 6)
+    assert correction_study.repairs_of(written) == (3, 1, 2)
+    assert written.rating[0, :4].tolist() == [0, -1, -1, 1], "a needless repair is neutral"
+
+
+def test_ratings_of_each_step_by_itself_know_no_standing_error():
+    prm = correction_study.rated(correction_study.LOCAL)
+    assert (prm[:, 1, M[RIGHT]] == [0, 0, 1]).all() and (prm[:, 1, M[ANSWER]] == [0, 0, 1]).all()
+    assert (prm[:, 0, M[FALSE]] == [1, 0, 0]).all() and (prm[:, 1, M[REPAIR]] == [0, 1, 0]).all()
+    paid_for = correction_study.rated(correction_study.PAID)
+    assert (paid_for[:, 1, M[REPAIR]] == [0, 0, 1]).all() and (paid_for[:, 1, M[RIGHT]] == [1, 0, 0]).all()
 
 
 def test_a_table_learns_mean_labels_and_the_average_where_it_saw_none():
