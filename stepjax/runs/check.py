@@ -24,6 +24,7 @@ from stepjax.rewards.signals import SIGNALS
 from stepjax.rollout.program import cache_layout
 from stepjax.rollout.talks import REPLY
 from stepjax.row_parts import check_width
+from stepjax.runs.carried_rounds import carried_shape
 from stepjax.runs.ppo_programs import round_shape
 from stepjax.runs.profile import profiled_steps
 from stepjax.runs.step_judge import check_step_judge
@@ -48,7 +49,7 @@ def check_options(config: Config, mesh: Mesh) -> None:
     cache_layout(round_shape(ppo), mesh)
     if ppo.stale and not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: stale rollouts need one; 2 is usual")
-    check_carry(ppo)
+    check_carry(ppo, mesh)
     check_turns(config)
     if ppo.min_new_tokens >= ppo.max_new_tokens:
         raise UserError(
@@ -107,8 +108,9 @@ def _check_divides(name: str, count: int, axes: str, devices: int) -> None:
         raise UserError(f"config.{name}: {count} rows do not divide over the mesh's {axes} = {devices} devices")
 
 
-def check_carry(ppo: PPOOptions) -> None:
-    """UserError where something does not go with responses that are sampled over several rounds."""
+def check_carry(ppo: PPOOptions, mesh: Mesh) -> None:
+    """UserError where something does not go with responses that are sampled over several rounds, or the cache does not
+    hold the prompts of a round and of those that go on."""
     if not ppo.carry:
         return
     others = {
@@ -122,6 +124,7 @@ def check_carry(ppo: PPOOptions) -> None:
             raise UserError(f"config.ppo.{name}: not with ppo.carry={ppo.carry}: {why}; leave one of the two out")
     if not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: carried responses need one; 2 is usual")
+    cache_layout(carried_shape(ppo, round_shape(ppo), batch_devices(mesh)), mesh)
 
 
 def check_turns(config: Config) -> None:
