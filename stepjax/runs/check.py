@@ -46,10 +46,11 @@ def check_options(config: Config, mesh: Mesh) -> None:
             f"config.ppo.waves: {ppo.waves} waves on {batch_devices(mesh)} devices do not divide the {responses} "
             "responses of a round (ppo.prompts × ppo.samples)"
         )
-    cache_layout(round_shape(ppo), mesh)
+    shape = round_shape(ppo)
+    cache_layout(carried_shape(ppo, shape, batch_devices(mesh)) if ppo.carry else shape, mesh)
     if ppo.stale and not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: stale rollouts need one; 2 is usual")
-    check_carry(ppo, mesh)
+    check_carry(ppo)
     check_turns(config)
     if ppo.min_new_tokens >= ppo.max_new_tokens:
         raise UserError(
@@ -108,9 +109,8 @@ def _check_divides(name: str, count: int, axes: str, devices: int) -> None:
         raise UserError(f"config.{name}: {count} rows do not divide over the mesh's {axes} = {devices} devices")
 
 
-def check_carry(ppo: PPOOptions, mesh: Mesh) -> None:
-    """UserError where something does not go with responses that are sampled over several rounds, or the cache does not
-    hold the prompts of a round and of those that go on."""
+def check_carry(ppo: PPOOptions) -> None:
+    """UserError where something does not go with responses that are sampled over several rounds."""
     if not ppo.carry:
         return
     others = {
@@ -124,7 +124,6 @@ def check_carry(ppo: PPOOptions, mesh: Mesh) -> None:
             raise UserError(f"config.ppo.{name}: not with ppo.carry={ppo.carry}: {why}; leave one of the two out")
     if not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: carried responses need one; 2 is usual")
-    cache_layout(carried_shape(ppo, round_shape(ppo), batch_devices(mesh)), mesh)
 
 
 def check_turns(config: Config) -> None:
