@@ -109,7 +109,7 @@ def open_topology(name: str) -> Topology:
         )
     if kind not in CHIPS:
         raise UserError(f"--topology={name}: no such chip{nearest(kind, CHIPS)}; known names are like {EXAMPLES}")
-    if not re.fullmatch(r"\d{1,3}(x\d{1,3}){1,2}", axes):
+    if not re.fullmatch(r"[1-9]\d{0,2}(x[1-9]\d{0,2}){1,2}", axes):
         raise UserError(f"--topology={name}: write chips along each axis, as in {EXAMPLES}")
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("stepjax plan needs libtpu, no TPU: pip install 'stepjax[plan]'")

@@ -75,6 +75,11 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
         found.append(f"every response is {config.ppo.max_new_tokens} tokens long, and every prompt as wide as allowed")
     if config.ppo.environment and any(p.stage == "ppo" for p in programs):
         found.append(f"rollout without ppo.environment={config.ppo.environment}: its tokens come from the host")
+    if config.ppo.carry and any(p.stage == "ppo" for p in programs):
+        found.append(
+            f"rollout without ppo.carry={config.ppo.carry}: the run's samples half as many problems again, prefills "
+            "what goes on, and ends when enough responses have"
+        )
     if config.environment.name and any(p.stage == "ppo" for p in programs):
         found.append(
             f"rollout without environment.name={config.environment.name}: what it takes longer depends on its replies"

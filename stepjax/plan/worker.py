@@ -1,7 +1,8 @@
 """Compiling in a process of its own: a compiler that crashes, or takes all memory, costs one program's plan.
 
 `python -m stepjax.plan.worker` reads a pickled `Job` from its standard input and writes JSON lines: the names of the
-programs, then of each program that it begins, and its plan; or an error of the user's.
+programs, then of each program that it begins, and its plan; or an error of the user's. It ends when the process that
+began it does.
 """
 
 import json
@@ -12,6 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,6 +96,7 @@ def _tail(errors: TextIO) -> str:
 
 
 def main() -> None:
+    threading.Thread(target=ends_with, args=(os.getppid(),), daemon=True).start()
     job: Job = pickle.load(sys.stdin.buffer)
     lines = os.fdopen(os.dup(1), "w", buffering=1)  # the compiler may print to standard output: that goes elsewhere
     os.dup2(2, 1)
@@ -104,6 +108,13 @@ def main() -> None:
         _work(job, tell)
     except UserError as error:
         tell(error=str(error))
+
+
+def ends_with(parent: int) -> None:
+    """Ends this process, which may compile for long, once process `parent`, which waits for it, is gone."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _work(job: Job, tell: Callable[..., None]) -> None:

@@ -68,6 +68,12 @@ def spare_groups(options: PPOOptions, devices: int) -> int:
     return next(n for n in range(least, options.prompts + devices) if n * options.samples % devices == 0)
 
 
+def carried_shape(options: PPOOptions, shape: RolloutShape, devices: int) -> RolloutShape:
+    """The sizes of a round's rollout that goes on with responses; `shape`: in one go."""
+    rows = (options.prompts + spare_groups(options, devices)) * options.samples
+    return dataclasses.replace(shape, rows=rows, resumed=True)
+
+
 class CarriedRounds:
     """Rounds whose unfinished responses go on in the next one.
 
@@ -89,8 +95,7 @@ class CarriedRounds:
 
     def _resize(self, shape: RolloutShape) -> None:
         run, options = self.run, self.options
-        rows = self.size * options.samples
-        self._asked, self.shape = shape, dataclasses.replace(shape, rows=rows, resumed=True)
+        self._asked, self.shape = shape, carried_shape(options, shape, batch_devices(run.mesh))
         self.rollout = PausableRollout(
             run.policy,
             run.mesh,

@@ -24,6 +24,7 @@ from stepjax.rewards.signals import SIGNALS
 from stepjax.rollout.program import cache_layout
 from stepjax.rollout.talks import REPLY
 from stepjax.row_parts import check_width
+from stepjax.runs.carried_rounds import carried_shape
 from stepjax.runs.ppo_programs import round_shape
 from stepjax.runs.profile import profiled_steps
 from stepjax.runs.step_judge import check_step_judge
@@ -45,7 +46,8 @@ def check_options(config: Config, mesh: Mesh) -> None:
             f"config.ppo.waves: {ppo.waves} waves on {batch_devices(mesh)} devices do not divide the {responses} "
             "responses of a round (ppo.prompts × ppo.samples)"
         )
-    cache_layout(round_shape(ppo), mesh)
+    shape = round_shape(ppo)
+    cache_layout(carried_shape(ppo, shape, batch_devices(mesh)) if ppo.carry else shape, mesh)
     if ppo.stale and not ppo.importance_cap:
         raise UserError("config.ppo.importance_cap: stale rollouts need one; 2 is usual")
     check_carry(ppo)

@@ -231,6 +231,7 @@ def train_ppo(run: Run) -> Params:
             done, drawn = host["step"], host.get("rollouts", host["step"])
             if done >= options.iterations:
                 return ppo.whole(state, "policy")
+            ppo.recall_lengths(host)
         else:
             state = ppo.initial_state()
         origin.begin()
@@ -283,9 +284,8 @@ def train_ppo(run: Run) -> Params:
                     check_state(ppo.finite, state, "PPO", step)
                     metrics.sync()
                     # A rollout that runs ahead is drawn again by a run that is continued here.
-                    checkpoints.save(
-                        step, saved(state, ppo.carried), {"step": step, "rollouts": order.drawn - len(ppo.ahead)}
-                    )
+                    host = {"step": step, "rollouts": order.drawn - len(ppo.ahead), **ppo.lengths_seen()}
+                    checkpoints.save(step, saved(state, ppo.carried), host)
                 checkpoints.raise_failed()
                 if ending:
                     checkpoints.wait()

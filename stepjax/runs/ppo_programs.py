@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -124,6 +125,16 @@ class PPOPrograms:
         now, then = (on_device(s, devices).slots for s in (shape, wanted))
         if not 2 / 3 <= then / now <= 3 / 2:
             self._make_round(wanted)
+
+    def lengths_seen(self) -> dict[str, Any]:
+        """What the number of slots follows from, for a checkpoint: which responses a round has may depend on it."""
+        return {"lengths": self._lengths, "held": self.sampler.shape.held}
+
+    def recall_lengths(self, seen: Mapping[str, Any]) -> None:
+        """Goes on with what `lengths_seen` gave, or with nothing where a checkpoint does not have it."""
+        self._lengths = list(seen.get("lengths", ()))
+        if held := seen.get("held", 0):
+            self._make_round(dataclasses.replace(self.sampler.shape, held=held))
 
     def init_roles(self, params: Mapping[str, Params]) -> State:
         """Fresh training states of the roles around all of their parameters; φ's around the policy's."""

@@ -214,6 +214,8 @@ def test_check_gpu_gathers_figures_and_failures(tmp_path):
 
 
 def test_check_gpu_leaves_out_what_does_not_fit_its_time(tmp_path):
+    (tmp_path / "out").mkdir()  # of an earlier check, whose figures are not this one's
+    (tmp_path / "out" / "round-gsm8k_qwen05b.out").write_text('{"tokens_per_second": 7.0}\n')
     done = script("check_gpu.sh", "--only", "round", "--seconds", "9", "--out", str(tmp_path / "out"))
     assert json.loads(done.stdout) == {"round-gsm8k_qwen05b": {"status": "left_out", "wall_seconds": 0}}
 

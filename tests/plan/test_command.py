@@ -97,6 +97,7 @@ def said(capsys, *argv):
         ((), "name the chips"),
         (("--topology=v9:2x2",), "no such chip"),
         (("--topology=h100:8",), "without a GPU no program can be compiled"),
+        (("--topology=v5e:0x4",), "write chips along each axis"),
         (("--topology=v5e:2",), "write chips along each axis"),
         (("--topology=v5e:2x2", "--mesh=3x1x1"), "--mesh: it takes 3 of the 4 devices of v5e:2x2"),
         (("--topology=v5e:2x2", "--mesh=4"), "--mesh=4: write devices along data, fsdp and tensor"),
@@ -141,6 +142,14 @@ def test_the_table_and_the_verdict(capsys, plans):
     assert any(line.split()[:3] == ["update", "5.00", "3.00"] for line in out.splitlines())
     # A round is the two programs of stage ppo, 4 seconds; the quickstart's responses have 48 tokens.
     assert f"verdict: it fits; {100 * 48 / 4:,.0f} tokens a second; {(3 * 10 * 2.0) * 4 / 3600:,.1f} chip-hours" in out
+
+
+def test_a_rollout_that_is_not_the_planned_one_is_said(capsys, plans):
+    plans["programs"] = lambda config, sizes: [program("rollout"), program()]
+    argv = ("--topology=v5e:2x2", "--mesh=1x4x1")
+    assert "ppo.carry" not in said(capsys, *argv)[1]
+    _, out, _ = said(capsys, *argv, "--config.ppo.carry=2", "--config.ppo.importance_cap=2")
+    assert "rollout without ppo.carry=2" in out
 
 
 def test_what_does_not_fit_is_named_with_what_to_change(capsys, plans):

@@ -10,7 +10,7 @@ import pytest
 from stepjax.config import Config
 from stepjax.errors import UserError
 from stepjax.plan.compiled import ProgramPlan, refused
-from stepjax.plan.worker import Job, planned_apart
+from stepjax.plan.worker import Job, ends_with, planned_apart
 
 JOB = Job(Config(), "v5e:2x2", (1, 4, 1))
 
@@ -126,3 +126,12 @@ def test_a_plan_survives_json():
     text = json.dumps(plan.as_json(), allow_nan=False)
     assert ProgramPlan.of_json(json.loads(text)) == plan
     assert json.loads(text)["largest"] == [{"bytes": 3.0, "name": "logits f32[3]"}]
+
+
+def test_the_compiling_process_ends_with_the_one_that_began_it(monkeypatch):
+    parents, ended = [7, 7, 1], []
+    monkeypatch.setattr("stepjax.plan.worker.os.getppid", lambda: parents.pop(0))
+    monkeypatch.setattr("stepjax.plan.worker.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("stepjax.plan.worker.os._exit", ended.append)
+    ends_with(7)
+    assert not parents and ended == [1]

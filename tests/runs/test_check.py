@@ -52,6 +52,20 @@ def test_what_fits_is_not():
     check_options(dataclasses.replace(Config(), ppo=read), make_mesh(1, 1, 1))
 
 
+def test_a_cache_that_holds_a_round_but_not_what_goes_on_beside_it_is_refused():
+    # 8 problems of 4 full blocks (39 of 40 tokens are before the last), and 3 for the longest response: 35 × 8 tokens.
+    sizes = {"prompts": 8, "samples": 2, "prompt_tokens": 40, "max_new_tokens": 24, "block": 8, "importance_cap": 2.0}
+    for carry, least in ((0, 35 * 8), (1, 51 * 8)):  # half as many problems more
+        for tokens in (35 * 8 - 1, least - 1, least):
+            ppo = PPOOptions(carry=carry, cache_tokens=tokens, **sizes)
+            config = dataclasses.replace(Config(), ppo=ppo)
+            if tokens == least:
+                check_options(config, make_mesh(1, 1, 1))
+                continue
+            with pytest.raises(UserError, match=rf"^config\.ppo\.cache_tokens: .* give at least {least}"):
+                check_options(config, make_mesh(1, 1, 1))
+
+
 @pytest.mark.parametrize("devices", [1, 8])
 def test_a_config_over_all_devices_fits_one_and_many(devices):
     config, _ = parse(["--config=gsm8k_qwen05b"])
