@@ -1,6 +1,7 @@
 """The command line of `stepjax bench`: a program, options, a table for people or JSON lines for scripts."""
 
 import json
+import sys
 from typing import Any
 
 from stepjax.errors import UserError, nearest
@@ -15,7 +16,11 @@ def bench(argv: list[str]) -> None:
     flags = {a for a in argv if a in ("--json", "--profile")}
     config, _ = parse([a for a in argv if a not in flags], "bench")
     from stepjax.bench.measure import measure
+    from stepjax.bench.shapes import not_read
+    from stepjax.console.progress import say
 
+    for told in not_read(config):
+        say(f"bench: {told}", stream=sys.stderr)
     lines = measure(config, program, profiled="--profile" in flags)
     if "--json" in flags:
         for line in lines:
@@ -82,8 +87,8 @@ def _figures(x: dict[str, Any]) -> list[tuple[str, str | None]]:
         ("device's peak memory", gigabytes(x["device_bytes"])),
         ("slots in use while rows wait", None if slots is None else f"{slots:.0%}"),
         ("slots in use to the end", None if "slots" not in x else f"{x['slot_occupancy_whole']:.0%}"),
-        ("cache in blocks", None if not x.get("cache_tokens") else f"{x['cache_tokens']:,} tokens at most, for "
-         f"{x['held_tokens']:,} of rows; {x['restarted_tokens']:,} drawn again"),
+        ("cache in blocks", None if not x.get("cache_tokens") else f"{x['cache_tokens']:,} tokens at most, and a block "
+         f"of each slot, for {x['held_tokens']:,} of rows; {x['restarted_tokens']:,} drawn again"),
         ("prefill", None if prefill is None else f"{prefill:.4g} s, {x['prefill_ratio']:.3g} × of one sample's"),
         ("useful share of a padded batch", f"{x['useful_share']:.0%}"),
     ]  # fmt: skip

@@ -90,6 +90,28 @@ def bench_config(config: Config, program: str) -> Config:
     return dataclasses.replace(config, base="", model=model, ppo=_changed(ppo, options))
 
 
+WORKLOAD = {
+    "prompts": "rows",
+    "samples": "samples",
+    "prompt_tokens": "prompt_tokens",
+    "max_new_tokens": "new_tokens",
+    "slots": "slots",
+}
+"""Options of config.ppo that a shape sets, by the option of the benchmark that changes each."""
+
+
+def not_read(config: Config) -> list[str]:
+    """What of a config's rounds its benchmark leaves out, a line each."""
+    options, ppo, found = config.bench, config.ppo, []
+    if options.shape != "own":
+        for name, own in WORKLOAD.items():
+            if (value := getattr(ppo, name)) != getattr(PPOOptions(), name):
+                found.append(f"config.ppo.{name}={value} is not read with shape {options.shape}; see config.{own}")
+    if ppo.carry:
+        found.append(f"rounds are timed without config.ppo.carry={ppo.carry}")
+    return found
+
+
 def _workload(shape: Shape, program: str) -> dict[str, Any]:
     rollout = program == "rollout"
     return {

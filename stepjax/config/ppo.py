@@ -32,7 +32,8 @@ class PPOOptions:
     )
     slots: int = option(
         0,
-        "responses decoded at once; when one ends, the next one of the round takes its slot. 0: all of a round",
+        "responses decoded at once; when one ends, the next one of the round takes its slot. 0: all of a round, or as "
+        "many as ppo.cache_tokens allows",
         least=0,
         resumable=True,
     )

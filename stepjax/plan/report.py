@@ -73,6 +73,8 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
         found.append(f"the memory of a chip's host, divided by its chips, {share}")
     if any(p.stage == "ppo" for p in programs):
         found.append(f"every response is {config.ppo.max_new_tokens} tokens long, and every prompt as wide as allowed")
+    if config.ppo.cache_tokens and not config.ppo.slots and any(p.name == "rollout" for p in programs):
+        found.append("the rollout of the first round: later ones have as many slots as their responses' lengths allow")
     if config.ppo.environment and any(p.stage == "ppo" for p in programs):
         found.append(f"rollout without ppo.environment={config.ppo.environment}: its tokens come from the host")
     if config.ppo.carry and any(p.stage == "ppo" for p in programs):

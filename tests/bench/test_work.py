@@ -11,7 +11,7 @@ from models.tiny import CONFIG, policy, policy_params
 
 from stepjax.bench.inputs import line_end, random_lengths, random_tokens
 from stepjax.bench.machine import of_public_figures
-from stepjax.bench.shapes import NEVER, SHAPES, bench_config, end_ids
+from stepjax.bench.shapes import NEVER, SHAPES, bench_config, end_ids, not_read
 from stepjax.bench.work import Model, Work, pass_work, rollout_work, training_work
 from stepjax.config import BenchOptions, Config
 from stepjax.errors import UserError
@@ -79,6 +79,18 @@ def test_end_ids_make_lengths_of_the_mean_that_was_asked_for():
     assert line_end(512, end_ids(512, 64)) == 10 + 256 and line_end(512, (3,)) == 10 and line_end(8, (3,)) is None
     assert (tokens % 256 == 10).mean() == pytest.approx(1 / 16, abs=0.01)
     assert random_tokens(rng, (9,), 8, (3,)).max() < 8
+
+
+def test_what_a_benchmark_leaves_out_of_the_rounds_is_said():
+    config = Config()
+    assert not_read(config) == []
+    asked = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, slots=4, carry=2))
+    assert not_read(asked) == [
+        "config.ppo.slots=4 is not read with shape 1m; see config.slots",
+        "rounds are timed without config.ppo.carry=2",
+    ]
+    own = dataclasses.replace(asked, bench=BenchOptions(shape="own"))
+    assert not_read(own) == ["rounds are timed without config.ppo.carry=2"]
 
 
 def test_the_workload_is_the_shapes_and_what_the_command_line_says():

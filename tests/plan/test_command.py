@@ -149,7 +149,8 @@ def test_a_rollout_that_is_not_the_planned_one_is_said(capsys, plans):
     argv = ("--topology=v5e:2x2", "--mesh=1x4x1")
     assert "ppo.carry" not in said(capsys, *argv)[1]
     _, out, _ = said(capsys, *argv, "--config.ppo.carry=2", "--config.ppo.importance_cap=2")
-    assert "rollout without ppo.carry=2" in out
+    assert "rollout without ppo.carry=2" in out and "of the first round" not in out
+    assert "rollout of the first round" in said(capsys, *argv, "--config.ppo.cache_tokens=9000")[1]
 
 
 def test_what_does_not_fit_is_named_with_what_to_change(capsys, plans):
