@@ -100,14 +100,14 @@ WORKLOAD = {
 """Options of config.ppo that a shape sets, by the option of the benchmark that changes each."""
 
 
-def not_read(config: Config) -> list[str]:
-    """What of a config's rounds its benchmark leaves out, a line each."""
+def not_read(config: Config, program: str) -> list[str]:
+    """What of a config's rounds the benchmark of a program leaves out, a line each."""
     options, ppo, found = config.bench, config.ppo, []
     if options.shape != "own":
         for name, own in WORKLOAD.items():
             if (value := getattr(ppo, name)) != getattr(PPOOptions(), name):
                 found.append(f"config.ppo.{name}={value} is not read with shape {options.shape}; see config.{own}")
-    if ppo.carry:
+    if ppo.carry and program in ("rollout", "iteration"):
         found.append(f"rounds are timed without config.ppo.carry={ppo.carry}")
     return found
 
@@ -130,9 +130,7 @@ def _changed(ppo: PPOOptions, options: BenchOptions) -> PPOOptions:
     samples = options.samples or ppo.samples
     rows = options.rows or ppo.prompts * ppo.samples
     if rows % samples:
-        raise UserError(
-            f"config.bench.samples: {samples} responses per prompt do not divide {rows} responses per round"
-        )
+        raise UserError(f"config.samples: {samples} responses per prompt do not divide {rows} responses per round")
     return dataclasses.replace(
         ppo,
         prompts=rows // samples,

@@ -41,7 +41,7 @@ class Cost:
     Attributes:
       flops: of matrix products and convolutions, and of kernels that state theirs.
       bytes: read from and written to HBM.
-      moved: those of them that collectives read and write.
+      collective_bytes: those of them that collectives read and write.
       collectives: by kind.
       guessed: loops whose trip count was not known and was assumed.
       opaque: kernels whose FLOPs are not known, and are left out.
@@ -50,7 +50,7 @@ class Cost:
     flops: float = 0.0
     bytes: float = 0.0
     collectives: Mapping[str, Collective] = field(default_factory=dict)
-    moved: float = 0.0
+    collective_bytes: float = 0.0
     guessed: int = 0
     opaque: int = 0
 
@@ -61,7 +61,7 @@ class Cost:
             self.flops + other.flops,
             self.bytes + other.bytes,
             {k: self.collectives.get(k, none) + other.collectives.get(k, none) for k in sorted(kinds)},
-            self.moved + other.moved,
+            self.collective_bytes + other.collective_bytes,
             self.guessed + other.guessed,
             self.opaque + other.opaque,
         )
@@ -69,7 +69,11 @@ class Cost:
     def times(self, n: float) -> "Cost":
         scaled = {k: c.times(n) for k, c in self.collectives.items()}
         return dataclasses.replace(
-            self, flops=self.flops * n, bytes=self.bytes * n, moved=self.moved * n, collectives=scaled
+            self,
+            flops=self.flops * n,
+            bytes=self.bytes * n,
+            collective_bytes=self.collective_bytes * n,
+            collectives=scaled,
         )
 
     @property
@@ -98,7 +102,9 @@ class _Walk:
             *self.unknown_trips, self.pair_turns = unknown_trips
         self.found: dict[str, Cost] = {}
         self.depth = 0  # loops that end by their data around this
-        self.channels: set[str] = set()  # an asynchronous collective shows in several fusions, and happens once
+        # A collective in the background shows in several fusions of a computation, and happens once there.
+        self.seen: set[tuple[str, str]] = set()
+        self.fused_in = ""  # the computation whose fusion this is in; "": in none
 
     def of(self, name: str) -> Cost:
         if name not in self.found:
@@ -140,9 +146,11 @@ class _Walk:
         if (kind := i.opcode.removesuffix("-start")) in COLLECTIVES:
             return self._collective(computation, i, kind)
         if i.opcode in ("fusion", "async-start"):
+            outside, self.fused_in = self.fused_in, self.fused_in or computation.name
             inner = sum((self.of(n) for n in i.called("calls")), Cost())
-            return dataclasses.replace(inner, bytes=fusion_bytes(self.module, computation, i) + inner.moved)
-        if i.opcode in _FREE or i.opcode.endswith("-done"):
+            self.fused_in = outside
+            return dataclasses.replace(inner, bytes=fusion_bytes(self.module, computation, i) + inner.collective_bytes)
+        if i.opcode in _FREE or i.opcode.endswith("-done") or 'custom_call_target="AllocateBuffer"' in i.attributes:
             return Cost()
         if (work := block_work(computation, i)) is not None:
             pairs = min(self.pair_turns * PAIRS, work.listed)
@@ -153,9 +161,10 @@ class _Walk:
 
     def _collective(self, computation: Computation, i: Instruction, kind: str) -> Cost:
         if channel := re.search(r"channel_id=(\d+)", i.attributes):
-            if channel[1] in self.channels:
+            place = self.fused_in or computation.name, channel[1]
+            if place in self.seen:
                 return Cost()
-            self.channels.add(channel[1])
+            self.seen.add(place)
         n = group_size(i.attributes)
         sizes = [sum(a.bytes for a in computation.instructions[o].arrays) for o in i.operands]
         sent = {
@@ -163,8 +172,8 @@ class _Walk:
             "all-reduce": 2 * (n - 1) / n * sum(sizes),
             "collective-permute": sum(sizes[:1]),
         }.get(kind, (n - 1) / n * sum(sizes))
-        moved = plain_bytes(computation, i)
-        return Cost(0.0, moved, {kind: Collective(1, sent)}, moved)
+        around = plain_bytes(computation, i)
+        return Cost(0.0, around, {kind: Collective(1, sent)}, around)
 
 
 def trip_count(module: Module, loop: Instruction) -> int | None:

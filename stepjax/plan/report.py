@@ -77,10 +77,10 @@ def _assumptions(config: Config, chip: Chip, programs: Sequence[ProgramPlan]) ->
         found.append("the rollout of the first round: later ones have as many slots as their responses' lengths allow")
     if config.ppo.environment and any(p.stage == "ppo" for p in programs):
         found.append(f"rollout without ppo.environment={config.ppo.environment}: its tokens come from the host")
-    if config.ppo.carry and any(p.stage == "ppo" for p in programs):
+    if config.ppo.carry and any(p.name == "rollout" for p in programs):
         found.append(
-            f"rollout without ppo.carry={config.ppo.carry}: the run's samples half as many problems again, prefills "
-            "what goes on, and ends when enough responses have"
+            f"rollout without ppo.carry={config.ppo.carry}: a run's rollout also samples from half as many further "
+            "problems, prefills what goes on, and ends when enough responses have"
         )
     if config.environment.name and any(p.stage == "ppo" for p in programs):
         found.append(

@@ -57,8 +57,10 @@ def _touched(
             total += sum(a.bytes for a in user.arrays)
         elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
             continue  # written in place
-        elif user.opcode.removesuffix("-start") in COLLECTIVES or (user.opcode == "tuple" and user is inner.root):
-            continue  # counted for itself; handed on
+        elif user.opcode.removesuffix("-start") in COLLECTIVES:
+            continue  # counted for itself
+        elif user.opcode == "tuple" and user is inner.root:  # handed on as it is
+            total += 0.0 if beyond is None else beyond()
         else:
             return whole
     return total
@@ -95,4 +97,6 @@ def plain_bytes(computation: Computation, i: Instruction) -> float:
             a.bytes for a in i.arrays[:1] if not a.near
         )
     read = sum(computation.instructions[o].bytes for o in i.operands if o in computation.instructions)
+    if i.opcode.endswith("-start") and len(i.arrays) > len(i.operands):  # (operands, results, …)
+        return read + sum(a.bytes for a in i.arrays[len(i.operands) :] if not a.near)
     return read + i.bytes

@@ -1,8 +1,8 @@
 """Compiling in a process of its own: a compiler that crashes, or takes all memory, costs one program's plan.
 
-`python -m stepjax.plan.worker` reads a pickled `Job` from its standard input and writes JSON lines: the names of the
-programs, then of each program that it begins, and its plan; or an error of the user's. It ends when the process that
-began it does.
+`python -m stepjax.plan.worker PARENT` reads a pickled `Job` from its standard input and writes JSON lines: the names of
+the programs, then of each program that it begins, and its plan; or an error of the user's. It ends when the process
+PARENT, which began it, does.
 """
 
 import json
@@ -46,7 +46,7 @@ def planned_apart(job: Job, said: Callable[[str], Any] = lambda line: None) -> l
     while names is None or len(found) < len(names):
         with tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "stepjax.plan.worker"],
+                [sys.executable, "-m", "stepjax.plan.worker", str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -96,7 +96,7 @@ def _tail(errors: TextIO) -> str:
 
 
 def main() -> None:
-    threading.Thread(target=ends_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=ends_with, args=(int(sys.argv[1]),), daemon=True).start()
     job: Job = pickle.load(sys.stdin.buffer)
     lines = os.fdopen(os.dup(1), "w", buffering=1)  # the compiler may print to standard output: that goes elsewhere
     os.dup2(2, 1)

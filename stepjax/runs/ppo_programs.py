@@ -19,6 +19,7 @@ from stepjax.programs import Program
 from stepjax.rewards.check import check_signals
 from stepjax.rewards.reward_streams import reads_implicit
 from stepjax.rollout.program import RolloutShape, on_device
+from stepjax.runs.carried_rounds import carried_shape
 from stepjax.runs.implicit_reward import ImplicitReward, with_implicit
 from stepjax.runs.ppo_sampling import RoundSampler, Waves, occupancy_of
 from stepjax.runs.public_prm import with_scores
@@ -122,7 +123,9 @@ class PPOPrograms:
         self._lengths = [*self._lengths[1 - RECENT :], tokens]
         devices = batch_devices(self.run.mesh)
         wanted = dataclasses.replace(shape, held=math.ceil(sum(self._lengths) / len(self._lengths)))
-        now, then = (on_device(s, devices).slots for s in (shape, wanted))
+        if options.carry:  # more rows than a round's own
+            shape = carried_shape(options, shape, devices)
+        now, then = (on_device(s, devices).slots for s in (shape, dataclasses.replace(shape, held=wanted.held)))
         if not 2 / 3 <= then / now <= 3 / 2:
             self._make_round(wanted)
 

@@ -37,12 +37,14 @@ STEPS = 4
 """Needed derivations."""
 
 SKILLS = {"fixed": np.isin(KIND, (RIGHT, FALSE)), "learned": None}
-PAID, UNPAID, LOCAL = "step, repairs paid", "step, repairs unpaid", "step, repairs unpaid, steps rated by themselves"
+PAID, UNPAID = "step, repairs paid", "step, repairs unpaid"
+LOCAL_PAID, LOCAL = (f"{credit}, steps rated by themselves" for credit in (PAID, UNPAID))
 OUTCOME, OUTCOME_SHORT, OUTCOME_LONG = "outcome", "outcome, short", "outcome, long"
 LIMITS = {OUTCOME_SHORT: STEPS + 2, OUTCOME_LONG: 2 * limit_of(STEPS)}
 """Steps of a response where they are not `limit_of`: room for one step beyond the needed ones, and twice as many."""
 
-CREDITS = (PAID, UNPAID, LOCAL, OUTCOME, OUTCOME_SHORT, OUTCOME_LONG)
+SCORED = (PAID, UNPAID, LOCAL_PAID, LOCAL)
+CREDITS = (*SCORED, OUTCOME, OUTCOME_SHORT, OUTCOME_LONG)
 RATE, RESPONSES, GROUP, FRESH = 0.05, 32, 8, 4096
 
 
@@ -70,7 +72,7 @@ def cells_of(size: Size) -> list[tuple[str, str, str]]:
 def options_of(credit: str) -> PPOOptions:
     """The stream: step scores as in the quickstart, or right answers."""
     config = recipe()
-    if credit in (PAID, UNPAID, LOCAL):
+    if credit in SCORED:
         config.ppo.streams = {"process": stream(signal="prm", good=1.0, neutral=-0.5, bad=-1.0)}
     else:
         config.ppo.streams = {"outcome": stream(signal="outcome", horizon="response", lam=1.0, bad=0.0)}
@@ -81,10 +83,11 @@ def rated(credit: str) -> Table:
     """The task's exact ratings, with repairs neutral where they are not paid; by themselves, what rests on an error is
     as good as if there were none."""
     prm = exact_table(STEPS + 1).copy()
-    if credit == LOCAL:
-        prm[:, 1] = np.eye(3)[RATES[0] + 1]
-    if credit != PAID:
-        prm[:, :, np.equal(KIND, REPAIR)] = np.eye(3)[1]
+    repair = np.equal(KIND, REPAIR)
+    if credit in (LOCAL_PAID, LOCAL):
+        prm[:, 1, ~repair] = np.eye(3)[RATES[0] + 1][~repair]
+    if credit not in (PAID, LOCAL_PAID):
+        prm[:, :, repair] = np.eye(3)[1]
     return prm
 
 
@@ -178,7 +181,7 @@ STUDY = Study(
     compared=[
         (row(skill, a), row(skill, b))
         for skill in SKILLS
-        for a, b in ((UNPAID, PAID), (LOCAL, PAID), (OUTCOME, PAID), (OUTCOME_LONG, OUTCOME))
+        for a, b in ((UNPAID, PAID), (LOCAL_PAID, PAID), (LOCAL, UNPAID), (OUTCOME, PAID), (OUTCOME_LONG, OUTCOME))
     ],
     drawn=("right", "recovery", "needless"),
     lines=[row("fixed", credit) for credit in CREDITS],

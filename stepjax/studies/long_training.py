@@ -50,7 +50,7 @@ def train(
     rate: float,
     rng: np.random.Generator,
     critic: LearnedCritic | None = None,
-    judge: Callable[[LongWriter, LongWritten], Mapping[str, np.ndarray]] | None = None,
+    host: Callable[[LongWriter, LongWritten], Mapping[str, np.ndarray]] | None = None,
     tied: Bool[np.ndarray, " M"] | None = None,
 ) -> Iterator[Round]:
     """The rounds of a training run, and at last one of the policy that came of it (after `rounds` updates).
@@ -61,7 +61,7 @@ def train(
       responses: a round.
       rate: Adam's learning rate of the logits.
       critic: learns from the returns of each round after its advantages are computed; None: the exact one.
-      judge: further signals of the host for the steps of responses, by name, `[B, T]`.
+      host: further signals of the host for the steps of responses, by name, `[B, T]`.
       tied: moves that have one logit in each state: how often which of them is made stays as it is.
     """
     allowed = writer.moves > 0
@@ -73,7 +73,7 @@ def train(
         yield Round(writer, written, scores)
         if t > rounds:
             return
-        further = judge(writer, written) if judge else {}
+        further = host(writer, written) if host else {}
         weight = program(*rows_of(writer, written, scores, prm, options, critic, further))
         if critic is not None:
             weight, returns = weight

@@ -132,7 +132,7 @@ def _measure(
         rate=RATE,
         rng=rng,
         critic=critic,
-        judge=completed,
+        host=completed,
     ):
         right.append(each.writer.accuracy)
         if right[-1] >= GOAL:

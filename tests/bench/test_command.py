@@ -92,7 +92,7 @@ def test_a_rollout_of_geometric_lengths_counts_useful_tokens_alone(capsys):
         ([], "name the program to time: stepjax bench rollout|score|credit|update|iteration"),
         (["rolout"], "no program 'rolout' (did you mean 'rollout'?)"),
         (["rollout", "--config.shape=7b"], "config.bench.shape: must be one of 1m, 30m, 135m, 0.5b, own, not '7b'"),
-        (["update", "--config.rows=6", "--config.samples=4"], "config.bench.samples: 4 responses per prompt"),
+        (["update", "--config.rows=6", "--config.samples=4"], "config.samples: 4 responses per prompt"),
         (["update", "--config.repeats=0"], "config.bench.repeats: must be at least 1"),
         (["update", "more"], "what is 'more'?"),
     ],

@@ -83,14 +83,14 @@ def test_end_ids_make_lengths_of_the_mean_that_was_asked_for():
 
 def test_what_a_benchmark_leaves_out_of_the_rounds_is_said():
     config = Config()
-    assert not_read(config) == []
+    assert not_read(config, "rollout") == []
     asked = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, slots=4, carry=2))
-    assert not_read(asked) == [
+    assert not_read(asked, "iteration") == [
         "config.ppo.slots=4 is not read with shape 1m; see config.slots",
         "rounds are timed without config.ppo.carry=2",
     ]
     own = dataclasses.replace(asked, bench=BenchOptions(shape="own"))
-    assert not_read(own) == ["rounds are timed without config.ppo.carry=2"]
+    assert not_read(own, "update") == [] and not_read(own, "rollout") == ["rounds are timed without config.ppo.carry=2"]
 
 
 def test_the_workload_is_the_shapes_and_what_the_command_line_says():
@@ -104,5 +104,5 @@ def test_the_workload_is_the_shapes_and_what_the_command_line_says():
     asked = dataclasses.replace(config, bench=BenchOptions(rows=12, samples=4, prompt_tokens=9, new_tokens=7))
     assert (bench_config(asked, "score").ppo.prompts, bench_config(asked, "score").ppo.samples) == (3, 4)
     wrong = dataclasses.replace(config, bench=BenchOptions(rows=12, samples=5))
-    with pytest.raises(UserError, match=r"bench\.samples: 5"):
+    with pytest.raises(UserError, match=r"config\.samples: 5"):
         bench_config(wrong, "score")

@@ -299,6 +299,81 @@ def test_a_collective_that_runs_beside_several_fusions_is_counted_once():
 }}
 """
     cost = module_cost(parse(text))
-    assert (cost.collectives["all-gather"].count, cost.moved) == (1, 4 * (64 + 256))
-    allocated = 4 * 256
-    assert cost.bytes == allocated + cost.moved + 2 * 4 * (16 + 16), "beside it two negations"
+    assert (cost.collectives["all-gather"].count, cost.collective_bytes) == (1, 4 * (64 + 256))
+    assert cost.bytes == cost.collective_bytes + 2 * 4 * (16 + 16), "beside it two negations"
+
+
+def test_what_a_fusion_inside_another_hands_on_is_read_by_those_who_read_it():
+    text = """HloModule handed
+
+%inner (p: f32[64], q: f32[16]) -> (f32[16], f32[64]) {
+  %p = f32[64] parameter(0)
+  %q = f32[16] parameter(1)
+  %n = f32[16] negate(%q)
+  ROOT %t = (f32[16], f32[64]) tuple(%n, %p)
+}
+
+%outer (x: f32[64], y: f32[16]) -> f32[64] {
+  %x = f32[64] parameter(0)
+  %y = f32[16] parameter(1)
+  %f = (f32[16], f32[64]) fusion(%x, %y), kind=kLoop, calls=%inner
+  %g = f32[64] get-tuple-element(%f), index=1
+  ROOT %e = f32[64] exponential(%g)
+}
+
+ENTRY %main (x: f32[64], y: f32[16]) -> f32[64] {
+  %x = f32[64] parameter(0)
+  %y = f32[16] parameter(1)
+  ROOT %o = f32[64] fusion(%x, %y), kind=kLoop, calls=%outer
+}
+"""
+    assert module_cost(parse(text)).bytes == 4 * (64 + 16 + 64)
+
+
+def test_a_collective_in_the_background_of_each_turn_is_counted_each_turn():
+    text = """HloModule turns
+
+%fused (a: f32[64]) -> f32[256] {
+  %a = f32[64] parameter(0)
+  ROOT %g = f32[256] all-gather(%a), channel_id=9, replica_groups=[1,4]<=[4], dimensions={0}
+}
+
+%body (s: (s32[], f32[64])) -> (s32[], f32[64]) {
+  %s = (s32[], f32[64]) parameter(0)
+  %i = s32[] get-tuple-element(%s), index=0
+  %a = f32[64] get-tuple-element(%s), index=1
+  %f = f32[256] fusion(%a), kind=kLoop, calls=%fused
+  ROOT %t = (s32[], f32[64]) tuple(%i, %a)
+}
+
+%condition (s: (s32[], f32[64])) -> pred[] {
+  %s = (s32[], f32[64]) parameter(0)
+  %i = s32[] get-tuple-element(%s), index=0
+  %n = s32[] constant(5)
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}
+
+%first (a: f32[64]) -> f32[256] {
+  %a = f32[64] parameter(0)
+  ROOT %g = f32[256] all-gather(%a), channel_id=9, replica_groups=[1,4]<=[4], dimensions={0}
+}
+
+ENTRY %main (s: (s32[], f32[64])) -> (s32[], f32[64]) {
+  %s = (s32[], f32[64]) parameter(0)
+  %a = f32[64] get-tuple-element(%s), index=1
+  %f = f32[256] fusion(%a), kind=kLoop, calls=%first
+  ROOT %w = (s32[], f32[64]) while(%s), condition=%condition, body=%body
+}
+"""
+    cost = module_cost(parse(text))
+    assert cost.collectives["all-gather"].count == 6 and cost.collective_bytes == 6 * 4 * (64 + 256)
+
+
+def test_a_started_collective_reads_and_writes_once():
+    text = """ENTRY %main (a: f32[64]) -> f32[256] {
+  %a = f32[64] parameter(0)
+  %s = (f32[64], f32[256]) all-gather-start(%a), channel_id=1, replica_groups=[1,4]<=[4], dimensions={0}
+  ROOT %d = f32[256] all-gather-done(%s)
+}
+"""
+    assert module_cost(parse(text)).bytes == 4 * (64 + 256)

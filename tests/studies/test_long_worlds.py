@@ -134,6 +134,9 @@ def test_ratings_of_each_step_by_itself_know_no_standing_error():
     prm = correction_study.rated(correction_study.LOCAL)
     assert (prm[:, 1, M[RIGHT]] == [0, 0, 1]).all() and (prm[:, 1, M[ANSWER]] == [0, 0, 1]).all()
     assert (prm[:, 0, M[FALSE]] == [1, 0, 0]).all() and (prm[:, 1, M[REPAIR]] == [0, 1, 0]).all()
+    own = correction_study.rated(correction_study.LOCAL_PAID)
+    assert (own[:, 1, M[REPAIR]] == [0, 0, 1]).all() and (own[:, 0, M[REPAIR]] == [0, 1, 0]).all()
+    assert (np.delete(own, M[REPAIR], 2) == np.delete(prm, M[REPAIR], 2)).all()
     paid_for = correction_study.rated(correction_study.PAID)
     assert (paid_for[:, 1, M[REPAIR]] == [0, 0, 1]).all() and (paid_for[:, 1, M[RIGHT]] == [1, 0, 0]).all()
 
