@@ -75,12 +75,17 @@ if wanted bench; then
     run "update-$shape" 60 stepjax bench update "${common[@]}"
     run "score-$shape" 60 stepjax bench score --config.prm=True "${common[@]}"
   done
+  # Long limits decode from a cache of blocks.
+  run rollout_long-0.5b 120 stepjax bench rollout --config.mean_length=256 --config.new_tokens=4096 \
+    --config.repeats=1 --config.shape=0.5b --config.dtype=bfloat16 --json
 fi
 if wanted round; then
   run round-gsm8k_qwen05b 120 stepjax bench iteration --config=gsm8k_qwen05b --config.shape=own --config.repeats=1 --json
 fi
 if wanted quickstart; then
-  run quickstart 120 stepjax quickstart --workdir="$out/quickstart"
+  workdir="$out/quickstart" again=2  # a finished one would take no time
+  while [ -e "$workdir" ]; do workdir="$out/quickstart-$((again++))"; done
+  run quickstart 120 stepjax quickstart --workdir="$workdir"
 fi
 [ $dry = 1 ] && exit 0
 
@@ -90,7 +95,8 @@ from pathlib import Path
 
 out = Path(sys.argv[1])
 KEYS = ("useful_tokens", "seconds", "tokens_per_second", "peak_flops_share", "peak_bandwidth_share",
-        "predicted_seconds", "compile_seconds", "device_bytes", "device", "jax")
+        "predicted_seconds", "compile_seconds", "device_bytes", "device", "jax", "cache_tokens", "held_tokens",
+        "restarted_tokens")
 
 
 def lines(name):

@@ -68,7 +68,9 @@ def plan_run(config: Config, topology: Topology, sizes: Sizes, only: Sequence[st
 
     if -1 not in sizes and math.prod(sizes) != len(topology.devices):
         count = len(topology.devices)
-        raise UserError(f"--mesh: it takes {math.prod(sizes)} of the {count} devices of {topology.name}")
+        raise UserError(
+            f"--mesh (or config.mesh): it takes {math.prod(sizes)} of the {count} devices of {topology.name}"
+        )
     mesh = make_mesh(*sizes, devices=topology.devices)
     shape = {str(axis): size for axis, size in mesh.shape.items() if axis != "context" or size > 1}
     name = " × ".join(f"{axis} {size}" for axis, size in shape.items())

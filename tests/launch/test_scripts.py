@@ -182,7 +182,7 @@ def test_check_gpu_prints_what_it_would_do():
     done = script("check_gpu.sh", "--only", "tests,bench", "--dry-run")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "tests/device" in lines[0] and len(lines) == 1 + 3 * 4
+    assert "tests/device" in lines[0] and len(lines) == 1 + 3 * 4 + 1
     assert all(line.startswith("stepjax bench ") and "--json" in line for line in lines[1:])
 
 
@@ -207,7 +207,7 @@ def test_check_gpu_gathers_figures_and_failures(tmp_path):
     )
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
-    assert found == json.loads((tmp_path / "out" / "check.json").read_text()) and len(found) == 12
+    assert found == json.loads((tmp_path / "out" / "check.json").read_text()) and len(found) == 13
     rollout, update = found["rollout-135m"], found["update-0.5b"]
     assert (rollout["status"], rollout["tokens_per_second"], rollout["device"]) == (0, 7.0, "1 × NVIDIA")
     assert update["status"] == 1 and update["error"] == "out of memory"

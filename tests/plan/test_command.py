@@ -99,7 +99,7 @@ def said(capsys, *argv):
         (("--topology=h100:8",), "without a GPU no program can be compiled"),
         (("--topology=v5e:0x4",), "write chips along each axis"),
         (("--topology=v5e:2",), "write chips along each axis"),
-        (("--topology=v5e:2x2", "--mesh=3x1x1"), "--mesh: it takes 3 of the 4 devices of v5e:2x2"),
+        (("--topology=v5e:2x2", "--mesh=3x1x1"), "--mesh (or config.mesh): it takes 3 of the 4 devices of v5e:2x2"),
         (("--topology=v5e:2x2", "--mesh=4"), "--mesh=4: write devices along data, fsdp and tensor"),
         (("--topologie=v5e:2x2",), "did you mean 'topology'"),
         (("--topology",), "write --topology=NAME"),
