@@ -282,10 +282,10 @@ def abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: Ro
 
 
 def nested_turns(decoding: Decoding, shape: RolloutShape, slots: int) -> tuple[int, ...]:
-    """Turns of the decode loop, steps of each, and how often a layer takes pairs of rows and blocks in a step, where
-    every response has the most tokens."""
+    """Turns of the decode loop, mean steps of each, and how often a layer takes pairs of rows and blocks in a step,
+    where every response has the most tokens."""
     steps = max(decoding.steps(shape.rows), 1)
-    turn = decoding.turn(shape.rows)
+    turns = -(-steps // decoding.turn(shape.rows))
     shared = (shape.prompt_width - 1) // decoding.page if decoding.page else 0
     pairs = slots * (shared + decoding.own_blocks / 2)
-    return -(-steps // turn), turn, math.ceil(pairs / PAIRS)
+    return turns, -(-steps // turns), math.ceil(pairs / PAIRS)

@@ -1,6 +1,7 @@
 """The rollout: its log-probs, its independence of batch and mesh, its ends."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 from models.tiny import CONFIG, policy, policy_params
 
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
-from stepjax.rollout.program import RolloutShape, rollout_program
+from stepjax.rollout.program import RolloutShape, nested_turns, rollout_program
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 
@@ -96,3 +97,11 @@ def test_sampling_follows_the_distribution():
         wanted = jax.nn.softmax(logits[0] / temperature)
         np.testing.assert_allclose(np.bincount(tokens, minlength=4) / 20_000, wanted, atol=0.012)
         np.testing.assert_allclose(logprobs, jnp.log(wanted)[tokens], rtol=1e-5, atol=1e-6)
+
+
+def test_the_planned_steps_are_those_of_the_longest_responses():
+    shape = RolloutShape(rows=64, prompt_width=32, new_tokens=384)
+    for steps, turn in ((384, 256), (512, 256), (1, 1), (1000, 7)):
+        decoding = SimpleNamespace(steps=lambda rows, n=steps: n, turn=lambda rows, n=turn: n, page=0, own_blocks=0)
+        turns, each, _ = nested_turns(decoding, shape, 8)
+        assert turns == -(-steps // turn) and steps <= turns * each < steps + turns
