@@ -19,7 +19,7 @@ def bench(argv: list[str]) -> None:
     from stepjax.bench.shapes import not_read
     from stepjax.console.progress import say
 
-    for told in not_read(config, program):
+    for told in not_read(config, program, parse([], "bench").config):
         say(f"bench: {told}", stream=sys.stderr)
     lines = measure(config, program, profiled="--profile" in flags)
     if "--json" in flags:

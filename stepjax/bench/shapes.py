@@ -100,12 +100,12 @@ WORKLOAD = {
 """Options of config.ppo that a shape sets, by the option of the benchmark that changes each."""
 
 
-def not_read(config: Config, program: str) -> list[str]:
-    """What of a config's rounds the benchmark of a program leaves out, a line each."""
+def not_read(config: Config, program: str, default: Config) -> list[str]:
+    """What of a config's rounds the benchmark of a program leaves out, where it is not the default's, a line each."""
     options, ppo, found = config.bench, config.ppo, []
     if options.shape != "own":
         for name, own in WORKLOAD.items():
-            if (value := getattr(ppo, name)) != getattr(PPOOptions(), name):
+            if (value := getattr(ppo, name)) != getattr(default.ppo, name):
                 found.append(f"config.ppo.{name}={value} is not read with shape {options.shape}; see config.{own}")
     if ppo.carry and program in ("rollout", "iteration"):
         found.append(f"rounds are timed without config.ppo.carry={ppo.carry}")

@@ -103,6 +103,13 @@ def test_mistakes_are_said_in_one_line(capsys, arguments, said):
     assert error.startswith(f"stepjax: {said}") and error.count("\n") == 1
 
 
+def test_options_of_rounds_that_a_shape_sets_are_said_to_be_unread(capsys):
+    assert main(["bench", "update", "--config.rows=6", "--config.samples=4", "--config.ppo.slots=3"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "bench: config.ppo.slots=3 is not read with shape 1m; see config.slots"
+    assert second.startswith("stepjax: config.samples: 4 responses")
+
+
 def test_a_profile_names_the_function_that_an_operation_came_from():
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     like = jax.ShapeDtypeStruct((64, 512), jnp.float32, sharding=replicated(mesh))

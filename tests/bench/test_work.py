@@ -83,14 +83,15 @@ def test_end_ids_make_lengths_of_the_mean_that_was_asked_for():
 
 def test_what_a_benchmark_leaves_out_of_the_rounds_is_said():
     config = Config()
-    assert not_read(config, "rollout") == []
+    assert not_read(config, "rollout", config) == []
     asked = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, slots=4, carry=2))
-    assert not_read(asked, "iteration") == [
+    assert not_read(asked, "iteration", config) == [
         "config.ppo.slots=4 is not read with shape 1m; see config.slots",
         "rounds are timed without config.ppo.carry=2",
     ]
     own = dataclasses.replace(asked, bench=BenchOptions(shape="own"))
-    assert not_read(own, "update") == [] and not_read(own, "rollout") == ["rounds are timed without config.ppo.carry=2"]
+    assert not_read(own, "update", config) == []
+    assert not_read(own, "rollout", config) == ["rounds are timed without config.ppo.carry=2"]
 
 
 def test_the_workload_is_the_shapes_and_what_the_command_line_says():

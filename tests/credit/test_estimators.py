@@ -26,9 +26,11 @@ def test_each_estimator_equals_a_loop_over_tokens(batch):
     found = np.asarray(compiled(batch).advantages)
     assert found.dtype == np.float32 and not found[:, ~batch["mask"]].any()
     rewards = batch["rewards"][0].astype(np.float64)
+    # A difference of two sums is as exact as these are: a few roundings of the largest that there can be.
+    rounding = max(1e-6, 3e-7 * np.abs(rewards).sum(-1).max())
     for i, stream in enumerate(STREAMS):
         expected = LOOPS[stream.estimator](stream, batch, rewards)
-        np.testing.assert_allclose(found[i], expected, rtol=1e-6, atol=1e-6, err_msg=f"{stream}")
+        np.testing.assert_allclose(found[i], expected, rtol=1e-6, atol=rounding, err_msg=f"{stream}")
 
 
 @quick
