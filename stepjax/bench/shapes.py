@@ -121,7 +121,7 @@ def _workload(shape: Shape, program: str) -> dict[str, Any]:
         "max_new_tokens": ROLLOUT_TOKENS if rollout else TRAINED_TOKENS,
         "min_new_tokens": 0,
         "slots": SLOTS,
-        "halvings": 3,
+        "halvings": 4,
     }
 
 

@@ -39,10 +39,11 @@ class PPOOptions:
     )
     prefill_rows: int = option(0, "prompts prefilled at once; 0: all of a round", least=0, resumable=True)
     halvings: int = option(
-        1,
+        -1,
         "how often the number of slots is halved once no response waits and half of the slots are empty (only from "
-        "more than 8 per device, and down to 2); each halving makes the rollout take longer to compile",
-        least=0,
+        "more than 8 per device); each halving makes the rollout take longer to compile. -1: once; on CPUs with long "
+        "responses, whose cache is in blocks, down to one slot",
+        least=-1,
         resumable=True,
     )
     cache_tokens: int = option(

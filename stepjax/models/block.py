@@ -29,11 +29,19 @@ def rms_norm(
     return (y * (scale + offset if offset else scale)).astype(x.dtype)
 
 
+FEW_ROWS = 3
+"""Rows up to which a `transposed` weight is multiplied a row at a time."""
+
+
 # Products are taken over flat rows: with one contracted dimension the backward pass needs no transposed copy. Weights
-# that are `transposed` have their contracted dimensions last.
+# that are `transposed` have their contracted dimensions last; only CPUs that decode have them so, and there a matrix is
+# packed before several rows are multiplied, which for a few takes longer than to read it once for each.
 def _matmul(x: Float[Array, "B T D"], w: Float[Array, "D F"], transposed: bool = False) -> Float[Array, "B T F"]:
-    over = 1 if transposed else 0
-    y = jax.lax.dot_general(x.reshape(-1, x.shape[-1]), w, (((1,), (over,)), ((), ())))
+    rows, over = x.reshape(-1, x.shape[-1]), 1 if transposed else 0
+    if transposed and 1 < len(rows) <= FEW_ROWS:
+        y = jnp.stack([jax.lax.dot_general(w, row, (((1,), (0,)), ((), ()))) for row in rows])
+    else:
+        y = jax.lax.dot_general(rows, w, (((1,), (over,)), ((), ())))
     return y.reshape(*x.shape[:-1], w.shape[1 - over])
 
 

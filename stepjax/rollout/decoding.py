@@ -25,7 +25,7 @@ class Decoding:
       record: whether the tokens that the sampler's filters keep are recorded (`stepjax/kept.py`).
       prefill_rows: prompts that are prefilled at once; 0: all.
       halvings: how often the slots may be halved when the queue is empty. Each makes compiling take longer.
-      fewest: slots per device up to which they are not halved; larger numbers are, down to two.
+      fewest: slots per device up to which they are not halved; larger numbers are, down to one.
       page: tokens of a block of the cache, and columns of the ring; 0: there are no blocks, and the ring holds the
         longest response.
       blocks: on each device.
@@ -59,7 +59,7 @@ class Decoding:
         """The number of slots, and the numbers that it is halved to."""
         found = [self.slots // devices]
         for _ in range(self.halvings):
-            if found[-1] > (self.fewest if len(found) == 1 else 2):
+            if found[-1] > (self.fewest if len(found) == 1 else 1):
                 found.append(-(-found[-1] // 2))
         return [size * devices for size in found]
 

@@ -28,6 +28,9 @@ from stepjax.trajectory import Trajectory
 GROWS_WITH = "max_new_tokens or the responses that decode at once (ppo.slots; outside of training `rows`)"
 """What the memory of a rollout's programs grows with."""
 
+DOWN_TO_ONE = 32
+"""Halvings of any number of slots."""
+
 RESUMED_CHUNKS = 32
 """Into how many chunks the beginnings of rows are divided, where nothing else is asked for."""
 
@@ -43,7 +46,7 @@ class RolloutShape:
       samples: consecutive rows that have the same prompt; it is prefilled once for all of them.
       slots: responses that decode at once; 0: all of them.
       prefill_rows: prompts that are prefilled at once; 0: all of them.
-      halvings: how often the slots are halved once no row waits.
+      halvings: how often the slots are halved once no row waits; −1: what suits the devices and the cache.
       block: tokens of a block of the cache; 0: what suits the devices.
       cache_tokens: tokens that a device's blocks hold, at most; 0: what suits the lengths.
       held: tokens that a response and its prompt are expected to have, for `slots` 0 with `cache_tokens`: as many
@@ -249,13 +252,19 @@ def decoding_of(
         stops=stops,
         record=record,
         prefill_rows=each.chunk * devices,
-        halvings=shape.halvings,
+        halvings=suiting_halvings(mesh, layout) if shape.halvings < 0 else shape.halvings,
         page=layout.page,
         blocks=layout.blocks,
         ample=layout.ample,
         growths=layout.growths,
         holds=shape.holds,
     )
+
+
+def suiting_halvings(mesh: Mesh, layout: CacheLayout) -> int:
+    """Where rows are long enough for blocks, a CPU has the last ones, alone for many steps, in one slot: a product with
+    a single row takes half of the time that two take. Elsewhere a step takes as long for few rows as for many."""
+    return DOWN_TO_ONE if layout.page and mesh.devices.flat[0].platform == "cpu" else 1
 
 
 def abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: RolloutShape) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """The rollout: its log-probs, its independence of batch and mesh, its ends."""
 
+import dataclasses
 import functools
 from types import SimpleNamespace
 
@@ -9,7 +10,9 @@ import numpy as np
 from models.tiny import CONFIG, policy, policy_params
 
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
-from stepjax.rollout.program import RolloutShape, nested_turns, rollout_program
+from stepjax.rollout.decoding import Decoding
+from stepjax.rollout.memory import CacheLayout
+from stepjax.rollout.program import RolloutShape, nested_turns, rollout_program, suiting_halvings
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 
@@ -105,3 +108,12 @@ def test_the_planned_steps_are_those_of_the_longest_responses():
         decoding = SimpleNamespace(steps=lambda rows, n=steps: n, turn=lambda rows, n=turn: n, page=0, own_blocks=0)
         turns, each, _ = nested_turns(decoding, shape, 8)
         assert turns == -(-steps // turn) and steps <= turns * each < steps + turns
+
+
+def test_slots_of_a_cpu_with_blocks_are_halved_down_to_one():
+    mesh, decoding = make_mesh(1, 1, 1, devices=jax.devices()[:1]), Decoding(64, 24, (0,), Sampler(1.0))
+    blocks, ring = CacheLayout(page=8, blocks=99), CacheLayout.ring("cpu", 64)
+    halvings = suiting_halvings(mesh, blocks)
+    assert dataclasses.replace(decoding, halvings=halvings).sizes(1) == [24, 12, 6, 3, 2, 1]
+    assert dataclasses.replace(decoding, halvings=suiting_halvings(mesh, ring)).sizes(1) == [24, 12]
+    assert dataclasses.replace(decoding, halvings=halvings, slots=8).sizes(1) == [8], "so few are not halved"
