@@ -1,6 +1,7 @@
 """How rows are decoded in slots: sizes, stops, and the sampler."""
 
 import dataclasses
+import math
 
 from stepjax.kept import KeptForm
 from stepjax.rollout.environment import HostTool
@@ -9,6 +10,9 @@ from stepjax.rollout.stops import Stops
 
 LOGGED = 256
 """Steps of a turn, at most, where there are no blocks."""
+
+REDUCTIONS = 4
+"""How often the slots are reduced on their way down to one: a compiled stage each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Decoding:
       stops: what else ends a response.
       record: whether the tokens that the sampler's filters keep are recorded (`stepjax/kept.py`).
       prefill_rows: prompts that are prefilled at once; 0: all.
-      halvings: how often the slots may be halved when the queue is empty. Each makes compiling take longer.
-      fewest: slots per device up to which they are not halved; larger numbers are, down to one.
+      halvings: how often the slots may be halved when the queue is empty. Each makes compiling take longer. −1: they
+        are reduced by one factor, `REDUCTIONS` times at most, down to one.
+      fewest: slots per device up to which they stay; larger numbers are halved, down to one.
       page: tokens of a block of the cache, and columns of the ring; 0: there are no blocks, and the ring holds the
         longest response.
       blocks: on each device.
@@ -56,11 +61,14 @@ class Decoding:
         return self.sampler.kept_form(vocab, self.eos) if self.record else None
 
     def sizes(self, devices: int) -> list[int]:
-        """The number of slots, and the numbers that it is halved to."""
+        """The number of slots, and the numbers that it is halved or reduced to."""
         found = [self.slots // devices]
-        for _ in range(self.halvings):
+        factor, times = 2, self.halvings
+        if times < 0:
+            factor, times = max(math.ceil(found[0] ** (1 / REDUCTIONS) - 1e-9), 2), REDUCTIONS
+        for _ in range(times):
             if found[-1] > (self.fewest if len(found) == 1 else 1):
-                found.append(-(-found[-1] // 2))
+                found.append(-(-found[-1] // factor))
         return [size * devices for size in found]
 
     @property

@@ -28,9 +28,6 @@ from stepjax.trajectory import Trajectory
 GROWS_WITH = "max_new_tokens or the responses that decode at once (ppo.slots; outside of training `rows`)"
 """What the memory of a rollout's programs grows with."""
 
-DOWN_TO_ONE = 32
-"""Halvings of any number of slots."""
-
 RESUMED_CHUNKS = 32
 """Into how many chunks the beginnings of rows are divided, where nothing else is asked for."""
 
@@ -64,7 +61,7 @@ class RolloutShape:
     samples: int = 1
     slots: int = 0
     prefill_rows: int = 0
-    halvings: int = 1
+    halvings: int = -1
     block: int = 0
     cache_tokens: int = 0
     held: int = 0
@@ -264,7 +261,7 @@ def decoding_of(
 def suiting_halvings(mesh: Mesh, layout: CacheLayout) -> int:
     """Where rows are long enough for blocks, a CPU has the last ones, alone for many steps, in one slot: a product with
     a single row takes half of the time that two take. Elsewhere a step takes as long for few rows as for many."""
-    return DOWN_TO_ONE if layout.page and mesh.devices.flat[0].platform == "cpu" else 1
+    return -1 if layout.page and mesh.devices.flat[0].platform == "cpu" else 1
 
 
 def abstract_inputs(definition: Definition[LanguageModel], mesh: Mesh, shape: RolloutShape) -> tuple[Any, ...]:

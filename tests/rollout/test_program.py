@@ -10,7 +10,7 @@ import numpy as np
 from models.tiny import CONFIG, policy, policy_params
 
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
-from stepjax.rollout.decoding import Decoding
+from stepjax.rollout.decoding import REDUCTIONS, Decoding
 from stepjax.rollout.memory import CacheLayout
 from stepjax.rollout.program import RolloutShape, nested_turns, rollout_program, suiting_halvings
 from stepjax.rollout.sampling import Sampler
@@ -114,6 +114,10 @@ def test_slots_of_a_cpu_with_blocks_are_halved_down_to_one():
     mesh, decoding = make_mesh(1, 1, 1, devices=jax.devices()[:1]), Decoding(64, 24, (0,), Sampler(1.0))
     blocks, ring = CacheLayout(page=8, blocks=99), CacheLayout.ring("cpu", 64)
     halvings = suiting_halvings(mesh, blocks)
-    assert dataclasses.replace(decoding, halvings=halvings).sizes(1) == [24, 12, 6, 3, 2, 1]
+    reduced = dataclasses.replace(decoding, halvings=halvings)
+    assert reduced.sizes(1) == [24, 8, 3, 1] and dataclasses.replace(reduced, slots=16).sizes(1) == [16, 8, 4, 2, 1]
+    for slots in (9, 81, 128, 625, 4096):
+        sizes = dataclasses.replace(reduced, slots=2 * slots).sizes(2)
+        assert sizes[0] == 2 * slots and sizes[-1] == 2 and len(sizes) <= 1 + REDUCTIONS
     assert dataclasses.replace(decoding, halvings=suiting_halvings(mesh, ring)).sizes(1) == [24, 12]
     assert dataclasses.replace(decoding, halvings=halvings, slots=8).sizes(1) == [8], "so few are not halved"
