@@ -179,5 +179,9 @@ STUDY = Study(
         if credit != "step"
     ],
     drawn=("rounds", "sampled"),
-    lines=[row("", "step", EXACT), row("", "sum + outcome", EXACT), "outcome", "grpo", "rloo", "vineppo"],
+    lines=[
+        *(row("weak", "step", quality) for quality in (EXACT, "F1 .98", "F1 .85")),
+        row("weak", "sum + outcome", EXACT),
+        *(row("weak", credit, "") for credit in ("grpo", "vineppo")),
+    ],
 )

@@ -74,6 +74,7 @@ def starved():
         slow(8, 5, None, True, 2),
         slow(1, 16, None, False, 1),
         slow(2, 24, None, True, 2),
+        slow(2, 24, None, True, -1),
         slow(2, 8, (8, 1, 1), True, 2),
     ],
 )

@@ -21,6 +21,7 @@ from stepjax.studies.credit_writer import (
 )
 from stepjax.studies.gradient_sums import GradientSums
 from stepjax.studies.pushed import Pushed, groups_of
+from stepjax.studies.registry import STUDIES, load
 from stepjax.studies.seeds_study import spread, type_of
 from stepjax.studies.simple_runs_study import first_reached
 from stepjax.studies.stall_study import KINDS
@@ -172,3 +173,9 @@ def test_the_first_rounds_that_are_good_enough():
     assert first_reached([0.95] * 4) is None and first_reached([0.95] * 5) == 5
     assert first_reached([0.5, 0.95, 0.95, 0.95, 0.95, 0.95, 0.5]) == 6
     assert first_reached([0.5, 0.95, 0.95, 0.95, 0.8] * 5) is None
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_rows_of_a_studys_charts_are_arms_and_no_more_than_are_drawn(name):
+    study = load(name)
+    assert {*study.lines} <= {arm.row for arm in study.plan(False).arms} and len(study.lines) <= 6
