@@ -66,6 +66,8 @@ class Plan:
       arms: what is measured.
       bases: by name, options of the runs that arms go on from, trained once a seed; in them `{NAME}` is the work
         directory of one before.
+      shared: bases before those, trained with seed 0 alone and used by all seeds: differences between seeds are then
+        those of what comes after.
       exact: measures all arms of a seed in an exact world: `exact(seed, known, keep)`, where `known` are figures that
         an earlier start measured, and `keep` is called with all there are whenever there are more. None: arms are
         training runs.
@@ -74,6 +76,7 @@ class Plan:
 
     arms: Sequence[Arm]
     bases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exact: Callable[[int, ByArm, Callable[[ByArm], None]], ByArm] | None = None
     read: Callable[[Path], Figures] | None = None
 

@@ -44,7 +44,10 @@ def units_of(study: Study, plan: Plan, folder: Path, seeds: Sequence[int], quick
     Raises:
       UserError: an option of an arm is none.
     """
-    found: list[Unit] = []
+    shared: dict[str, Unit] = {}
+    for name, options in plan.shared.items():
+        shared[name] = _training(name, options, folder, 0, (), shared)
+    found = list(shared.values())
     for seed in seeds:
         if plan.exact is not None:
             argv = [MODULE, study.name, f"--seed={seed}", *(["--quick"] if quick else [])]
@@ -53,10 +56,10 @@ def units_of(study: Study, plan: Plan, folder: Path, seeds: Sequence[int], quick
                 unit.job.status = 0
             found.append(unit)
             continue
-        bases: dict[str, Unit] = {}
+        bases = dict(shared)
         for name, options in plan.bases.items():
             bases[name] = _training(name, options, folder, seed, (), bases)
-        found += bases.values()
+            found.append(bases[name])
         for arm in plan.arms:
             options = (*arm.options, f"--config.base={{{arm.base}}}") if arm.base else arm.options
             found.append(_training(arm.name, options, folder, seed, (arm,), bases))

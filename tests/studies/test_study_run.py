@@ -103,6 +103,19 @@ def test_arms_are_runs_and_bases_come_first(children, tmp_path, capsys):
     assert sorted(children[6:]) == ["all_right-s2", "base-s2", "rows-s2"], "what is done is not done again"
 
 
+def test_a_shared_base_is_trained_once_for_all_seeds(children, tmp_path):
+    def shared(quick):
+        return Plan([Arm("rows", base="model")], {"model": ("--config.base={policy}",)}, {"policy": ()}, read=read)
+
+    study = Study("fake", "A fake study", "Arms differ.", {"worth": Measure("worth")}, shared)
+    found = run_study(study, tmp_path / "study", [1, 2], 2, False)
+    assert [sorted(by_seed) for by_seed in found.values()] == [[1, 2]]
+    assert sorted(children) == ["model-s1", "model-s2", "policy-s0", "rows-s1", "rows-s2"]
+    facts = json.loads((tmp_path / "study" / "study.json").read_text())
+    commands = {run["name"]: run["command"] for run in facts["runs"]}
+    assert f"--config.base={tmp_path}/study/policy-s0 " in commands["model, seed 2"]
+
+
 def test_a_failed_run_is_named_and_the_others_go_on(children, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(registry.STUDIES, "fake", __name__)
     folder = tmp_path / "study"
