@@ -87,7 +87,7 @@ def bench_config(config: Config, program: str) -> Config:
             streams={"bench": StreamOptions(signal="prm" if options.prm else "outcome")},
         )
     model = dataclasses.replace(model, dtype=options.dtype or model.dtype, unroll=options.unroll or model.unroll)
-    return dataclasses.replace(config, base="", model=model, ppo=_changed(ppo, options))
+    return dataclasses.replace(config, base="", model=model, ppo=dataclasses.replace(_changed(ppo, options), waves=1))
 
 
 WORKLOAD = {
@@ -107,8 +107,9 @@ def not_read(config: Config, program: str, default: Config) -> list[str]:
         for name, own in WORKLOAD.items():
             if (value := getattr(ppo, name)) != getattr(default.ppo, name):
                 found.append(f"config.ppo.{name}={value} is not read with shape {options.shape}; see config.{own}")
-    if ppo.carry and program in ("rollout", "iteration"):
-        found.append(f"rounds are timed without config.ppo.carry={ppo.carry}")
+    for name in ("carry", "waves"):
+        if program in ("rollout", "iteration") and (value := getattr(ppo, name)) != getattr(default.ppo, name):
+            found.append(f"rounds are timed without config.ppo.{name}={value}")
     return found
 
 
@@ -121,7 +122,6 @@ def _workload(shape: Shape, program: str) -> dict[str, Any]:
         "max_new_tokens": ROLLOUT_TOKENS if rollout else TRAINED_TOKENS,
         "min_new_tokens": 0,
         "slots": SLOTS,
-        "halvings": 4,
     }
 
 

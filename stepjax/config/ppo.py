@@ -42,7 +42,7 @@ class PPOOptions:
         -1,
         "how often the number of slots is halved once no response waits and half of the slots are empty (only from "
         "more than 8 per device); each halving makes the rollout take longer to compile. -1: once; on CPUs with long "
-        "responses, whose cache is in blocks, by four steps at most down to one slot",
+        "responses, whose cache is in blocks, by four steps at most down to one slot. Evaluation and labels take -1",
         least=-1,
         resumable=True,
     )

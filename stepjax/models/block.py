@@ -35,10 +35,11 @@ FEW_ROWS = 3
 
 # Products are taken over flat rows: with one contracted dimension the backward pass needs no transposed copy. Weights
 # that are `transposed` have their contracted dimensions last; only CPUs that decode have them so, and there a matrix is
-# packed before several rows are multiplied, which for a few takes longer than to read it once for each.
+# packed before several rows are multiplied, which for a few takes longer than to read it once for each. Over several
+# devices the rows are divided: one at a time each would be sent to all of them.
 def _matmul(x: Float[Array, "B T D"], w: Float[Array, "D F"], transposed: bool = False) -> Float[Array, "B T F"]:
     rows, over = x.reshape(-1, x.shape[-1]), 1 if transposed else 0
-    if transposed and 1 < len(rows) <= FEW_ROWS:
+    if transposed and 1 < len(rows) <= FEW_ROWS and jax.sharding.get_abstract_mesh().size <= 1:
         y = jnp.stack([jax.lax.dot_general(w, row, (((1,), (0,)), ((), ()))) for row in rows])
     else:
         y = jax.lax.dot_general(rows, w, (((1,), (over,)), ((), ())))

@@ -133,8 +133,11 @@ def _smaller_work(config: Config, program: str) -> list[str]:
     if model.dtype == "float32":
         found.append("model.dtype=bfloat16 halves activations")
     if program == "rollout":
-        slots = config.ppo.slots or config.ppo.prompts * config.ppo.samples
-        found.append(f"fewer responses at once: ppo.slots={slots // 2}; model.cache_dtype=int8 halves the cache")
+        ppo = config.ppo
+        fewer = f"slots={(ppo.slots or ppo.prompts * ppo.samples) // 2}"
+        if ppo.cache_tokens and not ppo.slots:  # the cache says how many there are
+            fewer = f"cache_tokens={ppo.cache_tokens // 2}"
+        found.append(f"fewer responses at once: ppo.{fewer}; model.cache_dtype=int8 halves the cache")
         if config.mesh.gather_to_decode and config.mesh.fsdp != 1:
             found.append("mesh.gather_to_decode=False keeps no gathered copy of the policy's parameters, and is slower")
     elif program in ("sft_update", "prm_update"):

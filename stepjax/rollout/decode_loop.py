@@ -73,10 +73,10 @@ class DecodeLoop:
         sizes = self.decoding.sizes(self.devices)
         now = self.begin(layers)
         for number, size in enumerate(sizes):
-            # Slots are halved when no row waits any more.
+            # Slots are reduced when no row waits any more.
             least = sizes[number + 1] if number + 1 < len(sizes) else 0
             if number:
-                now = self._halved(now, size)
+                now = self._reduced(now, size)
             # None does from the start where each has a slot, and none comes back where there are blocks for all.
             waits = not self.decoding.ample or (number == 0 and self.queue.id.shape[0] > self.decoding.slots)
             unfinished = functools.partial(self._unfinished, least=least)
@@ -89,7 +89,7 @@ class DecodeLoop:
         return now.record, now.occupancy
 
     def some(self, now: Progress, steps: Array) -> Progress:
-        """`steps` more steps, fewer where all rows end before; the slots are not halved."""
+        """`steps` more steps, fewer where all rows end before; the slots are not reduced."""
         end = now.t + steps
 
         def unfinished(now: Progress | Steps) -> Array:
@@ -118,7 +118,7 @@ class DecodeLoop:
         now = Progress(jnp.zeros((), jnp.int32), self._empty, layers, record, reply, none, self._aside, prompts)
         return self.filled(now)
 
-    def _halved(self, now: Progress, size: int) -> Progress:
+    def _reduced(self, now: Progress, size: int) -> Progress:
         """The rows that decode in `size` slots."""
         slots, kept = self._local.shrunk(now.slots, size // self.devices)
         reply = now.reply

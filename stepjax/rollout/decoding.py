@@ -29,8 +29,8 @@ class Decoding:
       record: whether the tokens that the sampler's filters keep are recorded (`stepjax/kept.py`).
       prefill_rows: prompts that are prefilled at once; 0: all.
       halvings: how often the slots may be halved when the queue is empty. Each makes compiling take longer. −1: they
-        are reduced by one factor, `REDUCTIONS` times at most, down to one.
-      fewest: slots per device up to which they stay; larger numbers are halved, down to one.
+        are halved once, and then reduced by one factor down to one, `REDUCTIONS` times in all at most.
+      fewest: slots per device up to which they stay; larger numbers are reduced, down to one.
       page: tokens of a block of the cache, and columns of the ring; 0: there are no blocks, and the ring holds the
         longest response.
       blocks: on each device.
@@ -61,13 +61,15 @@ class Decoding:
         return self.sampler.kept_form(vocab, self.eos) if self.record else None
 
     def sizes(self, devices: int) -> list[int]:
-        """The number of slots, and the numbers that it is halved or reduced to."""
-        found = [self.slots // devices]
-        factor, times = 2, self.halvings
-        if times < 0:
-            factor, times = max(math.ceil(found[0] ** (1 / REDUCTIONS) - 1e-9), 2), REDUCTIONS
-        for _ in range(times):
-            if found[-1] > (self.fewest if len(found) == 1 else 1):
+        """The number of slots, and the numbers that it is reduced to."""
+        each, times = self.slots // devices, REDUCTIONS if self.halvings < 0 else self.halvings
+        if not times or each <= self.fewest:
+            return [self.slots]
+        found, factor = [each, -(-each // 2)], 2
+        if self.halvings < 0:
+            factor = max(math.ceil(found[1] ** (1 / (REDUCTIONS - 1)) - 1e-9), 2)
+        for _ in range(times - 1):
+            if found[-1] > 1:
                 found.append(-(-found[-1] // factor))
         return [size * devices for size in found]
 

@@ -3,8 +3,8 @@
 Lengths of reasoning are heavy-tailed: a batch that waits for its slowest row spends most of its time on rows that ended
 long ago. Here prompts are prefilled first, each once for all of its samples, into a pool. Then one loop decodes
 `slots` rows; the slot of a row that ends takes the next row of the queue in the same step, so that a response of n
-tokens holds a slot for exactly n steps. When the queue is empty and half of the slots are, the others go on in half as
-many slots, and so on. All of this stays on the device.
+tokens holds a slot for exactly n steps. When the queue is empty and half of the slots are, the others go on in as many
+slots as are left, and so on. All of this stays on the device.
 
 All slots write their next key and value in the same column, which goes round in a ring behind the prompts' columns: a
 response never outlives a turn of the ring, and entries of earlier rows have segment 0. So a step

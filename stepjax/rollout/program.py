@@ -249,7 +249,7 @@ def decoding_of(
         stops=stops,
         record=record,
         prefill_rows=each.chunk * devices,
-        halvings=suiting_halvings(mesh, layout) if shape.halvings < 0 else shape.halvings,
+        halvings=default_halvings(mesh, layout) if shape.halvings < 0 else shape.halvings,
         page=layout.page,
         blocks=layout.blocks,
         ample=layout.ample,
@@ -258,9 +258,10 @@ def decoding_of(
     )
 
 
-def suiting_halvings(mesh: Mesh, layout: CacheLayout) -> int:
+def default_halvings(mesh: Mesh, layout: CacheLayout) -> int:
     """Where rows are long enough for blocks, a CPU has the last ones, alone for many steps, in one slot: a product with
-    a single row takes half of the time that two take. Elsewhere a step takes as long for few rows as for many."""
+    a single row takes half of the time that two take. Shorter ones do not make up for compiling that, and on other
+    devices a step takes as long for few rows as for many."""
     return -1 if layout.page and mesh.devices.flat[0].platform == "cpu" else 1
 
 

@@ -92,6 +92,9 @@ def test_what_a_benchmark_leaves_out_of_the_rounds_is_said():
     own = dataclasses.replace(asked, bench=BenchOptions(shape="own"))
     assert not_read(own, "update", config) == []
     assert not_read(own, "rollout", config) == ["rounds are timed without config.ppo.carry=2"]
+    waves = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, waves=2, halvings=0))
+    assert not_read(waves, "iteration", config) == ["rounds are timed without config.ppo.waves=2"]
+    assert (bench_config(waves, "rollout").ppo.waves, bench_config(waves, "rollout").ppo.halvings) == (1, 0)
 
 
 def test_the_workload_is_the_shapes_and_what_the_command_line_says():

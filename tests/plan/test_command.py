@@ -169,6 +169,14 @@ def test_advice_for_a_large_state(tmp_path):
     assert "mesh.fsdp" in found[0] and any("lora.rank" in line for line in found)
 
 
+def test_advice_for_a_rollout_is_about_what_says_how_many_slots_there_are(tmp_path):
+    full, config = program("rollout", fits=False, temporaries=40 * 2.0**30), config_of(tmp_path)
+    for change, told in (({"prompts": 8, "samples": 8}, "slots=32"), ({"cache_tokens": 9000}, "cache_tokens=4500")):
+        of = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, slots=0, **change))
+        found = advice(of, make_plan(of, "v5e:2x2", CHIPS["v5e"], 4, {}, [full]))
+        assert any(f"fewer responses at once: ppo.{told};" in line for line in found), found
+
+
 def test_what_waits_on_the_host_is_shown_and_bounded(capsys, plans):
     """The table has it beside the chip's memory; where the host is what is too small, the advice is about the host."""
     gib = 2.0**30

@@ -14,7 +14,7 @@ from rollout.test_environment import rollout
 from rollout.test_program import EOS, LENGTHS, NEW, PROMPTS, learner_logprobs
 
 import stepjax.rollout.local as local
-from stepjax.models import Definition, LanguageModel
+from stepjax.models import Definition, LanguageModel, block, decoder
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
 from stepjax.plan.hlo_text import parse
 from stepjax.rollout.blocks import references, turn_ring
@@ -74,7 +74,6 @@ def starved():
         slow(8, 5, None, True, 2),
         slow(1, 16, None, False, 1),
         slow(2, 24, None, True, 2),
-        slow(2, 24, None, True, -1),
         slow(2, 8, (8, 1, 1), True, 2),
     ],
 )
@@ -91,11 +90,22 @@ def test_rows_that_are_put_back_draw_the_same_again_and_read_nothing_of_a_free_b
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page, blocks, shape", [(2, 24, None), (1, 44, None), (2, 14, (2, 1, 2))])
-def test_rows_are_put_back_on_any_mesh_and_in_halved_slots(page, blocks, shape):
-    found, used, _ = in_blocks(page, blocks, 8, shape, halvings=2)
+@pytest.mark.parametrize("page, blocks, shape, halvings", [(2, 24, None, -1), (1, 44, None, 2), (2, 14, (2, 1, 2), 2)])
+def test_rows_are_put_back_on_any_mesh_and_in_reduced_slots(page, blocks, shape, halvings):
+    found, used, _ = in_blocks(page, blocks, 8, shape, halvings=halvings)
     same(found, in_lockstep())
     assert used.restarted > 0 and used.cache <= blocks * page * (1 if shape is None else shape[0])
+
+
+@pytest.mark.slow
+def test_the_last_rows_are_multiplied_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(decoder, "_STREAMED", 0)
+    multiplied = []
+    plain = block._matmul
+    monkeypatch.setattr(block, "_matmul", lambda x, w, t=False: multiplied.append((len(x), t)) or plain(x, w, t))
+    found, *_ = in_blocks.__wrapped__(2, 0, 24, halvings=-1)
+    same(found, in_lockstep())
+    assert {(12, True), (4, True), (2, True), (1, True)} <= set(multiplied)
 
 
 def test_logprobs_are_those_of_the_learner():

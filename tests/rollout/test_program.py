@@ -12,7 +12,7 @@ from models.tiny import CONFIG, policy, policy_params
 from stepjax.parallel import batch_sharding, make_mesh, put, replicated
 from stepjax.rollout.decoding import REDUCTIONS, Decoding
 from stepjax.rollout.memory import CacheLayout
-from stepjax.rollout.program import RolloutShape, nested_turns, rollout_program, suiting_halvings
+from stepjax.rollout.program import RolloutShape, default_halvings, nested_turns, rollout_program
 from stepjax.rollout.sampling import Sampler
 from stepjax.rollout.slots import Queue
 
@@ -110,14 +110,15 @@ def test_the_planned_steps_are_those_of_the_longest_responses():
         assert turns == -(-steps // turn) and steps <= turns * each < steps + turns
 
 
-def test_slots_of_a_cpu_with_blocks_are_halved_down_to_one():
+def test_slots_of_a_cpu_with_blocks_are_reduced_to_one():
     mesh, decoding = make_mesh(1, 1, 1, devices=jax.devices()[:1]), Decoding(64, 24, (0,), Sampler(1.0))
     blocks, ring = CacheLayout(page=8, blocks=99), CacheLayout.ring("cpu", 64)
-    halvings = suiting_halvings(mesh, blocks)
+    halvings = default_halvings(mesh, blocks)
     reduced = dataclasses.replace(decoding, halvings=halvings)
-    assert reduced.sizes(1) == [24, 8, 3, 1] and dataclasses.replace(reduced, slots=16).sizes(1) == [16, 8, 4, 2, 1]
-    for slots in (9, 81, 128, 625, 4096):
+    assert reduced.sizes(1) == [24, 12, 4, 2, 1] and dataclasses.replace(reduced, slots=16).sizes(1) == [16, 8, 4, 2, 1]
+    for slots in (9, 54, 55, 81, 128, 625, 4096):
         sizes = dataclasses.replace(reduced, slots=2 * slots).sizes(2)
-        assert sizes[0] == 2 * slots and sizes[-1] == 2 and len(sizes) <= 1 + REDUCTIONS
-    assert dataclasses.replace(decoding, halvings=suiting_halvings(mesh, ring)).sizes(1) == [24, 12]
-    assert dataclasses.replace(decoding, halvings=halvings, slots=8).sizes(1) == [8], "so few are not halved"
+        assert sizes[:2] == [2 * slots, 2 * -(-slots // 2)] and sizes[-1] == 2 and len(sizes) <= 1 + REDUCTIONS
+        assert all(size % 2 == 0 for size in sizes) and sizes == sorted(set(sizes), reverse=True)
+    assert dataclasses.replace(decoding, halvings=default_halvings(mesh, ring)).sizes(1) == [24, 12]
+    assert dataclasses.replace(decoding, halvings=halvings, slots=8).sizes(1) == [8], "so few are not reduced"
