@@ -139,21 +139,23 @@ def test_guesses_in_countdown_are_right_as_often_as_random_moves():
 
 def test_each_world_has_one_policy_and_each_reward_model_is_of_the_own_world(tmp_path):
     whole = STUDY.plan(False)
-    assert set(whole.bases) == {*(f"sft-{world}" for world in WORLDS), *(f"prm-{kind}" for kind in KINDS)}
+    assert set(whole.shared) == {f"sft-{world}" for world in WORLDS}
+    assert set(whole.bases) == {f"prm-{kind}" for kind in KINDS}
     assert {(arm.row, arm.column) for arm in whole.arms} == {(kind, world) for kind in KINDS for world in WORLDS}
     kinds, worlds = ("prefix", "value"), (OWN, COUNTDOWN)
     plan = Plan(
         [arm for arm in whole.arms if arm.row in kinds and arm.column in worlds],
-        {name: of for name, of in whole.bases.items() if name.partition("-")[2] in kinds + worlds},
+        {name: of for name, of in whole.bases.items() if name.partition("-")[2] in kinds},
+        {name: of for name, of in whole.shared.items() if name.partition("-")[2] in worlds},
     )
-    units = {unit.job.name: unit for unit in units_of(STUDY, plan, tmp_path, [0], False)}
+    units = {unit.job.name: unit for unit in units_of(STUDY, plan, tmp_path, [3], False)}
     assert len(units) == 8 and not any("{" in word for unit in units.values() for word in unit.job.argv)
     for kind in kinds:
-        learned = units[f"prm-{kind}, seed 0"]
+        learned = units[f"prm-{kind}, seed 3"]
         assert f"--config.base={units[f'sft-{OWN}, seed 0'].workdir}" in learned.job.argv
         assert learned.job.after == [units[f"sft-{OWN}, seed 0"].job]
         for world in worlds:
-            policy, unit = units[f"sft-{world}, seed 0"], units[f"{kind}-{world}, seed 0"]
+            policy, unit = units[f"sft-{world}, seed 0"], units[f"{kind}-{world}, seed 3"]
             assert {f"--config.base={policy.workdir}", f"--config.prm.run={learned.workdir}"} <= set(unit.job.argv)
             assert set(map(id, unit.job.after)) == {id(policy.job), id(learned.job)}
             same = [word for word in policy.job.argv if word.startswith("--config.task.")]
