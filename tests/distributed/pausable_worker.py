@@ -31,11 +31,11 @@ def drawn_again() -> dict[str, np.ndarray]:
     return found | {"restarted": np.asarray(used.restarted)}
 
 
-def branches() -> dict[str, np.ndarray]:
+def branches(mesh: tuple[int, int, int] = (4, 1, 2), slots: int = 8) -> dict[str, np.ndarray]:
     """Responses step by step, each step a row that goes on behind the one that is held."""
     from rollout import live
 
-    made, ready = live.live(mesh=(4, 1, 2), slots=8, block=2)
+    made, ready = live.live(mesh=mesh, slots=slots, block=2)
     texts = [live.TEXTS[i % len(live.TEXTS)] for i in range(TEXTS)]
     lines, pieces, _ = live.step_by_step(made, ready, texts, [100 + i for i in range(TEXTS)], steps=3)
     tokens, logprobs = (np.concatenate([np.asarray(line[i]) for line in lines]) for i in (0, 1))

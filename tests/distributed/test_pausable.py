@@ -1,4 +1,4 @@
-"""A rollout that pauses, in two processes: the tokens of one process, whatever is added and continued between turns."""
+"""A rollout that pauses, in two processes: the tokens of one device, whatever is added and continued between turns."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from distributed import pausable_worker
 from distributed.test_runs import LOCAL
+from rollout.test_engine import FIELDS, in_lockstep
 from runs.tiny_run import environment
 
 pytestmark = pytest.mark.slow
@@ -18,13 +19,13 @@ def test_two_processes_draw_the_tokens_of_one(tmp_path: Path) -> None:
     argv = [sys.executable, str(LOCAL), "--processes", "2", "--devices", "4", "--patience", "40", "--", *command]
     done = subprocess.run(argv, capture_output=True, text=True, env=environment(), timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    for name, task in pausable_worker.TASKS.items():
-        wanted = task()
+    rows = {field: np.asarray(getattr(in_lockstep(), field)) for field in (*FIELDS, "logprobs")}
+    stepwise = pausable_worker.branches(mesh=(1, 1, 1), slots=4)
+    assert len(rows["tokens"]) > 20 and (stepwise["pieces"] > 1).any()
+    for name, wanted in {"added": rows, "drawn again": rows, "branches": stepwise}.items():
         for process in range(2):
             with np.load(tmp_path / f"{name}-{process}.npz") as found:
                 for field, x in wanted.items():
                     compare = np.testing.assert_allclose if field == "logprobs" else np.testing.assert_array_equal
                     compare(found[field], x, **({"atol": 1e-5} if field == "logprobs" else {}), err_msg=field)
-        assert len(wanted["tokens"]) > 20
-        assert name != "drawn again" or wanted["restarted"] > 0, "no blocks ran out"
-        assert name != "branches" or (wanted["pieces"] > 1).any()
+                assert name != "drawn again" or found["restarted"] > 0, "no blocks ran out"

@@ -6,6 +6,7 @@ import signal
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,18 @@ def test_arms_are_runs_and_bases_come_first(children, tmp_path, capsys):
     assert "10.00 [10.00, 10.00]" in page, "the difference"
     run_study(STUDY, folder, [0, 1, 2], 1, False)
     assert sorted(children[6:]) == ["all_right-s2", "base-s2", "rows-s2"], "what is done is not done again"
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("name", ["simple_runs", "correction_runs"])
+def test_every_run_of_a_study_has_options_that_are_read(name, quick, tmp_path):
+    found = registry.load(name)
+    plan = found.plan(quick)
+    units = study_jobs.units_of(found, plan, tmp_path, [0], quick)
+    assert len({unit.workdir for unit in units}) == len(units) == len([*plan.bases, *plan.arms])
+    made = {unit.workdir for unit in units}
+    bases = [word.partition("=")[2] for unit in units for word in unit.job.argv if word.startswith("--config.base=")]
+    assert all(Path(base) in made for base in bases) and bases
 
 
 def test_a_shared_base_is_trained_once_for_all_seeds(children, tmp_path):
