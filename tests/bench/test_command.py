@@ -34,13 +34,23 @@ def quick_machine(monkeypatch):
     monkeypatch.setenv("STEPJAX_QUIET", "1")
 
 
+@pytest.fixture
+def lines_of_code(monkeypatch):
+    """Programs tell where their operations come from, as they do for users."""
+    monkeypatch.delenv("JAX_TRACEBACK_IN_LOCATIONS_LIMIT")
+    before = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 10)
+    yield
+    jax.config.update("jax_traceback_in_locations_limit", before)
+
+
 def lines_of(capsys, *arguments):
     assert main(["bench", *arguments, "--json"]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.mark.slow
-def test_an_iteration_times_and_profiles_every_program(capsys):
+def test_an_iteration_times_and_profiles_every_program(capsys, lines_of_code):
     # In a process of its own: once libtpu is loaded, as by the tests that compile for a TPU, JAX's profiler crashes.
     code = (
         "import sys; from stepjax.bench import machine; from stepjax.cli import main; "
@@ -110,7 +120,7 @@ def test_options_of_rounds_that_a_shape_sets_are_said_to_be_unread(capsys):
     assert second.startswith("stepjax: config.samples: 4 responses")
 
 
-def test_a_profile_names_the_function_that_an_operation_came_from():
+def test_a_profile_names_the_function_that_an_operation_came_from(lines_of_code):
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     like = jax.ShapeDtypeStruct((64, 512), jnp.float32, sharding=replicated(mesh))
 
