@@ -1,8 +1,9 @@
 """The prompted judge at work: many questions at once to a server, or in batches through the rollout engine."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,10 @@ def judge_by_server(options: LabelOptions, records: Sequence[LabelledSolution], 
         waiting = [record for record in records if record.id not in file.done]
         answered, in_a_row = bool(file.done), 0
         held: list[LabelledSolution] = []  # refused before any question was answered
-        with progress("Judge", len(records), "solutions", start=len(records) - len(waiting)) as bar:
-            for record, why in _asked(client, rubric, wanted, waiting, malformed):
+        # Closed at once, also where Ctrl-C is seen in this loop: what is on its way would be waited for.
+        asked = contextlib.closing(_asked(client, rubric, wanted, waiting, malformed))
+        with progress("Judge", len(records), "solutions", start=len(records) - len(waiting)) as bar, asked as answers:
+            for record, why in answers:
                 if record is None:
                     failures.append(why)
                     in_a_row += 1
@@ -79,7 +82,7 @@ def _asked(
     options: JudgeOptions,
     records: Sequence[LabelledSolution],
     malformed: Callable[[Reply], None],
-) -> Iterator[tuple[LabelledSolution | None, str]]:
+) -> Generator[tuple[LabelledSolution | None, str], None, None]:
     """Each record with its ratings, in the order of the answers; `(None, why)` for one without an answer."""
 
     def one(record: LabelledSolution) -> LabelledSolution:
