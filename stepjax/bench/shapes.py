@@ -87,7 +87,7 @@ def bench_config(config: Config, program: str) -> Config:
             streams={"bench": StreamOptions(signal="prm" if options.prm else "outcome")},
         )
     model = dataclasses.replace(model, dtype=options.dtype or model.dtype, unroll=options.unroll or model.unroll)
-    return dataclasses.replace(config, base="", model=model, ppo=dataclasses.replace(_changed(ppo, options), waves=1))
+    return dataclasses.replace(config, base="", model=model, ppo=_changed(ppo, options))
 
 
 WORKLOAD = {
@@ -126,7 +126,7 @@ def _workload(shape: Shape, program: str) -> dict[str, Any]:
 
 
 def _changed(ppo: PPOOptions, options: BenchOptions) -> PPOOptions:
-    """The workload with the changes of the command line."""
+    """The workload with the changes of the command line; a rollout of all rows at once is timed."""
     samples = options.samples or ppo.samples
     rows = options.rows or ppo.prompts * ppo.samples
     if rows % samples:
@@ -138,4 +138,5 @@ def _changed(ppo: PPOOptions, options: BenchOptions) -> PPOOptions:
         prompt_tokens=options.prompt_tokens or ppo.prompt_tokens,
         max_new_tokens=options.new_tokens or ppo.max_new_tokens,
         slots=options.slots or ppo.slots,
+        waves=1,
     )

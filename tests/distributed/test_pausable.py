@@ -22,7 +22,9 @@ def test_two_processes_draw_the_tokens_of_one(tmp_path: Path) -> None:
     rows = {field: np.asarray(getattr(in_lockstep(), field)) for field in (*FIELDS, "logprobs")}
     stepwise = pausable_worker.branches(mesh=(1, 1, 1), slots=4)
     assert len(rows["tokens"]) > 20 and (stepwise["pieces"] > 1).any()
-    for name, wanted in {"added": rows, "drawn again": rows, "branches": stepwise}.items():
+    expected = {"added": rows, "drawn again": rows, "branches": stepwise}
+    assert expected.keys() == pausable_worker.TASKS.keys()
+    for name, wanted in expected.items():
         for process in range(2):
             with np.load(tmp_path / f"{name}-{process}.npz") as found:
                 for field, x in wanted.items():

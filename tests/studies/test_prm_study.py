@@ -125,10 +125,7 @@ def test_the_table_has_mean_and_spread_over_seeds(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_small_study_from_its_command_and_again(tiny, tmp_path, capsys, monkeypatch):
-    for of, names in ((KINDS, ("soft", "value")), (WORLDS, ("other names",))):
-        for name in names:
-            monkeypatch.delitem(of, name)  # those that are left take one minute
+def test_a_small_study_from_its_command_and_again(tiny, tmp_path, capsys):
     options = {"prm.samples": 16, "prm.updates": 2, "eval.problems": 2, "eval.pool": 4, "eval.rows": 16}
     config = tiny.with_options(tmp_path, **options)
     arguments = [f"--config={config}", f"--config.base={tiny.workdir}", f"--workdir={tmp_path / 'study'}"]

@@ -18,10 +18,7 @@ pytestmark = pytest.mark.slow
 TIMED = ("seconds",)
 """Figures that are no two times the same."""
 
-LEFT_OUT = ("simple_runs", "correction_runs")
-"""They take two minutes each, and are made as `generalise` is; `test_study_run.py` reads the options of their arms."""
-
-SEEDS = {"generalise": (0,)}
+SEEDS = dict.fromkeys(("simple_runs", "correction_runs", "generalise"), (0,))
 """Of studies whose training runs take long; `seeds`, of two seeds, is one of training runs, too."""
 
 
@@ -49,7 +46,7 @@ def quick(tmp_path_factory, compiled_once):
     return run
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if name not in LEFT_OUT])
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_reduced_study_has_figures_of_every_arm_and_says_that_it_is_reduced(name, quick):
     folder = quick(name)
     found, arms = figures_of(folder), load(name).plan(True).arms
