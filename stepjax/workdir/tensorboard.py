@@ -1,12 +1,14 @@
 """TensorBoard: scalars, samples as text and the options as hyperparameters, an event file for each start of a stage.
 
-The events are tensorboardX's; no TensorFlow is loaded.
+The events are tensorboardX's; neither TensorFlow nor PyTorch is loaded.
 
 Events are written by the caller, not through tensorboardX's `SummaryWriter`: its thread dies at the first error (a full
 disk), after which the writer waits forever for the dead thread.
 """
 
+import importlib
 import os
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,11 +21,22 @@ FLUSH_SECONDS = 10.0
 """Longest delay, in seconds, until a reader sees a scalar (at once after `flush`)."""
 
 
+def _import_without_torch() -> None:
+    """Imports tensorboardX, which loads PyTorch wherever it is installed: seconds and 200 MB for nothing used here."""
+    if "torch" not in sys.modules and "tensorboardX" not in sys.modules:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` raises ImportError
+        try:
+            importlib.import_module("tensorboardX")
+        finally:
+            del sys.modules["torch"]
+
+
 class EventFile:
     """An event file in `folder`; TensorBoard ignores the steps of earlier files from `purge` on."""
 
     def __init__(self, folder: Path, purge: int | None = None):
         """Raises OSError where the file cannot be created; the other methods where it cannot be written."""
+        _import_without_torch()
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
 
@@ -76,10 +89,11 @@ class TensorBoardSink:
         self._file().write(step, numbers(values))
 
     def samples(self, step: int, rows: Sequence[Row]) -> None:
+        events = self._file()
         from tensorboardX.summary import text
 
         for number, row in enumerate(rows):
-            self._file().add(step, text(f"samples/{number}", as_markdown(row)))
+            events.add(step, text(f"samples/{number}", as_markdown(row)))
 
     def sync(self) -> None:
         if self._events is not None:
@@ -93,9 +107,9 @@ class TensorBoardSink:
     def _file(self) -> EventFile:
         """The event file of this start, which begins with the options that were changed."""
         if self._events is None:
+            self._events = EventFile(self._folder, self._purge)
             from tensorboardX.summary import hparams
 
-            self._events = EventFile(self._folder, self._purge)
             if self._changed:
                 told = {name: v if isinstance(v, bool | int | float) else str(v) for name, v in self._changed.items()}
                 for summary in hparams(told, {"true/accuracy": None, "loss": None}):
