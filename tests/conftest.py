@@ -27,8 +27,8 @@ gc.set_threshold(20_000, 20, 20)
 pytest_plugins = ["runs.tiny_run"]
 
 LONG = (
-    *("studies", "distributed", "runs", "improve", "labels", "hacks", "evaluation", "test_errors.py", "learners"),
-    *("rollout", "models", "plan", "bench"),
+    *("studies", "docs", "distributed", "fuzz", "runs", "improve", "plan", "search", "labels", "hacks", "evaluation"),
+    *("test_errors.py", "learners", "rollout", "models", "bench"),
 )
 """Folders and files of tests that take long: they begin first, so that pytest's processes end together."""
 

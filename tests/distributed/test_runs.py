@@ -109,11 +109,24 @@ def assert_same_figures(ours: Path, theirs: Path, rounds: int = ROUNDS) -> None:
     assert texts[0] == texts[1] and texts[0]
 
 
-def test_two_processes_have_the_figures_of_one(whole: TinyRun, launch, tmp_path: Path) -> None:
+def test_two_processes_refuse_what_was_changed_and_have_the_figures_of_one(
+    whole: TinyRun, launch, tmp_path: Path
+) -> None:
     workdir = before_ppo(whole, tmp_path / "run")
-    launcher = launch(workdir, "--config.ppo.export_every=3", "--config.ppo.export_keep=1")
+    path = workdir / "checkpoints" / "sft" / "40" / "origin" / "origin.json"
+    found = json.loads(path.read_text())
+    found["parts"]["release"]["stepjax"]["version"] = "0.0.1"
+    path.write_text(json.dumps(found))
+    launcher = launch(workdir)
+    _, error = launcher.communicate(timeout=120)
+    assert launcher.returncode == 2, error
+    assert re.search(r"^\[0\] stepjax: .*since stage sft was saved: stepjax \(0.0.1 then, ", error, re.M), error
+    assert re.search(r"^\[1\] stepjax: process 0 .*ended: .*since stage sft was saved: ", error, re.M), error
+    assert "Traceback" not in error
+    launcher = launch(workdir, "--accept-changed", "--config.ppo.export_every=3", "--config.ppo.export_keep=1")
     out, error = launcher.communicate(timeout=300)
     assert launcher.returncode == 0, error
+    assert len(re.findall("--accept-changed: stage sft goes on", out)) == 1
     assert_same_figures(workdir, whole.workdir, 5)
     assert len(re.findall("report.html", out)) == 1, "one process speaks"
     assert json.loads((workdir / "config.json").read_text())["ppo"]["iterations"] == ROUNDS
@@ -135,24 +148,6 @@ def test_ctrl_c_at_the_launcher_saves_once(whole: TinyRun, launch, tmp_path: Pat
         told = rf"^\[{process}\] stepjax: Ctrl-C: PPO round {done} is saved; the same command continues$"
         assert re.search(told, error.replace("process 0: ", "").replace("process 1: ", ""), re.M), error
     assert error.count("the run ends when its step is done") <= 1 and "Traceback" not in error
-
-
-def test_both_processes_refuse_what_was_changed(whole: TinyRun, launch, tmp_path: Path) -> None:
-    workdir = before_ppo(whole, tmp_path / "run")
-    path = workdir / "checkpoints" / "sft" / "40" / "origin" / "origin.json"
-    found = json.loads(path.read_text())
-    found["parts"]["release"]["stepjax"]["version"] = "0.0.1"
-    path.write_text(json.dumps(found))
-    launcher = launch(workdir)
-    _, error = launcher.communicate(timeout=120)
-    assert launcher.returncode == 2, error
-    assert re.search(r"^\[0\] stepjax: .*since stage sft was saved: stepjax \(0.0.1 then, ", error, re.M), error
-    assert re.search(r"^\[1\] stepjax: process 0 .*ended: .*since stage sft was saved: ", error, re.M), error
-    assert "Traceback" not in error
-    launcher = launch(workdir, "--accept-changed", "--config.ppo.iterations=1")
-    out, error = launcher.communicate(timeout=300)
-    assert launcher.returncode == 0, error
-    assert len(re.findall("--accept-changed: stage sft goes on", out)) == 1
 
 
 def test_a_process_without_a_row_of_its_own(whole: TinyRun, launch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from runs.tiny_run import environment
 TOUR = Path(__file__).parents[2] / "docs" / "tour.sh"
 SMALL = (
     *("model.layers=2", "model.width=32", "model.heads=2", "model.kv_heads=2", "model.head_dim=16", "model.mlp=64"),
+    *("model.unroll=1", "ppo.halvings=0"),  # the less there is to compile
     *("sft.updates=100", "prm.updates=20", "prm.samples=64", "prm.valid_samples=32", "prm.demonstrations=64"),
     *("ppo.iterations=3", "ppo.checkpoint_every=1", "ppo.prompts=8", "eval.problems=32", "eval.rows=32"),
 )

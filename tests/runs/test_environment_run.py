@@ -9,6 +9,7 @@ import pytest
 from runs.test_calculator_run import write_gsm8k
 from runs.tiny_run import (
     OPTIONS,
+    TinyRun,
     arrays,
     kill_when,
     lines,
@@ -96,8 +97,7 @@ def assert_same_but_for_rounding(ours: Path, theirs: Path) -> None:
 
 @slow
 def test_a_run_that_is_killed_in_a_round_goes_on_with_the_same_numbers(played: Path, tmp_path: Path) -> None:
-    workdir = tmp_path / "run"
-    assert stepjax("sft", played / "guess.py", workdir) == 0
+    workdir = TinyRun(played / "guess.py", played / "run").copy(tmp_path / "run", without=("ppo",))
     process = start("ppo", played / "guess.py", workdir)
     assert kill_when(process, lambda: len(lines(workdir, "ppo")) >= 3, after=0.1)
     assert len(lines(workdir, "ppo")) < 5
@@ -107,8 +107,7 @@ def test_a_run_that_is_killed_in_a_round_goes_on_with_the_same_numbers(played: P
 
 @slow
 def test_eight_devices_and_other_slots_and_processes_have_the_same_tokens(played: Path, tmp_path: Path) -> None:
-    workdir = tmp_path / "run"
-    assert stepjax("sft", played / "guess.py", workdir) == 0
+    workdir = TinyRun(played / "guess.py", played / "run").copy(tmp_path / "run", without=("ppo",))
     more = ("--config.mesh.data=8", "--config.ppo.slots=0", "--config.environment.processes=3")
     assert stepjax("ppo", played / "guess.py", workdir, *more, "--config.environment.steps=1") == 0
     for ours, theirs in zip(lines(workdir, "ppo"), lines(played / "run", "ppo"), strict=True):

@@ -1,7 +1,7 @@
 """kill -9 at any moment: the same command goes on and ends with the same bits as a run that was never stopped."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -52,42 +52,47 @@ def test_a_killed_ppo_run_ends_with_the_same_bits(tiny: TinyRun, tmp_path: Path)
     assert_same_run(workdir, tiny.workdir, ["sft", "prm", "ppo"])
 
 
+Kill = tuple[Callable[[], bool], float, str]
+"""The moment, seconds that are waited past it, and what the run is begun with."""
+
+
+def killed_and_killed_again(config: Path, workdir: Path, stage: str, kills: Sequence[Kill]) -> None:
+    """A kill in each start of the run, and one start more that comes to the end."""
+    for moment, after, prelude in kills:
+        process = start(stage, config, workdir, prelude=prelude)
+        ended = not kill_when(process, moment, after=after)
+        print("too late" if ended else state(workdir, stage))
+    assert stepjax(stage, config, workdir) == 0
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_five_kills_of_ppo(tiny: TinyRun, tmp_path: Path, seed: int) -> None:
-    rng = random.Random(seed)
+def test_five_kills_of_ppo(tiny: TinyRun, tmp_path: Path) -> None:
+    """At any moment of a start, behind some rounds, and where checkpoints are being written, one after another."""
+    rng = random.Random(0)
     workdir = tiny.copy(tmp_path / "run", without=("ppo",))
-    if seed < 2:
-        moment, after, prelude = logged(workdir, "ppo", rng.randint(1, 11)), rng.uniform(0, 0.05), ""
-    elif seed < 4:
-        moment, after, prelude = saving(workdir, "ppo", 2 * rng.randint(1, 6)), rng.uniform(0, 0.8), SLOW_DISK
-    else:
-        moment, after, prelude = (lambda: True), rng.uniform(0, 6), ""
-    process = start("ppo", tiny.config, workdir, prelude=prelude)
-    ended = not kill_when(process, moment, after=after)
-    print(f"kill {seed}: {'too late' if ended else state(workdir, 'ppo')}")
-    assert start("ppo", tiny.config, workdir).wait(300) == 0
+    kills: list[Kill] = [
+        (lambda: True, rng.uniform(0, 6), ""),
+        (logged(workdir, "ppo", rng.randint(1, 3)), rng.uniform(0, 0.05), ""),
+        (saving(workdir, "ppo", 4), rng.uniform(0, 0.8), SLOW_DISK),
+        (logged(workdir, "ppo", rng.randint(6, 8)), rng.uniform(0, 0.05), ""),
+        (saving(workdir, "ppo", 10), rng.uniform(0, 0.8), SLOW_DISK),
+    ]
+    killed_and_killed_again(tiny.config, workdir, "ppo", kills)
     assert_same_run(workdir, tiny.workdir, ["sft", "prm", "ppo"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_kills_of_supervised_training(tiny: TinyRun, tmp_path: Path, seed: int) -> None:
-    rng = random.Random(10 + seed)
+@pytest.mark.parametrize("stage, lines, every", [("sft", 9, 50), ("prm", 9, 3)])
+def test_two_kills_of_supervised_training(tiny: TinyRun, tmp_path: Path, stage: str, lines: int, every: int) -> None:
+    rng = random.Random(10)
     workdir = tmp_path / "run"
-    stage = ("sft", "prm")[seed % 2]
     if stage == "prm":
         tiny.copy(workdir, without=("ppo", "prm"))
-    if seed < 2:
-        count = rng.randint(1, 9)
-        moment, after, prelude = logged(workdir, stage, count), rng.uniform(0, 0.1), ""
-    else:
-        step = 50 * rng.randint(1, 3) if stage == "sft" else 3 * rng.randint(1, 3)
-        moment, after, prelude = saving(workdir, stage, step), rng.uniform(0, 0.8), SLOW_DISK
-    process = start(stage, tiny.config, workdir, prelude=prelude)
-    ended = not kill_when(process, moment, after=after)
-    print(f"kill {seed}: {'too late' if ended else state(workdir, stage)}")
-    assert start(stage, tiny.config, workdir).wait(300) == 0
+    kills: list[Kill] = [
+        (logged(workdir, stage, rng.randint(1, lines // 2)), rng.uniform(0, 0.1), ""),
+        (saving(workdir, stage, every * rng.randint(2, 3)), rng.uniform(0, 0.8), SLOW_DISK),
+    ]
+    killed_and_killed_again(tiny.config, workdir, stage, kills)
     assert_same_run(workdir, tiny.workdir, [stage])
 
 
