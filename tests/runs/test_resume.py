@@ -58,10 +58,13 @@ Kill = tuple[Callable[[], bool], float, str]
 
 def killed_and_killed_again(config: Path, workdir: Path, stage: str, kills: Sequence[Kill]) -> None:
     """A kill in each start of the run, and one start more that comes to the end."""
+    struck = 0
     for moment, after, prelude in kills:
         process = start(stage, config, workdir, prelude=prelude)
-        ended = not kill_when(process, moment, after=after)
-        print("too late" if ended else state(workdir, stage))
+        in_time = kill_when(process, moment, after=after)
+        print(state(workdir, stage) if in_time else "too late")
+        struck += in_time
+    assert struck, "every start came to its end"
     assert stepjax(stage, config, workdir) == 0
 
 
