@@ -112,6 +112,7 @@ def assert_same_figures(ours: Path, theirs: Path, rounds: int = ROUNDS) -> None:
 def test_two_processes_refuse_what_was_changed_and_have_the_figures_of_one(
     whole: TinyRun, launch, tmp_path: Path
 ) -> None:
+    """A stage of another version, refused and then accepted: what the accepted run computes is compared."""
     workdir = before_ppo(whole, tmp_path / "run")
     path = workdir / "checkpoints" / "sft" / "40" / "origin" / "origin.json"
     found = json.loads(path.read_text())
